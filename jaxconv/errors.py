@@ -1,0 +1,51 @@
+"""Errors that say what must hold, what came, and the fix."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ShapeError(ValueError):
+    """An array, or an argument that sets its shape, cannot be what it must be.
+
+    Args:
+      must: what must hold, in one sentence.
+      got: what came.
+      fix: what to write instead.
+
+    `path` names the layer inside a net; `wire` fills it in from the inside out.
+
+    >>> print(ShapeError("stride must be ≥ 1", got="stride=0", fix="stride=1 visits every position"))
+    stride must be ≥ 1
+      got: stride=0
+      fix: stride=1 visits every position
+    """
+
+    def __init__(self, must: str, *, got: str = "", fix: str = ""):
+        super().__init__(must, got, fix)
+        self.must, self.got, self.fix = must, got, fix
+        self.path: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"at {'/'.join(self.path)}: {self.must}" if self.path else self.must]
+        lines += [f"  {word}: {text}" for word, text in (("got", self.got), ("fix", self.fix)) if text]
+        return "\n".join(lines)
+
+
+class ConfigError(ValueError):
+    """A config file, a run or a command asks for something that does not exist or cannot be."""
+
+
+class DataError(ValueError):
+    """A data file is missing, truncated or altered."""
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """A suffix for a message: the nearest known word, or nothing.
+
+    >>> did_you_mean("smae", ["valid", "same"])
+    "; did you mean 'same'?"
+    >>> did_you_mean("zzz", ["valid", "same"])
+    ''
+    """
+    near = difflib.get_close_matches(str(word).lower(), {k.lower(): k for k in known}, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

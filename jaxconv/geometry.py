@@ -1,0 +1,221 @@
+"""Sizes, paddings and receptive fields of windowed operations, on plain ints.
+
+For input size n, kernel k, stride s, padding (lo, hi) and dilation d:
+
+    out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1
+
+Every operation of this package gets its output shape from here and is held to it.
+"""
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from jaxconv.errors import ShapeError, did_you_mean
+
+PADDINGS = ("valid", "same", "same_lower", "full", "causal")
+PAD_MODES = ("zeros", "reflect", "edge", "wrap")
+
+Pair = tuple[int, int]
+Padding = str | int | Sequence[Any]
+"""A word of PADDINGS, an int, one pair (lo, hi) for all axes, or a pair for each axis."""
+
+
+def integer(value: Any, name: str, least: int = 1) -> int:
+    """`value` as an int that is at least `least`.
+
+    Raises:
+      ShapeError: a float, a bool, or an int that is too small.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        fix = f"{name}={int(value)}" if isinstance(value, float) and value == int(value) else ""
+        raise ShapeError(f"{name} must be an int", got=f"{name}={value!r}", fix=fix) from None
+    if number < least:
+        raise ShapeError(f"{name} must be ≥ {least}", got=f"{name}={number}")
+    return number
+
+
+def per_axis(value: Any, rank: int, name: str, least: int = 1) -> tuple[int, ...]:
+    """One int for each of `rank` spatial axes.
+
+    >>> per_axis(3, 2, "size"), per_axis((3, 5), 2, "size")
+    ((3, 3), (3, 5))
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return (integer(value, name, least),) * rank
+    if len(value) != rank:
+        raise ShapeError(f"{name} must be one int, or one for each of the {rank} spatial axes", got=f"{name}={value!r}")
+    return tuple(integer(v, name, least) for v in value)
+
+
+def span(size: int, dilation: int = 1) -> int:
+    """Input cells from a kernel's first tap to its last, both counted: d*(k - 1) + 1."""
+    return dilation * (size - 1) + 1
+
+
+def output_size(
+    n: int, size: int, *, stride: int = 1, padding: Pair = (0, 0), dilation: int = 1, ceil: bool = False
+) -> int:
+    """How many windows fit along one axis; 0 or less where none does.
+
+    With `ceil` a last partial window counts too, and the last must start inside the input or its low padding.
+
+    >>> output_size(28, 5), output_size(28, 3, stride=2, padding=(1, 1)), output_size(5, 2, stride=2, ceil=True)
+    (24, 14, 3)
+    """
+    lo, hi = padding
+    room = n + lo + hi - span(size, dilation)
+    if room < 0:
+        return 0
+    if not ceil:
+        return room // stride + 1
+    return min(-(-room // stride), (n + lo - 1) // stride) + 1
+
+
+def formula(n: int, size: int, stride: int, padding: Pair, dilation: int, ceil: bool = False) -> str:
+    """The output-size formula with its numbers, for messages and tables.
+
+    >>> formula(28, 5, 1, (0, 0), 1)
+    'floor((28 + 0 + 0 - 1*(5 - 1) - 1) / 1) + 1 = 24'
+    """
+    room = n + sum(padding) - span(size, dilation)
+    value = (-(-room // stride) if ceil else room // stride) + 1
+    word = "ceil" if ceil else "floor"
+    return f"{word}(({n} + {padding[0]} + {padding[1]} - {dilation}*({size} - 1) - 1) / {stride}) + 1 = {value}"
+
+
+def _word(word: str, n: int, size: int, stride: int, dilation: int) -> Pair:
+    reach = dilation * (size - 1)
+    if word == "valid":
+        return 0, 0
+    if word == "full":
+        return reach, reach
+    if word == "causal":
+        return reach, 0
+    total = max((-(-n // stride) - 1) * stride + reach + 1 - n, 0)  # same: out = ceil(n / s)
+    low, high = total // 2, total - total // 2
+    return (low, high) if word == "same" else (high, low)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 and not any(isinstance(v, (Sequence)) for v in value)
+
+
+def pads(
+    padding: Padding,
+    shape: Sequence[int],
+    size: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> tuple[Pair, ...]:
+    """The (lo, hi) cells that `padding` adds to each spatial axis of `shape`.
+
+    Args:
+      padding: `"valid"`, `"same"` (out = ceil(n/s), the odd cell high), `"same_lower"` (the odd cell
+        low), `"full"` (d(k-1) on both sides), `"causal"` (d(k-1) low), an int, a pair for all axes, or
+        a pair for each axis.
+      shape, size, stride, dilation: one int for each spatial axis.
+
+    Raises:
+      ShapeError: an unknown word, a negative or non-integer amount, or the wrong number of pairs.
+
+    >>> pads("same", (28, 28), (5, 4), (1, 1), (1, 1)), pads(((0, 1), (2, 2)), (9, 9), (3, 3), (1, 1), (1, 1))
+    (((2, 2), (1, 2)), ((0, 1), (2, 2)))
+    """
+    rank = len(shape)
+    if isinstance(padding, str):
+        if padding not in PADDINGS:
+            known = ", ".join(PADDINGS)
+            raise ShapeError(
+                f"padding must be one of {known}, an int, a pair, or a pair for each axis",
+                got=f"padding={padding!r}{did_you_mean(padding, PADDINGS)}",
+            )
+        columns = zip(shape, size, stride, dilation, strict=True)
+        return tuple(_word(padding, *column) for column in columns)
+    if not isinstance(padding, Sequence):
+        amount = integer(padding, "padding", 0)
+        return ((amount, amount),) * rank
+    pairs = [padding] * rank if _is_pair(padding) else list(padding)
+    if len(pairs) != rank or not all(_is_pair(pair) for pair in pairs):
+        raise ShapeError(
+            f"padding must be a word, an int, one pair (lo, hi), or a pair for each of the {rank} spatial axes",
+            got=f"padding={padding!r}",
+        )
+    return tuple((integer(lo, "padding", 0), integer(hi, "padding", 0)) for lo, hi in pairs)
+
+
+def output_shape(
+    shape: Sequence[int],
+    size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[Pair],
+    dilation: Sequence[int],
+    *,
+    ceil: bool = False,
+    op: str = "window",
+) -> tuple[int, ...]:
+    """The output-size formula on every spatial axis.
+
+    Raises:
+      ShapeError: an axis without cells, or a kernel that reaches past the padded input.
+
+    >>> output_shape((28, 28), (5, 5), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    (24, 24)
+    """
+    out = []
+    for axis, (n, k, s, p, d) in enumerate(zip(shape, size, stride, padding, dilation, strict=True)):
+        if n < 1:
+            raise ShapeError(f"{op} needs at least one cell on every spatial axis", got=f"spatial shape {tuple(shape)}")
+        o = output_size(n, k, stride=s, padding=p, dilation=d, ceil=ceil)
+        if o < 1:
+            dilated = f" (dilation {d}: {span(k, d)} cells)" if d > 1 else ""
+            raise ShapeError(
+                f"{op}: a kernel of {k}{dilated} must fit into the padded input of {n} + {p[0]} + {p[1]} cells "
+                f"on spatial axis {axis}",
+                got=f"spatial shape {tuple(shape)}; out = {formula(n, k, s, p, d, ceil)}",
+                fix=f"a larger input, a kernel of at most {(n + sum(p) - 1) // d + 1}, or padding='same'",
+            )
+        out.append(o)
+    return tuple(out)
+
+
+def cells_inside(n: int, size: int, stride: int, low: int, dilation: int, out: int) -> tuple[int, ...]:
+    """For each of `out` windows along one axis, how many taps fall on the n cells behind `low` padding.
+
+    >>> cells_inside(5, 3, 2, 1, 1, 3)
+    (2, 3, 2)
+    """
+    return tuple(sum(low <= o * stride + tap * dilation < low + n for tap in range(size)) for o in range(out))
+
+
+@dataclasses.dataclass(frozen=True)
+class ReceptiveField:
+    """What one output unit sees along one axis of the input, in input cells.
+
+    `size` cells, beginning at `first` for output 0 (negative where it looks at padding), moved by
+    `jump` from one output to the next.
+
+    >>> field = ReceptiveField().through(5).through(2, stride=2).through(5).through(2, stride=2)
+    >>> field.size, field.jump, field.centre
+    (16, 4, 7.5)
+    """
+
+    size: int = 1
+    jump: int = 1
+    first: int = 0
+
+    def through(self, size: int, *, stride: int = 1, low: int = 0, dilation: int = 1) -> "ReceptiveField":
+        """The field after one more windowed operation, seen from its output."""
+        return ReceptiveField(
+            self.size + dilation * (size - 1) * self.jump, self.jump * stride, self.first - low * self.jump
+        )
+
+    @property
+    def centre(self) -> float:
+        """Where the middle of output 0's field lies on the input axis."""
+        return self.first + (self.size - 1) / 2

@@ -1,0 +1,272 @@
+"""The record `Layer`, and `wire`, which makes one layer of many. Knows no convolution."""
+
+import dataclasses
+import functools
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.errors import ShapeError, did_you_mean
+
+Tree = dict[str, Any]
+Flow = Callable[[Callable[..., Any], Any], Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """A pair of pure functions over plain nested dicts.
+
+    Attributes:
+      name: what kind it is, as in "conv".
+      init: (key, x) -> (params, state). x is an array, a `jax.ShapeDtypeStruct`, or a shape tuple
+        (float32), or a pytree of them; only its shape and dtype are looked at.
+      apply: (params, state, x, *, key=None, train=False) -> (y, state).
+      parts: the layers it is made of, by name.
+      flow: how data moves through the parts, where `wire` made it; see there.
+    """
+
+    name: str
+    init: Callable[..., tuple[Tree, Tree]]
+    apply: Callable[..., tuple[Any, Tree]]
+    parts: Mapping[str, "Layer"] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    flow: Flow | None = dataclasses.field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        if not self.parts:
+            return self.name
+        inner = "\n".join(f"{name}: {part!r}" for name, part in self.parts.items())
+        return f"{self.name}\n" + "\n".join(f"  {line}" for line in inner.splitlines())
+
+
+def shape_of(x: Any) -> Any:
+    """x with every array, struct or shape tuple (float32) in it as a `jax.ShapeDtypeStruct`.
+
+    >>> shape_of((1, 28, 28, 1))
+    ShapeDtypeStruct(shape=(1, 28, 28, 1), dtype=float32)
+    """
+
+    def is_shape(v: Any) -> bool:
+        return isinstance(v, tuple) and bool(v) and all(isinstance(n, int) for n in v)
+
+    def struct(v: Any) -> jax.ShapeDtypeStruct:
+        if is_shape(v):
+            return jax.ShapeDtypeStruct(v, jnp.float32)
+        return jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v))
+
+    return jax.tree.map(struct, x, is_leaf=is_shape)
+
+
+def fold(key: jax.Array, name: str, call: int = 0) -> jax.Array:
+    """The key of a part: it depends on the part's name and call count, and on no other part."""
+    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), call)
+
+
+def lift(part: Any) -> Layer:
+    """Any callable from array to array as a stateless layer named after it; a Layer as it is.
+
+    >>> lift(jax.nn.relu)
+    relu
+    """
+    if isinstance(part, Layer):
+        return part
+    if not callable(part):
+        raise TypeError(f"a part must be a Layer or a callable from array to array; got {part!r}")
+    inner = part
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    name = getattr(inner, "__name__", type(inner).__name__).strip("<>")
+    return stateless_layer(name, lambda x, *, key, train: part(x))
+
+
+def stateless_layer(name: str, function: Callable[..., Any]) -> Layer:
+    """A layer without parameters or state from (x, *, key, train) -> y."""
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        return {}, {}
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        return function(x, key=key, train=train), state
+
+    return Layer(name, init, apply)
+
+
+def wire(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
+    """Makes one layer of parts: the only place that threads params, state and keys.
+
+    Args:
+      name: what kind it is.
+      parts: layers, or callables to be lifted, by name.
+      flow: (call, x) -> y, plain Python; `call("part", h)` runs a part. A part that is called twice
+        shares its weights, and its state goes from call to call.
+
+    Returns:
+      A Layer whose params and state are {part: ...}. Each part's key is folded from its name (and call
+      count), so swapping one part leaves the others' weights and noise as they were. An error inside
+      a part names the path to it.
+
+    Raises:
+      ShapeError: at `init`, where a part is never called; at `apply`, params of another net.
+
+    >>> double = wire("double", {"half": jnp.tanh}, lambda call, x: call("half", x) + call("half", x))
+    >>> double.apply({"half": {}}, {"half": {}}, jnp.zeros(2))
+    (Array([0., 0.], dtype=float32), {'half': {}})
+    """
+    parts = MappingProxyType({part: lift(layer) for part, layer in parts.items()})
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        return _materialise(layer, key, _inputs(layer, shape_of(x)))
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        for word, tree in (("params", params), ("state", state)):
+            _check_parts(word, tree, parts)
+        new, calls = dict(state), Counter[str]()
+
+        def call(part: str, h: Any) -> Any:
+            with _inside(part, parts):
+                own = None if key is None else fold(key, part, calls[part])
+                calls[part] += 1
+                y, new[part] = parts[part].apply(params[part], new[part], h, key=own, train=train)
+            return y
+
+        return flow(call, x), new
+
+    layer = Layer(name, init, apply, parts, flow)
+    return layer
+
+
+def _inputs(layer: Layer, x: Any) -> dict[tuple[str, ...], Any]:
+    """What each leaf layer of a composite gets to see, from one abstract run: nothing is computed."""
+    seen: dict[tuple[str, ...], Any] = {}
+
+    def run(layer: Layer, path: tuple[str, ...], born: dict[tuple[str, ...], Any], x: Any) -> Any:
+        if layer.flow is None:
+            if path not in born:
+                seen[path] = shape_of(x)
+                born[path] = layer.init(jax.random.key(0), seen[path])
+            y, _ = layer.apply(*born[path], x)
+            return y
+
+        def call(part: str, h: Any) -> Any:
+            with _inside(part, layer.parts):
+                return run(layer.parts[part], (*path, part), born, h)
+
+        return layer.flow(call, x)
+
+    jax.eval_shape(lambda x: run(layer, (), {}, x), x)
+    return seen
+
+
+def _materialise(
+    layer: Layer, key: Any, seen: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()
+) -> tuple[Tree, Tree]:
+    """Initialises every leaf for the input it was seen with."""
+    if layer.flow is None:
+        if path not in seen:
+            raise ShapeError(
+                "every part must be called by the flow",
+                got=f"{'/'.join(path)!r} is never called",
+                fix="remove it",
+            )
+        return layer.init(key, seen[path])
+    born = {n: _materialise(part, fold(key, n), seen, (*path, n)) for n, part in layer.parts.items()}
+    return {n: params for n, (params, _) in born.items()}, {n: state for n, (_, state) in born.items()}
+
+
+@contextmanager
+def _inside(part: str, parts: Mapping[str, Layer]) -> Iterator[None]:
+    """Names the part in the profile, and in whatever is raised inside it."""
+    if part not in parts:
+        raise ShapeError(
+            "a flow may call its own parts only",
+            got=f"call({part!r}){did_you_mean(part, parts)}",
+            fix=", ".join(parts),
+        )
+    try:
+        with jax.named_scope(part):
+            yield
+    except ShapeError as error:
+        error.path = (part, *error.path)
+        raise
+    except Exception as error:
+        _note(error, part)
+        raise
+
+
+def _note(error: Exception, part: str) -> None:
+    """One note with the whole path, grown from the inside out."""
+    notes = getattr(error, "__notes__", [])
+    start = "at "
+    for i, note in enumerate(notes):
+        if note.startswith(start) and note.endswith(" (jaxconv)"):
+            notes[i] = f"{start}{part}/{note[len(start) :]}"
+            return
+    error.add_note(f"{start}{part} (jaxconv)")
+
+
+def _check_parts(word: str, tree: Any, parts: Mapping[str, Layer]) -> None:
+    if isinstance(tree, Mapping) and tree.keys() == parts.keys():
+        return
+    got = f"{word} of {', '.join(tree) or 'nothing'}" if isinstance(tree, Mapping) else f"{type(tree).__name__}"
+    raise ShapeError(
+        f"{word} must be those of this net: {', '.join(parts)}",
+        got=got,
+        fix="params, state = net.init(key, x)",
+    )
+
+
+class Stateless(NamedTuple):
+    """The two-function form of a net without state."""
+
+    init: Callable[..., Tree]
+    apply: Callable[..., Any]
+
+
+def stateless(net: Layer) -> Stateless:
+    """`init(key, x) -> params` and `apply(params, x, *, key=None, train=False) -> y` of a net without state.
+
+    Raises:
+      ShapeError: at `init`, a net that has state (running statistics, say).
+
+    >>> init, apply = stateless(lift(jax.nn.relu))
+    >>> apply(init(jax.random.key(0), (1, 2)), jnp.array([[-1.0, 1.0]]))
+    Array([[0., 1.]], dtype=float32)
+    """
+
+    def init(key: Any, x: Any) -> Tree:
+        params, state = net.init(key, x)
+        if jax.tree.leaves(state):
+            paths = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree.leaves_with_path(state)]
+            raise ShapeError(
+                "stateless needs a net without state",
+                got=f"state {', '.join(paths)}",
+                fix="params, state = net.init(key, x)",
+            )
+        return params
+
+    def apply(params: Tree, x: Any, *, key: Any = None, train: bool = False) -> Any:
+        return net.apply(params, _empty_state(params), x, key=key, train=train)[0]
+
+    return Stateless(init, apply)
+
+
+def _empty_state(params: Tree) -> Tree:
+    """The state of a net without state: the tree of its params less the leaves."""
+    return {name: _empty_state(part) for name, part in params.items() if isinstance(part, Mapping)}
+
+
+def check_params(layer: str, params: Any, names: Iterable[str], word: str = "params") -> None:
+    """Raises ShapeError where a leaf layer is handed something other than its own params or state."""
+    names = tuple(names)
+    if not isinstance(params, Mapping) or set(params) != set(names):
+        came = ", ".join(params) or "nothing" if isinstance(params, Mapping) else type(params).__name__
+        raise ShapeError(
+            f"{word} of {layer} must hold {', '.join(names) or 'nothing'}",
+            got=came,
+            fix="params, state = net.init(key, x)",
+        )

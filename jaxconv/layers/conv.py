@@ -1,0 +1,118 @@
+"""Convolution as a layer."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv import geometry, ops
+from jaxconv.errors import ShapeError
+from jaxconv.geometry import Padding
+from jaxconv.layer import Layer, Tree, check_params, shape_of
+from jaxconv.ops.window import spatial_rank, window
+
+Ints = int | Sequence[int]
+Initializer = Callable[..., jax.Array]
+"""(key, shape, dtype) -> array, as `jax.nn.initializers` makes them."""
+
+lecun_normal = jax.nn.initializers.lecun_normal()
+zeros = jax.nn.initializers.zeros
+
+
+def param_dtype(x: jax.ShapeDtypeStruct) -> Any:
+    """Parameters take the input's floating type; float32 where it is an integer (raw pixels)."""
+    return x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.dtype(jnp.float32)
+
+
+def Conv(
+    features: int,
+    size: Ints,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "valid",
+    pad_mode: str = "zeros",
+    dilation: Ints = 1,
+    groups: int = 1,
+    bias: bool = True,
+    kernel_init: Initializer = lecun_normal,
+    bias_init: Initializer = zeros,
+    impl: str | None = None,
+    precision: lax.PrecisionLike = None,
+) -> Layer:
+    """A convolution with `features` maps: `jaxconv.conv` with its own kernel.
+
+    Args:
+      features: number of feature maps, C_out.
+      size: of the local receptive field; an int for 2 or 3 spatial axes, a tuple for any (`(5,)` for
+        signals [N, W, C]).
+      stride, padding, pad_mode, dilation, groups, impl, precision: as in `jaxconv.conv`.
+      bias: whether each map adds one number of its own.
+      kernel_init, bias_init: (key, shape, dtype) -> array, as in `jax.nn.initializers`.
+
+    Returns:
+      A Layer [N, *spatial, C_in] -> [N, *out, features] with params `kernel` [*k, C_in/groups,
+      features] and `bias` [features].
+
+    Raises:
+      ShapeError: at `init` or `apply`, where sizes, channels or groups cannot be.
+
+    >>> params, state = Conv(3, 5).init(jax.random.key(0), (1, 28, 28, 1))
+    >>> jax.tree.map(jnp.shape, params)
+    {'bias': (3,), 'kernel': (5, 5, 1, 3)}
+    """
+    features, groups = geometry.integer(features, "features"), geometry.integer(groups, "groups")
+    geometry_of: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+    names = ("kernel", "bias") if bias else ("kernel",)
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        x = shape_of(x)
+        rank = spatial_rank(x.shape, size, "conv")
+        if isinstance(size, int):
+            refuse_nchw(x.shape)
+        kernel_size = geometry.per_axis(size, rank, "size")
+        window(x.shape[-rank - 1 : -1], kernel_size, op="conv", **geometry_of)
+        c_in = x.shape[-1]
+        if c_in % groups or features % groups:
+            raise ShapeError("groups must divide channels and features", got=f"{groups=}, {c_in} channels, {features=}")
+        shape, dtype = (*kernel_size, c_in // groups, features), param_dtype(x)
+        params = {"kernel": kernel_init(jax.random.fold_in(key, 0), shape, dtype)}
+        if bias:
+            params["bias"] = bias_init(jax.random.fold_in(key, 1), (features,), dtype)
+        return params, {}
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        check_params("conv", params, names)
+        rank = spatial_rank(jnp.shape(x), size, "conv")
+        expected = (*geometry.per_axis(size, rank, "size"), features)
+        kernel = params["kernel"]
+        if (*kernel.shape[:-2], kernel.shape[-1]) != expected:
+            raise ShapeError(
+                f"this conv's kernel must be of size {expected[:-1]} with {features} maps",
+                got=f"kernel {kernel.shape}",
+                fix="params of this very layer",
+            )
+        y = ops.conv(
+            x,
+            kernel,
+            params.get("bias"),
+            **geometry_of,
+            pad_mode=pad_mode,
+            groups=groups,
+            impl=impl,
+            precision=precision,
+        )
+        return y, state
+
+    return Layer("conv", init, apply)
+
+
+def refuse_nchw(shape: Sequence[int]) -> None:
+    """Raises ShapeError for what can hardly be NHWC: 1 or 3 rows of pixels as wide as they have channels."""
+    if len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] > 4:
+        raise ShapeError(
+            "conv needs its input as [N, H, W, C]",
+            got=f"{tuple(shape)}, which looks like NCHW",
+            fix=f"jnp.moveaxis(x, 1, -1); if it really is NHWC of {shape[3]} channels, give size as a tuple",
+        )

@@ -1,0 +1,67 @@
+"""The fully connected layer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv import geometry
+from jaxconv.errors import ShapeError
+from jaxconv.layer import Layer, Tree, check_params, shape_of
+from jaxconv.layers.conv import Initializer, lecun_normal, param_dtype, zeros
+from jaxconv.ops.window import promise
+
+
+def Dense(
+    features: int,
+    *,
+    bias: bool = True,
+    kernel_init: Initializer = lecun_normal,
+    bias_init: Initializer = zeros,
+    precision: lax.PrecisionLike = None,
+) -> Layer:
+    """A fully connected layer on the last axis: y = x @ kernel + bias.
+
+    Args:
+      features: number of outputs.
+      bias: whether each output adds one number of its own.
+      kernel_init, bias_init: (key, shape, dtype) -> array, as in `jax.nn.initializers`.
+      precision: of the products, as in `jax.lax.dot`.
+
+    Returns:
+      A Layer [..., C_in] -> [..., features] with params `kernel` [C_in, features] and `bias` [features].
+      On [N, H, W, C] it is a 1×1 convolution.
+
+    Raises:
+      ShapeError: at `apply`, an input of another size than `init` saw.
+
+    >>> params, state = Dense(10).init(jax.random.key(0), (1, 640))
+    >>> jax.tree.map(jnp.shape, params)
+    {'bias': (10,), 'kernel': (640, 10)}
+    """
+    features = geometry.integer(features, "features")
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        x = shape_of(x)
+        if not x.shape:
+            raise ShapeError("dense needs an input of at least one axis", got="a scalar")
+        dtype = param_dtype(x)
+        params = {"kernel": kernel_init(jax.random.fold_in(key, 0), (x.shape[-1], features), dtype)}
+        if bias:
+            params["bias"] = bias_init(jax.random.fold_in(key, 1), (features,), dtype)
+        return params, {}
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        check_params("dense", params, ("kernel", "bias") if bias else ("kernel",))
+        x, kernel = jnp.asarray(x), params["kernel"]
+        if x.shape[-1:] != kernel.shape[:1] or kernel.shape[1:] != (features,):
+            raise ShapeError(
+                f"dense must get the {kernel.shape[0]} values that its kernel was initialised for",
+                got=f"x {x.shape}, kernel {kernel.shape}",
+                fix="an input of the size that init saw; global_avg_pool instead of flatten takes any size",
+            )
+        y = promise(jnp.matmul(x, kernel, precision=precision), (*x.shape[:-1], features))
+        return (y + params["bias"] if bias else y), state
+
+    return Layer("dense", init, apply)

@@ -1,0 +1,93 @@
+"""Pools as layers: no parameters, a stride that defaults to the size."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxconv import ops
+from jaxconv.geometry import Padding
+from jaxconv.layer import Layer, stateless_layer
+
+Ints = int | Sequence[int]
+
+
+def _pool(name: str, size: Ints, **arguments: Any) -> Layer:
+    op = getattr(ops, name)
+    return stateless_layer(name, lambda x, *, key, train: op(x, size, **arguments))
+
+
+def MaxPool(
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> Layer:
+    """`jaxconv.max_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
+
+    >>> import jax.numpy as jnp
+    >>> MaxPool(2).apply({}, {}, jnp.ones((1, 24, 24, 20)))[0].shape
+    (1, 12, 12, 20)
+    """
+    return _pool("max_pool", size, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+
+
+def AvgPool(
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+    count_padding: bool = False,
+) -> Layer:
+    """`jaxconv.avg_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
+
+    >>> import jax.numpy as jnp
+    >>> AvgPool(2).apply({}, {}, jnp.ones((1, 24, 24, 20)))[0].shape
+    (1, 12, 12, 20)
+    """
+    return _pool(
+        "avg_pool",
+        size,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        ceil=ceil,
+        count_padding=count_padding,
+    )
+
+
+def LpPool(
+    size: Ints,
+    *,
+    p: float = 2,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> Layer:
+    """`jaxconv.lp_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
+
+    >>> import jax.numpy as jnp
+    >>> LpPool(2, p=1).apply({}, {}, jnp.ones((1, 2, 2, 1)))[0]
+    Array([[[[4.]]]], dtype=float32)
+    """
+    return _pool("lp_pool", size, p=p, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+
+
+def L2Pool(
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> Layer:
+    """`jaxconv.l2_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
+
+    >>> import jax.numpy as jnp
+    >>> L2Pool((2,)).apply({}, {}, jnp.array([[[3.0], [4.0]]]))[0]
+    Array([[[5.]]], dtype=float32)
+    """
+    return _pool("l2_pool", size, stride=stride, padding=padding, dilation=dilation, ceil=ceil)

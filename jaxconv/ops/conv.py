@@ -1,0 +1,109 @@
+"""Convolution: one kernel of shared weights for every feature map, moved over the input."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv import geometry
+from jaxconv.errors import ShapeError
+from jaxconv.geometry import Padding
+from jaxconv.ops import engine
+from jaxconv.ops.pad import check_mode, pad_pairs
+from jaxconv.ops.window import as_batch, promise, window
+
+
+def conv(
+    x: Any,
+    kernel: Any,
+    bias: Any = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = "valid",
+    pad_mode: str = "zeros",
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    impl: str | None = None,
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """Convolves (cross-correlates, as everywhere in this field) an input with a kernel.
+
+    a[i, j, t] = Σ_{m, n, l} x[i*s + m*d, j*s + n*d, l] * K[m, n, l, t] + b[t]
+
+    Args:
+      x: [N, *spatial, C_in], 1 to 3 spatial axes; or one example without N.
+      kernel: [*k, C_in/groups, C_out].
+      bias: [C_out] or None.
+      stride: cells from one window to the next; one int or one for each axis.
+      padding: "valid", "same", "same_lower", "full", "causal", an int, a pair (lo, hi), or a pair for
+        each axis; see `jaxconv.geometry.pads`.
+      pad_mode: what the padding holds: "zeros", "reflect", "edge" or "wrap".
+      dilation: cells from one tap of the kernel to the next.
+      groups: the channels of x and the maps are cut into so many parts, convolved part by part.
+      impl: "auto", "lax" or "einsum"; None takes `jaxconv.using`'s.
+      precision: of the products, as in `jax.lax.dot`.
+
+    Returns:
+      [N, *out, C_out], out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1, of the dtype that x and
+      kernel promote to.
+
+    Raises:
+      ShapeError: ranks, channels, groups or sizes that do not fit.
+
+    >>> conv(jnp.ones((1, 28, 28, 1)), jnp.ones((5, 5, 1, 3))).shape
+    (1, 24, 24, 3)
+    """
+    kernel = jnp.asarray(kernel)
+    if not 3 <= kernel.ndim <= 5:
+        raise ShapeError("conv needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}")
+    size = kernel.shape[:-2]
+    x, lone = as_batch(x, size, "conv")
+    groups = geometry.integer(groups, "groups")
+    _check_channels(x.shape, kernel.shape, groups)
+    check_mode(pad_mode)
+    win = window(x.shape[1:-1], size, stride=stride, padding=padding, dilation=dilation, op="conv")
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    x, kernel, pairs = x.astype(dtype), kernel.astype(dtype), win.padding
+    if pad_mode != "zeros":
+        x, pairs = pad_pairs(x, pairs, pad_mode), ((0, 0),) * len(size)
+    y = engine.formulation(impl)(
+        x, kernel, stride=win.stride, padding=pairs, dilation=win.dilation, groups=groups, precision=precision
+    )
+    y = promise(y, (x.shape[0], *win.out, kernel.shape[-1]))
+    if bias is not None:
+        y = y + _check_bias(bias, kernel.shape[-1]).astype(dtype)
+    return y[0] if lone else y
+
+
+def _check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int) -> None:
+    """The kernel's channels times groups are the input's; groups divide the maps."""
+    c_in, c_out = kernel[-2], kernel[-1]
+    if c_out % groups:
+        raise ShapeError(
+            "groups must divide the number of maps (the kernel's last axis)",
+            got=f"groups={groups}, {c_out} maps: kernel {kernel}",
+        )
+    if x[-1] == c_in * groups:
+        return
+    fix = f"a kernel of shape {(*kernel[:-2], x[-1] // groups, c_out)}" if x[-1] % groups == 0 else ""
+    if x[1] == c_in * groups:
+        fix = "x looks like NCHW: jnp.moveaxis(x, 1, -1) makes it NHWC"
+    elif len(kernel) == 4 and x[-1] == kernel[1] * groups and kernel[2] == kernel[3]:
+        fix = "the kernel looks like torch's [C_out, C_in, *k]: jnp.moveaxis(kernel, (0, 1), (-1, -2))"
+    elif x[-1] % groups:
+        fix = f"groups must divide the {x[-1]} channels of x"
+    raise ShapeError(
+        f"x must have {c_in}{f' × {groups} groups' if groups > 1 else ''} channels on its last axis, as the kernel "
+        "[*k, C_in/groups, C_out] says",
+        got=f"x {x}, kernel {kernel}",
+        fix=fix,
+    )
+
+
+def _check_bias(bias: Any, features: int) -> jax.Array:
+    bias = jnp.asarray(bias)
+    if bias.shape != (features,):
+        raise ShapeError(f"bias must have one value for each of the {features} maps", got=f"bias {bias.shape}")
+    return bias

@@ -1,0 +1,49 @@
+"""Regularisation by dropping activations."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.errors import ShapeError
+
+
+def dropout(x: Any, rate: float, key: Any) -> jax.Array:
+    """Sets a share `rate` of the values to zero and divides the rest by 1 - rate.
+
+    Args:
+      x: any shape.
+      rate: the share that is dropped, in [0, 1).
+      key: a jax.random key; the same key drops the same values.
+
+    Returns:
+      x's shape and dtype; the expected value is x.
+
+    Raises:
+      ShapeError: a rate outside [0, 1), or no key.
+
+    Source: Srivastava et al., Dropout, 2014.
+
+    >>> kept = dropout(jnp.ones(1000), 0.25, jax.random.key(0)) > 0
+    >>> bool(abs(kept.mean() - 0.75) < 0.05)
+    True
+    """
+    x = jnp.asarray(x)
+    check_rate(rate)
+    if key is None:
+        raise ShapeError(
+            "dropout needs a key when train=True",
+            got="key=None",
+            fix="net.apply(..., key=jax.random.key(step), train=True)",
+        )
+    if rate == 0:
+        return x
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / jnp.asarray(1 - rate, x.dtype), jnp.zeros((), x.dtype))
+
+
+def check_rate(rate: float) -> float:
+    """`rate` if it is a share of values that may be dropped; raises ShapeError otherwise."""
+    if not 0 <= rate < 1:
+        raise ShapeError("rate, the share that is dropped, must lie in [0, 1)", got=f"rate={rate}")
+    return rate

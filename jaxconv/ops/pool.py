@@ -1,0 +1,241 @@
+"""Pooling: what a window holds, in one number for each channel.
+
+All pools are separable: the taps of one axis after the other, k strided slices each, so neither the
+forward pass nor the gradient needs a gather or a scatter.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.errors import ShapeError
+from jaxconv.geometry import Padding, cells_inside
+from jaxconv.ops.window import Window, as_batch, promise, taps, wide, window
+
+Ints = int | Sequence[int]
+
+
+def _read(x: Any, size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
+    x, lone = as_batch(x, size, op)
+    stride = arguments.pop("stride")
+    win = window(x.shape[1:-1], size, stride=size if stride is None else stride, op=op, **arguments)
+    return x, win, lone
+
+
+def _finish(y: jax.Array, x: jax.Array, win: Window, lone: bool) -> jax.Array:
+    y = promise(y, (x.shape[0], *win.out, x.shape[-1]))
+    return y[0] if lone else y
+
+
+def _counts(x: jax.Array, win: Window, axis: int, count_padding: bool, op: str) -> np.ndarray:
+    """How many cells each window along one axis counts, shaped to divide x."""
+    i, n = axis - 1, x.shape[axis]
+    low, high = win.padding[i]
+    if count_padding:
+        n, low = low + n + high, 0
+    counts = cells_inside(n, win.size[i], win.stride[i], low, win.dilation[i], win.out[i])
+    if 0 in counts:
+        raise ShapeError(
+            f"every window of {op} must hold at least one cell of its input",
+            got=f"window {counts.index(0)} of spatial axis {i} lies in padding {win.padding[i]} alone "
+            f"(size {win.size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {x.shape[axis]})",
+            fix="less padding",
+        )
+    return np.asarray(counts).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+
+
+def _lowest(dtype: Any) -> Any:
+    if jnp.issubdtype(dtype, jnp.inexact):
+        return -jnp.inf
+    return False if dtype == jnp.bool_ else jnp.iinfo(dtype).min
+
+
+def _first_max(best: jax.Array, tap: jax.Array) -> jax.Array:
+    """The larger; of equals the earlier, so that a tie's gradient goes to the first; NaN if either is."""
+    return jnp.where((best >= tap) | (best != best), best, tap)
+
+
+def max_pool(
+    x: Any,
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> jax.Array:
+    """The largest value of each window.
+
+    Args:
+      x: [N, *spatial, C]; or one example without N where `size` is a tuple.
+      size: of the window; a tuple for one spatial axis: `(2,)`.
+      stride: from one window to the next; None: `size`.
+      padding: as in `conv`; padding never wins.
+      dilation: cells from one tap of the window to the next.
+      ceil: a last partial window counts too, if it starts inside the input or its low padding.
+
+    Returns:
+      [N, *out, C] of x's dtype, out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1 (ceil with `ceil`).
+      A tie's gradient goes to the first maximum in window order. NaN in a window gives NaN.
+
+    Raises:
+      ShapeError: a window that does not fit, or that lies in padding alone.
+
+    >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2)[0, :, :, 0]
+    Array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
+    """
+    x, win, lone = _read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    y = x
+    for axis in reversed(win.axes):  # last axis first: ties then fall in window order
+        _counts(x, win, axis, False, "max_pool")
+        y = functools.reduce(_first_max, taps(y, win, axis, _lowest(x.dtype)))
+    return _finish(y, x, win, lone)
+
+
+def avg_pool(
+    x: Any,
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+    count_padding: bool = False,
+) -> jax.Array:
+    """The mean of each window.
+
+    Args:
+      x, size, stride, padding, dilation, ceil: as in `max_pool`.
+      count_padding: False divides by the cells of the input that a window holds; True by those of the
+        padded input (never by cells that `ceil` alone reaches).
+
+    Returns:
+      [N, *out, C] of x's dtype (float32 for integers); summed in f32 or wider.
+
+    Raises:
+      ShapeError: a window that does not fit, or that holds nothing to divide by.
+
+    >>> avg_pool(jnp.ones((1, 3, 3, 1)), 3, stride=1, padding=1, count_padding=True)[0, 0, 0, 0]
+    Array(0.44444445, dtype=float32)
+    """
+    x, win, lone = _read(x, size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    y, total = wide(x), np.ones((), int)
+    for axis in win.axes:
+        total = total * _counts(x, win, axis, count_padding, "avg_pool")
+        y = functools.reduce(jnp.add, taps(y, win, axis, 0))
+    y = y / total.astype(y.dtype)
+    return _finish(y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else y, x, win, lone)
+
+
+def lp_pool(
+    x: Any,
+    size: Ints,
+    *,
+    p: float = 2,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> jax.Array:
+    """The p-norm of each window: (Σ |x|^p)^(1/p).
+
+    Each window is scaled by its largest value, so squares of 1e30 or 1e-30 neither overflow nor vanish.
+
+    Args:
+      x, size, stride, padding, dilation, ceil: as in `max_pool`.
+      p: at least 1; inf gives the largest |x|.
+
+    Returns:
+      [N, *out, C] of x's dtype (float32 for integers). Where a window is all zero its gradient is zero.
+
+    Raises:
+      ShapeError: p < 1, or a window that does not fit.
+
+    >>> lp_pool(jnp.array([[[3.0], [4.0]]]), (2,), p=2)
+    Array([[[5.]]], dtype=float32)
+    """
+    if not p >= 1:
+        raise ShapeError("p must be ≥ 1: below it (Σ|x|^p)^(1/p) is no norm", got=f"p={p}")
+    x, win, lone = _read(x, size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    y = jnp.abs(wide(x))
+    for axis in reversed(win.axes):  # a p-norm of p-norms is the p-norm of all
+        y = _norm(taps(y, win, axis, 0), p)
+    return _finish(y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else y, x, win, lone)
+
+
+def _norm(parts: list[jax.Array], p: float) -> jax.Array:
+    """The p-norm over non-negative parts, scaled by the largest of them."""
+    if p == 1:
+        return functools.reduce(jnp.add, parts)
+    largest = functools.reduce(_first_max, parts)
+    if p == np.inf:
+        return largest
+    scale = jax.lax.stop_gradient(jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1))
+    scaled = (part / scale for part in parts)
+    total = functools.reduce(jnp.add, (u * u if p == 2 else u**p for u in scaled))
+    zero = total == 0  # a root's slope at zero is infinite: step around it
+    rooted = jnp.where(zero, 1, total)
+    return jnp.where(zero, 0, scale * (jnp.sqrt(rooted) if p == 2 else rooted ** (1 / p)))
+
+
+def l2_pool(
+    x: Any,
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> jax.Array:
+    """The square root of the sum of squares of each window: `lp_pool` with p = 2.
+
+    >>> l2_pool(jnp.array([[[3.0], [4.0]]]), (2,))
+    Array([[[5.]]], dtype=float32)
+    """
+    return lp_pool(x, size, p=2, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+
+
+def global_avg_pool(x: Any) -> jax.Array:
+    """The mean of each feature map: [N, *spatial, C] -> [N, C].
+
+    Raises:
+      ShapeError: no spatial axis, or one without cells.
+
+    >>> global_avg_pool(jnp.ones((2, 4, 4, 3))).shape
+    (2, 3)
+    """
+    x = _maps(x, "global_avg_pool")
+    y = jnp.mean(wide(x), axis=tuple(range(1, x.ndim - 1)))
+    y = y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else y
+    return promise(y, (x.shape[0], x.shape[-1]))
+
+
+def global_max_pool(x: Any) -> jax.Array:
+    """The largest value of each feature map: [N, *spatial, C] -> [N, C].
+
+    A tie's gradient goes to the first maximum.
+
+    Raises:
+      ShapeError: no spatial axis, or one without cells.
+
+    >>> global_max_pool(jnp.arange(8.0).reshape(1, 2, 2, 2))
+    Array([[6., 7.]], dtype=float32)
+    """
+    x = _maps(x, "global_max_pool")
+    cells = x.reshape(x.shape[0], int(np.prod(x.shape[1:-1])), x.shape[-1])
+    first = jnp.argmax(cells, axis=1, keepdims=True)
+    chosen = jax.lax.broadcasted_iota(first.dtype, cells.shape, 1) == first
+    y = jnp.sum(jnp.where(chosen, cells, 0), axis=1, dtype=x.dtype)  # one term each: exact, and no scatter
+    return promise(y, (x.shape[0], x.shape[-1]))
+
+
+def _maps(x: Any, op: str) -> jax.Array:
+    x = jnp.asarray(x)
+    if x.ndim < 3 or 0 in x.shape[1:-1]:
+        raise ShapeError(f"{op} needs [N, *spatial, C] with at least one cell", got=f"{x.shape}")
+    return x

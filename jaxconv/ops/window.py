@@ -1,0 +1,121 @@
+"""What every windowed operation reads from its arguments, and the promise it is held to."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv import geometry
+from jaxconv.errors import ShapeError
+from jaxconv.geometry import Padding, Pair
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """One windowed operation with every argument written out for each spatial axis."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[Pair, ...]
+    dilation: tuple[int, ...]
+    out: tuple[int, ...]
+
+    @property
+    def axes(self) -> range:
+        """The array axes that are spatial: all between batch and channels."""
+        return range(1, len(self.size) + 1)
+
+    def overhang(self, n: int, axis: int) -> Pair:
+        """The padding of a spatial axis with what `ceil` adds high, so that the last window is whole."""
+        i = axis - 1
+        low, high = self.padding[i]
+        reach = (self.out[i] - 1) * self.stride[i] + geometry.span(self.size[i], self.dilation[i])
+        return low, max(high, reach - n - low)
+
+
+def window(
+    shape: Sequence[int],
+    size: Any,
+    *,
+    stride: Any = 1,
+    padding: Padding = "valid",
+    dilation: Any = 1,
+    ceil: bool = False,
+    op: str = "window",
+) -> Window:
+    """Reads the arguments of one windowed operation on spatial `shape`; raises ShapeError where it cannot be."""
+    rank = len(shape)
+    sizes = geometry.per_axis(size, rank, "size")
+    strides = geometry.per_axis(stride, rank, "stride")
+    dilations = geometry.per_axis(dilation, rank, "dilation")
+    pairs = geometry.pads(padding, shape, sizes, strides, dilations)
+    out = geometry.output_shape(shape, sizes, strides, pairs, dilations, ceil=ceil, op=op)
+    return Window(sizes, strides, pairs, dilations, out)
+
+
+def as_batch(x: Any, size: Any, op: str) -> tuple[jax.Array, bool]:
+    """`x` as [N, *spatial, C], and whether it came without its batch axis; see `spatial_rank`."""
+    x = jnp.asarray(x)
+    lone = x.ndim == spatial_rank(x.shape, size, op) + 1
+    return (x[None] if lone else x), lone
+
+
+def spatial_rank(shape: Sequence[int], size: Any, op: str) -> int:
+    """How many spatial axes an input of `shape` has under a window of `size`.
+
+    A tuple says it, so an input of one axis less is a single example. An int fits 2 or 3 axes; on
+    fewer it could mean a batch of signals or a lone image.
+
+    Raises:
+      ShapeError: a rank that does not fit, or an int that leaves it open.
+    """
+    ndim, came = len(shape), f"{len(shape)} axes: {tuple(shape)}"
+    if isinstance(size, Sequence):
+        rank = len(size)
+        if not 1 <= rank <= 3:
+            raise ShapeError(f"{op} works on 1 to 3 spatial axes", got=f"size={size!r}")
+        if ndim not in (rank + 1, rank + 2):
+            names = ", ".join(("N", *"DHW"[-rank:], "C"))
+            raise ShapeError(f"{op} of size {tuple(size)} needs an input [{names}], or one example without N", got=came)
+        return rank
+    if ndim not in (4, 5):
+        fix = "x[None] gives an image its batch axis" if ndim < 3 else ""
+        if ndim == 3:
+            fix = f"size=({size},) for a batch of signals [N, W, C]; x[None] for a lone image [H, W, C]"
+        raise ShapeError(f"{op} with an int size needs [N, H, W, C] or [N, D, H, W, C]", got=came, fix=fix)
+    return ndim - 2
+
+
+def promise(y: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """`y`, after chex has held it to the shape that the formula promised (at trace time, at no cost)."""
+    import chex  # here and not at the top: it would be a third of our import time
+
+    chex.assert_shape(y, tuple(shape))
+    return y
+
+
+def wide(x: jax.Array) -> jax.Array:
+    """`x` in the type that sums are taken in: f32 for halves and integers, else its own."""
+    kind = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.dtype(jnp.float32)
+    return x.astype(jnp.promote_types(kind, jnp.float32))
+
+
+def taps(x: jax.Array, win: Window, axis: int, fill: Any) -> list[jax.Array]:
+    """What each tap of the windows along one axis sees, in order: k strided slices, no gather.
+
+    Args:
+      x: [N, *spatial, C].
+      fill: what padding holds.
+
+    Returns:
+      k arrays, each of x's shape with `win.out` on `axis`.
+    """
+    i = axis - 1
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (*win.overhang(x.shape[axis], axis), 0)
+    x = jax.lax.pad(x, jnp.asarray(fill, x.dtype), config)
+    stop = (win.out[i] - 1) * win.stride[i] + 1
+    starts = range(0, win.size[i] * win.dilation[i], win.dilation[i])
+    return [jax.lax.slice_in_dim(x, start, start + stop, win.stride[i], axis) for start in starts]

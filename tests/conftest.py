@@ -1,0 +1,53 @@
+"""Fixtures for every test: random numbers, keys, 64-bit mode, and the comparison with the oracle."""
+
+import itertools
+import zlib
+
+import jax
+import numpy as np
+import pytest
+
+TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "bfloat16": 2e-2}
+
+
+@pytest.fixture
+def rng(request):
+    """A NumPy generator seeded by the test's own name, so that order and selection change nothing."""
+    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture
+def getkey():
+    """A fresh key from each call: `getkey()`."""
+    count = itertools.count()
+    return lambda: jax.random.fold_in(jax.random.key(0), next(count))
+
+
+@pytest.fixture
+def x64():
+    """64-bit types for the whole test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def assert_close():
+    """`assert_close(got, want)`: equal shapes, and errors within the dtype's share of the largest |want|."""
+    return _assert_close
+
+
+def _assert_close(got, want, what="result", tolerance=None):
+    name, got, want = str(got.dtype), np.asarray(got).astype(np.float64), np.asarray(want, np.float64)
+    assert got.shape == want.shape, f"{what}: shape {got.shape}, oracle {want.shape}"
+    if want.size == 0:
+        return
+    special = ~np.isfinite(want)
+    assert np.array_equal(got[special], want[special], equal_nan=True), f"{what}: other infinities or NaNs"
+    assert np.isfinite(got[~special]).all(), f"{what}: not finite where the oracle is"
+    got, want = np.where(special, 0, got), np.where(special, 0, want)
+    allowed = (TOLERANCE.get(name, 0.0) if tolerance is None else tolerance) * np.abs(want).max()
+    error = np.abs(got - want)
+    at = tuple(map(int, np.unravel_index(error.argmax(), error.shape)))
+    assert error[at] <= allowed, (
+        f"{what} ({name}): {got[at]:.9g} at {at}, oracle {want[at]:.9g}; error {error[at]:.3g}, allowed {allowed:.3g}"
+    )

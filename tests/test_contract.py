@@ -1,0 +1,147 @@
+"""What every op, layer and combinator promises, over the one table of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from table import LAYERS, OPS, TABLE, Entry
+
+import jaxconv as jc
+
+KEY = jax.random.key(3)
+EPS = 1e-5  # of central differences in float64
+everything = pytest.mark.parametrize("entry", TABLE, ids=[f"{e.names}-{i}" for i, e in enumerate(TABLE)])
+
+
+def made(entry: Entry, dtype="float32", seed=0):
+    """The layer, its params and state, and an input."""
+    x = jax.random.normal(jax.random.key(seed), entry.shape).astype(dtype)
+    net = entry.layer
+    return net, *net.init(jax.random.key(seed + 1), x), x
+
+
+def run(net, params, state, x, train):
+    return net.apply(params, state, x, key=KEY, train=train)
+
+
+def forms(entry):
+    """train=True, and False too where that is another function."""
+    return (True, False) if entry.training_differs else (True,)
+
+
+def spec(tree):
+    return jax.tree.map(lambda v: (v.shape, str(v.dtype)), tree)
+
+
+def close(a, b, tolerance=2e-6):
+    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=tolerance, atol=tolerance), a, b)
+
+
+def test_the_table_names_everything_public():
+    listed = {name for entry in TABLE for name in entry.names.split()}
+    assert listed == set(jc.ops.__all__) | set(jc.layers.__all__)
+    assert OPS
+    assert LAYERS
+
+
+@everything
+def test_init_looks_at_the_shape_only(entry):
+    net, params, state, x = made(entry)
+    for like in (x.shape, jax.ShapeDtypeStruct(x.shape, x.dtype)):
+        again = net.init(jax.random.key(1), like)
+        jax.tree.map(np.testing.assert_array_equal, again, (params, state))
+
+
+@everything
+def test_promised_shape_is_the_actual_and_eager_is_jit_is_scan_is_vmap(entry):
+    net, params, state, x = made(entry)
+    for train in forms(entry):
+
+        def f(params, state, x, train=train):
+            return run(net, params, state, x, train)
+
+        eager = f(params, state, x)
+        assert spec(jax.eval_shape(f, params, state, x)) == spec(eager)
+        assert spec(eager[1]) == spec(state)
+        close(jax.jit(f)(params, state, x), eager)
+        _, scanned = jax.jit(lambda x, f=f: jax.lax.scan(lambda c, v: (c, f(params, state, v)), 0, x[None]))(x)
+        close(jax.tree.map(lambda v: v[0], scanned), eager)
+    if entry.examples_alone:  # in the last form
+        alone = jax.jit(jax.vmap(lambda v: net.apply(params, state, v[None])[0][0]))(x)
+        close(alone, eager[0])
+
+
+@everything
+def test_an_ensemble_is_its_members(entry):
+    net, _, _, x = made(entry)
+    keys = jax.random.split(jax.random.key(5), 2)
+    born = jax.vmap(lambda key: net.init(key, x))(keys)
+    step = jax.jit(lambda params, state: run(net, params, state, x, True))
+    together = jax.vmap(step, axis_size=2)(*born)
+    for i, key in enumerate(keys):
+        lone = net.init(key, x)
+        member = jax.tree.map(lambda v, i=i: v[i], (born, together))
+        close(member, (lone, step(*lone)), 5e-6)
+
+
+@everything
+def test_dtype_is_kept(entry, x64):
+    net, params, state, x = made(entry)
+    results = {}
+    for dtype in ("float64", "float32", "bfloat16"):
+        cast = jax.tree.map(lambda v, dtype=dtype: v.astype(dtype), (params, x))
+        y, new = jax.jit(lambda p, s, x: run(net, p, s, x, True))(cast[0], state, cast[1])
+        assert y.dtype == dtype
+        assert all(v.dtype in ("float32", "float64") for v in jax.tree.leaves(new))
+        results[dtype] = np.asarray(y, np.float64)
+    want = results["float64"]
+    for dtype, tolerance in (("float32", 1e-5), ("bfloat16", 3e-2)):
+        assert np.abs(results[dtype] - want).max() <= tolerance * np.abs(want).max(), dtype
+
+
+@everything
+def test_derivatives_of_both_orders_and_modes(entry, x64):
+    """jvp, vjp and hessian-vector product in float64 against central differences, plain and under remat."""
+    net, params, state, x = made(entry, "float64")
+    point = jax.tree.map(lambda v: v.astype(jnp.float64), (params, x))
+    along = jax.tree.map(lambda v: jnp.asarray(np.random.default_rng(v.size).normal(size=v.shape)), point)
+    for train in forms(entry):
+
+        def f(point, train=train):
+            return run(net, point[0], state, point[1], train)[0]
+
+        def value(point, f=f):
+            return jnp.sum(jnp.sin(f(point) + 0.5))
+
+        @jax.jit
+        def probe(point, f=f, value=value):
+            slope = jax.grad(value)
+            remat = jax.grad(lambda p: jnp.sum(jnp.sin(jax.checkpoint(f)(p) + 0.5)))(point)
+            return jax.jvp(f, (point,), (along,)), slope(point), remat, jax.jvp(slope, (point,), (along,))[1]
+
+        high, low = (probe(jax.tree.map(lambda v, t, e=e: v + e * t, point, along)) for e in (EPS, -EPS))
+        (y, jvp), slope, remat, hvp = probe(point)
+        close(jvp, (high[0][0] - low[0][0]) / (2 * EPS), 1e-6)
+        close(hvp, jax.tree.map(lambda a, b: (a - b) / (2 * EPS), high[1], low[1]), 1e-6)
+        dot = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, slope, along)))
+        np.testing.assert_allclose(dot, jnp.vdot(jnp.cos(y + 0.5), jvp), rtol=1e-9)
+        close(remat, slope, 1e-12)
+        assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(hvp))
+
+
+@everything
+def test_an_empty_batch_gives_an_empty_result_and_leaves_the_state(entry):
+    net, params, state, x = made(entry)
+    for train in forms(entry):
+        f = jax.jit(lambda x, train=train: run(net, params, state, x, train))
+        y, new = f(x[:0])
+        assert y.shape == (0, *jax.eval_shape(f, x)[0].shape[1:])
+        jax.tree.map(np.testing.assert_array_equal, new, state)
+
+
+@pytest.mark.parametrize("entry", [e for e in TABLE if e.stateful], ids=lambda e: e.names)
+def test_donated_state(entry):
+    net, params, state, x = made(entry)
+    want = jax.jit(lambda s: run(net, params, s, x, True))(state)
+    step = jax.jit(lambda s: run(net, params, s, x, True), donate_argnums=0)
+    close(step(jax.tree.map(jnp.copy, state)), want)

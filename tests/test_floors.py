@@ -1,0 +1,51 @@
+"""Imports only go down, and `import jaxconv` brings in nothing heavy."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import jaxconv
+
+ROOT = pathlib.Path(jaxconv.__file__).parent
+FLOORS = {
+    "errors": 0, "geometry": 0, "ops": 1, "layer": 2, "layers": 3, "models": 4,
+    "data": 5, "augment": 5, "losses": 5, "metrics": 5, "optim": 5,
+    "train": 6, "checkpoint": 6, "ensemble": 6, "analysis": 7, "config": 8, "cli": 8, "__main__": 8,
+}  # fmt: skip
+FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def imports(path):
+    """Modules of this package that a file imports, anywhere in it: (line, name below jaxconv)."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                if name.name.split(".")[0] == "jaxconv":
+                    yield node.lineno, name.name.split(".")[1:2]
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "jaxconv":
+            below = node.module.split(".")[1:2]
+            yield from ((node.lineno, below or [name.name]) for name in node.names)
+
+
+def floor(path):
+    return FLOORS[path.relative_to(ROOT).parts[0].removesuffix(".py")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_only_go_down(path):
+    own = floor(path)
+    for line, below in imports(path):
+        assert below, f"{path}:{line} imports the whole package"
+        if below[0] in ("__version__",):
+            continue
+        assert FLOORS[below[0]] <= own, f"{path.name}:{line} (floor {own}) imports {below[0]}"
+
+
+def test_import_needs_jax_numpy_optax_and_chex_alone():
+    code = "import sys, jax; before = set(sys.modules); import jaxconv; print(*sorted(set(sys.modules) - before))"
+    added = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    strangers = {name.split(".")[0] for name in added} - {"jaxconv"} - set(sys.stdlib_module_names)
+    assert not strangers, f"import jaxconv brings in {strangers}: import them where they are used"
