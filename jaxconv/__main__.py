@@ -1,0 +1,29 @@
+"""The entry point; it stands apart from the commands so that it runs with the core alone."""
+
+import sys
+
+# What the extra "train" brings, by the names that are imported.
+_EXTRA = ("typer", "rich", "pydantic", "tomli_w", "safetensors", "sklearn", "PIL", "platformdirs", "click")
+
+
+def main() -> None:
+    """Run the command line, or say in one line which extra it wants."""
+    try:
+        from jaxconv.cli import app
+
+        app()
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print(
+            'jaxconv: this command needs the "train" extra: python -m pip install "jaxconv[train]"',
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""Config files: TOML to typed records and back, every mistake named at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from jaxconv import data, optim
+from jaxconv.errors import ConfigError, did_you_mean
+from jaxconv.nets import net_problems, with_defaults
+
+__all__ = ["Config", "parse", "read", "to_toml"]
+
+_strict = ConfigDict(extra="forbid")
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """`[data]`: `name` of the set, and `root`, the folder to look in first."""
+
+    __pydantic_config__ = _strict
+    name: str
+    root: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class NetConfig:
+    """`[net]`: `name`, of the registry or "module:function"; all else is the function's own."""
+
+    __pydantic_config__ = _strict
+    name: str
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """`[optim.schedule]`: optax's `name`; all else is the schedule's own."""
+
+    __pydantic_config__ = _strict
+    name: str
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """`[optim]`: optax's `name`, `learning_rate` (the peak); all else is the optimiser's own."""
+
+    __pydantic_config__ = _strict
+    name: str
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    schedule: ScheduleConfig | None = None
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """`[train]`.
+
+    Args:
+        epochs: passes over the training images; need not be whole.
+        batch_size: images a step.
+        seed: of parameters, order, shifts and dropout.
+        shift: furthest random move of a training image, in pixels.
+        label_smoothing: share of the target spread over all classes.
+        log_every: steps between two lines of progress.
+        eval_every: steps between two evaluations; 0 for one at the end.
+    """
+
+    __pydantic_config__ = _strict
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    batch_size: Positive
+    seed: Count = 0
+    shift: Count = 0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    log_every: Positive = 100
+    eval_every: Count = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole config file."""
+
+    __pydantic_config__ = _strict
+    data: DataConfig
+    net: NetConfig
+    optim: OptimConfig
+    train: TrainConfig
+
+
+_SECTIONS = {"data": DataConfig, "net": NetConfig, "optim": OptimConfig, "train": TrainConfig}
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file.
+
+    Args:
+        path: the file.
+        overrides: `section.key=value` each; the value is TOML, or else a bare string.
+
+    Returns:
+        The config, with the defaults of its sections and of its net filled in.
+
+    Raises:
+        ConfigError: there is no such file, it is not TOML, or keys are unknown, missing or of
+            another type; one line for each.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config file {path}{_near(path)}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}{_near(path)}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    for override in overrides:
+        _set(table, override)
+    return parse(table, str(path))
+
+
+def parse(table: Mapping[str, Any], source: str = "config") -> Config:
+    """Check a table and make the record of it.
+
+    Args:
+        table: what `tomllib` returns.
+        source: what to call it in an error.
+
+    Raises:
+        ConfigError: keys are unknown, missing or of another type; one line for each.
+
+    >>> config = parse(tomllib.loads('''
+    ... data.name = "digits"
+    ... net.name = "conv_pool"
+    ... optim = {name = "adam", learning_rate = 1e-3}
+    ... train = {epochs = 1, batch_size = 32}
+    ... '''))
+    >>> config.net.arguments["features"], config.train.seed
+    ([20, 40], 0)
+    """
+    problems: list[str] = []
+    config = None
+    try:
+        # In strict JSON a string is never taken for a number, yet a table may be a dataclass.
+        config = TypeAdapter(Config).validate_json(json.dumps(_nest(table), default=str), strict=True)
+    except ValidationError as error:
+        problems += [_line(problem) for problem in error.errors()]
+    problems += _argument_problems(table)
+    if problems or config is None:
+        mistakes = f"{len(problems)} mistake" + ("s" if len(problems) > 1 else "")
+        raise ConfigError("\n  ".join([f"{source}: {mistakes}", *problems]))
+    net = dataclasses.replace(config.net, arguments=with_defaults(config.net.name, config.net.arguments))
+    return dataclasses.replace(config, net=net)
+
+
+def to_toml(config: Config) -> str:
+    """The config as TOML that `parse` makes the same record of.
+
+    Args:
+        config: the record.
+    """
+    import tomli_w
+
+    return tomli_w.dumps(_flatten(dataclasses.asdict(config)))
+
+
+def _flatten(table: dict[str, Any]) -> dict[str, Any]:
+    """Arguments back beside the keys of their section; TOML has no word for None."""
+    inner = {key: _flatten(value) if isinstance(value, dict) else value for key, value in table.items()}
+    inner |= inner.pop("arguments", {})
+    return {key: value for key, value in inner.items() if value is not None}
+
+
+def _nest(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys that a section does not own become its `arguments`."""
+    nested = dict(table)
+    for section, record in (("net", NetConfig), ("optim", OptimConfig)):
+        if isinstance(nested.get(section), dict):
+            nested[section] = _split(nested[section], record)
+    optim_table = nested.get("optim")
+    if isinstance(optim_table, dict) and isinstance(optim_table.get("schedule"), dict):
+        optim_table["schedule"] = _split(optim_table["schedule"], ScheduleConfig)
+    return nested
+
+
+def _split(table: Mapping[str, Any], record: type) -> dict[str, Any]:
+    own = {field.name for field in dataclasses.fields(record)} - {"arguments"}
+    split = {key: value for key, value in table.items() if key in own}
+    return split | {"arguments": {key: value for key, value in table.items() if key not in own}}
+
+
+def _argument_problems(table: Mapping[str, Any]) -> list[str]:
+    """What is wrong with names and arguments of the net, the optimiser, the schedule and the data."""
+    nested = _nest(table)
+    lines = []
+    if (found := _named(nested.get("data"))) and found[0] not in data.names():
+        lines.append(_unknown("data.name", found[0], data.names()))
+    if found := _named(nested.get("net")):
+        lines += net_problems(*found)
+    if found := _named(nested.get("optim")):
+        lines += _optax_problems("optim", found, optim.optimizers(), lambda make: "learning_rate")
+        if found := _named(nested["optim"].get("schedule")):
+            lines += _optax_problems("optim.schedule", found, optim.schedules(), optim.peak_argument)
+    return lines
+
+
+def _named(section: Any) -> tuple[str, dict[str, Any]] | None:
+    """Name and arguments of a section; None where pydantic has said already what is wrong."""
+    if isinstance(section, dict) and isinstance(section.get("name"), str):
+        return section["name"], section.get("arguments", {})
+    return None
+
+
+def _optax_problems(path: str, found: tuple[str, dict[str, Any]], known: Any, rate: Any) -> list[str]:
+    name, arguments = found
+    if name not in known:
+        return [_unknown(f"{path}.name", name, known)]
+    return optim.argument_problems(path, known[name], arguments, (rate(known[name]),))
+
+
+def _unknown(path: str, name: str, known: Any) -> str:
+    return f"{path}: must be one of {', '.join(known)}; got {name!r}{did_you_mean(name, known)}"
+
+
+def _line(problem: Any) -> str:
+    """One of pydantic's problems as `path: what must hold, what came`."""
+    path = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "missing":
+        return f"{path}: must be given"
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        *parents, key = problem["loc"]
+        record = _SECTIONS[parents[0]] if parents else Config
+        known = [field.name for field in dataclasses.fields(record)]
+        return f"{path}: there is no such key; known are {', '.join(known)}{did_you_mean(key, known)}"
+    words = {
+        "int_type": "must be a whole number",
+        "int_from_float": "must be a whole number",
+        "float_type": "must be a number",
+        "string_type": "must be text in quotes",
+        "dataclass_type": "must be a table",
+    }
+    must = words.get(problem["type"], problem["msg"].replace("Input should be", "must be"))
+    return f"{path}: {must}, got {problem['input']!r}"
+
+
+def _set(table: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` in a table."""
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or len(keys) < 2 or not all(keys):
+        full = {
+            f.name: f"{section}.{f.name}" for section, record in _SECTIONS.items() for f in dataclasses.fields(record)
+        }
+        hint = f"; did you mean {full[keys[-1]]}={text}?" if equals and keys[-1] in full else ""
+        raise ConfigError(f"an override must be section.key=value, got {override!r}{hint}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    for key in keys[:-1]:
+        inner = table.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"cannot set {path}: {key} is no table but {inner!r}")
+        table = inner
+    table[keys[-1]] = value
+
+
+def _near(path: Path) -> str:
+    """Config files whose names are near a path that does not exist."""
+    folders = {path.parent, path.parent / "configs", Path("configs"), path}
+    files = {str(file): file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.toml"))}
+    same_name = [name for name, file in files.items() if path.stem in (file.stem, file.parent.name)]
+    if same_name:
+        return f"; did you mean {' or '.join(repr(name) for name in same_name[:3])}?"
+    return did_you_mean(path, files)

@@ -1,0 +1,156 @@
+"""Finding files on this machine and fetching those that are missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.client
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxconv.errors import DataError
+
+__all__ = ["RemoteFile", "cache_folder", "fetch", "find_folder"]
+
+VARIABLE = "JAXCONV_DATA"
+TIMEOUT_SECONDS = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RemoteFile:
+    """A published file: its name, and the size and checksum it has as published and unpacked.
+
+    Args:
+        name: as published, ending in `.gz`; it may also lie unpacked, without that ending.
+        size: bytes of the published file.
+        md5: checksum of the published file.
+        plain_size: bytes after unpacking.
+        plain_md5: checksum after unpacking.
+    """
+
+    name: str
+    size: int
+    md5: str
+    plain_size: int
+    plain_md5: str
+
+    def found_in(self, folder: Path) -> Path | None:
+        """The path of this file in a folder, packed or unpacked; None where neither lies there."""
+        candidates = (folder / self.name, folder / self.name.removesuffix(".gz"))
+        return next((path for path in candidates if path.is_file()), None)
+
+
+def cache_folder(name: str) -> Path:
+    """The folder of the user's own cache that holds a data set.
+
+    Args:
+        name: the data set's name.
+    """
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("jaxconv")) / name
+
+
+def find_folder(name: str, files: Sequence[RemoteFile], root: str | Path | None = None) -> Path | None:
+    """Look for a data set: in `root`, else in `$JAXCONV_DATA`, else in the user's cache.
+
+    Args:
+        name: the data set's name, and of the sub-folder that may hold it.
+        files: what it consists of.
+        root: a folder that holds the files directly or in a sub-folder called `name`.
+
+    Returns:
+        The first folder that holds every file, or None.
+
+    Raises:
+        DataError: `root` is given but lacks some of the files: to go on and download would hide
+            that the wrong place was given.
+    """
+    # The variable is shared by all sets and need not hold this one; an explicit root must.
+    bases = [Path(base).expanduser() for base in (root, os.environ.get(VARIABLE)) if base]
+    for index, base in enumerate(bases):
+        for folder in (base, base / name):
+            if all(file.found_in(folder) for file in files):
+                return folder
+        if root and index == 0:
+            raise DataError(_missing(name, files, base))
+    cached = cache_folder(name)
+    return cached if all(file.found_in(cached) for file in files) else None
+
+
+def _missing(name: str, files: Sequence[RemoteFile], base: Path) -> str:
+    where = f"data.root = {base} does not hold {name}"
+    if not base.is_dir():
+        return f"{where}: there is no such folder"
+    lacking = [file.name for file in files if not (file.found_in(base) or file.found_in(base / name))] or [
+        file.name for file in files
+    ]
+    return f"{where}; not found there or in {base / name} (with or without .gz): {', '.join(lacking)}"
+
+
+def fetch(name: str, files: Sequence[RemoteFile], bases: Sequence[str], folder: Path) -> Path:
+    """Download what a folder lacks, each file checked before it gets its name.
+
+    Args:
+        name: the data set's name, for errors.
+        files: what must lie in the folder afterwards.
+        bases: addresses to try in order; a file's name is appended to each.
+        folder: where to put them; made if missing.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: a file could not be had from any address; lists the files, where they may be
+            put by hand, and the variable that says where they lie.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make {folder} to keep {name} in: {error.strerror or error}") from error
+    for file in files:
+        if file.found_in(folder):
+            continue
+        reasons = []
+        for base in bases:
+            try:
+                _fetch_one(base + file.name, file, folder / file.name)
+                break
+            # HTTPException and OSError together cover everything that a broken connection raises.
+            except (OSError, http.client.HTTPException, DataError) as error:
+                reasons.append(f"{base}{file.name}: {getattr(error, 'reason', None) or error}")
+        else:
+            raise DataError(_offline(name, files, folder, reasons))
+    return folder
+
+
+def _fetch_one(url: str, file: RemoteFile, target: Path) -> None:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as reply:
+        content = reply.read()
+    if len(content) != file.size:
+        raise DataError(f"expected {file.size:,} bytes, received {len(content):,}")
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != file.md5:
+        raise DataError(f"expected md5 {file.md5}, received {found}")
+    # Only a whole and checked file ever gets the final name, whatever moment this is killed at.
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _offline(name: str, files: Sequence[RemoteFile], folder: Path, reasons: list[str]) -> str:
+    lines = [f"{name} is not on this machine and could not be downloaded:"]
+    lines += [f"  {reason}" for reason in reasons]
+    lines += ["Get these files on any machine and put them together in one folder:"]
+    lines += [f"  {file.name}  ({file.size:,} bytes, md5 {file.md5})" for file in files]
+    lines += [f"either {folder}, or any other that data.root or the variable {VARIABLE} names."]
+    return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""Reader of IDX, the format of MNIST's files (LeCun, http://yann.lecun.com/exdb/mnist, 1998)."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from jaxconv.errors import DataError
+
+__all__ = ["decode_idx", "read_file", "read_idx"]
+
+_UINT8 = 0x08
+
+
+def read_file(path: str | Path, *, size: int | None = None, md5: str | None = None) -> bytes:
+    """Read a file whole and check that it is the one that was meant.
+
+    Args:
+        path: the file.
+        size: the number of bytes it must have.
+        md5: the checksum it must have, in hexadecimal.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        DataError: it cannot be read, or its size or checksum is another.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if size is not None and len(content) != size:
+        what = "is truncated" if len(content) < size else "has bytes too many"
+        raise DataError(f"{path} {what}: expected {size:,} bytes, found {len(content):,}{_REPLACE}")
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if md5 is not None and found != md5:
+        raise DataError(f"{path} was altered: expected md5 {md5}, found {found}{_REPLACE}")
+    return content
+
+
+_REPLACE = "; delete it and fetch it again"
+
+
+def read_idx(path: str | Path, *, size: int | None = None, md5: str | None = None) -> np.ndarray:
+    """Read an IDX file of unsigned bytes, compressed by gzip or not.
+
+    Args:
+        path: the file; whether it is compressed is told from its first bytes, not its name.
+        size: the number of bytes that the file as stored must have, if known.
+        md5: the checksum that the file as stored must have, if known.
+
+    Returns:
+        uint8 array of the shape that the file's head declares.
+
+    Raises:
+        DataError: the file is missing, truncated, altered or not an IDX file of bytes; it names
+            the file, what was expected and what was found.
+    """
+    content = read_file(path, size=size, md5=md5)
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise DataError(f"{path} is truncated or altered: its gzip stream does not end well ({error})") from None
+    return decode_idx(content, str(path))
+
+
+def decode_idx(content: bytes, name: str = "data") -> np.ndarray:
+    """Decode the bytes of an IDX file: two zeros, type, rank, big-endian sizes, values.
+
+    Args:
+        content: the file's bytes, not compressed.
+        name: what to call it in an error.
+
+    Returns:
+        uint8 array of the declared shape; a view that cannot be written to.
+
+    Raises:
+        DataError: the head is not that of an IDX file of unsigned bytes, or the number of values
+            is not the product of the sizes.
+
+    >>> decode_idx(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9]))
+    array([[7, 8, 9]], dtype=uint8)
+    """
+    if len(content) < 4:
+        raise DataError(f"{name} is truncated: an IDX file starts with 4 bytes, found {len(content)} in all")
+    zeros, kind, rank = struct.unpack(">HBB", content[:4])
+    if zeros != 0 or kind != _UINT8 or not 1 <= rank <= 4:
+        raise DataError(
+            f"{name} is no IDX file of unsigned bytes: its magic number must be 0x00000801 to 0x00000804, "
+            f"found 0x{content[:4].hex()}"
+        )
+    start = 4 + 4 * rank
+    if len(content) < start:
+        raise DataError(f"{name} is truncated: its head must have {start} bytes, found {len(content)}")
+    shape = struct.unpack(f">{rank}I", content[4:start])
+    expected, found = math.prod(shape), len(content) - start
+    if found != expected:
+        what = "is truncated" if found < expected else "has bytes too many"
+        sizes = "×".join(map(str, shape))
+        raise DataError(f"{name} {what}: {sizes} needs {expected:,} bytes of values, found {found:,}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -1,0 +1,61 @@
+"""Which images stand in which batch: pure functions of numbers, so that any step can be resumed at."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+__all__ = ["batch_indices", "masked_batches"]
+
+
+def batch_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
+    """Which images a step uses: a pure function of its arguments, so any step can be resumed at.
+
+    The stream is one seeded permutation of all images after the other, cut into batches: a batch
+    may straddle two epochs, every image is used exactly once an epoch, and no batch is partial.
+
+    Args:
+        seed: of the whole run.
+        step: from 0.
+        batch_size: images a step.
+        size: images in the set.
+
+    Returns:
+        int32 [batch_size], each in 0..size-1.
+
+    >>> stream = np.concatenate([batch_indices(0, step, batch_size=4, size=6) for step in range(3)])
+    >>> sorted(stream[:6].tolist()), sorted(stream[6:].tolist())
+    ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5])
+    """
+    start, stop = step * batch_size, (step + 1) * batch_size
+    pieces = []
+    for epoch in range(start // size, (stop - 1) // size + 1):
+        offset = epoch * size
+        pieces.append(_permutation(seed, epoch, size)[max(start - offset, 0) : stop - offset])
+    return np.concatenate(pieces)
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    # A sequence as the seed, and not a sum: seed 0's epoch 1 must not be seed 1's epoch 0.
+    return np.random.default_rng([seed, epoch]).permutation(size).astype(np.int32)
+
+
+def masked_batches(size: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cut `size` images into batches of one shape, the last filled up with what weighs nothing.
+
+    Args:
+        size: images in the set.
+        batch_size: images at a time.
+
+    Yields:
+        int32 indices [batch_size] and float32 weights [batch_size], which are 1 or 0.
+
+    >>> [(indices.tolist(), weights.tolist()) for indices, weights in masked_batches(3, 2)]
+    [([0, 1], [1.0, 1.0]), ([2, 0], [1.0, 0.0])]
+    """
+    for start in range(0, size, batch_size):
+        indices = np.arange(start, start + batch_size, dtype=np.int32)
+        yield np.where(indices < size, indices, 0).astype(np.int32), (indices < size).astype(np.float32)

@@ -1,0 +1,116 @@
+"""Any picture file as an image that a trained net can take."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxconv.errors import DataError
+
+__all__ = ["Picture", "read_picture"]
+
+_LIGHT = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture fitted to a net.
+
+    Args:
+        pixels: float32 [H, W, C] in the data set's units.
+        inverted: whether light and dark were exchanged.
+    """
+
+    pixels: np.ndarray
+    inverted: bool
+
+
+def read_picture(path: str | Path, shape: tuple[int, int, int], peak: float, invert: bool | None = None) -> Picture:
+    """Read a picture of any size and colour and fit it to a data set's images.
+
+    Its aspect is kept; what is left over is filled with its own background, and it is put in the
+    middle. The known one-channel sets draw light on dark, so a picture with a light border is
+    inverted unless `invert` says otherwise.
+
+    Args:
+        path: a file of any format that Pillow reads.
+        shape: height, width and channels wanted; 1 or 3 channels.
+        peak: the brightest value of the data set's pixels.
+        invert: exchange light and dark; None for "where one channel is wanted and the border is
+            light".
+
+    Returns:
+        The picture.
+
+    Raises:
+        DataError: the file is missing, no picture, damaged, or absurdly large.
+    """
+    height, width, channels = shape
+    values = _to_floats(_open(path), channels)
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+    background = np.median(border, axis=0)
+    inverted = (channels == 1 and float(background.mean()) > _LIGHT) if invert is None else invert
+    if inverted:
+        values, background = 1 - values, 1 - background
+    return Picture(_fit(values, background, height, width) * np.float32(peak), inverted)
+
+
+def _open(path: str | Path) -> Any:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                return ImageOps.exif_transpose(picture)
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is no picture that can be read") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"{path} is too large a picture: {error}") from None
+    # Pillow's decoders raise each of these for files that end early or contradict themselves.
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _to_floats(picture: Any, channels: int) -> np.ndarray:
+    """float32 [h, w, channels] in 0..1, transparency laid over the background that contrasts."""
+    mode = "L" if channels == 1 else "RGB"
+    if picture.mode.startswith(("I", "F")):
+        # More than 8 bits: Pillow's own conversion would clip everything above 255 to white.
+        deep = np.asarray(picture, np.float32)
+        top = 1.0 if deep.max() <= 1 else 255.0 if deep.max() <= 255 and picture.mode == "F" else 65535.0
+        return np.repeat(np.clip(deep / top, 0, 1)[..., None], channels, axis=-1)
+    if "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info:
+        layered = picture.convert("RGBA")
+        opacity = np.asarray(layered.getchannel("A"), np.float32)[..., None] / 255
+        colour = np.asarray(layered.convert("RGB").convert(mode), np.float32).reshape(*opacity.shape[:2], -1) / 255
+        drawn = float((colour.mean(-1, keepdims=True) * opacity).sum() / max(float(opacity.sum()), 1.0))
+        return colour * opacity + (1 - opacity) * (0.0 if drawn > _LIGHT else 1.0)
+    values = np.asarray(picture.convert(mode), np.float32) / 255
+    return values.reshape(*values.shape[:2], -1)
+
+
+def _fit(values: np.ndarray, background: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize to lie within height × width, then fill up with the background on all sides."""
+    from PIL import Image
+
+    scale = min(height / values.shape[0], width / values.shape[1])
+    rows, columns = (max(1, round(scale * side)) for side in values.shape[:2])
+    rows, columns = min(rows, height), min(columns, width)
+    resized = [
+        np.asarray(
+            Image.fromarray(channel).resize(
+                (columns, rows), Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+            )
+        )
+        for channel in np.ascontiguousarray(np.moveaxis(values, -1, 0), np.float32)
+    ]
+    result = np.empty([height, width, values.shape[-1]], np.float32)
+    result[:] = background
+    top, left = (height - rows) // 2, (width - columns) // 2
+    result[top : top + rows, left : left + columns] = np.stack(resized, axis=-1)
+    return result

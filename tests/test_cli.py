@@ -1,0 +1,207 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from jaxconv.cli import app
+
+# One worker for all: they share one finished run.
+pytestmark = pytest.mark.xdist_group("cli")
+
+CONFIG = """
+[data]
+name = "digits"
+[net]
+name = "conv_pool"
+features = [8]
+size = 3
+padding = "same"
+hidden = []
+[optim]
+name = "adam"
+learning_rate = 0.02
+[train]
+epochs = 3
+batch_size = 64
+log_every = 20
+"""
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def start(*arguments, **options):
+    """The real command in a process of its own."""
+    command = [sys.executable, "-m", "jaxconv", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", **options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A config, a finished run, and what the command printed into a pipe."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "tiny.toml").write_text(CONFIG)
+    process = start("train", folder / "tiny.toml", "--out", folder / "run")
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, "")
+    return folder / "run", out
+
+
+def test_training_prints_plain_lines_into_a_pipe(finished):
+    _, out = finished
+    lines = out.splitlines()
+    assert "\x1b" not in out
+    assert re.fullmatch(r"compiled in \d+\.\d s", lines[0])
+    pattern = r"step 20/68  loss \d\.\d{3}  accuracy [01]\.\d{3}  [\d,]+ images/s  \d+:\d\d left"
+    assert re.fullmatch(pattern, lines[1])
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-1] == f"run            {finished[0]}"
+
+
+def test_the_run_folder_is_whole(finished):
+    folder, out = finished
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.toml",
+        "metrics.jsonl",
+        "params.safetensors",
+        "result.json",
+    ]
+    result = json.loads((folder / "result.json").read_text())
+    assert result["test_accuracy"] > 0.9
+    assert f"{result['test_accuracy']:.2%}" in out
+    assert result["parameters"] == (9 + 1) * 8 + (4 * 4 * 8 + 1) * 10
+    assert result["steps"] == 68
+    assert result["seed"] == 0
+    assert set(result["seconds"]) == {"training", "compiling", "total"}
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics] == [20, 40, 60, 68, 68]
+    assert metrics[-1] == {
+        "step": 68,
+        "test_loss": result["test_loss"],
+        "test_accuracy": result["test_accuracy"],
+    }
+
+
+def test_evaluate_repeats_the_accuracy(finished):
+    folder, _ = finished
+    accuracy = json.loads((folder / "result.json").read_text())["test_accuracy"]
+    result = invoke("evaluate", folder)
+    assert result.exit_code == 0
+    lines = dict(line.split("  ", 1) for line in result.stdout.splitlines())
+    assert lines["test accuracy"].strip() == lines["when trained"].strip() == f"{accuracy:.2%}"
+
+
+def test_predict_an_odd_picture_light_or_dark(finished, tmp_path):
+    from sklearn.datasets import load_digits
+
+    digit = (load_digits().images[0] / 16 * 255).astype(np.uint8)
+    large = Image.fromarray(digit).resize((61, 61))
+    dark = Image.new("RGB", (61, 63))
+    dark.paste(large, (0, 1))
+    dark.save(tmp_path / "dark.png")
+    Image.fromarray(255 - np.asarray(dark)).save(tmp_path / "light.png")
+    result = invoke("predict", finished[0], tmp_path / "dark.png", tmp_path / "light.png")
+    assert result.exit_code == 0, result.output
+    first, second = result.stdout.splitlines()
+    assert re.fullmatch(rf"{tmp_path}/dark\.png: 0  \d+\.\d%", first)
+    assert re.fullmatch(rf"{tmp_path}/light\.png: 0  \d+\.\d%  \(light background: inverted\)", second)
+    kept = invoke("predict", finished[0], tmp_path / "light.png", "--no-invert")
+    assert "inverted" not in kept.stdout
+
+
+def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
+    folder, _ = finished
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    config = folder.parent / "tiny.toml"
+    keys = "epochs, batch_size, seed, shift, label_smoothing, log_every, eval_every"
+    files = "config.toml, params.safetensors, result.json"
+    cases = [
+        (("predict", folder, text), f"{text} is no picture that can be read"),
+        (("evaluate", tmp_path), f"{tmp_path} is no run: {files} missing"),
+        (("train", tmp_path / "tine.toml"), f"there is no config file {tmp_path}/tine.toml"),
+        (
+            ("train", config, "--out", folder),
+            f"a run never overwrites: {folder} exists already; give --out another folder",
+        ),
+        (
+            ("train", config, "train.epoch=3"),
+            f"{config}: 1 mistake\n  train.epoch: there is no such key; known are {keys}; did you mean 'epochs'?",
+        ),
+    ]
+    for arguments, message in cases:
+        result = invoke(*arguments)
+        assert (result.exit_code, result.stderr, result.stdout) == (2, f"error: {message}\n", "")
+
+
+def test_a_net_that_cannot_work_is_told_before_anything_is_written(finished, tmp_path):
+    folder, _ = finished
+    out = tmp_path / "never"
+    result = invoke("train", folder.parent / "tiny.toml", "net.size=50", "net.padding=valid", "--out", out)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: at conv0: ")
+    assert not out.exists()
+
+
+def test_another_nets_parameters_are_refused(finished, tmp_path):
+    folder, _ = finished
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    settings = tmp_path / "config.toml"
+    settings.write_text(settings.read_text().replace("hidden = []", "hidden = [5]"))
+    result = invoke("evaluate", tmp_path)
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert lines[0] == (f"error: {tmp_path}/params.safetensors is a checkpoint of another net: 3 of 6 leaves differ")
+    assert "  + params/dense0/bias  [5] float32  only in this net" in lines
+
+
+def test_ctrl_c_leaves_no_result(tmp_path):
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    process = start("train", "tiny.toml", "train.epochs=10000", "--out", "mine", cwd=tmp_path, env=environment())
+    deadline = time.monotonic() + 200
+    metrics = tmp_path / "mine" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err == "interrupted: mine holds config.toml and metrics.jsonl, no finished result (no result.json)\n"
+    refused = invoke("evaluate", tmp_path / "mine")
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        f"error: {tmp_path}/mine is no finished run: params.safetensors, result.json missing; "
+        "result.json is written last, so the run was interrupted or is still going on\n"
+    )
+
+
+def test_without_the_extra_one_line_says_what_to_install():
+    code = "import sys; sys.modules['typer'] = None; from jaxconv.__main__ import main; main()"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr == ('jaxconv: this command needs the "train" extra: python -m pip install "jaxconv[train]"\n')
+
+
+def test_importing_the_core_brings_none_of_the_extras():
+    names = "typer rich pydantic sklearn PIL safetensors platformdirs tomli_w optax jaxconv.train jaxconv.data"
+    code = f"import sys, jaxconv; print([name for name in {names.split()} if name in sys.modules])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"
+
+
+def environment():
+    """This process's variables, and the checkout where a command runs elsewhere."""
+    here = os.path.dirname(os.path.dirname(__file__))
+    return os.environ | {"PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
