@@ -6,7 +6,7 @@ params, state = net.init(jax.random.key(0), (1, 28, 28, 1))
 logits, state = net.apply(params, state, images)
 """
 
-from jaxconv import errors, geometry
+from jaxconv import errors, geometry, initializers
 from jaxconv.errors import ConfigError, DataError, ShapeError
 from jaxconv.layer import Layer, stateless, wire
 from jaxconv.layers import *  # noqa: F403
@@ -16,5 +16,6 @@ from jaxconv.ops import __all__ as _ops
 
 __version__ = "0.1.0"
 __all__ = [
-    "ConfigError", "DataError", "Layer", "ShapeError", "errors", "geometry", "stateless", "wire", *_layers, *_ops,
+    "ConfigError", "DataError", "Layer", "ShapeError", "errors", "geometry", "initializers", "stateless", "wire",
+    *_layers, *_ops,
 ]  # fmt: skip

@@ -102,8 +102,9 @@ def _word(word: str, n: int, size: int, stride: int, dilation: int) -> Pair:
     return (low, high) if word == "same" else (high, low)
 
 
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, Sequence) and len(value) == 2 and not any(isinstance(v, (Sequence)) for v in value)
+def is_pair(value: Any) -> bool:
+    """Whether `value` is one (lo, hi), and not a pair for each of two axes."""
+    return isinstance(value, Sequence) and len(value) == 2 and not any(isinstance(v, Sequence) for v in value)
 
 
 def pads(
@@ -140,8 +141,8 @@ def pads(
     if not isinstance(padding, Sequence):
         amount = integer(padding, "padding", 0)
         return ((amount, amount),) * rank
-    pairs = [padding] * rank if _is_pair(padding) else list(padding)
-    if len(pairs) != rank or not all(_is_pair(pair) for pair in pairs):
+    pairs = [padding] * rank if is_pair(padding) else list(padding)
+    if len(pairs) != rank or not all(is_pair(pair) for pair in pairs):
         raise ShapeError(
             f"padding must be a word, an int, one pair (lo, hi), or a pair for each of the {rank} spatial axes",
             got=f"padding={padding!r}",

@@ -29,13 +29,15 @@ class Layer:
       apply: (params, state, x, *, key=None, train=False) -> (y, state).
       parts: the layers it is made of, by name.
       flow: how data moves through the parts, where `wire` made it; see there.
+      rebuild: (parts) -> the same layer with other parts, where it has any.
     """
 
     name: str
     init: Callable[..., tuple[Tree, Tree]]
     apply: Callable[..., tuple[Any, Tree]]
     parts: Mapping[str, "Layer"] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
-    flow: Flow | None = dataclasses.field(default=None, repr=False)
+    flow: Flow | None = None
+    rebuild: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None
 
     def __repr__(self) -> str:
         if not self.parts:
@@ -103,7 +105,8 @@ def wire(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
       name: what kind it is.
       parts: layers, or callables to be lifted, by name.
       flow: (call, x) -> y, plain Python; `call("part", h)` runs a part. A part that is called twice
-        shares its weights, and its state goes from call to call.
+        shares its weights, and its state goes from call to call. `call("part", h, by=layer)` runs
+        another layer on the part's params and state, as tied weights want it.
 
     Returns:
       A Layer whose params and state are {part: ...}. Each part's key is folded from its name (and call
@@ -127,16 +130,16 @@ def wire(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
             _check_parts(word, tree, parts)
         new, calls = dict(state), Counter[str]()
 
-        def call(part: str, h: Any) -> Any:
+        def call(part: str, h: Any, by: Layer | None = None) -> Any:
             with _inside(part, parts):
                 own = None if key is None else fold(key, part, calls[part])
                 calls[part] += 1
-                y, new[part] = parts[part].apply(params[part], new[part], h, key=own, train=train)
+                y, new[part] = (by or parts[part]).apply(params[part], new[part], h, key=own, train=train)
             return y
 
         return flow(call, x), new
 
-    layer = Layer(name, init, apply, parts, flow)
+    layer = Layer(name, init, apply, parts, flow, rebuild=lambda parts: wire(name, parts, flow))
     return layer
 
 
@@ -144,22 +147,35 @@ def _inputs(layer: Layer, x: Any) -> dict[tuple[str, ...], Any]:
     """What each leaf layer of a composite gets to see, from one abstract run: nothing is computed."""
     seen: dict[tuple[str, ...], Any] = {}
 
-    def run(layer: Layer, path: tuple[str, ...], born: dict[tuple[str, ...], Any], x: Any) -> Any:
+    def run(layer: Layer, path: tuple[str, ...], born: Tree, x: Any) -> Any:
         if layer.flow is None:
-            if path not in born:
+            if not born:
                 seen[path] = shape_of(x)
-                born[path] = layer.init(jax.random.key(0), seen[path])
-            y, _ = layer.apply(*born[path], x)
-            return y
+                born["params"], born["state"] = layer.init(jax.random.key(0), seen[path])
+            return layer.apply(born["params"], born["state"], x)[0]
 
-        def call(part: str, h: Any) -> Any:
+        def call(part: str, h: Any, by: Layer | None = None) -> Any:
             with _inside(part, layer.parts):
-                return run(layer.parts[part], (*path, part), born, h)
+                own = born.setdefault(part, {})
+                if by is not None:
+                    return by.apply(_born(layer.parts[part], own, "params"), _born(layer.parts[part], own, "state"), h)[
+                        0
+                    ]
+                return run(layer.parts[part], (*path, part), own, h)
 
         return layer.flow(call, x)
 
     jax.eval_shape(lambda x: run(layer, (), {}, x), x)
     return seen
+
+
+def _born(layer: Layer, own: Tree, word: str) -> Tree:
+    """The abstract params or state of a part that has been run."""
+    if not own:
+        raise ShapeError("a part must be called itself before another layer may run on its params", got="by=")
+    return (
+        own[word] if layer.flow is None else {n: _born(part, own.get(n, {}), word) for n, part in layer.parts.items()}
+    )
 
 
 def _materialise(

@@ -1,14 +1,17 @@
 """What every op, layer and combinator promises, over the one table of them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from table import LAYERS, OPS, TABLE, Entry
+from table import NOT_LAYERS, TABLE, Entry
 
 import jaxconv as jc
 
 KEY = jax.random.key(3)
+QUICK = {"xla_backend_optimization_level": 0}  # a third of the compile time; the HLO passes stay as they are
 EPS = 1e-5  # of central differences in float64
 everything = pytest.mark.parametrize("entry", TABLE, ids=[f"{e.names}-{i}" for i, e in enumerate(TABLE)])
 
@@ -39,9 +42,7 @@ def close(a, b, tolerance=2e-6):
 
 def test_the_table_names_everything_public():
     listed = {name for entry in TABLE for name in entry.names.split()}
-    assert listed == set(jc.ops.__all__) | set(jc.layers.__all__)
-    assert OPS
-    assert LAYERS
+    assert listed | NOT_LAYERS == {*jc.ops.__all__, *jc.layers.__all__, "wire"}
 
 
 @everything
@@ -64,10 +65,13 @@ def test_promised_shape_is_the_actual_and_eager_is_jit_is_scan_is_vmap(entry):
         assert spec(jax.eval_shape(f, params, state, x)) == spec(eager)
         assert spec(eager[1]) == spec(state)
         close(jax.jit(f)(params, state, x), eager)
-        _, scanned = jax.jit(lambda x, f=f: jax.lax.scan(lambda c, v: (c, f(params, state, v)), 0, x[None]))(x)
+        loop = jax.jit(
+            lambda x, f=f: jax.lax.scan(lambda c, v: (c, f(params, state, v)), 0, x[None]), compiler_options=QUICK
+        )
+        _, scanned = loop(x)
         close(jax.tree.map(lambda v: v[0], scanned), eager)
     if entry.examples_alone:  # in the last form
-        alone = jax.jit(jax.vmap(lambda v: net.apply(params, state, v[None])[0][0]))(x)
+        alone = jax.jit(jax.vmap(lambda v: net.apply(params, state, v[None])[0][0]), compiler_options=QUICK)(x)
         close(alone, eager[0])
 
 
@@ -76,7 +80,7 @@ def test_an_ensemble_is_its_members(entry):
     net, _, _, x = made(entry)
     keys = jax.random.split(jax.random.key(5), 2)
     born = jax.vmap(lambda key: net.init(key, x))(keys)
-    step = jax.jit(lambda params, state: run(net, params, state, x, True))
+    step = jax.jit(lambda params, state: run(net, params, state, x, True), compiler_options=QUICK)
     together = jax.vmap(step, axis_size=2)(*born)
     for i, key in enumerate(keys):
         lone = net.init(key, x)
@@ -90,7 +94,7 @@ def test_dtype_is_kept(entry, x64):
     results = {}
     for dtype in ("float64", "float32", "bfloat16"):
         cast = jax.tree.map(lambda v, dtype=dtype: v.astype(dtype), (params, x))
-        y, new = jax.jit(lambda p, s, x: run(net, p, s, x, True))(cast[0], state, cast[1])
+        y, new = jax.jit(lambda p, s, x: run(net, p, s, x, True), compiler_options=QUICK)(cast[0], state, cast[1])
         assert y.dtype == dtype
         assert all(v.dtype in ("float32", "float64") for v in jax.tree.leaves(new))
         results[dtype] = np.asarray(y, np.float64)
@@ -102,6 +106,8 @@ def test_dtype_is_kept(entry, x64):
 @everything
 def test_derivatives_of_both_orders_and_modes(entry, x64):
     """jvp, vjp and hessian-vector product in float64 against central differences, plain and under remat."""
+    if entry.names == "cast":
+        pytest.skip("computes in float32 whatever it is given; tests/layers/test_wrap.py has its gradient")
     net, params, state, x = made(entry, "float64")
     point = jax.tree.map(lambda v: v.astype(jnp.float64), (params, x))
     along = jax.tree.map(lambda v: jnp.asarray(np.random.default_rng(v.size).normal(size=v.shape)), point)
@@ -113,7 +119,7 @@ def test_derivatives_of_both_orders_and_modes(entry, x64):
         def value(point, f=f):
             return jnp.sum(jnp.sin(f(point) + 0.5))
 
-        @jax.jit
+        @partial(jax.jit, compiler_options=QUICK)
         def probe(point, f=f, value=value):
             slope = jax.grad(value)
             remat = jax.grad(lambda p: jnp.sum(jnp.sin(jax.checkpoint(f)(p) + 0.5)))(point)
@@ -122,7 +128,9 @@ def test_derivatives_of_both_orders_and_modes(entry, x64):
         high, low = (probe(jax.tree.map(lambda v, t, e=e: v + e * t, point, along)) for e in (EPS, -EPS))
         (y, jvp), slope, remat, hvp = probe(point)
         close(jvp, (high[0][0] - low[0][0]) / (2 * EPS), 1e-6)
-        close(hvp, jax.tree.map(lambda a, b: (a - b) / (2 * EPS), high[1], low[1]), 1e-6)
+        for got, a, b in zip(*map(jax.tree.leaves, (hvp, high[1], low[1])), strict=True):
+            want = (a - b) / (2 * EPS)
+            np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6 * max(1.0, np.abs(want).max(initial=0)))
         dot = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, slope, along)))
         np.testing.assert_allclose(dot, jnp.vdot(jnp.cos(y + 0.5), jvp), rtol=1e-9)
         close(remat, slope, 1e-12)
@@ -133,7 +141,7 @@ def test_derivatives_of_both_orders_and_modes(entry, x64):
 def test_an_empty_batch_gives_an_empty_result_and_leaves_the_state(entry):
     net, params, state, x = made(entry)
     for train in forms(entry):
-        f = jax.jit(lambda x, train=train: run(net, params, state, x, train))
+        f = jax.jit(lambda x, train=train: run(net, params, state, x, train), compiler_options=QUICK)
         y, new = f(x[:0])
         assert y.shape == (0, *jax.eval_shape(f, x)[0].shape[1:])
         jax.tree.map(np.testing.assert_array_equal, new, state)

@@ -1,22 +1,21 @@
 """Operations as layers, and layers made of layers."""
 
 from jaxconv.layers.combine import branch, chain, residual
-from jaxconv.layers.conv import Conv
+from jaxconv.layers.conv import Conv, masked
 from jaxconv.layers.dense import Dense
-from jaxconv.layers.dropout import Dropout
-from jaxconv.layers.norm import BatchNorm
-from jaxconv.layers.pool import AvgPool, L2Pool, LpPool, MaxPool
+from jaxconv.layers.dropout import Dropout, DropPath, SpatialDropout
+from jaxconv.layers.local_conv import LocalConv
+from jaxconv.layers.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RMSNorm
+from jaxconv.layers.pool import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, BlurPool, L2Pool, LpPool, MaxPool
+from jaxconv.layers.separable import DepthwiseConv, SeparableConv, SpatiallySeparableConv
+from jaxconv.layers.surgery import features, freeze, partition, replace
+from jaxconv.layers.transpose import ConvTranspose, adjoint
+from jaxconv.layers.wrap import cast, remat, repeat
 
 __all__ = [
-    "AvgPool",
-    "BatchNorm",
-    "Conv",
-    "Dense",
-    "Dropout",
-    "L2Pool",
-    "LpPool",
-    "MaxPool",
-    "branch",
-    "chain",
-    "residual",
-]
+    "AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "BatchNorm", "BlurPool", "Conv", "ConvTranspose", "Dense",
+    "DepthwiseConv", "DropPath", "Dropout", "GroupNorm", "InstanceNorm", "L2Pool", "LayerNorm", "LocalConv",
+    "LocalResponseNorm", "LpPool", "MaxPool", "RMSNorm", "SeparableConv", "SpatialDropout",
+    "SpatiallySeparableConv", "adjoint", "branch", "cast", "chain", "features", "freeze", "masked", "partition",
+    "remat", "repeat", "replace", "residual",
+]  # fmt: skip

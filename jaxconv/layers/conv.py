@@ -6,19 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.random import fold_in
 
 from jaxconv import geometry, ops
 from jaxconv.errors import ShapeError
 from jaxconv.geometry import Padding
+from jaxconv.initializers import Initializer, draw_kernel, lecun_normal, zeros
 from jaxconv.layer import Layer, Tree, check_params, shape_of
 from jaxconv.ops.window import spatial_rank, window
 
 Ints = int | Sequence[int]
-Initializer = Callable[..., jax.Array]
-"""(key, shape, dtype) -> array, as `jax.nn.initializers` makes them."""
-
-lecun_normal = jax.nn.initializers.lecun_normal()
-zeros = jax.nn.initializers.zeros
+Transform = Callable[[jax.Array], jax.Array]
 
 
 def param_dtype(x: jax.ShapeDtypeStruct) -> Any:
@@ -38,6 +36,7 @@ def Conv(
     bias: bool = True,
     kernel_init: Initializer = lecun_normal,
     bias_init: Initializer = zeros,
+    transform: Transform | None = None,
     impl: str | None = None,
     precision: lax.PrecisionLike = None,
 ) -> Layer:
@@ -49,7 +48,8 @@ def Conv(
         signals [N, W, C]).
       stride, padding, pad_mode, dilation, groups, impl, precision: as in `jaxconv.conv`.
       bias: whether each map adds one number of its own.
-      kernel_init, bias_init: (key, shape, dtype) -> array, as in `jax.nn.initializers`.
+      kernel_init, bias_init: (key, shape, dtype) -> array; see `jaxconv.initializers`.
+      transform: kernel -> kernel, before every use: `jc.standardise_kernel`, `jc.masked(mask)`.
 
     Returns:
       A Layer [N, *spatial, C_in] -> [N, *out, features] with params `kernel` [*k, C_in/groups,
@@ -76,10 +76,10 @@ def Conv(
         c_in = x.shape[-1]
         if c_in % groups or features % groups:
             raise ShapeError("groups must divide channels and features", got=f"{groups=}, {c_in} channels, {features=}")
-        shape, dtype = (*kernel_size, c_in // groups, features), param_dtype(x)
-        params = {"kernel": kernel_init(jax.random.fold_in(key, 0), shape, dtype)}
+        dtype = param_dtype(x)
+        params = {"kernel": draw_kernel(kernel_init, fold_in(key, 0), kernel_size, c_in, features, groups, dtype)}
         if bias:
-            params["bias"] = bias_init(jax.random.fold_in(key, 1), (features,), dtype)
+            params["bias"] = bias_init(fold_in(key, 1), (features,), dtype)
         return params, {}
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
@@ -93,6 +93,7 @@ def Conv(
                 got=f"kernel {kernel.shape}",
                 fix="params of this very layer",
             )
+        kernel = kernel if transform is None else transform(kernel)
         y = ops.conv(
             x,
             kernel,
@@ -116,3 +117,32 @@ def refuse_nchw(shape: Sequence[int]) -> None:
             got=f"{tuple(shape)}, which looks like NCHW",
             fix=f"jnp.moveaxis(x, 1, -1); if it really is NHWC of {shape[3]} channels, give size as a tuple",
         )
+
+
+def masked(mask: Any) -> Transform:
+    """A kernel transform that leaves only the weights where `mask` is not zero, as causal image models want it.
+
+    Args:
+      mask: broadcasts to the kernel [*k, C_in/groups, C_out].
+
+    Returns:
+      kernel -> kernel * mask, for `Conv(..., transform=masked(mask))`. Masked weights get no gradient.
+
+    Raises:
+      ShapeError: at use, a mask that does not broadcast to the kernel.
+
+    >>> masked(jnp.array([1, 1, 0]).reshape(3, 1, 1))(jnp.full((3, 1, 1), 2.0)).ravel()
+    Array([2., 2., 0.], dtype=float32)
+    """
+    mask = jnp.asarray(mask) != 0
+
+    def transform(kernel: jax.Array) -> jax.Array:
+        try:
+            whole = jnp.broadcast_to(mask, kernel.shape)
+        except ValueError:
+            raise ShapeError(
+                "a mask must broadcast to the kernel", got=f"mask {mask.shape}, kernel {kernel.shape}"
+            ) from None
+        return jnp.where(whole, kernel, jnp.zeros((), kernel.dtype))
+
+    return transform

@@ -8,8 +8,9 @@ from jax import lax
 
 from jaxconv import geometry
 from jaxconv.errors import ShapeError
+from jaxconv.initializers import Initializer, lecun_normal, zeros
 from jaxconv.layer import Layer, Tree, check_params, shape_of
-from jaxconv.layers.conv import Initializer, lecun_normal, param_dtype, zeros
+from jaxconv.layers.conv import param_dtype
 from jaxconv.ops.window import promise
 
 
@@ -26,7 +27,7 @@ def Dense(
     Args:
       features: number of outputs.
       bias: whether each output adds one number of its own.
-      kernel_init, bias_init: (key, shape, dtype) -> array, as in `jax.nn.initializers`.
+      kernel_init, bias_init: (key, shape, dtype) -> array, see `jaxconv.initializers`.
       precision: of the products, as in `jax.lax.dot`.
 
     Returns:

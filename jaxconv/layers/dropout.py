@@ -1,5 +1,6 @@
 """Dropout as a layer."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxconv.layer import Layer, stateless_layer
@@ -23,9 +24,51 @@ def Dropout(rate: float) -> Layer:
     >>> Dropout(0.5).apply({}, {}, jnp.ones(3))[0]
     Array([1., 1., 1.], dtype=float32)
     """
+    return _shared("dropout", rate, lambda ndim: ())
+
+
+def SpatialDropout(rate: float) -> Layer:
+    """Drops whole feature maps in training: all of a map's values share one draw.
+
+    Args:
+      rate: the share of maps that is dropped, in [0, 1).
+
+    Returns:
+      A Layer [N, *spatial, C] -> the same; keys and errors as `Dropout`.
+
+    Source: Tompson et al., Efficient Object Localization Using Convolutional Networks, 2015.
+
+    >>> import jax, jax.numpy as jnp
+    >>> y, _ = SpatialDropout(0.5).apply({}, {}, jnp.ones((1, 2, 2, 4)), key=jax.random.key(0), train=True)
+    >>> bool((y == y[:, :1, :1]).all())
+    True
+    """
+    return _shared("spatial_dropout", rate, lambda ndim: range(1, ndim - 1))
+
+
+def DropPath(rate: float) -> Layer:
+    """Drops whole examples in training (stochastic depth): put it at the end of a residual's body.
+
+    Args:
+      rate: the share of examples that is dropped, in [0, 1).
+
+    Returns:
+      A Layer [N, ...] -> the same; keys and errors as `Dropout`.
+
+    Source: Huang et al., Deep Networks with Stochastic Depth, 2016.
+
+    >>> import jax, jax.numpy as jnp
+    >>> y, _ = DropPath(0.5).apply({}, {}, jnp.ones((8, 3)), key=jax.random.key(0), train=True)
+    >>> bool((y == y[:, :1]).all())
+    True
+    """
+    return _shared("drop_path", rate, lambda ndim: range(1, ndim))
+
+
+def _shared(name: str, rate: float, axes: Callable[[int], Sequence[int]]) -> Layer:
     check_rate(rate)
 
     def run(x: Any, *, key: Any, train: bool) -> Any:
-        return dropout(x, rate, key) if train else x
+        return dropout(x, rate, key, shared=axes(x.ndim)) if train else x
 
-    return stateless_layer("dropout", run)
+    return stateless_layer(name, run)

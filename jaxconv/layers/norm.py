@@ -1,11 +1,14 @@
 """Normalisation as layers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jaxconv import ops
 from jaxconv.errors import ShapeError
+from jaxconv.initializers import ones, zeros
 from jaxconv.layer import Layer, Tree, check_params, shape_of
 from jaxconv.layers.conv import param_dtype
 from jaxconv.ops.norm import affine, batch_norm, standardise
@@ -44,11 +47,11 @@ def BatchNorm(
         channels, dtype = x.shape[-1:], param_dtype(x)
         params = {}
         if scale:
-            params["scale"] = jnp.ones(channels, dtype)
+            params["scale"] = ones(key, channels, dtype)
         if bias:
-            params["bias"] = jnp.zeros(channels, dtype)
+            params["bias"] = zeros(key, channels, dtype)
         kept = jnp.promote_types(dtype, jnp.float32)
-        return params, {"mean": jnp.zeros(channels, kept), "var": jnp.ones(channels, kept)}
+        return params, {"mean": zeros(key, channels, kept), "var": ones(key, channels, kept)}
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         check_params("batch_norm", params, [n for n, has in (("scale", scale), ("bias", bias)) if has])
@@ -65,3 +68,69 @@ def BatchNorm(
         return promise(y.astype(x.dtype), x.shape), new
 
     return Layer("batch_norm", init, apply)
+
+
+def _affine_layer(name: str, op: Callable[..., Any], scale: bool, bias: bool) -> Layer:
+    """A stateless norm with its trained scale and bias [C], where it has them."""
+    names = [n for n, has in (("scale", scale), ("bias", bias)) if has]
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        x = shape_of(x)
+        fill = {"scale": ones, "bias": zeros}
+        params = {n: fill[n](key, x.shape[-1:], param_dtype(x)) for n in names}
+        jax.eval_shape(lambda x: apply(params, {}, x)[0], x)  # fails here where apply would
+        return params, {}
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        check_params(name, params, names)
+        return op(x, **params), state
+
+    return Layer(name, init, apply)
+
+
+def GroupNorm(groups: int = 32, *, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> Layer:
+    """`jaxconv.group_norm` with trained scale and bias [C]: [N, *spatial, C] -> the same.
+
+    >>> jax.tree.map(jnp.shape, GroupNorm(2).init(jax.random.key(0), (1, 4, 4, 6))[0])
+    {'bias': (6,), 'scale': (6,)}
+    """
+    return _affine_layer("group_norm", lambda x, **p: ops.group_norm(x, groups, **p, eps=eps), scale, bias)
+
+
+def LayerNorm(*, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> Layer:
+    """`jaxconv.layer_norm` with trained scale and bias [C]: [..., C] -> the same.
+
+    >>> jax.tree.map(jnp.shape, LayerNorm(bias=False).init(jax.random.key(0), (1, 4, 4, 6))[0])
+    {'scale': (6,)}
+    """
+    return _affine_layer("layer_norm", lambda x, **p: ops.layer_norm(x, **p, eps=eps), scale, bias)
+
+
+def InstanceNorm(*, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> Layer:
+    """`jaxconv.instance_norm` with trained scale and bias [C]: [N, *spatial, C] -> the same.
+
+    >>> jax.tree.map(jnp.shape, InstanceNorm().init(jax.random.key(0), (1, 4, 4, 6))[0])
+    {'bias': (6,), 'scale': (6,)}
+    """
+    return _affine_layer("instance_norm", lambda x, **p: ops.instance_norm(x, **p, eps=eps), scale, bias)
+
+
+def RMSNorm(*, eps: float = 1e-6, scale: bool = True) -> Layer:
+    """`jaxconv.rms_norm` with a trained scale [C]: [..., C] -> the same.
+
+    >>> jax.tree.map(jnp.shape, RMSNorm().init(jax.random.key(0), (1, 4, 4, 6))[0])
+    {'scale': (6,)}
+    """
+    return _affine_layer("rms_norm", lambda x, **p: ops.rms_norm(x, **p, eps=eps), scale, False)
+
+
+def LocalResponseNorm(size: int = 5, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> Layer:
+    """`jaxconv.local_response_norm` as a layer: [..., C] -> the same, no parameters.
+
+    >>> LocalResponseNorm().apply({}, {}, jnp.ones((1, 2, 2, 3)))[0].shape
+    (1, 2, 2, 3)
+    """
+    arguments = {"alpha": alpha, "beta": beta, "k": k}
+    return _affine_layer(
+        "local_response_norm", lambda x: ops.local_response_norm(x, size, **arguments), scale=False, bias=False
+    )

@@ -91,3 +91,33 @@ def L2Pool(
     Array([[[5.]]], dtype=float32)
     """
     return _pool("l2_pool", size, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+
+
+def AdaptiveAvgPool(out: Ints) -> Layer:
+    """`jaxconv.adaptive_avg_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
+
+    >>> import jax.numpy as jnp
+    >>> AdaptiveAvgPool(7).apply({}, {}, jnp.ones((1, 10, 12, 3)))[0].shape
+    (1, 7, 7, 3)
+    """
+    return stateless_layer("adaptive_avg_pool", lambda x, *, key, train: ops.adaptive_avg_pool(x, out))
+
+
+def AdaptiveMaxPool(out: Ints) -> Layer:
+    """`jaxconv.adaptive_max_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
+
+    >>> import jax.numpy as jnp
+    >>> AdaptiveMaxPool((2, 3)).apply({}, {}, jnp.ones((1, 10, 12, 3)))[0].shape
+    (1, 2, 3, 3)
+    """
+    return stateless_layer("adaptive_max_pool", lambda x, *, key, train: ops.adaptive_max_pool(x, out))
+
+
+def BlurPool(size: Ints = 3, *, stride: Ints = 2, pad_mode: str = "reflect") -> Layer:
+    """`jaxconv.blur_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
+
+    >>> import jax.numpy as jnp
+    >>> BlurPool().apply({}, {}, jnp.ones((1, 8, 8, 2)))[0].shape
+    (1, 4, 4, 2)
+    """
+    return _pool("blur_pool", size, stride=stride, pad_mode=pad_mode)

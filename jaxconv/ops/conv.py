@@ -73,7 +73,7 @@ def conv(
     )
     y = promise(y, (x.shape[0], *win.out, kernel.shape[-1]))
     if bias is not None:
-        y = y + _check_bias(bias, kernel.shape[-1]).astype(dtype)
+        y = y + check_bias(bias, kernel.shape[-1]).astype(dtype)
     return y[0] if lone else y
 
 
@@ -102,7 +102,8 @@ def _check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int) ->
     )
 
 
-def _check_bias(bias: Any, features: int) -> jax.Array:
+def check_bias(bias: Any, features: int) -> jax.Array:
+    """`bias` as an array of one value a map; raises ShapeError where it is not."""
     bias = jnp.asarray(bias)
     if bias.shape != (features,):
         raise ShapeError(f"bias must have one value for each of the {features} maps", got=f"bias {bias.shape}")

@@ -1,5 +1,6 @@
 """Regularisation by dropping activations."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,21 +9,23 @@ import jax.numpy as jnp
 from jaxconv.errors import ShapeError
 
 
-def dropout(x: Any, rate: float, key: Any) -> jax.Array:
+def dropout(x: Any, rate: float, key: Any, *, shared: Sequence[int] = ()) -> jax.Array:
     """Sets a share `rate` of the values to zero and divides the rest by 1 - rate.
 
     Args:
       x: any shape.
       rate: the share that is dropped, in [0, 1).
       key: a jax.random key; the same key drops the same values.
+      shared: axes along which all values are dropped together: the spatial axes drop whole maps, all
+        but the first whole examples.
 
     Returns:
       x's shape and dtype; the expected value is x.
 
     Raises:
-      ShapeError: a rate outside [0, 1), or no key.
+      ShapeError: a rate outside [0, 1), an axis that x does not have, or no key.
 
-    Source: Srivastava et al., Dropout, 2014.
+    Source: Srivastava et al., Dropout, 2014; Tompson et al., Efficient Object Localization, 2015 (maps).
 
     >>> kept = dropout(jnp.ones(1000), 0.25, jax.random.key(0)) > 0
     >>> bool(abs(kept.mean() - 0.75) < 0.05)
@@ -30,15 +33,18 @@ def dropout(x: Any, rate: float, key: Any) -> jax.Array:
     """
     x = jnp.asarray(x)
     check_rate(rate)
+    if not all(-x.ndim <= axis < x.ndim for axis in shared):
+        raise ShapeError("shared must name axes of x", got=f"shared={tuple(shared)}, x {x.shape}")
     if key is None:
         raise ShapeError(
             "dropout needs a key when train=True",
             got="key=None",
-            fix="net.apply(..., key=jax.random.key(step), train=True)",
+            fix="net.apply(params, state, x, key=jax.random.fold_in(key, step), train=True)",
         )
     if rate == 0:
         return x
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    together = {axis % x.ndim for axis in shared}
+    kept = jax.random.bernoulli(key, 1 - rate, [1 if a in together else n for a, n in enumerate(x.shape)])
     return jnp.where(kept, x / jnp.asarray(1 - rate, x.dtype), jnp.zeros((), x.dtype))
 
 

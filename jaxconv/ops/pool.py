@@ -5,6 +5,7 @@ forward pass nor the gradient needs a gather or a scatter.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,41 +15,50 @@ import numpy as np
 
 from jaxconv.errors import ShapeError
 from jaxconv.geometry import Padding, cells_inside
-from jaxconv.ops.window import Window, as_batch, promise, taps, wide, window
+from jaxconv.ops.window import Window, as_batch, narrow, promise, taps, wide, window
 
 Ints = int | Sequence[int]
 
 
-def _read(x: Any, size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
+def read(x: Any, size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
+    """A pool's input as [N, *spatial, C], its window, and whether it came without N."""
     x, lone = as_batch(x, size, op)
     stride = arguments.pop("stride")
     win = window(x.shape[1:-1], size, stride=size if stride is None else stride, op=op, **arguments)
     return x, win, lone
 
 
-def _finish(y: jax.Array, x: jax.Array, win: Window, lone: bool) -> jax.Array:
+def finish(y: jax.Array, x: jax.Array, win: Window, lone: bool) -> jax.Array:
+    """The result, held to the formula's shape; without N where x came without."""
     y = promise(y, (x.shape[0], *win.out, x.shape[-1]))
     return y[0] if lone else y
 
 
-def _counts(x: jax.Array, win: Window, axis: int, count_padding: bool, op: str) -> np.ndarray:
-    """How many cells each window along one axis counts, shaped to divide x."""
+def counts(x: jax.Array, win: Window, axis: int, padded: bool = False, op: str = "pool") -> np.ndarray:
+    """How many cells of the input (of the padded input) each window along one axis holds.
+
+    Returns:
+      An int array with the windows on `axis` and 1 elsewhere.
+
+    Raises:
+      ShapeError: a window that holds none.
+    """
     i, n = axis - 1, x.shape[axis]
     low, high = win.padding[i]
-    if count_padding:
-        n, low = low + n + high, 0
-    counts = cells_inside(n, win.size[i], win.stride[i], low, win.dilation[i], win.out[i])
-    if 0 in counts:
+    cells = (low + n + high, 0) if padded else (n, low)
+    found = cells_inside(cells[0], win.size[i], win.stride[i], cells[1], win.dilation[i], win.out[i])
+    if 0 in found:
         raise ShapeError(
             f"every window of {op} must hold at least one cell of its input",
-            got=f"window {counts.index(0)} of spatial axis {i} lies in padding {win.padding[i]} alone "
-            f"(size {win.size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {x.shape[axis]})",
+            got=f"window {found.index(0)} of spatial axis {i} lies in padding {win.padding[i]} alone "
+            f"(size {win.size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {n})",
             fix="less padding",
         )
-    return np.asarray(counts).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+    return np.asarray(found).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
 
 
-def _lowest(dtype: Any) -> Any:
+def lowest(dtype: Any) -> Any:
+    """What never wins a maximum."""
     if jnp.issubdtype(dtype, jnp.inexact):
         return -jnp.inf
     return False if dtype == jnp.bool_ else jnp.iinfo(dtype).min
@@ -89,12 +99,12 @@ def max_pool(
     Array([[ 5.,  7.],
            [13., 15.]], dtype=float32)
     """
-    x, win, lone = _read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    x, win, lone = read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
     y = x
     for axis in reversed(win.axes):  # last axis first: ties then fall in window order
-        _counts(x, win, axis, False, "max_pool")
-        y = functools.reduce(_first_max, taps(y, win, axis, _lowest(x.dtype)))
-    return _finish(y, x, win, lone)
+        counts(x, win, axis, op="max_pool")
+        y = functools.reduce(_first_max, taps(y, win, axis, lowest(x.dtype)))
+    return finish(y, x, win, lone)
 
 
 def avg_pool(
@@ -123,13 +133,13 @@ def avg_pool(
     >>> avg_pool(jnp.ones((1, 3, 3, 1)), 3, stride=1, padding=1, count_padding=True)[0, 0, 0, 0]
     Array(0.44444445, dtype=float32)
     """
-    x, win, lone = _read(x, size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    x, win, lone = read(x, size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
     y, total = wide(x), np.ones((), int)
     for axis in win.axes:
-        total = total * _counts(x, win, axis, count_padding, "avg_pool")
+        total = total * counts(x, win, axis, count_padding, "avg_pool")
         y = functools.reduce(jnp.add, taps(y, win, axis, 0))
     y = y / total.astype(y.dtype)
-    return _finish(y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else y, x, win, lone)
+    return finish(narrow(y, x), x, win, lone)
 
 
 def lp_pool(
@@ -161,11 +171,11 @@ def lp_pool(
     """
     if not p >= 1:
         raise ShapeError("p must be ≥ 1: below it (Σ|x|^p)^(1/p) is no norm", got=f"p={p}")
-    x, win, lone = _read(x, size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    x, win, lone = read(x, size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
     y = jnp.abs(wide(x))
     for axis in reversed(win.axes):  # a p-norm of p-norms is the p-norm of all
         y = _norm(taps(y, win, axis, 0), p)
-    return _finish(y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else y, x, win, lone)
+    return finish(narrow(y, x), x, win, lone)
 
 
 def _norm(parts: list[jax.Array], p: float) -> jax.Array:
@@ -209,9 +219,9 @@ def global_avg_pool(x: Any) -> jax.Array:
     >>> global_avg_pool(jnp.ones((2, 4, 4, 3))).shape
     (2, 3)
     """
-    x = _maps(x, "global_avg_pool")
+    x = maps(x, "global_avg_pool")
     y = jnp.mean(wide(x), axis=tuple(range(1, x.ndim - 1)))
-    y = y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else y
+    y = narrow(y, x)
     return promise(y, (x.shape[0], x.shape[-1]))
 
 
@@ -226,15 +236,20 @@ def global_max_pool(x: Any) -> jax.Array:
     >>> global_max_pool(jnp.arange(8.0).reshape(1, 2, 2, 2))
     Array([[6., 7.]], dtype=float32)
     """
-    x = _maps(x, "global_max_pool")
-    cells = x.reshape(x.shape[0], int(np.prod(x.shape[1:-1])), x.shape[-1])
-    first = jnp.argmax(cells, axis=1, keepdims=True)
-    chosen = jax.lax.broadcasted_iota(first.dtype, cells.shape, 1) == first
-    y = jnp.sum(jnp.where(chosen, cells, 0), axis=1, dtype=x.dtype)  # one term each: exact, and no scatter
-    return promise(y, (x.shape[0], x.shape[-1]))
+    x = maps(x, "global_max_pool")
+    cells = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
+    return promise(first_max(cells, 1), (x.shape[0], x.shape[-1]))
 
 
-def _maps(x: Any, op: str) -> jax.Array:
+def first_max(x: jax.Array, axis: int) -> jax.Array:
+    """The maximum over one axis, whose gradient goes to the first of equals; no scatter."""
+    first = jnp.argmax(x, axis=axis, keepdims=True)
+    chosen = jax.lax.broadcasted_iota(first.dtype, x.shape, axis) == first
+    return jnp.sum(jnp.where(chosen, x, jnp.zeros((), x.dtype)), axis=axis, dtype=x.dtype)  # one term: exact
+
+
+def maps(x: Any, op: str) -> jax.Array:
+    """x as feature maps [N, *spatial, C] with at least one cell; raises ShapeError where it is not."""
     x = jnp.asarray(x)
     if x.ndim < 3 or 0 in x.shape[1:-1]:
         raise ShapeError(f"{op} needs [N, *spatial, C] with at least one cell", got=f"{x.shape}")

@@ -102,6 +102,11 @@ def wide(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(kind, jnp.float32))
 
 
+def narrow(y: jax.Array, x: jax.Array) -> jax.Array:
+    """`y` back in x's type, where that can hold it: integers stay wide."""
+    return y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else y
+
+
 def taps(x: jax.Array, win: Window, axis: int, fill: Any) -> list[jax.Array]:
     """What each tap of the windows along one axis sees, in order: k strided slices, no gather.
 

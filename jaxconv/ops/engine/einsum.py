@@ -26,23 +26,25 @@ def conv_einsum(
     precision: lax.PrecisionLike = None,
 ) -> jax.Array:
     """Pads, gathers what each tap (m, n) of the kernel sees, and contracts taps and channels in one einsum."""
-    x = pad_pairs(x, padding)
-    taps, (c_in, c_out) = kernel.shape[:-2], kernel.shape[-2:]
-    last = [n - span(k, d) for n, k, d in zip(x.shape[1:-1], taps, dilation, strict=True)]
+    c_in, c_out = kernel.shape[-2:]
+    seen = windows(pad_pairs(x, padding), kernel.shape[:-2], stride, dilation)
+    seen = seen.reshape(*seen.shape[:-1], groups, c_in)  # [N, *out, taps, group, l]
+    weights = kernel.reshape(-1, c_in, groups, c_out // groups)  # [taps, l, group, t]
+    a = jnp.einsum("...mgl,mlgt->...gt", seen, weights, precision=precision, preferred_element_type=sum_type(x.dtype))
+    return a.reshape(*a.shape[:-2], c_out).astype(x.dtype)
+
+
+def windows(x: jax.Array, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> jax.Array:
+    """What each tap of the kernel sees, in window order: [N, *spatial, C] -> [N, *out, taps, C]."""
+    last = [n - span(k, d) for n, k, d in zip(x.shape[1:-1], size, dilation, strict=True)]
 
     def seen_by(tap: tuple[int, ...]) -> jax.Array:  # x[:, i*s + m*d, j*s + n*d, :] for all i, j
         axes = zip(tap, last, stride, dilation, strict=True)
         return x[:, *(slice(m * d, m * d + room + 1, s) for m, room, s, d in axes)]
 
-    windows = jnp.stack([seen_by(tap) for tap in itertools.product(*map(range, taps))], axis=-2)
-    windows = windows.reshape(*windows.shape[:-1], groups, c_in)  # [N, *out, taps, group, l]
-    weights = kernel.reshape(-1, c_in, groups, c_out // groups)  # [taps, l, group, t]
-    a = jnp.einsum(
-        "...mgl,mlgt->...gt", windows, weights, precision=precision, preferred_element_type=_sum_type(x.dtype)
-    )
-    return a.reshape(*a.shape[:-2], c_out).astype(x.dtype)
+    return jnp.stack([seen_by(tap) for tap in itertools.product(*map(range, size))], axis=-2)
 
 
-def _sum_type(dtype: jnp.dtype) -> jnp.dtype:
+def sum_type(dtype: jnp.dtype) -> jnp.dtype:
     """Halves are summed in f32; everything else in its own type."""
     return jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype

@@ -1,0 +1,72 @@
+"""Convolution without shared weights, as a layer."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jax.random import fold_in
+
+from jaxconv import geometry, ops
+from jaxconv.geometry import Padding
+from jaxconv.initializers import Initializer, draw_unshared, lecun_normal, zeros
+from jaxconv.layer import Layer, Tree, check_params, shape_of
+from jaxconv.layers.conv import Ints, param_dtype
+from jaxconv.ops.window import spatial_rank, window
+
+
+def LocalConv(
+    features: int,
+    size: Ints,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "valid",
+    pad_mode: str = "zeros",
+    dilation: Ints = 1,
+    bias: bool = True,
+    kernel_init: Initializer = lecun_normal,
+    bias_init: Initializer = zeros,
+    precision: lax.PrecisionLike = None,
+) -> Layer:
+    """Local receptive fields with weights of their own at every position: `jaxconv.local_conv`.
+
+    Args:
+      features, size, stride, padding, pad_mode, dilation, bias, precision: as in `Conv`.
+      kernel_init, bias_init: (key, shape, dtype) -> array; each position's kernel [*k, C_in, features] is
+        drawn by itself.
+
+    Returns:
+      A Layer [N, *spatial, C_in] -> [N, *out, features] with params `kernel` [*out, *k, C_in, features]
+      and `bias` [*out, features]: Π out times as many as `Conv` has.
+
+    Raises:
+      ShapeError: as `Conv`; at `apply`, an input of another size than `init` saw.
+
+    >>> import jax
+    >>> params, _ = LocalConv(3, 3).init(jax.random.key(0), (1, 6, 6, 1))
+    >>> sum(leaf.size for leaf in jax.tree.leaves(params)), 4 * 4 * (3 * 3 * 3 + 3)
+    (480, 480)
+    """
+    features = geometry.integer(features, "features")
+    geometry_of: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        x = shape_of(x)
+        rank = spatial_rank(x.shape, size, "local_conv")
+        sizes = geometry.per_axis(size, rank, "size")
+        out = window(x.shape[-rank - 1 : -1], sizes, op="local_conv", **geometry_of).out
+        dtype = param_dtype(x)
+        kernel = draw_unshared(kernel_init, fold_in(key, 0), out, sizes, x.shape[-1], features, dtype)
+        params = {"kernel": kernel}
+        if bias:
+            params["bias"] = bias_init(fold_in(key, 1), (*out, features), dtype)
+        return params, {}
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        check_params("local_conv", params, ("kernel", "bias") if bias else ("kernel",))
+        spatial_rank(jnp.shape(x), size, "local_conv")
+        y = ops.local_conv(
+            x, params["kernel"], params.get("bias"), **geometry_of, pad_mode=pad_mode, precision=precision
+        )
+        return y, state
+
+    return Layer("local_conv", init, apply)

@@ -1,0 +1,141 @@
+"""Convolutions that are cheaper because they are made of smaller ones."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxconv import geometry
+from jaxconv.errors import ShapeError
+from jaxconv.geometry import Padding
+from jaxconv.layer import Layer, Tree, shape_of
+from jaxconv.layers.combine import chain
+from jaxconv.layers.conv import Conv, Ints
+
+
+def DepthwiseConv(size: Ints, *, multiplier: int = 1, **arguments: Any) -> Layer:
+    """A convolution of every channel by itself, each giving `multiplier` maps.
+
+    Args:
+      size: of the local receptive field, as in `Conv`.
+      multiplier: maps for each channel.
+      arguments: `Conv`'s, but for features and groups.
+
+    Returns:
+      A Layer [N, *spatial, C] -> [N, *out, C * multiplier]; params `kernel` [*k, 1, C * multiplier] and `bias`.
+
+    Raises:
+      ShapeError: as `Conv`.
+
+    >>> import jax
+    >>> params, _ = DepthwiseConv(3).init(jax.random.key(0), (1, 8, 8, 6))
+    >>> params["kernel"].shape
+    (3, 3, 1, 6)
+    """
+    geometry.integer(multiplier, "multiplier")
+    for word in {"features", "groups"} & set(arguments):
+        raise ShapeError(f"{word} of a depthwise convolution follow from its input", got=f"{word}={arguments[word]}")
+    Conv(1, size, **arguments)  # a wrong argument fails here and not at init
+
+    def as_conv(channels: int) -> Layer:
+        return Conv(channels * multiplier, size, groups=channels, **arguments)
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        return as_conv(shape_of(x).shape[-1]).init(key, x)
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        return as_conv(jnp.shape(x)[-1]).apply(params, state, x)
+
+    return Layer("depthwise_conv", init, apply)
+
+
+def SeparableConv(
+    features: int, size: Ints, *, multiplier: int = 1, bias: bool = True, middle: Any = None, **arguments: Any
+) -> Layer:
+    """A depthwise convolution in space, then a 1×1 convolution across channels.
+
+    Args:
+      features: maps of the result.
+      size, multiplier: of the depthwise convolution.
+      bias: of the pointwise convolution (the depthwise one needs none before it, unless `middle` is given).
+      middle: a layer or callable between the two (a norm or an activation, say).
+      arguments: of the depthwise convolution: stride, padding, dilation, ….
+
+    Returns:
+      A Layer [N, *spatial, C] -> [N, *out, features] with parts `depthwise`, `pointwise` (and `middle`).
+
+    Source: Sifre, Rigid-Motion Scattering, 2014; Chollet, Xception, 2016.
+
+    >>> import jax
+    >>> params, _ = SeparableConv(16, 3).init(jax.random.key(0), (1, 8, 8, 6))
+    >>> params["depthwise"]["kernel"].shape, params["pointwise"]["kernel"].shape
+    ((3, 3, 1, 6), (1, 1, 6, 16))
+    """
+    one = (1,) * len(size) if isinstance(size, Sequence) else 1
+    between = {} if middle is None else {"middle": middle}
+    return chain(
+        depthwise=DepthwiseConv(size, multiplier=multiplier, bias=False, **arguments),
+        **between,
+        pointwise=Conv(features, one, bias=bias),
+    )
+
+
+def SpatiallySeparableConv(
+    features: int,
+    size: Sequence[int],
+    *,
+    stride: Ints = 1,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    bias: bool = True,
+    **arguments: Any,
+) -> Layer:
+    """A k×k convolution as one of k×1 and one of 1×k: 2k weights for each pair of channels instead of k².
+
+    Args:
+      features: maps of each of them.
+      size: one int for each spatial axis.
+      stride, padding, dilation: as in `Conv`; each convolution takes its own axis's share.
+      bias: of the last; the others need none.
+      arguments: `Conv`'s others.
+
+    Returns:
+      A Layer [N, *spatial, C] -> [N, *out, features] with parts `axis0`, `axis1`, ….
+
+    Raises:
+      ShapeError: a size that is not one int for each axis.
+
+    Source: Szegedy et al., Rethinking the Inception Architecture, 2015.
+
+    >>> import jax
+    >>> params, _ = SpatiallySeparableConv(4, (3, 3)).init(jax.random.key(0), (1, 8, 8, 2))
+    >>> params["axis0"]["kernel"].shape, params["axis1"]["kernel"].shape
+    ((3, 1, 2, 4), (1, 3, 4, 4))
+    """
+    if not isinstance(size, Sequence):
+        raise ShapeError("size must say each axis's", got=f"size={size!r}", fix=f"size=({size}, {size})")
+    rank = len(size)
+    strides = geometry.per_axis(stride, rank, "stride")
+    dilations = geometry.per_axis(dilation, rank, "dilation")
+    one_pair = geometry.is_pair(padding)
+    parts = {}
+    for axis in range(rank):
+
+        def only(values: Sequence[Any], rest: Any, axis: int = axis) -> tuple[Any, ...]:
+            return tuple(values[axis] if i == axis else rest for i in range(rank))
+
+        own: Any = padding
+        if not isinstance(padding, str):
+            every = [padding] * rank if one_pair or not isinstance(padding, Sequence) else list(padding)
+            pairs = [p if geometry.is_pair(p) else (p, p) for p in every]
+            own = only(pairs, (0, 0))
+        parts[f"axis{axis}"] = Conv(
+            features,
+            only(size, 1),
+            stride=only(strides, 1),
+            padding=own,
+            dilation=only(dilations, 1),
+            bias=bias and axis == rank - 1,
+            **arguments,
+        )
+    return chain(**parts)

@@ -1,0 +1,175 @@
+"""Changing a net that stands: another part, a shorter net, weights that stay as they are."""
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from jaxconv.errors import ShapeError, did_you_mean
+from jaxconv.layer import Layer, Tree, lift, wire
+
+
+def replace(net: Layer, path: str, part: Any) -> Layer:
+    """The net with one part replaced; `init` draws the same weights as before for all the others.
+
+    Args:
+      net: a composite.
+      path: of the part, "head" or "stage1/conv0".
+      part: the layer or callable that takes its place.
+
+    Returns:
+      A new Layer.
+
+    Raises:
+      ShapeError: a path that is not there.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxconv.layers import chain
+    >>> replace(chain(body=jnp.sin, head=jnp.cos), "head", jnp.tanh)
+    chain
+      body: sin
+      head: tanh
+    """
+    name, _, rest = path.partition("/")
+    found = _part(net, name, path)
+    assert net.rebuild is not None
+    return net.rebuild({**net.parts, name: replace(found, rest, part) if rest else lift(part)})
+
+
+def features(net: Layer, upto: str) -> Layer:
+    """The net up to and with one part: a backbone.
+
+    Args:
+      net: a net whose parts run in the order they stand in.
+      upto: path of the last part, "stage3" or "stage3/conv1".
+
+    Returns:
+      A Layer that gives that part's output. Its `apply` takes the whole net's params and state, or those
+      that its own `init` draws (the same weights), and hands the state back in the form that it got.
+
+    Raises:
+      ShapeError: a path that is not there.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxconv.layers import chain
+    >>> features(chain(a=jnp.sin, b=jnp.cos, c=jnp.tanh), upto="b")
+    chain
+      a: sin
+      b: cos
+    """
+    cut = _cut(net, upto, upto)
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        y, new = cut.apply(_prune(params, cut), _prune(state, cut), x, key=key, train=train)
+        return y, _merge(state, new)
+
+    return Layer(cut.name, cut.init, apply, cut.parts, cut.flow, cut.rebuild)
+
+
+class _Reached(Exception):
+    """Carries the last part's output out of the flow."""
+
+    def __init__(self, y: Any):
+        self.y = y
+
+
+def _cut(net: Layer, upto: str, whole: str) -> Layer:
+    name, _, rest = upto.partition("/")
+    last, flow = _part(net, name, whole), net.flow
+    if flow is None:
+        raise ShapeError("features cuts nets of wire, chain, residual and branch", got=f"{net.name} in {whole!r}")
+    names = list(net.parts)
+    parts = {n: net.parts[n] for n in names[: names.index(name)]}
+    parts[name] = _cut(last, rest, whole) if rest else last
+
+    def shorter(call: Any, x: Any) -> Any:
+        def watched(part: str, *args: Any, **kwargs: Any) -> Any:
+            y = call(part, *args, **kwargs)
+            if part == name:
+                raise _Reached(y)
+            return y
+
+        try:
+            flow(watched, x)
+        except _Reached as end:
+            return end.y
+        raise ShapeError("features needs a flow that calls the part", got=f"{name!r} is never called")
+
+    return wire(net.name, parts, shorter)
+
+
+def _part(net: Layer, name: str, path: str) -> Layer:
+    if name not in net.parts:
+        known = ", ".join(net.parts) or "no parts"
+        raise ShapeError(f"{net.name} has {known}", got=f"path {path!r}{did_you_mean(name, net.parts)}")
+    return net.parts[name]
+
+
+def _prune(tree: Tree, layer: Layer) -> Tree:
+    if not layer.parts or not isinstance(tree, Mapping) or not layer.parts.keys() <= tree.keys():
+        return tree
+    return {name: _prune(tree[name], part) for name, part in layer.parts.items()}
+
+
+def _merge(old: Tree, new: Tree) -> Tree:
+    return {n: _merge(v, new[n]) if isinstance(v, Mapping) and n in new else new.get(n, v) for n, v in old.items()}
+
+
+def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str = "train") -> Any:
+    """Labels every leaf by its path, for `optax.multi_transform`.
+
+    Args:
+      tree: params (nested dicts).
+      labels: {label: pattern or patterns}; a pattern is a path with * and ? ("stem/*", "*/bias"), and
+        the path of a whole part stands for all in it. The first label that fits counts.
+      default: the label of all other leaves.
+
+    Returns:
+      A tree of strings, of tree's structure.
+
+    Raises:
+      ShapeError: a pattern that no leaf fits.
+
+    >>> partition({"stem": {"kernel": 0, "bias": 0}, "head": {"kernel": 0}}, {"frozen": "stem"})
+    {'head': {'kernel': 'train'}, 'stem': {'bias': 'frozen', 'kernel': 'frozen'}}
+    """
+    pairs = [(word, p) for word, found in labels.items() for p in ([found] if isinstance(found, str) else found)]
+    leaves, structure = jax.tree.flatten_with_path(tree)
+    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+
+    def fits(path: str, pattern: str) -> bool:
+        return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"{pattern}/*")
+
+    for _, pattern in pairs:
+        if not any(fits(path, pattern) for path in paths):
+            raise ShapeError(
+                "a pattern must fit at least one parameter",
+                got=f"{pattern!r}{did_you_mean(pattern, paths)}",
+                fix=f"paths here: {', '.join(paths[:8])}{', …' if len(paths) > 8 else ''}",
+            )
+    marks = [next((word for word, pattern in pairs if fits(path, pattern)), default) for path in paths]
+    return jax.tree.unflatten(structure, marks)
+
+
+def freeze(optimizer: Any, *patterns: str) -> Any:
+    """An optax optimiser that leaves the parameters alone whose paths fit a pattern.
+
+    Args:
+      optimizer: an `optax.GradientTransformation`.
+      patterns: as in `partition`.
+
+    Returns:
+      An `optax.GradientTransformation`; frozen parameters get updates of zero and no optimiser state.
+
+    >>> import optax, jax.numpy as jnp
+    >>> params = {"stem": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
+    >>> tx = freeze(optax.sgd(0.5), "stem")
+    >>> updates, _ = tx.update(params, tx.init(params), params)
+    >>> updates["stem"]["kernel"], updates["head"]["kernel"]
+    (Array([0., 0.], dtype=float32), Array([-0.5, -0.5], dtype=float32))
+    """
+    import optax
+
+    parts = {"train": optimizer, "frozen": optax.set_to_zero()}
+    return optax.multi_transform(parts, lambda params: partition(params, {"frozen": patterns}))

@@ -1,0 +1,140 @@
+"""Transposed convolutions: of their own, and as the way back through another layer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.random import fold_in
+
+from jaxconv import geometry, ops
+from jaxconv.errors import ShapeError
+from jaxconv.geometry import Padding
+from jaxconv.initializers import Initializer, draw_transposed, lecun_normal, zeros
+from jaxconv.layer import Layer, Tree, check_params, shape_of
+from jaxconv.layers.conv import Ints, param_dtype
+from jaxconv.ops.window import promise, spatial_rank
+
+
+def ConvTranspose(
+    features: int,
+    size: Ints,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "valid",
+    pad_mode: str = "zeros",
+    dilation: Ints = 1,
+    groups: int = 1,
+    output_padding: Ints | None = None,
+    output_size: Ints | None = None,
+    bias: bool = True,
+    kernel_init: Initializer = lecun_normal,
+    bias_init: Initializer = zeros,
+    impl: str | None = None,
+    precision: lax.PrecisionLike = None,
+) -> Layer:
+    """A transposed convolution with `features` maps: `jaxconv.conv_transpose` with its own kernel.
+
+    Args:
+      features: maps of the result.
+      size, stride, padding, pad_mode, dilation, groups: of the convolution whose adjoint it is.
+      output_padding, output_size: which of the sizes that convolution maps to x's; see `jaxconv.conv_transpose`.
+      bias: whether each map adds one number of its own.
+      kernel_init, bias_init: (key, shape, dtype) -> array; see `jaxconv.initializers`. One output cell's
+        fan-in is c_in/groups channels under k/s taps an axis.
+      impl, precision: as in `jaxconv.conv`.
+
+    Returns:
+      A Layer [N, *spatial, C_in] -> [N, *out, features] with params `kernel` [*k, features/groups, C_in]
+      and `bias` [features]; out = (n - 1)*s + d*(k - 1) + 1 - lo - hi + output_padding.
+
+    Raises:
+      ShapeError: sizes, channels or groups that cannot be.
+
+    >>> layer = ConvTranspose(4, 3, stride=2, padding="same")
+    >>> params, state = layer.init(jax.random.key(0), (1, 7, 7, 8))
+    >>> params["kernel"].shape, layer.apply(params, state, jnp.ones((1, 7, 7, 8)))[0].shape
+    ((3, 3, 4, 8), (1, 14, 14, 4))
+    """
+    features, groups = geometry.integer(features, "features"), geometry.integer(groups, "groups")
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        x = shape_of(x)
+        rank = spatial_rank(x.shape, size, "conv_transpose")
+        sizes, strides = geometry.per_axis(size, rank, "size"), geometry.per_axis(stride, rank, "stride")
+        c_in, dtype = x.shape[-1], param_dtype(x)
+        if c_in % groups or features % groups:
+            raise ShapeError("groups must divide channels and features", got=f"{groups=}, {c_in} channels, {features=}")
+        kernel = draw_transposed(kernel_init, fold_in(key, 0), sizes, strides, c_in, features, groups, dtype)
+        params = {"kernel": kernel}
+        if bias:
+            params["bias"] = bias_init(fold_in(key, 1), (features,), dtype)
+        jax.eval_shape(lambda x: apply(params, {}, x)[0], x)  # fails here where apply would
+        return params, {}
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        check_params("conv_transpose", params, ("kernel", "bias") if bias else ("kernel",))
+        y = ops.conv_transpose(
+            x, params["kernel"], params.get("bias"), stride=stride, padding=padding, pad_mode=pad_mode,
+            dilation=dilation, groups=groups, output_padding=output_padding, output_size=output_size,
+            impl=impl, precision=precision,
+        )  # fmt: skip
+        return y, state
+
+    return Layer("conv_transpose", init, apply)
+
+
+def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = True) -> Layer:
+    """The layer that leads back: from a linear layer's output to exactly its input's shape.
+
+    Args:
+      layer: `Conv`, `DepthwiseConv`, `LocalConv`, `ConvTranspose` or `Dense`.
+      input_shape: what `layer` was made for, [N, ..., C_in]; N may be another one later.
+      tied: True runs on the layer's own params, its bias left out: `call("encode", y, by=adjoint(..., tied=True))`.
+      bias: whether the way back, where it has weights of its own, adds one number to each channel.
+
+    Returns:
+      A Layer [N, *out, C_out] -> [N, *spatial, C_in]: the transpose of `layer` as a matrix. Not tied, its
+      params are a `kernel` shaped as the layer's, and `bias` [C_in].
+
+    Raises:
+      ShapeError: a layer without a kernel; at `apply`, an input that is not the layer's output.
+
+    >>> from jaxconv.layers import Conv
+    >>> down = Conv(8, 3, stride=2)
+    >>> up = adjoint(down, (1, 28, 28, 1))
+    >>> params, state = up.init(jax.random.key(0), (1, 13, 13, 8))
+    >>> up.apply(params, state, jnp.ones((5, 13, 13, 8)))[0].shape
+    (5, 28, 28, 1)
+    """
+    x = shape_of(input_shape)
+    own = jax.eval_shape(lambda key: layer.init(key, x), jax.random.key(0))[0]
+    if "kernel" not in own:
+        raise ShapeError(
+            "adjoint needs a linear layer with a kernel: Conv, DepthwiseConv, LocalConv, ConvTranspose or Dense",
+            got=layer.name,
+            fix="the adjoints of its parts, in reverse order",
+        )
+    out = jax.eval_shape(lambda params: layer.apply(params, {}, jnp.zeros(x.shape, x.dtype))[0], own).shape[1:]
+
+    def init(key: Any, y: Any) -> tuple[Tree, Tree]:
+        if tied:
+            return {}, {}
+        params = {"kernel": layer.init(fold_in(key, 0), x)[0]["kernel"]}
+        if bias:
+            params["bias"] = zeros(key, x.shape[-1:], params["kernel"].dtype)
+        return params, {}
+
+    def apply(params: Tree, state: Tree, y: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        check_params("adjoint", params, own if tied else (("kernel", "bias") if bias else ("kernel",)))
+        y = jnp.asarray(y)
+        if y.shape[1:] != out:
+            raise ShapeError(f"this adjoint leads back from [N, {', '.join(map(str, out))}]", got=f"{y.shape}")
+        kernel = params["kernel"]
+        zero = {n: kernel if n == "kernel" else jnp.zeros(v.shape, v.dtype) for n, v in own.items()}
+        like = jax.ShapeDtypeStruct((y.shape[0], *x.shape[1:]), jnp.promote_types(y.dtype, kernel.dtype))
+        _, transposed = jax.vjp(lambda a: layer.apply(zero, {}, a)[0], jnp.zeros(like.shape, like.dtype))
+        back = promise(transposed(y.astype(like.dtype))[0], like.shape)
+        return (back if tied or not bias else back + params["bias"]), state
+
+    return Layer("adjoint", init, apply)

@@ -1,0 +1,133 @@
+"""Layers that change how another one runs, and not what it computes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv import geometry
+from jaxconv.errors import ShapeError
+from jaxconv.layer import Layer, Tree, lift, shape_of
+
+
+def _around(name: str, layer: Layer, init: Callable[..., Any], apply: Callable[..., Any], again: Any) -> Layer:
+    """A wrapper with the inner layer's own parts and params, so that putting it on changes no tree."""
+
+    def rebuild(parts: Mapping[str, Layer]) -> Layer:
+        assert layer.rebuild is not None
+        return again(layer.rebuild(parts))
+
+    return Layer(name, init, apply, layer.parts, rebuild=rebuild if layer.rebuild else None)
+
+
+def remat(layer: Any, *, policy: Callable[..., bool] | None = None) -> Layer:
+    """Computes the layer again in the backward pass instead of keeping what it computed.
+
+    Args:
+      layer: a layer or callable.
+      policy: what is kept all the same; one of `jax.checkpoint_policies`.
+
+    Returns:
+      A Layer with the same params, state and values, that needs less memory and more time.
+
+    >>> net = remat(jnp.sin)
+    >>> net.apply({}, {}, jnp.zeros(2))[0]
+    Array([0., 0.], dtype=float32)
+    """
+    layer = lift(layer)
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        def run(params: Tree, state: Tree, x: Any, key: Any) -> tuple[Any, Tree]:
+            return layer.apply(params, state, x, key=key, train=train)
+
+        return jax.checkpoint(run, policy=policy)(params, state, x, key)
+
+    return _around(f"remat({layer.name})", layer, layer.init, apply, lambda inner: remat(inner, policy=policy))
+
+
+def cast(layer: Any, dtype: Any) -> Layer:
+    """Computes in `dtype`: params are kept in float32 and cast where they are used.
+
+    Args:
+      layer: a layer or callable.
+      dtype: jnp.bfloat16 or jnp.float16.
+
+    Returns:
+      A Layer with the same params and state. Its floating inputs are cast on the way in, and its result
+      goes back to their type (float32 for integers). Statistics stay in float32.
+
+    Raises:
+      ShapeError: a dtype that is not floating.
+
+    >>> jax.eval_shape(lambda x: cast(jnp.sin, jnp.bfloat16).apply({}, {}, x)[0], jnp.ones(2)).dtype
+    dtype('float32')
+    """
+    layer, dtype = lift(layer), jnp.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ShapeError("cast computes in a floating type", got=str(dtype), fix="jnp.bfloat16")
+
+    def to(kind: Any) -> Callable[[Any], Any]:
+        return lambda v: v.astype(kind) if jnp.issubdtype(v.dtype, jnp.floating) else v
+
+    def wide(v: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        floating = jnp.issubdtype(v.dtype, jnp.floating)
+        return jax.ShapeDtypeStruct(v.shape, jnp.promote_types(v.dtype, jnp.float32) if floating else v.dtype)
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        return layer.init(key, jax.tree.map(wide, shape_of(x)))
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        x = jax.tree.map(jnp.asarray, x)
+        kinds = [v.dtype for v in jax.tree.leaves(x) if jnp.issubdtype(v.dtype, jnp.floating)]
+        params, x = jax.tree.map(to(dtype), (params, x))
+        y, state = layer.apply(params, state, x, key=key, train=train)
+        back = kinds[0] if kinds else jnp.dtype(jnp.float32)
+        return jax.tree.map(to(back), y), state
+
+    return _around(f"cast({layer.name}, {dtype})", layer, init, apply, lambda inner: cast(inner, dtype))
+
+
+def repeat(layer: Any, n: int, *, unroll: int = 1) -> Layer:
+    """n copies of a layer in a row, each with weights of its own, run by one scan.
+
+    The compiler sees the layer once, whatever n.
+
+    Args:
+      layer: a layer or callable whose output has its input's shape and dtype.
+      n: how many.
+      unroll: copies in one step of the scan.
+
+    Returns:
+      A Layer whose params and state are the layer's with a new first axis of n.
+
+    Raises:
+      ShapeError: a layer that changes the shape or dtype.
+
+    >>> from jaxconv.layers import Dense
+    >>> params, state = repeat(Dense(4), 3).init(jax.random.key(0), (1, 4))
+    >>> params["kernel"].shape
+    (3, 4, 4)
+    """
+    layer, n = lift(layer), geometry.integer(n, "n")
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        x = shape_of(x)
+        params, state = jax.vmap(lambda i: layer.init(jax.random.fold_in(key, i), x))(jnp.arange(n))
+        jax.eval_shape(lambda x: apply(params, state, x)[0], x)  # fails here where apply would
+        return params, state
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        x = jax.tree.map(jnp.asarray, x)
+
+        def step(h: Any, copy: tuple[Tree, Tree, Any]) -> tuple[Any, Tree]:
+            params, state, i = copy
+            own = None if key is None else jax.random.fold_in(key, i)
+            y, state = layer.apply(params, state, h, key=own, train=train)
+            if shape_of(y) != shape_of(h):
+                raise ShapeError("a repeated layer must keep its input's shape", got=f"{shape_of(h)} -> {shape_of(y)}")
+            return y, state
+
+        return jax.lax.scan(step, x, (params, state, jnp.arange(n)), length=n, unroll=unroll)
+
+    return _around(f"repeat({layer.name}, {n})", layer, init, apply, lambda inner: repeat(inner, n, unroll=unroll))

@@ -1,0 +1,139 @@
+"""Transposed convolution: the exact adjoint of `conv`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv import geometry
+from jaxconv.errors import ShapeError
+from jaxconv.geometry import Padding
+from jaxconv.ops.conv import check_bias, conv
+from jaxconv.ops.window import as_batch, promise
+
+Ints = int | Sequence[int]
+
+
+def conv_transpose(
+    x: Any,
+    kernel: Any,
+    bias: Any = None,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "valid",
+    pad_mode: str = "zeros",
+    dilation: Ints = 1,
+    groups: int = 1,
+    output_padding: Ints | None = None,
+    output_size: Ints | None = None,
+    impl: str | None = None,
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """The adjoint of `conv` with the same kernel and arguments: ⟨conv(a), x⟩ = ⟨a, conv_transpose(x)⟩.
+
+    Args:
+      x: [N, *spatial, C_out]: what the convolution would have given; or one example without N.
+      kernel: [*k, C_in/groups, C_out], the convolution's own (its C_in channels come out here).
+      bias: [C_in] or None, added to the result.
+      stride, padding, pad_mode, dilation, groups, impl, precision: the convolution's, see `conv`.
+      output_padding: which of the `stride` sizes that the convolution maps to x's to restore, counted
+        from the smallest, in [0, stride). None: the largest under "same" (n * s), else the smallest.
+      output_size: the spatial size to restore, instead of output_padding.
+
+    Returns:
+      [N, *out, C_in], out = (n - 1)*s + d*(k - 1) + 1 - lo - hi + output_padding.
+
+    Raises:
+      ShapeError: shapes that do not fit, or an output size that the convolution does not map to x's.
+
+    >>> conv_transpose(jnp.ones((1, 7, 7, 8)), jnp.ones((3, 3, 4, 8)), stride=2, padding="same").shape
+    (1, 14, 14, 4)
+    """
+    kernel = jnp.asarray(kernel)
+    if not 3 <= kernel.ndim <= 5:
+        raise ShapeError(
+            "conv_transpose needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}"
+        )
+    size = kernel.shape[:-2]
+    x, lone = as_batch(x, size, "conv_transpose")
+    if x.shape[-1] != kernel.shape[-1]:
+        raise ShapeError(
+            f"x must have {kernel.shape[-1]} channels, the maps (last axis) of the kernel it transposes",
+            got=f"x {x.shape}, kernel {kernel.shape}",
+            fix="jnp.swapaxes(kernel, -1, -2)" if x.shape[-1] == kernel.shape[-2] else "",
+        )
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise ShapeError("conv_transpose needs a floating type", got=str(dtype), fix="x.astype(jnp.float32)")
+    sizes = restored_size(
+        x.shape[1:-1], size, stride=stride, padding=padding, dilation=dilation,
+        output_padding=output_padding, output_size=output_size,
+    )  # fmt: skip
+    channels = kernel.shape[-2] * geometry.integer(groups, "groups")
+    like = jax.ShapeDtypeStruct((x.shape[0], *sizes, channels), dtype)
+
+    def forward(a: jax.Array) -> jax.Array:
+        return conv(
+            a, kernel.astype(dtype), stride=stride, padding=padding, pad_mode=pad_mode, dilation=dilation,
+            groups=groups, impl=impl, precision=precision,
+        )  # fmt: skip
+
+    (y,) = jax.linear_transpose(forward, like)(x.astype(dtype))
+    y = promise(y, like.shape)
+    if bias is not None:
+        y = y + check_bias(bias, channels).astype(dtype)
+    return y[0] if lone else y
+
+
+def restored_size(
+    shape: Sequence[int],
+    size: Sequence[int],
+    *,
+    stride: Ints = 1,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    output_padding: Ints | None = None,
+    output_size: Ints | None = None,
+) -> tuple[int, ...]:
+    """The spatial size whose convolution has size `shape`; see `conv_transpose` for the arguments.
+
+    >>> restored_size((7,), (3,), stride=2), restored_size((7,), (3,), stride=2, padding="same")
+    ((15,), (14,))
+    """
+    rank = len(shape)
+    strides = geometry.per_axis(stride, rank, "stride")
+    dilations = geometry.per_axis(dilation, rank, "dilation")
+    same = padding in ("same", "same_lower") if isinstance(padding, str) else False
+    smallest = [(n - 1) * s + 1 for n, s in zip(shape, strides, strict=True)]
+    if not same:  # no other padding depends on the size
+        pairs = geometry.pads(padding, shape, size, strides, dilations)
+        reach = [geometry.span(k, d) - 1 - sum(p) for k, d, p in zip(size, dilations, pairs, strict=True)]
+        smallest = [n + r for n, r in zip(smallest, reach, strict=True)]
+    if output_size is not None:
+        if output_padding is not None:
+            raise ShapeError("output_size and output_padding say the same thing: give one", got="both")
+        sizes = geometry.per_axis(output_size, rank, "output_size")
+        extra = tuple(n - least for n, least in zip(sizes, smallest, strict=True))
+    elif output_padding is None:
+        extra = tuple(s - 1 if same else 0 for s in strides)
+    else:
+        extra = geometry.per_axis(output_padding, rank, "output_padding", least=0)
+    sizes = tuple(least + e for least, e in zip(smallest, extra, strict=True))
+    for axis, (e, s, least) in enumerate(zip(extra, strides, smallest, strict=True)):
+        if not 0 <= e < s:
+            word = f"output_size={sizes}" if output_size is not None else f"output_padding={extra}"
+            span = f"{least}" if s == 1 else f"{least} to {least + s - 1}"
+            raise ShapeError(
+                f"the convolution maps sizes {span} to {shape[axis]} on spatial axis {axis}, no other",
+                got=word,
+                fix=f"output_padding in [0, {s}), less than the stride",
+            )
+    if min(sizes) < 1:
+        raise ShapeError(
+            "conv_transpose must leave at least one cell: out = (n - 1)*s + d*(k - 1) + 1 - lo - hi",
+            got=f"out = {sizes} from {tuple(shape)}, padding={padding!r}",
+            fix="less padding",
+        )
+    return sizes

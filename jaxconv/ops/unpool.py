@@ -1,0 +1,87 @@
+"""Max pooling that remembers where each maximum was, and its way back."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.errors import ShapeError
+from jaxconv.geometry import Padding
+from jaxconv.ops.pool import Ints, counts, finish, lowest, read
+from jaxconv.ops.window import promise, taps
+
+
+def max_pool_with_indices(
+    x: Any,
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """`max_pool`, and where each maximum (the first, of equals) was.
+
+    Args:
+      x, size, stride, padding, dilation, ceil: as in `max_pool`.
+
+    Returns:
+      The maxima [N, *out, C], and int32 indices of the same shape into the input's spatial axes taken
+      as one (row-major), as torch counts them.
+
+    Raises:
+      ShapeError: as `max_pool`.
+
+    >>> y, at = max_pool_with_indices(jnp.array([[[1.0], [5.0], [2.0], [3.0]]]), (2,))
+    >>> y.ravel(), at.ravel()
+    (Array([5., 3.], dtype=float32), Array([1, 3], dtype=int32))
+    """
+    x, win, lone = read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    cells = jnp.arange(math.prod(x.shape[1:-1]), dtype=jnp.int32).reshape(1, *x.shape[1:-1], 1)
+    best = x, jnp.broadcast_to(cells, x.shape)
+    for axis in reversed(win.axes):
+        counts(x, win, axis, op="max_pool")
+        pairs = zip(taps(best[0], win, axis, lowest(x.dtype)), taps(best[1], win, axis, -1), strict=True)
+        best = functools.reduce(_first, pairs)
+    return finish(best[0], x, win, lone), finish(best[1], x, win, lone)
+
+
+def _first(best: tuple[jax.Array, jax.Array], tap: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    keep = (best[0] >= tap[0]) & (best[1] >= 0) | (best[0] != best[0])  # a padding cell (-1) never stays
+    return jnp.where(keep, best[0], tap[0]), jnp.where(keep, best[1], tap[1])
+
+
+def max_unpool(y: Any, indices: Any, shape: Sequence[int]) -> jax.Array:
+    """Puts every maximum back where `max_pool_with_indices` found it; all other cells are zero.
+
+    Args:
+      y: [N, *out, C], values.
+      indices: [N, *out, C], int, into the spatial axes of `shape` taken as one.
+      shape: the spatial size to restore.
+
+    Returns:
+      [N, *shape, C] of y's dtype. Where windows overlap and name a cell twice, the cell holds one of the values.
+
+    Raises:
+      ShapeError: indices of another shape than y, or a rank that disagrees with `shape`.
+
+    >>> y, at = max_pool_with_indices(jnp.array([[[1.0], [5.0], [2.0], [3.0]]]), (2,))
+    >>> max_unpool(y, at, (4,)).ravel()
+    Array([0., 5., 0., 3.], dtype=float32)
+    """
+    y, indices, shape = jnp.asarray(y), jnp.asarray(indices), tuple(shape)
+    if y.shape != indices.shape or y.ndim != len(shape) + 2:
+        raise ShapeError(
+            "max_unpool needs values and indices of one shape [N, *out, C], and a spatial size for each of *out",
+            got=f"y {y.shape}, indices {indices.shape}, shape {shape}",
+        )
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise ShapeError("indices must be integers", got=str(indices.dtype), fix="those of max_pool_with_indices")
+    n, c = y.shape[0], y.shape[-1]
+    flat = jnp.zeros((n, math.prod(shape), c), y.dtype)
+    cells = y.reshape(n, -1, c) if n else y.reshape(n, math.prod(y.shape[1:-1]), c)
+    at = (jnp.arange(n)[:, None, None], indices.reshape(cells.shape), jnp.arange(c))
+    return promise(flat.at[at].set(cells).reshape(n, *shape, c), (n, *shape, c))

@@ -1,0 +1,87 @@
+"""replace, features, partition, freeze."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxconv as jc
+
+X = jax.random.normal(jax.random.key(9), (2, 8, 8, 3))
+
+
+def net(head=10):
+    stage = jc.chain(jc.Conv(4, 3), jc.BatchNorm(), jnp.tanh)
+    return jc.chain(stem=jc.Conv(4, 3), stage1=jc.remat(stage), stage2=jc.chain(jc.Conv(5, 3)), head=jc.Dense(head))
+
+
+def test_replace_draws_the_others_as_before():
+    whole, other = net(), jc.replace(net(), "head", jc.Dense(3))
+    a, b = (n.init(jax.random.key(0), X)[0] for n in (whole, other))
+    assert b["head"]["kernel"].shape == (5, 3)
+    for part in ("stem", "stage1", "stage2"):
+        jax.tree.map(np.testing.assert_array_equal, a[part], b[part])
+
+
+def test_replace_goes_into_wrappers_and_keeps_them():
+    other = jc.replace(net(), "stage1/tanh0", jax.nn.relu)
+    assert other.parts["stage1"].name == "remat(chain)"
+    assert other.parts["stage1"].parts["tanh0"].name == "relu"
+    params, state = other.init(jax.random.key(0), X)
+    a, b = (n.apply(params, state, X)[0] for n in (net(), other))
+    assert np.abs(a - b).max() > 0
+
+
+@pytest.mark.parametrize("upto", ["stem", "stage1", "stage2", "stage2/conv0"])
+def test_features_are_what_the_net_computes_on_the_way(upto):
+    whole, backbone = net(), jc.features(net(), upto=upto)
+    params, state = whole.init(jax.random.key(0), X)
+    h, new = X, {}
+    for name, part in whole.parts.items():
+        h, new[name] = part.apply(params[name], state[name], h, train=True)
+        if name == upto.split("/")[0]:
+            break
+    y, kept = backbone.apply(params, state, X, train=True)
+    np.testing.assert_array_equal(y, h)
+    jax.tree.map(np.testing.assert_array_equal, kept, {**state, **new})
+    own = backbone.init(jax.random.key(0), X)
+    np.testing.assert_array_equal(backbone.apply(*own, X, train=True)[0], h)
+    assert "head" not in own[0]
+
+
+def test_features_compute_nothing_beyond():
+    whole = jc.chain(a=jnp.sin, b=lambda x: x @ jnp.ones((99, 99)))
+    y, _ = jc.features(whole, upto="a").apply({"a": {}}, {"a": {}}, X)
+    np.testing.assert_array_equal(y, jnp.sin(X))
+
+
+def test_partition_labels_by_path_and_the_first_fit_counts():
+    params, _ = net().init(jax.random.key(0), X)
+    labels = jc.partition(params, {"frozen": ["stem", "*/conv0/kernel"], "bias": "*bias"}, default="rest")
+    assert labels["stem"] == {"kernel": "frozen", "bias": "frozen"}
+    assert labels["stage2"]["conv0"] == {"kernel": "frozen", "bias": "bias"}
+    assert labels["head"] == {"kernel": "rest", "bias": "bias"}
+    assert jax.tree.structure(labels) == jax.tree.structure(params)
+
+
+def test_frozen_parameters_stay_bit_for_bit_and_others_move():
+    model = net()
+    params, state = model.init(jax.random.key(0), X)
+    tx = jc.freeze(optax.adamw(0.1), "stem", "stage1/*")
+
+    @jax.jit
+    def step(params, opt):
+        grads = jax.grad(lambda p: jnp.sum(model.apply(p, state, X)[0] ** 2))(params)
+        updates, opt = tx.update(grads, opt, params)
+        return optax.apply_updates(params, updates), opt
+
+    new, opt = params, tx.init(params)
+    for _ in range(3):
+        new, opt = step(new, opt)
+    for part in ("stem", "stage1"):
+        jax.tree.map(np.testing.assert_array_equal, new[part], params[part])
+    for part in ("stage2", "head"):
+        assert all(
+            np.abs(a - b).min() > 0 for a, b in zip(*map(jax.tree.leaves, (new[part], params[part])), strict=True)
+        )
