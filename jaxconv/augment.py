@@ -18,15 +18,15 @@ def shift(pixels: int) -> Augment:
     """Move each image by its own whole number of pixels; what comes into view is zero.
 
     Args:
-        pixels: the furthest that an image moves along each axis, either way; each of the
-            `(2 * pixels + 1)**2` moves is equally likely.
+      pixels: the furthest that an image moves along each axis, either way; each of the
+        `(2 * pixels + 1)**2` moves is equally likely.
 
     Returns:
-        `(key, batch) -> batch` for batches [N, H, W, C] of any type.
+      `(key, batch) -> batch` for batches [N, H, W, C] of any type.
 
     Raises:
-        ConfigError: `pixels` is negative.
-        ShapeError: when called with anything but [N, H, W, C].
+      ConfigError: `pixels` is negative.
+      ShapeError: when called with anything but [N, H, W, C].
 
     >>> batch = jnp.ones([1, 4, 4, 1])
     >>> shift(1)(jax.random.key(0), batch).shape
@@ -56,15 +56,15 @@ def normalise(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
     """Bring pixels to mean 0 and standard deviation 1, channel by channel.
 
     Args:
-        images: [..., C], any type.
-        mean: C numbers, in the pixels' units.
-        std: C numbers, in the pixels' units; a channel that never varies (0) is only centred.
+      images: [..., C], any type.
+      mean: C numbers, in the pixels' units.
+      std: C numbers, in the pixels' units; a channel that never varies (0) is only centred.
 
     Returns:
-        float32 [..., C].
+      float32 [..., C].
 
     Raises:
-        ShapeError: there are not as many means or deviations as channels.
+      ShapeError: there are not as many means or deviations as channels.
 
     >>> print(normalise(jnp.array([[0, 4]], jnp.uint8), mean=[0.0, 2.0], std=[1.0, 2.0]))
     [[0. 1.]]

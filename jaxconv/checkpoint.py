@@ -19,7 +19,7 @@ def leaf_names(tree: Any) -> list[str]:
     """The flat name of each leaf, in the tree's own order.
 
     Args:
-        tree: any pytree.
+      tree: any pytree.
 
     >>> leaf_names({"params": {"conv0": {"kernel": 1, "bias": 2}}, "state": {}})
     ['params/conv0/bias', 'params/conv0/kernel']
@@ -32,11 +32,11 @@ def save(path: str | Path, tree: Any) -> None:
     """Write every leaf of a tree; the file appears whole or not at all.
 
     Args:
-        path: the file to write or replace.
-        tree: a pytree of arrays.
+      path: the file to write or replace.
+      tree: a pytree of arrays.
 
     Raises:
-        ConfigError: two leaves have the same name.
+      ConfigError: two leaves have the same name.
     """
     from safetensors.numpy import save as to_bytes
 
@@ -54,8 +54,8 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     """Write a file so that, whatever moment this is killed at, no partial one has the name.
 
     Args:
-        path: the file to write or replace.
-        content: its bytes.
+      path: the file to write or replace.
+      content: its bytes.
     """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -78,17 +78,17 @@ def load(path: str | Path, like: Any) -> Any:
     """Read a tree that `save` wrote.
 
     Args:
-        path: the file.
-        like: a tree of arrays or `jax.ShapeDtypeStruct`s that says what must be there:
-            `jax.eval_shape(net.init, key, x)` makes one without computing anything.
+      path: the file.
+      like: a tree of arrays or `jax.ShapeDtypeStruct`s that says what must be there:
+        `jax.eval_shape(net.init, key, x)` makes one without computing anything.
 
     Returns:
-        A tree of the structure of `like`, with the file's values.
+      A tree of the structure of `like`, with the file's values.
 
     Raises:
-        DataError: the file is missing, truncated or no safetensors file.
-        ConfigError: its names, shapes or types are not those of `like`; lists both trees and
-            marks every difference.
+      DataError: the file is missing, truncated or no safetensors file.
+      ConfigError: its names, shapes or types are not those of `like`; lists both trees and
+        marks every difference.
 
     >>> import tempfile, pathlib
     >>> import jax.numpy as jnp

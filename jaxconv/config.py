@@ -65,13 +65,13 @@ class TrainConfig:
     """`[train]`.
 
     Args:
-        epochs: passes over the training images; need not be whole.
-        batch_size: images a step.
-        seed: of parameters, order, shifts and dropout.
-        shift: furthest random move of a training image, in pixels.
-        label_smoothing: share of the target spread over all classes.
-        log_every: steps between two lines of progress.
-        eval_every: steps between two evaluations; 0 for one at the end.
+      epochs: passes over the training images; need not be whole.
+      batch_size: images a step.
+      seed: of parameters, order, shifts and dropout.
+      shift: furthest random move of a training image, in pixels.
+      label_smoothing: share of the target spread over all classes.
+      log_every: steps between two lines of progress.
+      eval_every: steps between two evaluations; 0 for one at the end.
     """
 
     __pydantic_config__ = _strict
@@ -102,15 +102,15 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a config file.
 
     Args:
-        path: the file.
-        overrides: `section.key=value` each; the value is TOML, or else a bare string.
+      path: the file.
+      overrides: `section.key=value` each; the value is TOML, or else a bare string.
 
     Returns:
-        The config, with the defaults of its sections and of its net filled in.
+      The config, with the defaults of its sections and of its net filled in.
 
     Raises:
-        ConfigError: there is no such file, it is not TOML, or keys are unknown, missing or of
-            another type; one line for each.
+      ConfigError: there is no such file, it is not TOML, or keys are unknown, missing or of
+        another type; one line for each.
     """
     path = Path(path)
     try:
@@ -130,11 +130,11 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
     """Check a table and make the record of it.
 
     Args:
-        table: what `tomllib` returns.
-        source: what to call it in an error.
+      table: what `tomllib` returns.
+      source: what to call it in an error.
 
     Raises:
-        ConfigError: keys are unknown, missing or of another type; one line for each.
+      ConfigError: keys are unknown, missing or of another type; one line for each.
 
     >>> config = parse(tomllib.loads('''
     ... data.name = "digits"
@@ -164,7 +164,7 @@ def to_toml(config: Config) -> str:
     """The config as TOML that `parse` makes the same record of.
 
     Args:
-        config: the record.
+      config: the record.
     """
     import tomli_w
 

@@ -35,10 +35,10 @@ def progress(console: Console) -> Iterator[Callable[[Any], None]]:
     """Show the events of a run: a bar on a terminal, a line for each where the output is none.
 
     Args:
-        console: where to.
+      console: where to.
 
     Yields:
-        The function to call with each event of `jaxconv.train.fit`.
+      The function to call with each event of `jaxconv.train.fit`.
     """
     if not console.is_terminal:
         yield lambda event: print(line(event), file=console.file, flush=True)
@@ -87,8 +87,8 @@ def table(console: Console, rows: dict[str, str]) -> None:
     """Print names and values, in columns on a terminal and in plain lines elsewhere.
 
     Args:
-        console: where to.
-        rows: value by name.
+      console: where to.
+      rows: value by name.
     """
     if not console.is_terminal:
         width = max(map(len, rows))

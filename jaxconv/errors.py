@@ -39,6 +39,16 @@ class DataError(ValueError):
     """A data file is missing, truncated or altered."""
 
 
+def count(n: int, word: str) -> str:
+    """n of a thing, in words.
+
+    >>> count(1, "channel"), count(3, "channel"), count(2, "axis")
+    ('1 channel', '3 channels', '2 axes')
+    """
+    many = word[:-2] + "es" if word.endswith("axis") else f"{word}s"
+    return f"{n} {word if n == 1 else many}"
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """A suffix for a message: the nearest known word, or nothing.
 

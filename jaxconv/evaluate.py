@@ -24,12 +24,12 @@ def make_eval_step(net: Layer, prepare: Prepare | None = None) -> Callable[..., 
     """Make the pure function that evaluates one batch.
 
     Args:
-        net: the trained layer.
-        prepare: `images -> input of the net`.
+      net: the trained layer.
+      prepare: `images -> input of the net`.
 
     Returns:
-        `(params, state, images, labels, indices [B], weights [B]) -> sums`: "loss" and "correct",
-        summed over the batch with the weights.
+      `(params, state, images, labels, indices [B], weights [B]) -> sums`: "loss" and "correct",
+      summed over the batch with the weights.
     """
 
     def step(
@@ -58,20 +58,20 @@ def evaluate(
     """Loss and accuracy over all images, each counted exactly once.
 
     Args:
-        net: the layer.
-        params: its parameters.
-        state: its state.
-        images: [N, …].
-        labels: [N].
-        batch_size: images at a time; the last batch is filled up, and what fills it weighs nothing.
-        prepare: `images -> input of the net`.
-        step: a compiled `make_eval_step`, for callers that evaluate more than once.
+      net: the layer.
+      params: its parameters.
+      state: its state.
+      images: [N, …].
+      labels: [N].
+      batch_size: images at a time; the last batch is filled up, and what fills it weighs nothing.
+      prepare: `images -> input of the net`.
+      step: a compiled `make_eval_step`, for callers that evaluate more than once.
 
     Returns:
-        Mean loss and accuracy.
+      Mean loss and accuracy.
 
     Raises:
-        ConfigError: there are no images, or batch_size is not positive.
+      ConfigError: there are no images, or batch_size is not positive.
     """
     size = len(images)
     if size == 0 or batch_size < 1:

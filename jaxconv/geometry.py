@@ -12,10 +12,12 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from jaxconv.errors import ShapeError, did_you_mean
+from jaxconv.errors import ShapeError, count, did_you_mean
 
 PADDINGS = ("valid", "same", "same_lower", "full", "causal")
 PAD_MODES = ("zeros", "reflect", "edge", "wrap")
+
+_TORCH = {"circular": "wrap", "replicate": "edge", "constant": "zeros"}
 
 Pair = tuple[int, int]
 Padding = str | int | Sequence[Any]
@@ -33,7 +35,7 @@ def integer(value: Any, name: str, least: int = 1) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        fix = f"{name}={int(value)}" if isinstance(value, float) and value == int(value) else ""
+        fix = f"{name}={int(value)}" if isinstance(value, float) and value.is_integer() else ""
         raise ShapeError(f"{name} must be an int", got=f"{name}={value!r}", fix=fix) from None
     if number < least:
         raise ShapeError(f"{name} must be ≥ {least}", got=f"{name}={number}")
@@ -46,10 +48,14 @@ def per_axis(value: Any, rank: int, name: str, least: int = 1) -> tuple[int, ...
     >>> per_axis(3, 2, "size"), per_axis((3, 5), 2, "size")
     ((3, 3), (3, 5))
     """
+    if getattr(value, "ndim", 0) == 1:  # a NumPy array
+        value = value.tolist()
     if not isinstance(value, Sequence) or isinstance(value, str):
         return (integer(value, name, least),) * rank
     if len(value) != rank:
-        raise ShapeError(f"{name} must be one int, or one for each of the {rank} spatial axes", got=f"{name}={value!r}")
+        raise ShapeError(
+            f"{name} must be one int, or one for each of the {count(rank, 'spatial axis')}", got=f"{name}={value!r}"
+        )
     return tuple(integer(v, name, least) for v in value)
 
 
@@ -102,6 +108,15 @@ def _word(word: str, n: int, size: int, stride: int, dilation: int) -> Pair:
     return (low, high) if word == "same" else (high, low)
 
 
+def pad_mode_of(word: str) -> str | None:
+    """The pad_mode that a word, of ours or of torch's, means; None where it means none.
+
+    >>> pad_mode_of("circular"), pad_mode_of("edge"), pad_mode_of("same")
+    ('wrap', 'edge', None)
+    """
+    return word if word in PAD_MODES else _TORCH.get(word)
+
+
 def is_pair(value: Any) -> bool:
     """Whether `value` is one (lo, hi), and not a pair for each of two axes."""
     return isinstance(value, Sequence) and len(value) == 2 and not any(isinstance(v, Sequence) for v in value)
@@ -132,19 +147,24 @@ def pads(
     if isinstance(padding, str):
         if padding not in PADDINGS:
             known = ", ".join(PADDINGS)
+            mode = pad_mode_of(padding)
             raise ShapeError(
                 f"padding must be one of {known}, an int, a pair, or a pair for each axis",
                 got=f"padding={padding!r}{did_you_mean(padding, PADDINGS)}",
+                fix=f"padding='same', pad_mode={mode!r}" if mode else "",
             )
         columns = zip(shape, size, stride, dilation, strict=True)
         return tuple(_word(padding, *column) for column in columns)
-    if not isinstance(padding, Sequence):
+    if hasattr(padding, "tolist"):
+        padding = padding.tolist()
+    if padding is not None and not isinstance(padding, Sequence):
         amount = integer(padding, "padding", 0)
         return ((amount, amount),) * rank
-    pairs = [padding] * rank if is_pair(padding) else list(padding)
+    pairs: list[Any] = [padding] * rank if is_pair(padding) else list(padding or ())
     if len(pairs) != rank or not all(is_pair(pair) for pair in pairs):
         raise ShapeError(
-            f"padding must be a word, an int, one pair (lo, hi), or a pair for each of the {rank} spatial axes",
+            "padding must be a word, an int, one pair (lo, hi), or a pair for each of the "
+            f"{count(rank, 'spatial axis')}",
             got=f"padding={padding!r}",
         )
     return tuple((integer(lo, "padding", 0), integer(hi, "padding", 0)) for lo, hi in pairs)
@@ -175,11 +195,14 @@ def output_shape(
         o = output_size(n, k, stride=s, padding=p, dilation=d, ceil=ceil)
         if o < 1:
             dilated = f" (dilation {d}: {span(k, d)} cells)" if d > 1 else ""
+            thing = "kernel" if "conv" in op else "window"
+            smaller = f", dilation {(n + sum(p) - 1) // (k - 1)}" if d > 1 and n + sum(p) >= k else ""
             raise ShapeError(
-                f"{op}: a kernel of {k}{dilated} must fit into the padded input of {n} + {p[0]} + {p[1]} cells "
+                f"{op}: a {thing} of {k}{dilated} must fit into the padded input of {n} + {p[0]} + {p[1]} cells "
                 f"on spatial axis {axis}",
                 got=f"spatial shape {tuple(shape)}; out = {formula(n, k, s, p, d, ceil)}",
-                fix=f"a larger input, a kernel of at most {(n + sum(p) - 1) // d + 1}, or padding='same'",
+                fix=f"a larger input, a {thing} of at most {(n + sum(p) - 1) // d + 1}{smaller}"
+                + (", or padding='same'" if thing == "kernel" else ""),
             )
         out.append(o)
     return tuple(out)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.errors import ShapeError
+from jaxconv.ops.dropout import check_key
 
 Initializer = Callable[..., jax.Array]
 CHUNK = 1 << 14
@@ -33,6 +34,7 @@ def _chunk(key: jax.Array, index: Any, normal: bool) -> jax.Array:
 
 def _draw(key: jax.Array, shape: Sequence[int], normal: bool) -> Any:
     """Numbers of mean 0 and variance 1; the same ones whether traced (vmap, jit) or not."""
+    check_key(key)
     size = math.prod(shape)
     indices = np.arange(max(-(-size // CHUNK), 1), dtype=np.uint32)
     first = _chunk(key, indices[0], normal)
@@ -59,6 +61,12 @@ class VarianceScaling:
     scale: float
     fan: str
     normal: bool = True
+
+    def __post_init__(self) -> None:
+        if self.fan not in ("in", "out", "avg") or not self.scale > 0:
+            raise ShapeError(
+                'VarianceScaling needs a scale > 0 and fan "in", "out" or "avg"', got=f"{self.scale}, {self.fan!r}"
+            )
 
     def __call__(self, key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
         """An array whose shape is read as [*k, C_in, C_out]."""
@@ -97,16 +105,24 @@ def ones(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     return jax.device_put(np.ones(shape, dtype))
 
 
-def orthogonal(scale: float = 1.0) -> Initializer:
-    """Orthonormal maps (or, where there are more maps than weights in one, orthonormal weights), times `scale`.
+@dataclasses.dataclass(frozen=True)
+class Orthogonal:
+    """Orthonormal maps (where there are more maps than weights in one, orthonormal weights), times `scale`.
 
     Source: Saxe et al., Exact solutions to the nonlinear dynamics of learning, 2013.
 
-    >>> k = orthogonal()(jax.random.key(0), (3, 3, 2, 4)).reshape(18, 4)
+    >>> k = orthogonal(jax.random.key(0), (3, 3, 2, 4)).reshape(18, 4)
     >>> bool(jnp.allclose(k.T @ k, jnp.eye(4), atol=1e-5))
     True
     """
-    return jax.nn.initializers.orthogonal(scale)
+
+    scale: float = 1.0
+
+    def __call__(self, key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.nn.initializers.orthogonal(self.scale)(key, shape, dtype)
+
+
+orthogonal = Orthogonal()
 
 
 def dirac(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
@@ -122,10 +138,12 @@ def dirac(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array
     >>> dirac(None, (3, 1, 1)).ravel()
     Array([0., 1., 0.], dtype=float32)
     """
+    if len(shape) < 3:
+        raise ShapeError("dirac needs a kernel's shape [*k, C_in, C_out]", got=f"{tuple(shape)}")
     if any(k % 2 == 0 for k in shape[:-2]):
         raise ShapeError("dirac needs odd kernel sizes: an even one has no middle", got=f"{tuple(shape)}")
     middle = tuple(k // 2 for k in shape[:-2])
-    return jnp.zeros(shape, dtype).at[middle].set(jnp.eye(*shape[-2:], dtype=dtype))
+    return jnp.zeros(shape, dtype).at[middle].set(jnp.eye(shape[-2], shape[-1], dtype=dtype))
 
 
 def draw_kernel(
@@ -181,3 +199,11 @@ def draw_unshared(
 def _groups(init: Initializer, key: Any, n: int, shape: Sequence[int], dtype: Any) -> jax.Array:
     """n kernels, each drawn by itself: [n, *shape]."""
     return jax.vmap(lambda k: init(k, shape, dtype))(jax.random.split(key, n))
+
+
+def check_initializer(init: Any, name: str) -> Initializer:
+    """`init` if it can be called; raises ShapeError otherwise."""
+    if not callable(init):
+        fix = f"jaxconv.initializers.{init}" if isinstance(init, str) and init in globals() else ""
+        raise ShapeError(f"{name} must be a function (key, shape, dtype) -> array", got=f"{name}={init!r}", fix=fix)
+    return init

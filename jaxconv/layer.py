@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv.errors import ShapeError, did_you_mean
+from jaxconv.ops.dropout import check_key
 
 Tree = dict[str, Any]
 Flow = Callable[[Callable[..., Any], Any], Any]
@@ -57,16 +58,25 @@ def shape_of(x: Any) -> Any:
         return isinstance(v, tuple) and bool(v) and all(isinstance(n, int) for n in v)
 
     def struct(v: Any) -> jax.ShapeDtypeStruct:
-        if is_shape(v):
+        if is_shape(v) and min(v) >= 0:
             return jax.ShapeDtypeStruct(v, jnp.float32)
-        return jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v))
+        if not hasattr(v, "shape") or not hasattr(v, "dtype"):
+            fix = f"{tuple(x)}" if isinstance(x, list) else ""
+            raise ShapeError("x must be an array, a ShapeDtypeStruct or a tuple of ints ≥ 0", got=f"{x!r}", fix=fix)
+        return jax.ShapeDtypeStruct(v.shape, v.dtype)
 
+    if not jax.tree.leaves(x, is_leaf=is_shape):
+        raise ShapeError("x must be an array, a ShapeDtypeStruct or a tuple of ints ≥ 0", got=f"{x!r}")
     return jax.tree.map(struct, x, is_leaf=is_shape)
 
 
 def fold(key: jax.Array, name: str, call: int = 0) -> jax.Array:
-    """The key of a part: it depends on the part's name and call count, and on no other part."""
-    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), call)
+    """The key of a part or a parameter: it depends on its name and call count, and on nothing beside it.
+
+    Raises:
+      ShapeError: what is no key.
+    """
+    return jax.random.fold_in(check_key(key), zlib.crc32(f"{name}/{call}".encode()))
 
 
 def lift(part: Any) -> Layer:
@@ -77,8 +87,13 @@ def lift(part: Any) -> Layer:
     """
     if isinstance(part, Layer):
         return part
+    must = "a part must be a Layer or a callable from array to array"
+    if isinstance(part, list | tuple):
+        raise TypeError(f"{must}; got a {type(part).__name__} of {len(part)}: chain(*layers)")
     if not callable(part):
-        raise TypeError(f"a part must be a Layer or a callable from array to array; got {part!r}")
+        raise TypeError(f"{must}; got {part!r}")
+    if getattr(part, "__annotations__", {}).get("return") in (Layer, "Layer"):
+        raise TypeError(f"{must}; got the function {part.__name__}: call it, {part.__name__}(...)")
     inner = part
     while isinstance(inner, functools.partial):
         inner = inner.func
@@ -120,6 +135,10 @@ def wire(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
     >>> double.apply({"half": {}}, {"half": {}}, jnp.zeros(2))
     (Array([0., 0.], dtype=float32), {'half': {}})
     """
+    if not isinstance(parts, Mapping) or not callable(flow):
+        raise TypeError(
+            f"wire needs a dict of parts and a function flow(call, x); got {type(parts).__name__}, {flow!r}"
+        )
     parts = MappingProxyType({part: lift(layer) for part, layer in parts.items()})
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
@@ -165,14 +184,21 @@ def _inputs(layer: Layer, x: Any) -> dict[tuple[str, ...], Any]:
 
         return layer.flow(call, x)
 
-    jax.eval_shape(lambda x: run(layer, (), {}, x), x)
+    try:
+        jax.eval_shape(lambda x: run(layer, (), {}, x), x)
+    except ShapeError as error:  # says all there is to say: no word about JAX's own frames
+        error.__notes__ = [note for note in getattr(error, "__notes__", []) if "JAX has removed" not in note]
+        raise
     return seen
 
 
 def _born(layer: Layer, own: Tree, word: str) -> Tree:
     """The abstract params or state of a part that has been run."""
     if not own:
-        raise ShapeError("a part must be called itself before another layer may run on its params", got="by=")
+        raise ShapeError(
+            "a part must be called itself before another layer may run on its params",
+            got="call(part, h, by=layer) before call(part, h)",
+        )
     return (
         own[word] if layer.flow is None else {n: _born(part, own.get(n, {}), word) for n, part in layer.parts.items()}
     )
@@ -254,6 +280,8 @@ def stateless(net: Layer) -> Stateless:
     Array([[0., 1.]], dtype=float32)
     """
 
+    net = lift(net)
+
     def init(key: Any, x: Any) -> Tree:
         params, state = net.init(key, x)
         if jax.tree.leaves(state):
@@ -266,12 +294,14 @@ def stateless(net: Layer) -> Stateless:
         return params
 
     def apply(params: Tree, x: Any, *, key: Any = None, train: bool = False) -> Any:
+        if not isinstance(params, Mapping):
+            raise ShapeError("params must be what init gave: a dict", got=type(params).__name__)
         return net.apply(params, _empty_state(params), x, key=key, train=train)[0]
 
     return Stateless(init, apply)
 
 
-def _empty_state(params: Tree) -> Tree:
+def _empty_state(params: Mapping[str, Any]) -> Tree:
     """The state of a net without state: the tree of its params less the leaves."""
     return {name: _empty_state(part) for name, part in params.items() if isinstance(part, Mapping)}
 
@@ -286,3 +316,6 @@ def check_params(layer: str, params: Any, names: Iterable[str], word: str = "par
             got=came,
             fix="params, state = net.init(key, x)",
         )
+    for name in names:
+        if not hasattr(params[name], "shape") and not isinstance(params[name], Mapping):
+            raise ShapeError(f"{word} of {layer} must be arrays", got=f"{name}={params[name]!r}")

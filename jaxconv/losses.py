@@ -22,16 +22,16 @@ def cross_entropy(
     (Szegedy et al. 2016, "Rethinking the Inception architecture"). Computed in at least float32.
 
     Args:
-        logits: [N, C], any float type.
-        labels: [N], integers in 0..C-1; one outside makes the loss NaN.
-        weights: [N], how much each example counts; all alike when None.
-        smoothing: in [0, 1).
+      logits: [N, C], any float type.
+      labels: [N], integers in 0..C-1; one outside makes the loss NaN.
+      weights: [N], how much each example counts; all alike when None.
+      smoothing: in [0, 1).
 
     Returns:
-        Scalar: `sum(weights * loss) / sum(weights)`, and 0 where all weights are 0.
+      Scalar: `sum(weights * loss) / sum(weights)`, and 0 where all weights are 0.
 
     Raises:
-        ShapeError: logits, labels and weights do not belong together.
+      ShapeError: logits, labels and weights do not belong together.
 
     >>> print(cross_entropy(jnp.zeros([2, 4]), jnp.array([0, 3])))  # log 4: nothing learnt yet
     1.3862944
@@ -52,7 +52,7 @@ def check_pair(logits: jax.Array, labels: jax.Array, weights: jax.Array | None) 
     """Check that logits are [N, C], and labels and weights [N].
 
     Raises:
-        ShapeError: they are not.
+      ShapeError: they are not.
     """
     shapes = f"logits {list(logits.shape)}, labels {list(labels.shape)}"
     if weights is not None:

@@ -14,15 +14,15 @@ def correct(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = No
     """The (weighted) number of examples whose largest logit is the label's.
 
     Args:
-        logits: [N, C].
-        labels: [N], integers.
-        weights: [N], how much each example counts; 1 each when None.
+      logits: [N, C].
+      labels: [N], integers.
+      weights: [N], how much each example counts; 1 each when None.
 
     Returns:
-        Scalar float32; of equal logits the first counts as largest.
+      Scalar float32; of equal logits the first counts as largest.
 
     Raises:
-        ShapeError: logits, labels and weights do not belong together.
+      ShapeError: logits, labels and weights do not belong together.
 
     >>> print(correct(jnp.array([[1.0, 2.0], [4.0, 3.0]]), jnp.array([1, 1])))
     1.0
@@ -36,15 +36,15 @@ def accuracy(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = N
     """The (weighted) share of examples whose largest logit is the label's.
 
     Args:
-        logits: [N, C].
-        labels: [N], integers.
-        weights: [N], how much each example counts; 1 each when None.
+      logits: [N, C].
+      labels: [N], integers.
+      weights: [N], how much each example counts; 1 each when None.
 
     Returns:
-        Scalar float32 in [0, 1]; 0 where all weights are 0.
+      Scalar float32 in [0, 1]; 0 where all weights are 0.
 
     Raises:
-        ShapeError: logits, labels and weights do not belong together.
+      ShapeError: logits, labels and weights do not belong together.
 
     >>> print(accuracy(jnp.array([[1.0, 2.0], [4.0, 3.0]]), jnp.array([1, 1])))
     0.5

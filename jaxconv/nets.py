@@ -25,16 +25,16 @@ def make_net(name: str, arguments: Mapping[str, Any], classes: int) -> Layer:
     """Call a net's function.
 
     Args:
-        name: a key of `jaxconv.models.registry`, or "module:function".
-        arguments: the function's arguments as TOML gives them.
-        classes: of the data; passed on where the function has a parameter of that name.
+      name: a key of `jaxconv.models.registry`, or "module:function".
+      arguments: the function's arguments as TOML gives them.
+      classes: of the data; passed on where the function has a parameter of that name.
 
     Returns:
-        The net.
+      The net.
 
     Raises:
-        ConfigError: there is no such function, it does not take the arguments, it does not
-            return a Layer, or `arguments` has fewer classes than the data.
+      ConfigError: there is no such function, it does not take the arguments, it does not
+        return a Layer, or `arguments` has fewer classes than the data.
 
     >>> make_net("conv_pool", {"features": [8]}, classes=10).parts["head"].name
     'dense'
@@ -58,8 +58,8 @@ def net_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
     """Say what is wrong with a net's name and arguments, one line each.
 
     Args:
-        name: a key of `jaxconv.models.registry`, or "module:function".
-        arguments: the function's arguments as TOML gives them.
+      name: a key of `jaxconv.models.registry`, or "module:function".
+      arguments: the function's arguments as TOML gives them.
 
     >>> net_problems("conv_pool", {"dropuot": 0.5, "size": "big"})[1]
     "net.size: must be a whole number, got 'big'"
@@ -91,8 +91,8 @@ def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments, and the function's defaults for those not given, as TOML can write them.
 
     Args:
-        name: a key of `jaxconv.models.registry`, or "module:function".
-        arguments: those given. The number of classes is left to the data.
+      name: a key of `jaxconv.models.registry`, or "module:function".
+      arguments: those given. The number of classes is left to the data.
     """
     defaults = {}
     for key, parameter in inspect.signature(_function(name)).parameters.items():

@@ -25,17 +25,17 @@ def optimizer(
     """Make an optax optimiser.
 
     Args:
-        name: a key of `optimizers()`, which are optax's own names.
-        learning_rate: the rate, or with a schedule its peak.
-        steps: how many steps the whole run has.
-        schedule: `{"name": one of schedules(), …its own arguments}`, see `rate_schedule`.
-        **args: the optimiser's own arguments.
+      name: a key of `optimizers()`, which are optax's own names.
+      learning_rate: the rate, or with a schedule its peak.
+      steps: how many steps the whole run has.
+      schedule: `{"name": one of schedules(), …its own arguments}`, see `rate_schedule`.
+      **args: the optimiser's own arguments.
 
     Returns:
-        An `optax.GradientTransformation`.
+      An `optax.GradientTransformation`.
 
     Raises:
-        ConfigError: there is no such optimiser, schedule or argument.
+      ConfigError: there is no such optimiser, schedule or argument.
 
     >>> tx = optimizer("sgd", 0.1, steps=100, momentum=0.9)
     >>> tx = optimizer("adam", 1e-3, steps=100, schedule={"name": "cosine_decay_schedule"})
@@ -53,18 +53,18 @@ def rate_schedule(name: str, learning_rate: float, steps: int, **args: Any) -> C
     """Make an optax schedule whose peak is the learning rate.
 
     Args:
-        name: a key of `schedules()`, which are optax's own names.
-        learning_rate: the peak: `peak_value`, or where there is none `init_value` or `value`.
-        steps: how many steps the whole run has; what `decay_steps` and `transition_steps` are
-            where they are not given.
-        **args: the schedule's own arguments. Where they are required and not given,
-            `warmup_steps` is a tenth of `steps`, and `init_value` beside a peak and `end_value` are 0.
+      name: a key of `schedules()`, which are optax's own names.
+      learning_rate: the peak: `peak_value`, or where there is none `init_value` or `value`.
+      steps: how many steps the whole run has; what `decay_steps` and `transition_steps` are
+        where they are not given.
+      **args: the schedule's own arguments. Where they are required and not given,
+        `warmup_steps` is a tenth of `steps`, and `init_value` beside a peak and `end_value` are 0.
 
     Returns:
-        `step -> learning rate`.
+      `step -> learning rate`.
 
     Raises:
-        ConfigError: there is no such schedule or argument, or a required one is missing.
+      ConfigError: there is no such schedule or argument, or a required one is missing.
 
     >>> rate = rate_schedule("cosine_decay_schedule", 0.1, steps=100)
     >>> print(f"{rate(0):.2f} {rate(50):.2f} {rate(100):.2f}")
@@ -127,14 +127,14 @@ def argument_problems(
     """Say what is wrong with arguments, by the signature of the function that they are for.
 
     Args:
-        path: where they stand in the config, "optim" for example.
-        make: the function.
-        args: the arguments by name.
-        given_elsewhere: parameters that `optim.learning_rate` sets.
+      path: where they stand in the config, "optim" for example.
+      make: the function.
+      args: the arguments by name.
+      given_elsewhere: parameters that `optim.learning_rate` sets.
 
     Returns:
-        One line for each argument that the function does not take, or whose kind (a number, true
-        or false) is not that of the parameter's default.
+      One line for each argument that the function does not take, or whose kind (a number, true
+      or false) is not that of the parameter's default.
 
     >>> import optax
     >>> argument_problems("optim", optax.sgd, {"momentun": 0.9}, ("learning_rate",))

@@ -38,8 +38,8 @@ def new_folder(stem: str, parent: str | Path = "runs") -> Path:
     """A folder for a run that does not exist yet: `runs/<stem>-<YYYYmmdd-HHMMSS>`.
 
     Args:
-        stem: of the config file's name.
-        parent: where runs are kept.
+      stem: of the config file's name.
+      parent: where runs are kept.
     """
     name = f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     candidates = [Path(parent) / name, *(Path(parent) / f"{name}-{number}" for number in range(2, 100))]
@@ -62,10 +62,10 @@ def set_up(settings: config.Config) -> Setup:
     """Load the data and build the net, the optimiser and the step.
 
     Args:
-        settings: the config.
+      settings: the config.
 
     Raises:
-        ConfigError, DataError, ShapeError: something in it cannot be.
+      ConfigError, DataError, ShapeError: something in it cannot be.
     """
     dataset = data.load(settings.data.name, settings.data.root)
     net = make_net(settings.net.name, settings.net.arguments, len(dataset.classes))
@@ -91,16 +91,16 @@ def train(settings: config.Config, folder: str | Path, report: Report = lambda e
     `result.json`: where that is, the run is whole. Bad input is found before the folder is made.
 
     Args:
-        settings: the config.
-        folder: where the run goes; must not exist, or be empty.
-        report: called with each event of `jaxconv.train.fit`.
+      settings: the config.
+      folder: where the run goes; must not exist, or be empty.
+      report: called with each event of `jaxconv.train.fit`.
 
     Returns:
-        What `result.json` holds.
+      What `result.json` holds.
 
     Raises:
-        ConfigError, DataError, ShapeError: the config asks for something that cannot be.
-        DivergedError: the loss became NaN or infinite.
+      ConfigError, DataError, ShapeError: the config asks for something that cannot be.
+      DivergedError: the loss became NaN or infinite.
     """
     began = time.perf_counter()
     folder = Path(folder)
@@ -239,7 +239,7 @@ class Run:
         """Loss and accuracy on the test images of the run's data set.
 
         Args:
-            root: where the data lies, if it is no longer where the config says.
+          root: where the data lies, if it is no longer where the config says.
         """
         dataset = data.load(self.settings.data.name, root or self.settings.data.root)
         images, labels = dataset.test_images, dataset.test_labels
@@ -249,10 +249,10 @@ class Run:
         """Each class's probability.
 
         Args:
-            images: [N, H, W, C] in the data's pixel units.
+          images: [N, H, W, C] in the data's pixel units.
 
         Returns:
-            float32 [N, classes].
+          float32 [N, classes].
         """
         logits, _ = jax.jit(self.net.apply)(self.params, self.state, self.prepare(jnp.asarray(images)))
         return jax.nn.softmax(logits.astype(jnp.float32))
@@ -262,11 +262,11 @@ def load(folder: str | Path) -> Run:
     """Read a finished run.
 
     Args:
-        folder: what `train` wrote.
+      folder: what `train` wrote.
 
     Raises:
-        DataError: a file is missing or damaged; without `result.json` the run was not finished.
-        ConfigError: the parameters are of another net than the config's.
+      DataError: a file is missing or damaged; without `result.json` the run was not finished.
+      ConfigError: the parameters are of another net than the config's.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -43,11 +43,11 @@ class TrainState:
     """Everything that training changes, as one pytree.
 
     Args:
-        params: the net's parameters.
-        state: the net's state, running statistics for example.
-        opt_state: the optimiser's state.
-        step: int32 scalar, the number of steps taken.
-        key: the key that each step's randomness is folded from; it stays the same.
+      params: the net's parameters.
+      state: the net's state, running statistics for example.
+      opt_state: the optimiser's state.
+      step: int32 scalar, the number of steps taken.
+      key: the key that each step's randomness is folded from; it stays the same.
     """
 
     params: Any
@@ -108,13 +108,13 @@ def init_state(net: Layer, tx: optax.GradientTransformation, key: jax.Array, x: 
     """The state before the first step.
 
     Args:
-        net: the layer to train.
-        tx: the optimiser.
-        key: of the run; parameters and steps fold different keys from it.
-        x: array, `jax.ShapeDtypeStruct` or shape of an input batch.
+      net: the layer to train.
+      tx: the optimiser.
+      key: of the run; parameters and steps fold different keys from it.
+      x: array, `jax.ShapeDtypeStruct` or shape of an input batch.
 
     Returns:
-        A state that shares no memory with anything else, and so may be donated.
+      A state that shares no memory with anything else, and so may be donated.
     """
     init_key, step_key = jax.random.split(key)
     params, state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), net.init(init_key, x))
@@ -132,16 +132,16 @@ def make_step(
     """Make the pure function of one step; nothing is compiled here.
 
     Args:
-        net: the layer to train.
-        tx: the optimiser.
-        loss: `(logits, labels) -> scalar`.
-        augment: `(key, images) -> images`, on the images as they are stored.
-        prepare: `images -> input of the net`, normalisation for example; after `augment`.
+      net: the layer to train.
+      tx: the optimiser.
+      loss: `(logits, labels) -> scalar`.
+      augment: `(key, images) -> images`, on the images as they are stored.
+      prepare: `images -> input of the net`, normalisation for example; after `augment`.
 
     Returns:
-        `(train_state, images [N, …], labels [N], indices [B]) -> (train_state, metrics)`: it takes
-        the batch out of all images by index, so that they can stay on the device. metrics are
-        scalars: "loss", and "correct", the number of right answers in the batch.
+      `(train_state, images [N, …], labels [N], indices [B]) -> (train_state, metrics)`: it takes
+      the batch out of all images by index, so that they can stay on the device. metrics are
+      scalars: "loss", and "correct", the number of right answers in the batch.
     """
 
     def step(
@@ -186,24 +186,24 @@ def fit(
     The device is never waited for except where something is reported.
 
     Args:
-        step: from `make_step`; compiled here, once, and its state donated.
-        train: from `init_state`, or one that has taken some steps already; not usable afterwards.
-        images: [N, …], put on the device once, as they are.
-        labels: [N].
-        steps: the number at which to stop.
-        batch_size: images a step.
-        seed: of the order of the images.
-        log_every: steps between two reports of progress.
-        report: called with each event; the caller prints and writes.
-        test: `train_state -> (loss, accuracy)`, run at the end and every `eval_every` steps.
-        eval_every: 0 for the end only.
+      step: from `make_step`; compiled here, once, and its state donated.
+      train: from `init_state`, or one that has taken some steps already; not usable afterwards.
+      images: [N, …], put on the device once, as they are.
+      labels: [N].
+      steps: the number at which to stop.
+      batch_size: images a step.
+      seed: of the order of the images.
+      log_every: steps between two reports of progress.
+      report: called with each event; the caller prints and writes.
+      test: `train_state -> (loss, accuracy)`, run at the end and every `eval_every` steps.
+      eval_every: 0 for the end only.
 
     Returns:
-        The final state, and how long it took.
+      The final state, and how long it took.
 
     Raises:
-        DivergedError: a loss was NaN or infinite; names the steps and says what to try.
-        ConfigError: batch_size or log_every is not positive.
+      DivergedError: a loss was NaN or infinite; names the steps and says what to try.
+      ConfigError: batch_size or log_every is not positive.
     """
     if batch_size < 1 or log_every < 1:
         raise ConfigError(f"batch_size and log_every must be at least 1, got {batch_size} and {log_every}")

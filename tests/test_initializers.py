@@ -69,7 +69,7 @@ def test_glorot_of_a_grouped_kernel_has_the_fans_of_one_group():
 
 
 def test_orthogonal_groups_are_orthogonal():
-    layer = jc.Conv(8, 3, groups=2, kernel_init=inits.orthogonal(2.0))
+    layer = jc.Conv(8, 3, groups=2, kernel_init=inits.Orthogonal(2.0))
     kernel = np.asarray(layer.init(jax.random.key(0), (1, 8, 8, 8))[0]["kernel"])
     assert np.abs(kernel[..., :4] - kernel[..., 4:]).max() > 0.01
     for group in (kernel[..., :4], kernel[..., 4:]):

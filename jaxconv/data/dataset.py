@@ -16,18 +16,18 @@ class Dataset:
     """Labelled images in two parts, held in memory as they were stored.
 
     Args:
-        name: the name that `load` knows it by.
-        train_images: uint8 [N, H, W, C].
-        train_labels: int32 [N], each below `len(classes)`.
-        test_images: uint8 [M, H, W, C].
-        test_labels: int32 [M].
-        classes: what each label is called, in label order.
-        mean: the training images' mean of each channel, in pixel units (0 to `peak`).
-        std: their standard deviation, in the same units.
-        peak: the brightest value that a pixel can have.
+      name: the name that `load` knows it by.
+      train_images: uint8 [N, H, W, C].
+      train_labels: int32 [N], each below `len(classes)`.
+      test_images: uint8 [M, H, W, C].
+      test_labels: int32 [M].
+      classes: what each label is called, in label order.
+      mean: the training images' mean of each channel, in pixel units (0 to `peak`).
+      std: their standard deviation, in the same units.
+      peak: the brightest value that a pixel can have.
 
     Raises:
-        DataError: a part's images and labels disagree in number, type, shape or range.
+      DataError: a part's images and labels disagree in number, type, shape or range.
 
     >>> images, labels = np.zeros([4, 8, 8, 1], np.uint8), np.arange(4, dtype=np.int32)
     >>> data = Dataset("tiny", images, labels, images, labels, tuple("abcd"), (0.0,), (1.0,))

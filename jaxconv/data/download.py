@@ -25,11 +25,11 @@ class RemoteFile:
     """A published file: its name, and the size and checksum it has as published and unpacked.
 
     Args:
-        name: as published, ending in `.gz`; it may also lie unpacked, without that ending.
-        size: bytes of the published file.
-        md5: checksum of the published file.
-        plain_size: bytes after unpacking.
-        plain_md5: checksum after unpacking.
+      name: as published, ending in `.gz`; it may also lie unpacked, without that ending.
+      size: bytes of the published file.
+      md5: checksum of the published file.
+      plain_size: bytes after unpacking.
+      plain_md5: checksum after unpacking.
     """
 
     name: str
@@ -48,7 +48,7 @@ def cache_folder(name: str) -> Path:
     """The folder of the user's own cache that holds a data set.
 
     Args:
-        name: the data set's name.
+      name: the data set's name.
     """
     import platformdirs
 
@@ -59,16 +59,16 @@ def find_folder(name: str, files: Sequence[RemoteFile], root: str | Path | None 
     """Look for a data set: in `root`, else in `$JAXCONV_DATA`, else in the user's cache.
 
     Args:
-        name: the data set's name, and of the sub-folder that may hold it.
-        files: what it consists of.
-        root: a folder that holds the files directly or in a sub-folder called `name`.
+      name: the data set's name, and of the sub-folder that may hold it.
+      files: what it consists of.
+      root: a folder that holds the files directly or in a sub-folder called `name`.
 
     Returns:
-        The first folder that holds every file, or None.
+      The first folder that holds every file, or None.
 
     Raises:
-        DataError: `root` is given but lacks some of the files: to go on and download would hide
-            that the wrong place was given.
+      DataError: `root` is given but lacks some of the files: to go on and download would hide
+        that the wrong place was given.
     """
     # The variable is shared by all sets and need not hold this one; an explicit root must.
     bases = [Path(base).expanduser() for base in (root, os.environ.get(VARIABLE)) if base]
@@ -96,17 +96,17 @@ def fetch(name: str, files: Sequence[RemoteFile], bases: Sequence[str], folder: 
     """Download what a folder lacks, each file checked before it gets its name.
 
     Args:
-        name: the data set's name, for errors.
-        files: what must lie in the folder afterwards.
-        bases: addresses to try in order; a file's name is appended to each.
-        folder: where to put them; made if missing.
+      name: the data set's name, for errors.
+      files: what must lie in the folder afterwards.
+      bases: addresses to try in order; a file's name is appended to each.
+      folder: where to put them; made if missing.
 
     Returns:
-        The folder.
+      The folder.
 
     Raises:
-        DataError: a file could not be had from any address; lists the files, where they may be
-            put by hand, and the variable that says where they lie.
+      DataError: a file could not be had from any address; lists the files, where they may be
+        put by hand, and the variable that says where they lie.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -22,15 +22,15 @@ def read_file(path: str | Path, *, size: int | None = None, md5: str | None = No
     """Read a file whole and check that it is the one that was meant.
 
     Args:
-        path: the file.
-        size: the number of bytes it must have.
-        md5: the checksum it must have, in hexadecimal.
+      path: the file.
+      size: the number of bytes it must have.
+      md5: the checksum it must have, in hexadecimal.
 
     Returns:
-        Its bytes.
+      Its bytes.
 
     Raises:
-        DataError: it cannot be read, or its size or checksum is another.
+      DataError: it cannot be read, or its size or checksum is another.
     """
     path = Path(path)
     try:
@@ -53,16 +53,16 @@ def read_idx(path: str | Path, *, size: int | None = None, md5: str | None = Non
     """Read an IDX file of unsigned bytes, compressed by gzip or not.
 
     Args:
-        path: the file; whether it is compressed is told from its first bytes, not its name.
-        size: the number of bytes that the file as stored must have, if known.
-        md5: the checksum that the file as stored must have, if known.
+      path: the file; whether it is compressed is told from its first bytes, not its name.
+      size: the number of bytes that the file as stored must have, if known.
+      md5: the checksum that the file as stored must have, if known.
 
     Returns:
-        uint8 array of the shape that the file's head declares.
+      uint8 array of the shape that the file's head declares.
 
     Raises:
-        DataError: the file is missing, truncated, altered or not an IDX file of bytes; it names
-            the file, what was expected and what was found.
+      DataError: the file is missing, truncated, altered or not an IDX file of bytes; it names
+        the file, what was expected and what was found.
     """
     content = read_file(path, size=size, md5=md5)
     if content[:2] == b"\x1f\x8b":
@@ -77,15 +77,15 @@ def decode_idx(content: bytes, name: str = "data") -> np.ndarray:
     """Decode the bytes of an IDX file: two zeros, type, rank, big-endian sizes, values.
 
     Args:
-        content: the file's bytes, not compressed.
-        name: what to call it in an error.
+      content: the file's bytes, not compressed.
+      name: what to call it in an error.
 
     Returns:
-        uint8 array of the declared shape; a view that cannot be written to.
+      uint8 array of the declared shape; a view that cannot be written to.
 
     Raises:
-        DataError: the head is not that of an IDX file of unsigned bytes, or the number of values
-            is not the product of the sizes.
+      DataError: the head is not that of an IDX file of unsigned bytes, or the number of values
+        is not the product of the sizes.
 
     >>> decode_idx(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9]))
     array([[7, 8, 9]], dtype=uint8)

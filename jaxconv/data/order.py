@@ -17,13 +17,13 @@ def batch_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarra
     may straddle two epochs, every image is used exactly once an epoch, and no batch is partial.
 
     Args:
-        seed: of the whole run.
-        step: from 0.
-        batch_size: images a step.
-        size: images in the set.
+      seed: of the whole run.
+      step: from 0.
+      batch_size: images a step.
+      size: images in the set.
 
     Returns:
-        int32 [batch_size], each in 0..size-1.
+      int32 [batch_size], each in 0..size-1.
 
     >>> stream = np.concatenate([batch_indices(0, step, batch_size=4, size=6) for step in range(3)])
     >>> sorted(stream[:6].tolist()), sorted(stream[6:].tolist())
@@ -47,11 +47,11 @@ def masked_batches(size: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.
     """Cut `size` images into batches of one shape, the last filled up with what weighs nothing.
 
     Args:
-        size: images in the set.
-        batch_size: images at a time.
+      size: images in the set.
+      batch_size: images at a time.
 
     Yields:
-        int32 indices [batch_size] and float32 weights [batch_size], which are 1 or 0.
+      int32 indices [batch_size] and float32 weights [batch_size], which are 1 or 0.
 
     >>> [(indices.tolist(), weights.tolist()) for indices, weights in masked_batches(3, 2)]
     [([0, 1], [1.0, 1.0]), ([2, 0], [1.0, 0.0])]

@@ -21,8 +21,8 @@ class Picture:
     """A picture fitted to a net.
 
     Args:
-        pixels: float32 [H, W, C] in the data set's units.
-        inverted: whether light and dark were exchanged.
+      pixels: float32 [H, W, C] in the data set's units.
+      inverted: whether light and dark were exchanged.
     """
 
     pixels: np.ndarray
@@ -37,17 +37,17 @@ def read_picture(path: str | Path, shape: tuple[int, int, int], peak: float, inv
     inverted unless `invert` says otherwise.
 
     Args:
-        path: a file of any format that Pillow reads.
-        shape: height, width and channels wanted; 1 or 3 channels.
-        peak: the brightest value of the data set's pixels.
-        invert: exchange light and dark; None for "where one channel is wanted and the border is
-            light".
+      path: a file of any format that Pillow reads.
+      shape: height, width and channels wanted; 1 or 3 channels.
+      peak: the brightest value of the data set's pixels.
+      invert: exchange light and dark; None for "where one channel is wanted and the border is
+        light".
 
     Returns:
-        The picture.
+      The picture.
 
     Raises:
-        DataError: the file is missing, no picture, damaged, or absurdly large.
+      DataError: the file is missing, no picture, damaged, or absurdly large.
     """
     height, width, channels = shape
     values = _to_floats(_open(path), channels)

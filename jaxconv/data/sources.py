@@ -28,15 +28,15 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
     in the user's cache, where they are downloaded if missing.
 
     Args:
-        name: one of `names()`.
-        root: the folder to look in first.
+      name: one of `names()`.
+      root: the folder to look in first.
 
     Returns:
-        The data set; checksums of files are verified each time.
+      The data set; checksums of files are verified each time.
 
     Raises:
-        ConfigError: there is no data set of that name.
-        DataError: a file is missing, truncated or altered, or cannot be downloaded.
+      ConfigError: there is no data set of that name.
+      DataError: a file is missing, truncated or altered, or cannot be downloaded.
 
     >>> load("digits").train_images.shape
     (1438, 8, 8, 1)

@@ -75,15 +75,26 @@ def residual(body: Any, shortcut: Any = None) -> Layer:
     def flow(call: Callable[..., Any], x: Any) -> Any:
         y = call("body", x)
         short = x if shortcut is None else call("shortcut", x)
-        if y.shape != short.shape:
+        if jnp.shape(y) != jnp.shape(short):
             raise ShapeError(
                 "body and shortcut must give the same shape",
-                got=f"body {y.shape}, shortcut {short.shape}",
-                fix=f"shortcut=Conv({y.shape[-1]}, 1, stride=...) with the body's stride" if shortcut is None else "",
+                got=f"body {jnp.shape(y)}, shortcut {jnp.shape(short)}",
+                fix=_shortcut(jnp.shape(x), jnp.shape(y)) if shortcut is None else "",
             )
         return y + short
 
     return wire("residual", parts, flow)
+
+
+def _shortcut(x: tuple[int, ...], y: tuple[int, ...]) -> str:
+    """The shortcut that leads from x's shape to y's, where a 1×1 convolution does."""
+    if len(x) != len(y) or len(x) < 3:
+        return ""
+    for s in range(1, 9):
+        if all(-(-n // s) == m for n, m in zip(x[1:-1], y[1:-1], strict=True)):
+            return f"shortcut=Conv({y[-1]}, 1)" if s == 1 else f"shortcut=Conv({y[-1]}, 1, stride={s})"
+    also = f", and shortcut=Conv({y[-1]}, 1)" if x[-1] != y[-1] else ""
+    return f"padding='same' in the body{also}"
 
 
 def branch(*layers: Any, merge: str | Callable[[list[Any]], Any] = "concat", **named: Any) -> Layer:

@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.random import fold_in
 
 from jaxconv import geometry, ops
-from jaxconv.errors import ShapeError
+from jaxconv.errors import ShapeError, count
 from jaxconv.geometry import Padding
-from jaxconv.initializers import Initializer, draw_kernel, lecun_normal, zeros
-from jaxconv.layer import Layer, Tree, check_params, shape_of
+from jaxconv.initializers import Initializer, check_initializer, draw_kernel, lecun_normal, zeros
+from jaxconv.layer import Layer, Tree, check_params, fold, shape_of
+from jaxconv.ops.conv import check_channels
+from jaxconv.ops.pad import check_mode
 from jaxconv.ops.window import spatial_rank, window
 
 Ints = int | Sequence[int]
@@ -63,37 +64,37 @@ def Conv(
     {'bias': (3,), 'kernel': (5, 5, 1, 3)}
     """
     features, groups = geometry.integer(features, "features"), geometry.integer(groups, "groups")
+    check_initializer(kernel_init, "kernel_init"), check_initializer(bias_init, "bias_init")
+    check_mode(pad_mode)
+    ops.engine.formulation(impl)
     geometry_of: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     names = ("kernel", "bias") if bias else ("kernel",)
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
         rank = spatial_rank(x.shape, size, "conv")
-        if isinstance(size, int):
-            refuse_nchw(x.shape)
+        refuse_nchw(x.shape, size, "conv")
         kernel_size = geometry.per_axis(size, rank, "size")
         window(x.shape[-rank - 1 : -1], kernel_size, op="conv", **geometry_of)
         c_in = x.shape[-1]
-        if c_in % groups or features % groups:
-            raise ShapeError("groups must divide channels and features", got=f"{groups=}, {c_in} channels, {features=}")
+        check_groups(groups, c_in, features)
         dtype = param_dtype(x)
-        params = {"kernel": draw_kernel(kernel_init, fold_in(key, 0), kernel_size, c_in, features, groups, dtype)}
+        params = {"kernel": draw_kernel(kernel_init, fold(key, "kernel"), kernel_size, c_in, features, groups, dtype)}
         if bias:
-            params["bias"] = bias_init(fold_in(key, 1), (features,), dtype)
+            params["bias"] = bias_init(fold(key, "bias"), (features,), dtype)
         return params, {}
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         check_params("conv", params, names)
         rank = spatial_rank(jnp.shape(x), size, "conv")
-        expected = (*geometry.per_axis(size, rank, "size"), features)
-        kernel = params["kernel"]
-        if (*kernel.shape[:-2], kernel.shape[-1]) != expected:
-            raise ShapeError(
-                f"this conv's kernel must be of size {expected[:-1]} with {features} maps",
-                got=f"kernel {kernel.shape}",
-                fix="params of this very layer",
-            )
-        kernel = kernel if transform is None else transform(kernel)
+        kernel, taps = params["kernel"], geometry.per_axis(size, rank, "size")
+        check_kernel("conv", kernel.shape, (*taps, kernel.shape[-2] if kernel.ndim > 1 else 1, features))
+        seen = kernel.shape[-2] * groups
+        fix = f"an input with the {count(seen, 'channel')} that init saw"
+        check_channels(jnp.shape(x), kernel.shape, groups, fix)
+        if transform is not None:
+            check_kernel("conv", jnp.shape(transform(kernel)), kernel.shape)
+            kernel = transform(kernel)
         y = ops.conv(
             x,
             kernel,
@@ -109,11 +110,31 @@ def Conv(
     return Layer("conv", init, apply)
 
 
-def refuse_nchw(shape: Sequence[int]) -> None:
-    """Raises ShapeError for what can hardly be NHWC: 1 or 3 rows of pixels as wide as they have channels."""
-    if len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] > 4:
+def check_groups(groups: int, channels: int, features: int) -> None:
+    """Raises ShapeError unless groups divide both sides, and there are channels at all."""
+    if channels < 1:
+        raise ShapeError("x must have at least one channel on its last axis", got="0 channels")
+    if channels % groups or features % groups:
         raise ShapeError(
-            "conv needs its input as [N, H, W, C]",
+            "groups must divide channels and features", got=f"{groups=}, {count(channels, 'channel')}, {features=}"
+        )
+
+
+def check_kernel(layer: str, came: Sequence[int], expected: Sequence[int]) -> None:
+    """Raises ShapeError for a kernel of another layer."""
+    if tuple(came) != tuple(expected):
+        raise ShapeError(
+            f"this {layer}'s kernel must be {tuple(expected)}",
+            got=f"kernel {tuple(came)}",
+            fix="params of this very layer",
+        )
+
+
+def refuse_nchw(shape: Sequence[int], size: Any, layer: str) -> None:
+    """Raises ShapeError for what can hardly be NHWC: 1 or 3 rows of pixels as wide as they have channels."""
+    if not isinstance(size, Sequence) and len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] > 4:
+        raise ShapeError(
+            f"{layer} needs its input as [N, H, W, C]",
             got=f"{tuple(shape)}, which looks like NCHW",
             fix=f"jnp.moveaxis(x, 1, -1); if it really is NHWC of {shape[3]} channels, give size as a tuple",
         )

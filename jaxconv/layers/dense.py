@@ -2,15 +2,15 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry
-from jaxconv.errors import ShapeError
-from jaxconv.initializers import Initializer, lecun_normal, zeros
-from jaxconv.layer import Layer, Tree, check_params, shape_of
-from jaxconv.layers.conv import param_dtype
+from jaxconv.errors import ShapeError, count
+from jaxconv.initializers import Initializer, check_initializer, lecun_normal, zeros
+from jaxconv.layer import Layer, Tree, check_params, fold, shape_of
+from jaxconv.layers.conv import check_kernel, param_dtype
+from jaxconv.ops.conv import check_bias
 from jaxconv.ops.window import promise
 
 
@@ -42,27 +42,29 @@ def Dense(
     {'bias': (10,), 'kernel': (640, 10)}
     """
     features = geometry.integer(features, "features")
+    check_initializer(kernel_init, "kernel_init"), check_initializer(bias_init, "bias_init")
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
-        if not x.shape:
-            raise ShapeError("dense needs an input of at least one axis", got="a scalar")
+        if not x.shape or x.shape[-1] < 1:
+            raise ShapeError("dense needs an input [..., C_in] of at least one channel", got=f"{x.shape}")
         dtype = param_dtype(x)
-        params = {"kernel": kernel_init(jax.random.fold_in(key, 0), (x.shape[-1], features), dtype)}
+        params = {"kernel": kernel_init(fold(key, "kernel"), (x.shape[-1], features), dtype)}
         if bias:
-            params["bias"] = bias_init(jax.random.fold_in(key, 1), (features,), dtype)
+            params["bias"] = bias_init(fold(key, "bias"), (features,), dtype)
         return params, {}
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         check_params("dense", params, ("kernel", "bias") if bias else ("kernel",))
         x, kernel = jnp.asarray(x), params["kernel"]
-        if x.shape[-1:] != kernel.shape[:1] or kernel.shape[1:] != (features,):
+        check_kernel("dense", kernel.shape, (*kernel.shape[:1], features))
+        if x.shape[-1:] != kernel.shape[:1]:
             raise ShapeError(
-                f"dense must get the {kernel.shape[0]} values that its kernel was initialised for",
+                f"dense must get the {count(kernel.shape[0], 'value')} that its kernel was initialised for",
                 got=f"x {x.shape}, kernel {kernel.shape}",
                 fix="an input of the size that init saw; global_avg_pool instead of flatten takes any size",
             )
         y = promise(jnp.matmul(x, kernel, precision=precision), (*x.shape[:-1], features))
-        return (y + params["bias"] if bias else y), state
+        return (y + check_bias(params["bias"], features) if bias else y), state
 
     return Layer("dense", init, apply)

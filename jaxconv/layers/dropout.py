@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxconv.layer import Layer, stateless_layer
-from jaxconv.ops import dropout
-from jaxconv.ops.dropout import check_rate
+from jaxconv.ops.dropout import check_rate, dropout
 
 
 def Dropout(rate: float) -> Layer:

@@ -4,13 +4,12 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jax.random import fold_in
 
 from jaxconv import geometry, ops
 from jaxconv.geometry import Padding
 from jaxconv.initializers import Initializer, draw_unshared, lecun_normal, zeros
-from jaxconv.layer import Layer, Tree, check_params, shape_of
-from jaxconv.layers.conv import Ints, param_dtype
+from jaxconv.layer import Layer, Tree, check_params, fold, shape_of
+from jaxconv.layers.conv import Ints, check_kernel, param_dtype, refuse_nchw
 from jaxconv.ops.window import spatial_rank, window
 
 
@@ -52,21 +51,23 @@ def LocalConv(
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
         rank = spatial_rank(x.shape, size, "local_conv")
+        refuse_nchw(x.shape, size, "local_conv")
         sizes = geometry.per_axis(size, rank, "size")
         out = window(x.shape[-rank - 1 : -1], sizes, op="local_conv", **geometry_of).out
         dtype = param_dtype(x)
-        kernel = draw_unshared(kernel_init, fold_in(key, 0), out, sizes, x.shape[-1], features, dtype)
+        kernel = draw_unshared(kernel_init, fold(key, "kernel"), out, sizes, x.shape[-1], features, dtype)
         params = {"kernel": kernel}
         if bias:
-            params["bias"] = bias_init(fold_in(key, 1), (*out, features), dtype)
+            params["bias"] = bias_init(fold(key, "bias"), (*out, features), dtype)
         return params, {}
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         check_params("local_conv", params, ("kernel", "bias") if bias else ("kernel",))
-        spatial_rank(jnp.shape(x), size, "local_conv")
-        y = ops.local_conv(
-            x, params["kernel"], params.get("bias"), **geometry_of, pad_mode=pad_mode, precision=precision
-        )
+        rank = spatial_rank(jnp.shape(x), size, "local_conv")
+        sizes, kernel = geometry.per_axis(size, rank, "size"), params["kernel"]
+        if kernel.ndim == 2 * rank + 2:
+            check_kernel("local_conv", kernel.shape, (*kernel.shape[:rank], *sizes, kernel.shape[-2], features))
+        y = ops.local_conv(x, kernel, params.get("bias"), **geometry_of, pad_mode=pad_mode, precision=precision)
         return y, state
 
     return Layer("local_conv", init, apply)

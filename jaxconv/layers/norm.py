@@ -1,5 +1,7 @@
 """Normalisation as layers."""
 
+import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import ops
-from jaxconv.errors import ShapeError
+from jaxconv.errors import ShapeError, count
 from jaxconv.initializers import ones, zeros
 from jaxconv.layer import Layer, Tree, check_params, shape_of
 from jaxconv.layers.conv import param_dtype
@@ -37,7 +39,7 @@ def BatchNorm(
     >>> jax.tree.map(jnp.shape, (params, state))
     ({'bias': (2,), 'scale': (2,)}, {'mean': (2,), 'var': (2,)})
     """
-    if not 0 <= momentum < 1:
+    if isinstance(momentum, bool) or not isinstance(momentum, numbers.Real) or not 0 <= momentum < 1:
         raise ShapeError("momentum, the share of the old statistics that stays, must lie in [0, 1)", got=f"{momentum=}")
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
@@ -57,10 +59,14 @@ def BatchNorm(
         check_params("batch_norm", params, [n for n, has in (("scale", scale), ("bias", bias)) if has])
         check_params("batch_norm", state, ("mean", "var"), "state")
         x = jnp.asarray(x)
+        channels = state["mean"].shape
+        if x.shape[-1:] != channels or state["var"].shape != channels:
+            raise ShapeError(
+                f"batch_norm must get the {count(math.prod(channels), 'channel')} that init saw",
+                got=f"x {x.shape}, mean {channels}, var {state['var'].shape}",
+            )
         if not train or x.size == 0:
             return batch_norm(x, **state, **params, eps=eps), state
-        if x.shape[-1:] != state["mean"].shape:
-            raise ShapeError(f"batch_norm of {state['mean'].shape[0]} channels must get as many", got=f"x {x.shape}")
         y, *batch = standardise(wide(x), range(x.ndim - 1), eps, axis_name)
         y = affine(y, params.get("scale"), params.get("bias"))
         statistics = zip(("mean", "var"), batch, strict=True)

@@ -1,18 +1,28 @@
 """Pools as layers: no parameters, a stride that defaults to the size."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+
 from jaxconv import ops
 from jaxconv.geometry import Padding
-from jaxconv.layer import Layer, stateless_layer
+from jaxconv.layer import Layer, Tree, shape_of, stateless_layer
 
 Ints = int | Sequence[int]
 
 
 def _pool(name: str, size: Ints, **arguments: Any) -> Layer:
+    """The layer of an op, which fails at `init` where it would at `apply`."""
     op = getattr(ops, name)
-    return stateless_layer(name, lambda x, *, key, train: op(x, size, **arguments))
+    layer = stateless_layer(name, lambda x, *, key, train: op(x, size, **arguments))
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        jax.eval_shape(lambda x: op(x, size, **arguments), shape_of(x))
+        return {}, {}
+
+    return dataclasses.replace(layer, init=init)
 
 
 def MaxPool(
@@ -100,7 +110,7 @@ def AdaptiveAvgPool(out: Ints) -> Layer:
     >>> AdaptiveAvgPool(7).apply({}, {}, jnp.ones((1, 10, 12, 3)))[0].shape
     (1, 7, 7, 3)
     """
-    return stateless_layer("adaptive_avg_pool", lambda x, *, key, train: ops.adaptive_avg_pool(x, out))
+    return _pool("adaptive_avg_pool", out)
 
 
 def AdaptiveMaxPool(out: Ints) -> Layer:
@@ -110,7 +120,7 @@ def AdaptiveMaxPool(out: Ints) -> Layer:
     >>> AdaptiveMaxPool((2, 3)).apply({}, {}, jnp.ones((1, 10, 12, 3)))[0].shape
     (1, 2, 3, 3)
     """
-    return stateless_layer("adaptive_max_pool", lambda x, *, key, train: ops.adaptive_max_pool(x, out))
+    return _pool("adaptive_max_pool", out)
 
 
 def BlurPool(size: Ints = 3, *, stride: Ints = 2, pad_mode: str = "reflect") -> Layer:

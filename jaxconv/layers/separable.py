@@ -41,10 +41,14 @@ def DepthwiseConv(size: Ints, *, multiplier: int = 1, **arguments: Any) -> Layer
         return Conv(channels * multiplier, size, groups=channels, **arguments)
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
-        return as_conv(shape_of(x).shape[-1]).init(key, x)
+        channels = shape_of(x).shape[-1]
+        if channels < 1:
+            raise ShapeError("depthwise_conv needs at least one channel", got=f"{shape_of(x).shape}")
+        return as_conv(channels).init(key, x)
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
-        return as_conv(jnp.shape(x)[-1]).apply(params, state, x)
+        maps = jnp.shape(params["kernel"])[-1] if "kernel" in params else 0
+        return as_conv(max(maps // multiplier, 1)).apply(params, state, x)
 
     return Layer("depthwise_conv", init, apply)
 
@@ -112,28 +116,25 @@ def SpatiallySeparableConv(
     >>> params["axis0"]["kernel"].shape, params["axis1"]["kernel"].shape
     ((3, 1, 2, 4), (1, 3, 4, 4))
     """
-    if not isinstance(size, Sequence):
-        raise ShapeError("size must say each axis's", got=f"size={size!r}", fix=f"size=({size}, {size})")
+    if not isinstance(size, Sequence) or isinstance(size, str) or not size:
+        fix = f"size=({size}, {size})" if isinstance(size, int) else ""
+        raise ShapeError("size must be one int for each spatial axis", got=f"size={size!r}", fix=fix)
     rank = len(size)
     strides = geometry.per_axis(stride, rank, "stride")
     dilations = geometry.per_axis(dilation, rank, "dilation")
-    one_pair = geometry.is_pair(padding)
+    word = isinstance(padding, str)
+    pairs = () if word else geometry.pads(padding, *[(1,) * rank] * 4)
     parts = {}
     for axis in range(rank):
 
         def only(values: Sequence[Any], rest: Any, axis: int = axis) -> tuple[Any, ...]:
             return tuple(values[axis] if i == axis else rest for i in range(rank))
 
-        own: Any = padding
-        if not isinstance(padding, str):
-            every = [padding] * rank if one_pair or not isinstance(padding, Sequence) else list(padding)
-            pairs = [p if geometry.is_pair(p) else (p, p) for p in every]
-            own = only(pairs, (0, 0))
         parts[f"axis{axis}"] = Conv(
             features,
             only(size, 1),
             stride=only(strides, 1),
-            padding=own,
+            padding=padding if word else only(pairs, (0, 0)),
             dilation=only(dilations, 1),
             bias=bias and axis == rank - 1,
             **arguments,

@@ -31,10 +31,14 @@ def replace(net: Layer, path: str, part: Any) -> Layer:
       body: sin
       head: tanh
     """
-    name, _, rest = path.partition("/")
-    found = _part(net, name, path)
+    return _replace(lift(net), check_path(path), part, path)
+
+
+def _replace(net: Layer, path: str, part: Any, whole: str) -> Layer:
+    name, slash, rest = path.partition("/")
+    found = _part(net, name, whole)
     assert net.rebuild is not None
-    return net.rebuild({**net.parts, name: replace(found, rest, part) if rest else lift(part)})
+    return net.rebuild({**net.parts, name: _replace(found, rest, part, whole) if slash else lift(part)})
 
 
 def features(net: Layer, upto: str) -> Layer:
@@ -58,7 +62,7 @@ def features(net: Layer, upto: str) -> Layer:
       a: sin
       b: cos
     """
-    cut = _cut(net, upto, upto)
+    cut = _cut(lift(net), check_path(upto), upto)
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         y, new = cut.apply(_prune(params, cut), _prune(state, cut), x, key=key, train=train)
@@ -75,16 +79,20 @@ class _Reached(Exception):
 
 
 def _cut(net: Layer, upto: str, whole: str) -> Layer:
-    name, _, rest = upto.partition("/")
+    name, slash, rest = upto.partition("/")
     last, flow = _part(net, name, whole), net.flow
     if flow is None:
         raise ShapeError("features cuts nets of wire, chain, residual and branch", got=f"{net.name} in {whole!r}")
     names = list(net.parts)
     parts = {n: net.parts[n] for n in names[: names.index(name)]}
-    parts[name] = _cut(last, rest, whole) if rest else last
+    parts[name] = _cut(last, rest, whole) if slash else last
 
     def shorter(call: Any, x: Any) -> Any:
         def watched(part: str, *args: Any, **kwargs: Any) -> Any:
+            if part in net.parts and part not in parts:
+                raise ShapeError(
+                    "features needs parts that run in the order they stand in", got=f"{part!r} runs before {name!r}"
+                )
             y = call(part, *args, **kwargs)
             if part == name:
                 raise _Reached(y)
@@ -97,6 +105,13 @@ def _cut(net: Layer, upto: str, whole: str) -> Layer:
         raise ShapeError("features needs a flow that calls the part", got=f"{name!r} is never called")
 
     return wire(net.name, parts, shorter)
+
+
+def check_path(path: Any) -> str:
+    """`path` if it is text; raises ShapeError otherwise."""
+    if not isinstance(path, str):
+        raise ShapeError("a path must be text like 'stage1/conv0'", got=f"{path!r}")
+    return path
 
 
 def _part(net: Layer, name: str, path: str) -> Layer:
@@ -112,7 +127,7 @@ def _prune(tree: Tree, layer: Layer) -> Tree:
     return {name: _prune(tree[name], part) for name, part in layer.parts.items()}
 
 
-def _merge(old: Tree, new: Tree) -> Tree:
+def _merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> Tree:
     return {n: _merge(v, new[n]) if isinstance(v, Mapping) and n in new else new.get(n, v) for n, v in old.items()}
 
 
@@ -134,9 +149,13 @@ def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str
     >>> partition({"stem": {"kernel": 0, "bias": 0}, "head": {"kernel": 0}}, {"frozen": "stem"})
     {'head': {'kernel': 'train'}, 'stem': {'bias': 'frozen', 'kernel': 'frozen'}}
     """
+    if not isinstance(labels, Mapping):
+        raise ShapeError("labels must be {label: pattern or patterns}", got=f"{labels!r}", fix="{'frozen': 'stem'}")
     pairs = [(word, p) for word, found in labels.items() for p in ([found] if isinstance(found, str) else found)]
     leaves, structure = jax.tree.flatten_with_path(tree)
     paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+
+    prefixes = sorted({path.rsplit("/", i)[0] for path in paths for i in range(path.count("/") + 1)})
 
     def fits(path: str, pattern: str) -> bool:
         return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"{pattern}/*")
@@ -145,8 +164,10 @@ def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str
         if not any(fits(path, pattern) for path in paths):
             raise ShapeError(
                 "a pattern must fit at least one parameter",
-                got=f"{pattern!r}{did_you_mean(pattern, paths)}",
-                fix=f"paths here: {', '.join(paths[:8])}{', …' if len(paths) > 8 else ''}",
+                got=f"{pattern!r}{did_you_mean(pattern, prefixes)}",
+                fix=f"paths here: {', '.join(paths[:8])}{', …' if len(paths) > 8 else ''}"
+                if paths
+                else "a tree of params",
             )
     marks = [next((word for word, pattern in pairs if fits(path, pattern)), default) for path in paths]
     return jax.tree.unflatten(structure, marks)
@@ -171,5 +192,7 @@ def freeze(optimizer: Any, *patterns: str) -> Any:
     """
     import optax
 
+    if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ShapeError("freeze needs patterns", got=f"{patterns!r}", fix="freeze(optimizer, 'stem', '*/bias')")
     parts = {"train": optimizer, "frozen": optax.set_to_zero()}
     return optax.multi_transform(parts, lambda params: partition(params, {"frozen": patterns}))

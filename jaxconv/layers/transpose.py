@@ -5,14 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.random import fold_in
 
 from jaxconv import geometry, ops
 from jaxconv.errors import ShapeError
 from jaxconv.geometry import Padding
 from jaxconv.initializers import Initializer, draw_transposed, lecun_normal, zeros
-from jaxconv.layer import Layer, Tree, check_params, shape_of
-from jaxconv.layers.conv import Ints, param_dtype
+from jaxconv.layer import Layer, Tree, check_params, fold, lift, shape_of
+from jaxconv.layers.conv import Ints, check_groups, check_kernel, param_dtype, refuse_nchw
+from jaxconv.ops.conv import check_bias
 from jaxconv.ops.window import promise, spatial_rank
 
 
@@ -63,19 +63,22 @@ def ConvTranspose(
         rank = spatial_rank(x.shape, size, "conv_transpose")
         sizes, strides = geometry.per_axis(size, rank, "size"), geometry.per_axis(stride, rank, "stride")
         c_in, dtype = x.shape[-1], param_dtype(x)
-        if c_in % groups or features % groups:
-            raise ShapeError("groups must divide channels and features", got=f"{groups=}, {c_in} channels, {features=}")
-        kernel = draw_transposed(kernel_init, fold_in(key, 0), sizes, strides, c_in, features, groups, dtype)
+        refuse_nchw(x.shape, size, "conv_transpose")
+        check_groups(groups, c_in, features)
+        kernel = draw_transposed(kernel_init, fold(key, "kernel"), sizes, strides, c_in, features, groups, dtype)
         params = {"kernel": kernel}
         if bias:
-            params["bias"] = bias_init(fold_in(key, 1), (features,), dtype)
+            params["bias"] = bias_init(fold(key, "bias"), (features,), dtype)
         jax.eval_shape(lambda x: apply(params, {}, x)[0], x)  # fails here where apply would
         return params, {}
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         check_params("conv_transpose", params, ("kernel", "bias") if bias else ("kernel",))
+        kernel, rank = params["kernel"], spatial_rank(jnp.shape(x), size, "conv_transpose")
+        taps = geometry.per_axis(size, rank, "size")
+        check_kernel("conv_transpose", kernel.shape, (*taps, features // groups, *kernel.shape[-1:]))
         y = ops.conv_transpose(
-            x, params["kernel"], params.get("bias"), stride=stride, padding=padding, pad_mode=pad_mode,
+            x, kernel, params.get("bias"), stride=stride, padding=padding, pad_mode=pad_mode,
             dilation=dilation, groups=groups, output_padding=output_padding, output_size=output_size,
             impl=impl, precision=precision,
         )  # fmt: skip
@@ -107,20 +110,23 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
     >>> up.apply(params, state, jnp.ones((5, 13, 13, 8)))[0].shape
     (5, 28, 28, 1)
     """
-    x = shape_of(input_shape)
+    layer, x = lift(layer), shape_of(input_shape)
     own = jax.eval_shape(lambda key: layer.init(key, x), jax.random.key(0))[0]
     if "kernel" not in own:
         raise ShapeError(
             "adjoint needs a linear layer with a kernel: Conv, DepthwiseConv, LocalConv, ConvTranspose or Dense",
             got=layer.name,
-            fix="the adjoints of its parts, in reverse order",
+            fix="the adjoints of its parts, in reverse order" if layer.parts else "",
         )
     out = jax.eval_shape(lambda params: layer.apply(params, {}, jnp.zeros(x.shape, x.dtype))[0], own).shape[1:]
 
     def init(key: Any, y: Any) -> tuple[Tree, Tree]:
+        y = shape_of(y)
+        if y.shape[1:] != out:
+            raise ShapeError(f"this adjoint leads back from [N, {', '.join(map(str, out))}]", got=f"{y.shape}")
         if tied:
             return {}, {}
-        params = {"kernel": layer.init(fold_in(key, 0), x)[0]["kernel"]}
+        params = {"kernel": layer.init(fold(key, "kernel"), x)[0]["kernel"]}
         if bias:
             params["bias"] = zeros(key, x.shape[-1:], params["kernel"].dtype)
         return params, {}
@@ -135,6 +141,6 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
         like = jax.ShapeDtypeStruct((y.shape[0], *x.shape[1:]), jnp.promote_types(y.dtype, kernel.dtype))
         _, transposed = jax.vjp(lambda a: layer.apply(zero, {}, a)[0], jnp.zeros(like.shape, like.dtype))
         back = promise(transposed(y.astype(like.dtype))[0], like.shape)
-        return (back if tied or not bias else back + params["bias"]), state
+        return (back if tied or not bias else back + check_bias(params["bias"], x.shape[-1])), state
 
     return Layer("adjoint", init, apply)

@@ -63,9 +63,13 @@ def cast(layer: Any, dtype: Any) -> Layer:
     >>> jax.eval_shape(lambda x: cast(jnp.sin, jnp.bfloat16).apply({}, {}, x)[0], jnp.ones(2)).dtype
     dtype('float32')
     """
-    layer, dtype = lift(layer), jnp.dtype(dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ShapeError("cast computes in a floating type", got=str(dtype), fix="jnp.bfloat16")
+    layer, given = lift(layer), dtype
+    try:
+        dtype = jnp.dtype(given) if given is not None else None  # NumPy reads None as float64
+    except TypeError:
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise ShapeError("cast computes in a floating type", got=str(dtype or repr(given)), fix="jnp.bfloat16")
 
     def to(kind: Any) -> Callable[[Any], Any]:
         return lambda v: v.astype(kind) if jnp.issubdtype(v.dtype, jnp.floating) else v
@@ -109,7 +113,7 @@ def repeat(layer: Any, n: int, *, unroll: int = 1) -> Layer:
     >>> params["kernel"].shape
     (3, 4, 4)
     """
-    layer, n = lift(layer), geometry.integer(n, "n")
+    layer, n, unroll = lift(layer), geometry.integer(n, "n"), geometry.integer(unroll, "unroll")
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
@@ -119,13 +123,18 @@ def repeat(layer: Any, n: int, *, unroll: int = 1) -> Layer:
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         x = jax.tree.map(jnp.asarray, x)
+        copies = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves((params, state))}
+        if copies - {(n,)}:
+            came = ", ".join(str(c[0]) if c else "none" for c in sorted(copies))
+            raise ShapeError(f"params and state of repeat({layer.name}, {n}) must have a first axis of {n}", got=came)
 
         def step(h: Any, copy: tuple[Tree, Tree, Any]) -> tuple[Any, Tree]:
             params, state, i = copy
             own = None if key is None else jax.random.fold_in(key, i)
             y, state = layer.apply(params, state, h, key=own, train=train)
             if shape_of(y) != shape_of(h):
-                raise ShapeError("a repeated layer must keep its input's shape", got=f"{shape_of(h)} -> {shape_of(y)}")
+                shapes = (", ".join(f"{v.shape} {v.dtype}" for v in jax.tree.leaves(tree)) for tree in (h, y))
+                raise ShapeError("a repeated layer must keep its input's shape and dtype", got=" -> ".join(shapes))
             return y, state
 
         return jax.lax.scan(step, x, (params, state, jnp.arange(n)), length=n, unroll=unroll)

@@ -28,16 +28,16 @@ def conv_pool(
     through 24×24×20, 12×12×20, 8×8×40 and 4×4×40 to 100 units and to the classes.
 
     Args:
-        classes: units of the last layer, called `head`; one logit each.
-        features: feature maps of each convolution.
-        size: of each square kernel, in pixels.
-        padding: "valid", or "same" for images too small to lose a border each time.
-        hidden: units of each dense layer before the head.
-        dropout: share of units dropped after each hidden layer while training.
-        batch_norm: normalise each convolution's result before its ReLU.
+      classes: units of the last layer, called `head`; one logit each.
+      features: feature maps of each convolution.
+      size: of each square kernel, in pixels.
+      padding: "valid", or "same" for images too small to lose a border each time.
+      hidden: units of each dense layer before the head.
+      dropout: share of units dropped after each hidden layer while training.
+      batch_norm: normalise each convolution's result before its ReLU.
 
     Returns:
-        Layer: [N, H, W, C] to [N, classes].
+      Layer: [N, H, W, C] to [N, classes].
 
     >>> import jax.numpy as jnp
     >>> net = conv_pool()

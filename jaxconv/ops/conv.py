@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry
-from jaxconv.errors import ShapeError
+from jaxconv.errors import ShapeError, count
 from jaxconv.geometry import Padding
 from jaxconv.ops import engine
 from jaxconv.ops.pad import check_mode, pad_pairs
@@ -59,9 +59,11 @@ def conv(
     if not 3 <= kernel.ndim <= 5:
         raise ShapeError("conv needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}")
     size = kernel.shape[:-2]
+    came, groups = jnp.shape(x), geometry.integer(groups, "groups")
     x, lone = as_batch(x, size, "conv")
-    groups = geometry.integer(groups, "groups")
-    _check_channels(x.shape, kernel.shape, groups)
+    check_channels(came, kernel.shape, groups)
+    if bias is not None:
+        bias = check_bias(bias, kernel.shape[-1])
     check_mode(pad_mode)
     win = window(x.shape[1:-1], size, stride=stride, padding=padding, dilation=dilation, op="conv")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
@@ -73,29 +75,39 @@ def conv(
     )
     y = promise(y, (x.shape[0], *win.out, kernel.shape[-1]))
     if bias is not None:
-        y = y + check_bias(bias, kernel.shape[-1]).astype(dtype)
+        y = y + bias.astype(dtype)
     return y[0] if lone else y
 
 
-def _check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int) -> None:
-    """The kernel's channels times groups are the input's; groups divide the maps."""
+def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix: str = "") -> None:
+    """Raises ShapeError unless the kernel's channels times groups are the input's, and groups divide the maps.
+
+    `fix` is for an input of the wrong channels that nothing likelier explains.
+    """
     c_in, c_out = kernel[-2], kernel[-1]
+    if 0 in kernel:
+        raise ShapeError("conv needs a kernel [*k, C_in/groups, C_out] without empty axes", got=f"kernel {kernel}")
     if c_out % groups:
         raise ShapeError(
             "groups must divide the number of maps (the kernel's last axis)",
-            got=f"groups={groups}, {c_out} maps: kernel {kernel}",
+            got=f"groups={groups}, {count(c_out, 'map')}: kernel {kernel}",
         )
     if x[-1] == c_in * groups:
         return
-    fix = f"a kernel of shape {(*kernel[:-2], x[-1] // groups, c_out)}" if x[-1] % groups == 0 else ""
-    if x[1] == c_in * groups:
-        fix = "x looks like NCHW: jnp.moveaxis(x, 1, -1) makes it NHWC"
-    elif len(kernel) == 4 and x[-1] == kernel[1] * groups and kernel[2] == kernel[3]:
+    rank = len(kernel) - 2
+    first = x[-1 - rank : -1]  # the channels, if they come first
+    if first[0] == c_in * groups and (rank == 1 or first[0] != first[1]):
+        layout = " (NCHW)" if rank == 2 else ""
+        fix = f"x looks channels-first{layout}: jnp.moveaxis(x, {-1 - rank}, -1) puts the channels last"
+    elif x[-1] == kernel[1] * groups and len(set(kernel[2:])) == 1:
         fix = "the kernel looks like torch's [C_out, C_in, *k]: jnp.moveaxis(kernel, (0, 1), (-1, -2))"
-    elif x[-1] % groups:
-        fix = f"groups must divide the {x[-1]} channels of x"
+    elif not fix and x[-1] % groups:
+        fix = f"groups must divide the {count(x[-1], 'channel')} of x"
+    elif not fix and x[-1]:
+        fix = f"a kernel of shape {(*kernel[:-2], x[-1] // groups, c_out)}"
+    each = f" ({c_in} for each of {groups} groups)" if groups > 1 else ""
     raise ShapeError(
-        f"x must have {c_in}{f' × {groups} groups' if groups > 1 else ''} channels on its last axis, as the kernel "
+        f"x must have {count(c_in * groups, 'channel')}{each} on its last axis, as the kernel "
         "[*k, C_in/groups, C_out] says",
         got=f"x {x}, kernel {kernel}",
         fix=fix,
@@ -106,5 +118,5 @@ def check_bias(bias: Any, features: int) -> jax.Array:
     """`bias` as an array of one value a map; raises ShapeError where it is not."""
     bias = jnp.asarray(bias)
     if bias.shape != (features,):
-        raise ShapeError(f"bias must have one value for each of the {features} maps", got=f"bias {bias.shape}")
+        raise ShapeError(f"bias must have one value for each of the {count(features, 'map')}", got=f"bias {bias.shape}")
     return bias

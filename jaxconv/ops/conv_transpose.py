@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry
-from jaxconv.errors import ShapeError
+from jaxconv.errors import ShapeError, count
 from jaxconv.geometry import Padding
 from jaxconv.ops.conv import check_bias, conv
 from jaxconv.ops.window import as_batch, promise
@@ -58,11 +58,17 @@ def conv_transpose(
         )
     size = kernel.shape[:-2]
     x, lone = as_batch(x, size, "conv_transpose")
+    if 0 in x.shape[1:-1]:
+        raise ShapeError("conv_transpose needs at least one cell on every spatial axis", got=f"{x.shape[1:-1]}")
     if x.shape[-1] != kernel.shape[-1]:
+        fix = "jnp.swapaxes(kernel, -1, -2)" if x.shape[-1] == kernel.shape[-2] else ""
+        first = x.shape[1 : 1 + len(size)]
+        if not fix and first[0] == kernel.shape[-1] and (len(first) == 1 or first[0] != first[1]):
+            fix = f"x looks channels-first: jnp.moveaxis(x, {-1 - len(size)}, -1) puts the channels last"
         raise ShapeError(
-            f"x must have {kernel.shape[-1]} channels, the maps (last axis) of the kernel it transposes",
+            f"x must have {count(kernel.shape[-1], 'channel')}, the maps (last axis) of the kernel it transposes",
             got=f"x {x.shape}, kernel {kernel.shape}",
-            fix="jnp.swapaxes(kernel, -1, -2)" if x.shape[-1] == kernel.shape[-2] else "",
+            fix=fix,
         )
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
     if not jnp.issubdtype(dtype, jnp.inexact):
@@ -72,6 +78,8 @@ def conv_transpose(
         output_padding=output_padding, output_size=output_size,
     )  # fmt: skip
     channels = kernel.shape[-2] * geometry.integer(groups, "groups")
+    if bias is not None:
+        bias = check_bias(bias, channels)
     like = jax.ShapeDtypeStruct((x.shape[0], *sizes, channels), dtype)
 
     def forward(a: jax.Array) -> jax.Array:
@@ -83,7 +91,7 @@ def conv_transpose(
     (y,) = jax.linear_transpose(forward, like)(x.astype(dtype))
     y = promise(y, like.shape)
     if bias is not None:
-        y = y + check_bias(bias, channels).astype(dtype)
+        y = y + bias.astype(dtype)
     return y[0] if lone else y
 
 
@@ -113,7 +121,10 @@ def restored_size(
         smallest = [n + r for n, r in zip(smallest, reach, strict=True)]
     if output_size is not None:
         if output_padding is not None:
-            raise ShapeError("output_size and output_padding say the same thing: give one", got="both")
+            raise ShapeError(
+                "output_size and output_padding say the same thing: give one",
+                got=f"output_size={output_size}, output_padding={output_padding}",
+            )
         sizes = geometry.per_axis(output_size, rank, "output_size")
         extra = tuple(n - least for n, least in zip(sizes, smallest, strict=True))
     elif output_padding is None:
@@ -122,14 +133,20 @@ def restored_size(
         extra = geometry.per_axis(output_padding, rank, "output_padding", least=0)
     sizes = tuple(least + e for least, e in zip(smallest, extra, strict=True))
     for axis, (e, s, least) in enumerate(zip(extra, strides, smallest, strict=True)):
-        if not 0 <= e < s:
-            word = f"output_size={sizes}" if output_size is not None else f"output_padding={extra}"
-            span = f"{least}" if s == 1 else f"{least} to {least + s - 1}"
+        if 0 <= e < s:
+            continue
+        if output_size is None:
             raise ShapeError(
-                f"the convolution maps sizes {span} to {shape[axis]} on spatial axis {axis}, no other",
-                got=word,
-                fix=f"output_padding in [0, {s}), less than the stride",
+                f"output_padding must be less than the stride: in [0, {s}) on spatial axis {axis}",
+                got=f"output_padding={extra}, stride {s}",
+                fix=f"output_padding={s - 1}",
             )
+        known = f"{least}" if s == 1 else f"{least} or {least + 1}" if s == 2 else f"{least} to {least + s - 1}"
+        raise ShapeError(
+            f"output_size must be {known} on spatial axis {axis}: no other does the convolution map to {shape[axis]}",
+            got=f"output_size={sizes}",
+            fix=f"output_size={least}",
+        )
     if min(sizes) < 1:
         raise ShapeError(
             "conv_transpose must leave at least one cell: out = (n - 1)*s + d*(k - 1) + 1 - lo - hi",

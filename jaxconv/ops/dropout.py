@@ -1,5 +1,6 @@
 """Regularisation by dropping activations."""
 
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from jaxconv.errors import ShapeError
 
 
-def dropout(x: Any, rate: float, key: Any, *, shared: Sequence[int] = ()) -> jax.Array:
+def dropout(x: Any, rate: float, key: Any, *, shared: int | Sequence[int] = ()) -> jax.Array:
     """Sets a share `rate` of the values to zero and divides the rest by 1 - rate.
 
     Args:
@@ -33,6 +34,9 @@ def dropout(x: Any, rate: float, key: Any, *, shared: Sequence[int] = ()) -> jax
     """
     x = jnp.asarray(x)
     check_rate(rate)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise ShapeError("dropout needs a floating type", got=str(x.dtype), fix="x.astype(jnp.float32)")
+    shared = (shared,) if isinstance(shared, int) else shared
     if not all(-x.ndim <= axis < x.ndim for axis in shared):
         raise ShapeError("shared must name axes of x", got=f"shared={tuple(shared)}, x {x.shape}")
     if key is None:
@@ -41,6 +45,7 @@ def dropout(x: Any, rate: float, key: Any, *, shared: Sequence[int] = ()) -> jax
             got="key=None",
             fix="net.apply(params, state, x, key=jax.random.fold_in(key, step), train=True)",
         )
+    check_key(key)
     if rate == 0:
         return x
     together = {axis % x.ndim for axis in shared}
@@ -50,6 +55,16 @@ def dropout(x: Any, rate: float, key: Any, *, shared: Sequence[int] = ()) -> jax
 
 def check_rate(rate: float) -> float:
     """`rate` if it is a share of values that may be dropped; raises ShapeError otherwise."""
-    if not 0 <= rate < 1:
-        raise ShapeError("rate, the share that is dropped, must lie in [0, 1)", got=f"rate={rate}")
+    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
+        raise ShapeError("rate, the share that is dropped, must lie in [0, 1)", got=f"rate={rate!r}")
     return rate
+
+
+def check_key(key: Any) -> jax.Array:
+    """`key` if it is one jax.random key, typed or raw; raises ShapeError otherwise."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not ((typed and shape == ()) or (dtype == jnp.uint32 and shape in ((2,), (4,)))):
+        came = f"keys of shape {shape}" if typed else repr(key) if shape is None else f"{dtype} of shape {shape}"
+        raise ShapeError("key must be one jax.random key", got=came, fix="jax.random.key(0)")
+    return key

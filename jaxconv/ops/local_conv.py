@@ -53,8 +53,12 @@ def local_conv(
     """
     kernel = jnp.asarray(kernel)
     rank = (kernel.ndim - 2) // 2
-    if kernel.ndim not in (4, 6, 8):
-        raise ShapeError("local_conv needs a kernel [*out, *k, C_in, C_out]", got=f"{kernel.shape}")
+    if kernel.ndim not in (4, 6, 8) or jnp.ndim(x) == kernel.ndim:
+        raise ShapeError(
+            "local_conv needs a kernel for each position: [*out, *k, C_in, C_out]",
+            got=f"kernel {kernel.shape}, x {jnp.shape(x)}",
+            fix="jaxconv.conv for a shared kernel",
+        )
     size, (c_in, c_out) = kernel.shape[rank : 2 * rank], kernel.shape[-2:]
     x, lone = as_batch(x, size, "local_conv")
     win = window(x.shape[1:-1], size, stride=stride, padding=padding, dilation=dilation, op="local_conv")
@@ -63,6 +67,8 @@ def local_conv(
             f"local_conv's kernel must be [*out, *k, C_in, C_out] = {(*win.out, *size, x.shape[-1], c_out)}",
             got=f"kernel {kernel.shape}, x {x.shape}",
         )
+    if bias is not None and jnp.shape(bias) != (*win.out, c_out):
+        raise ShapeError(f"local_conv's bias must be [*out, C_out] = {(*win.out, c_out)}", got=f"{jnp.shape(bias)}")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
     seen = windows(pad_pairs(x.astype(dtype), win.padding, pad_mode), size, win.stride, win.dilation)
     weights = kernel.astype(dtype).reshape(*win.out, math.prod(size), c_in, c_out)
@@ -71,7 +77,5 @@ def local_conv(
     ).astype(dtype)
     y = promise(y, (x.shape[0], *win.out, c_out))
     if bias is not None:
-        if jnp.shape(bias) != (*win.out, c_out):
-            raise ShapeError(f"local_conv's bias must be [*out, C_out] = {(*win.out, c_out)}", got=f"{jnp.shape(bias)}")
         y = y + jnp.asarray(bias, dtype)
     return y[0] if lone else y

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry
-from jaxconv.errors import ShapeError
+from jaxconv.errors import ShapeError, count
 from jaxconv.ops.window import narrow, promise, wide
 
 
@@ -31,6 +32,8 @@ def standardise(
       y of x's shape; mean and var with 1 on `axes`.
     """
 
+    check_eps(eps)
+
     def mean_of(v: jax.Array) -> jax.Array:
         m = jnp.mean(v, axis=tuple(axes), keepdims=True)
         return m if axis_name is None else lax.pmean(m, axis_name)
@@ -42,6 +45,13 @@ def standardise(
     return (centred - rest) * lax.rsqrt(var + eps), rough + rest, var
 
 
+def check_eps(eps: float) -> float:
+    """`eps` if it may stand under a root; raises ShapeError otherwise."""
+    if isinstance(eps, bool) or not isinstance(eps, numbers.Real) or not eps >= 0:
+        raise ShapeError("eps must be a number ≥ 0", got=f"eps={eps!r}")
+    return eps
+
+
 def affine(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
     """y * scale + bias over the last axis; None leaves either out.
 
@@ -51,7 +61,7 @@ def affine(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
     for name, value in (("scale", scale), ("bias", bias)):
         if value is not None and jnp.shape(value) != y.shape[-1:]:
             raise ShapeError(
-                f"{name} must have one value for each of the {y.shape[-1]} channels",
+                f"{name} must have one value for each of the {count(y.shape[-1], 'channel')}",
                 got=f"{jnp.shape(value)}",
             )
     y = y if scale is None else y * jnp.asarray(scale, y.dtype)
@@ -82,7 +92,7 @@ def batch_norm(x: Any, mean: Any, var: Any, scale: Any = None, bias: Any = None,
     for name, value in (("mean", mean), ("var", var)):
         if jnp.shape(value) != x.shape[-1:]:
             raise ShapeError(
-                f"{name} must have one value for each of the {x.shape[-1]} channels",
+                f"{name} must have one value for each of the {count(x.shape[-1], 'channel')}",
                 got=f"{jnp.shape(value)}",
             )
     y = wide(x)
@@ -112,7 +122,7 @@ def group_norm(x: Any, groups: int, scale: Any = None, bias: Any = None, *, eps:
     """
     x, groups = _channelled(x, "group_norm"), geometry.integer(groups, "groups")
     if x.shape[-1] % groups:
-        raise ShapeError("groups must divide the channels", got=f"groups={groups}, {x.shape[-1]} channels")
+        raise ShapeError("groups must divide the channels", got=f"groups={groups}, {count(x.shape[-1], 'channel')}")
     grouped = wide(x).reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
     axes = (*range(1, x.ndim - 1), x.ndim)
     return _finish(standardise(grouped, axes, eps)[0].reshape(x.shape), x, scale, bias)
@@ -224,7 +234,9 @@ def standardise_kernel(kernel: Any, *, eps: float = 1e-5) -> jax.Array:
     >>> bool(jnp.allclose(k.mean((0, 1, 2)), 0, atol=1e-6))
     True
     """
-    kernel = _channelled(kernel, "standardise_kernel")
+    kernel = jnp.asarray(kernel)
+    if kernel.ndim < 2:
+        raise ShapeError("standardise_kernel needs a kernel [*k, C_in, C_out]", got=f"{kernel.shape}")
     axes = range(kernel.ndim - 1)
     fan_in = math.prod(kernel.shape[:-1])
     return narrow(standardise(wide(kernel), axes, eps)[0] / math.sqrt(fan_in), kernel)

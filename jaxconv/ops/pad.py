@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxconv import geometry
 from jaxconv.errors import ShapeError, did_you_mean
-from jaxconv.geometry import PAD_MODES, Padding, Pair
+from jaxconv.geometry import PAD_MODES, Padding, Pair, pad_mode_of
 from jaxconv.ops.window import as_batch, promise
 
 _NUMPY_WORD = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
@@ -53,15 +53,18 @@ def pad(
 def check_mode(pad_mode: str) -> None:
     """Raises ShapeError for a word that is none of PAD_MODES."""
     if pad_mode not in PAD_MODES:
+        meant = pad_mode_of(pad_mode) if isinstance(pad_mode, str) else None
         raise ShapeError(
             f"pad_mode must be one of {', '.join(PAD_MODES)}",
-            got=f"pad_mode={pad_mode!r}{did_you_mean(pad_mode, PAD_MODES)}",
+            got=f"pad_mode={pad_mode!r}{did_you_mean(meant or pad_mode, PAD_MODES)}",
         )
 
 
 def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], pad_mode: str = "zeros") -> jax.Array:
     """`pad` for [N, *spatial, C] with its (lo, hi) already worked out."""
     check_mode(pad_mode)
+    if 0 in x.shape[1:-1]:
+        raise ShapeError("padding needs at least one cell on every spatial axis", got=f"spatial shape {x.shape[1:-1]}")
     for axis, (n, pair) in enumerate(zip(x.shape[1:-1], pairs, strict=True)):
         most = {"reflect": n - 1, "wrap": n}.get(pad_mode)
         if most is not None and max(pair) > most:
@@ -69,7 +72,7 @@ def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], pad_mode: str = "zeros") ->
                 f"pad_mode={pad_mode!r} can take at most {most} cells from each side of spatial axis {axis}, "
                 f"which has {n}",
                 got=f"padding {pair} on spatial shape {x.shape[1:-1]}",
-                fix="pad_mode='zeros' or 'edge', a smaller dilation, or a larger input",
+                fix="pad_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
             )
     y = x
     if any(max(pair) for pair in pairs):

@@ -6,6 +6,7 @@ forward pass nor the gradient needs a gather or a scatter.
 
 import functools
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -169,8 +170,8 @@ def lp_pool(
     >>> lp_pool(jnp.array([[[3.0], [4.0]]]), (2,), p=2)
     Array([[[5.]]], dtype=float32)
     """
-    if not p >= 1:
-        raise ShapeError("p must be ≥ 1: below it (Σ|x|^p)^(1/p) is no norm", got=f"p={p}")
+    if isinstance(p, bool) or not isinstance(p, numbers.Real) or not p >= 1:
+        raise ShapeError("p must be a number ≥ 1: below it (Σ|x|^p)^(1/p) is no norm", got=f"p={p!r}")
     x, win, lone = read(x, size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
     y = jnp.abs(wide(x))
     for axis in reversed(win.axes):  # a p-norm of p-norms is the p-norm of all

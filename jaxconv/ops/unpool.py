@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxconv import geometry
 from jaxconv.errors import ShapeError
 from jaxconv.geometry import Padding
 from jaxconv.ops.pool import Ints, counts, finish, lowest, read
@@ -54,34 +55,40 @@ def _first(best: tuple[jax.Array, jax.Array], tap: tuple[jax.Array, jax.Array]) 
     return jnp.where(keep, best[0], tap[0]), jnp.where(keep, best[1], tap[1])
 
 
-def max_unpool(y: Any, indices: Any, shape: Sequence[int]) -> jax.Array:
+def max_unpool(y: Any, indices: Any, shape: Ints) -> jax.Array:
     """Puts every maximum back where `max_pool_with_indices` found it; all other cells are zero.
 
     Args:
-      y: [N, *out, C], values.
-      indices: [N, *out, C], int, into the spatial axes of `shape` taken as one.
-      shape: the spatial size to restore.
+      y: [N, *out, C], values; or one example without N where `shape` is a tuple.
+      indices: of y's shape, int, into the spatial axes of `shape` taken as one; each in [0, Π shape),
+        which nothing checks.
+      shape: the spatial size to restore; one int or one for each axis.
 
     Returns:
       [N, *shape, C] of y's dtype. Where windows overlap and name a cell twice, the cell holds one of the values.
 
     Raises:
-      ShapeError: indices of another shape than y, or a rank that disagrees with `shape`.
+      ShapeError: indices of another shape than y, or a `shape` of other rank.
 
     >>> y, at = max_pool_with_indices(jnp.array([[[1.0], [5.0], [2.0], [3.0]]]), (2,))
     >>> max_unpool(y, at, (4,)).ravel()
     Array([0., 5., 0., 3.], dtype=float32)
     """
-    y, indices, shape = jnp.asarray(y), jnp.asarray(indices), tuple(shape)
-    if y.shape != indices.shape or y.ndim != len(shape) + 2:
+    y, indices = jnp.asarray(y), jnp.asarray(indices)
+    lone = isinstance(shape, Sequence) and y.ndim == len(shape) + 1
+    if lone:
+        y, indices = y[None], indices[None]
+    if y.shape != indices.shape or y.ndim < 3:
         raise ShapeError(
-            "max_unpool needs values and indices of one shape [N, *out, C], and a spatial size for each of *out",
-            got=f"y {y.shape}, indices {indices.shape}, shape {shape}",
+            "max_unpool needs values and indices of one shape [N, *out, C]",
+            got=f"y {y.shape}, indices {indices.shape}",
         )
+    shape = geometry.per_axis(shape, y.ndim - 2, "shape")
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise ShapeError("indices must be integers", got=str(indices.dtype), fix="those of max_pool_with_indices")
     n, c = y.shape[0], y.shape[-1]
     flat = jnp.zeros((n, math.prod(shape), c), y.dtype)
     cells = y.reshape(n, -1, c) if n else y.reshape(n, math.prod(y.shape[1:-1]), c)
     at = (jnp.arange(n)[:, None, None], indices.reshape(cells.shape), jnp.arange(c))
-    return promise(flat.at[at].set(cells).reshape(n, *shape, c), (n, *shape, c))
+    back = promise(flat.at[at].set(cells).reshape(n, *shape, c), (n, *shape, c))
+    return back[0] if lone else back

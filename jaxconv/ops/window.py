@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import geometry
-from jaxconv.errors import ShapeError
+from jaxconv.errors import ShapeError, count
 from jaxconv.geometry import Padding, Pair
 
 
@@ -71,7 +71,9 @@ def spatial_rank(shape: Sequence[int], size: Any, op: str) -> int:
     Raises:
       ShapeError: a rank that does not fit, or an int that leaves it open.
     """
-    ndim, came = len(shape), f"{len(shape)} axes: {tuple(shape)}"
+    ndim, came = len(shape), f"{count(len(shape), 'axis')}: {tuple(shape)}"
+    if isinstance(size, str):
+        raise ShapeError("size must be an int, or one for each spatial axis", got=f"size={size!r}")
     if isinstance(size, Sequence):
         rank = len(size)
         if not 1 <= rank <= 3:
@@ -81,7 +83,9 @@ def spatial_rank(shape: Sequence[int], size: Any, op: str) -> int:
             raise ShapeError(f"{op} of size {tuple(size)} needs an input [{names}], or one example without N", got=came)
         return rank
     if ndim not in (4, 5):
-        fix = "x[None] gives an image its batch axis" if ndim < 3 else ""
+        fix = ""
+        if ndim == 2:
+            fix = f"x[None, :, :, None] for a lone grey image [H, W]; x[None], size=({size},) for a lone signal [W, C]"
         if ndim == 3:
             fix = f"size=({size},) for a batch of signals [N, W, C]; x[None] for a lone image [H, W, C]"
         raise ShapeError(f"{op} with an int size needs [N, H, W, C] or [N, D, H, W, C]", got=came, fix=fix)

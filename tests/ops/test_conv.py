@@ -1,0 +1,444 @@
+"""conv against the oracle: values and both gradients over sampled arguments, in every formulation."""
+
+import dataclasses
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxconv as jc
+
+IMPLS = ["lax", "einsum", "auto"]
+WORDS = ["valid", "same", "same_lower", "full", "causal"]
+X64 = {"float64": True, "float32": False, "bfloat16": False}
+QUICK = {"xla_backend_optimization_level": 0}  # a third of the compile time; the HLO passes stay as they are
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """The shapes and arguments of one conv call."""
+
+    size: tuple
+    k: tuple
+    c_in: int = 2
+    c_out: int = 2
+    batch: int = 2
+    dtype: str = "float32"
+    bias: bool = False
+    stride: int | tuple = 1
+    padding: object = "valid"
+    pad_mode: str = "zeros"
+    dilation: int | tuple = 1
+    groups: int = 1
+
+    @property
+    def window(self):
+        words = ("stride", "padding", "pad_mode", "dilation", "groups")
+        return {word: getattr(self, word) for word in words}
+
+    @property
+    def out(self):
+        rank = len(self.size)
+        stride, dilation = oracle.per_axis(self.stride, rank), oracle.per_axis(self.dilation, rank)
+        pads = oracle.pads(self.padding, self.size, self.k, stride, dilation)
+        axes = zip(self.size, self.k, stride, pads, dilation, strict=True)
+        return tuple(oracle.out_size(n, k, stride=s, pads=p, dilation=d) for n, k, s, p, d in axes)
+
+    def arrays(self, rng):
+        """x, kernel, bias and the output's gradient, rounded to the dtype."""
+        shapes = [
+            (self.batch, *self.size, self.c_in),
+            (*self.k, self.c_in // self.groups, self.c_out),
+            (self.c_out,),
+            (self.batch, *self.out, self.c_out),
+        ]
+        arrays = [rng.normal(size=shape).astype(jnp.dtype(self.dtype)) for shape in shapes]
+        return arrays if self.bias else [*arrays[:2], None, arrays[3]]
+
+    def __str__(self):
+        fields = [f for f in dataclasses.fields(self) if getattr(self, f.name) != f.default]
+        return " ".join(f"{f.name}={getattr(self, f.name)}" for f in fields).replace(", ", ",")
+
+
+def values(case, x, kernel, bias, g):
+    """The oracle's y, dx, dkernel and dbias."""
+    x, kernel, g = (np.asarray(a, np.float64) for a in (x, kernel, g))
+    y = oracle.conv(x, kernel, None if bias is None else np.asarray(bias, np.float64), **case.window)
+    return y, *oracle.conv_grads(x, kernel, g, **case.window), g.reshape(-1, g.shape[-1]).sum(0)
+
+
+def run(case, impl, x, kernel, bias, g):
+    """jaxconv's y, dx, dkernel and, where there is a bias, dbias."""
+    arrays = (x, kernel) if bias is None else (x, kernel, bias)
+    y, pull = jax.vjp(lambda *a: jc.conv(*a, impl=impl, **case.window), *arrays)
+    return y, *pull(g)
+
+
+def draw_ints(rng, high, rank, maybe_int=False):
+    ints = tuple(map(int, rng.integers(1, high + 1, rank)))
+    return ints[0] if maybe_int and rng.random() < 0.3 else ints
+
+
+def draw_padding(rng, size, k, dilation):
+    rank = len(size)
+    kind = rng.integers(9)
+    if kind < 5:
+        return WORDS[kind]
+    if kind == 5:
+        return int(rng.integers(0, 4))
+    if kind == 6:
+        return ((4, 0), (0, 5), (1, 2), (0, 1), (5, 4))[rng.integers(5)]
+    return tuple((int(rng.integers(0, 6)), int(rng.integers(0, 6))) for _ in range(rank))
+
+
+def draw_case(rng):
+    """One random call that has an output of at least one and few enough positions for the loops."""
+    while True:
+        rank = int(rng.choice([1, 2, 2, 3]))
+        top = (12, 7, 4)[rank - 1]
+        size, k = draw_ints(rng, top, rank), draw_ints(rng, (5, 4, 2)[rank - 1], rank)
+        dilation = draw_ints(rng, 3 if rng.random() < 0.4 else 1, rank, maybe_int=True)
+        stride = draw_ints(rng, 3 if rng.random() < 0.6 else 1, rank, maybe_int=True)
+        groups = int(rng.choice([1, 1, 2, 3]))
+        case = Case(
+            size, k, groups * int(rng.integers(1, 3)), groups * int(rng.integers(1, 3)), int(rng.integers(1, 4)),
+            str(rng.choice(["float32", "float32", "float32", "bfloat16", "float64"])), bool(rng.random() < 0.3),
+            stride, draw_padding(rng, size, k, dilation),
+            str(rng.choice(["zeros", "zeros", "zeros", "reflect", "edge", "wrap"])), dilation, groups,
+        )  # fmt: skip
+        pads = oracle.pads(case.padding, size, k, stride, dilation)
+        room = {"reflect": -1, "wrap": 0}.get(case.pad_mode, 99)  # one copy of the input on each side
+        fits = all(max(pair) <= n + room for n, pair in zip(size, pads, strict=True))
+        if fits and min(case.out) >= 1 and np.prod(case.out) * np.prod(k) <= 600 and np.prod(k) <= 12:
+            return case
+
+
+def sample(count, seed):
+    rng = np.random.default_rng(seed)
+    return [draw_case(rng) for _ in range(count)]
+
+
+HARD = [
+    Case((7, 6), (3, 3), padding=(4, 0)),
+    Case((7, 6), (3, 3), padding=(0, 5)),
+    Case((7, 6), (3, 3), padding=((4, 5), (6, 3)), stride=2),
+    Case((9,), (3,), padding=(4, 0), dtype="float64"),
+    Case((9,), (3,), padding=(6, 6), stride=3, dilation=2),
+    Case((4, 3, 4), (3, 2, 3), padding=((4, 0), (0, 5), (3, 3))),
+    Case((2, 2), (3, 3), 8, 8, padding="same"),  # the kernel is larger than the input
+    Case((1, 1), (3, 3), 4, 4, padding="same"),
+    Case((2, 2), (5, 5), 3, 3, padding="full", dilation=2),
+    Case((8, 8), (1, 1), 6, 4),
+    Case((8, 7), (1, 1), 6, 4, stride=2),
+    Case((8, 7), (1, 1), 6, 4, stride=3, padding=1),
+    Case((6, 6), (3, 3), 8, 8, groups=8, padding="same"),  # depthwise
+    Case((7, 7), (3, 3), 4, 12, groups=4, stride=2, padding="same"),  # depthwise, multiplier 3
+    Case((4, 4), (3, 3), 64, 64, batch=1, groups=32, padding=1),
+    Case((8, 8), (7, 7), 3, 4, stride=2, padding=3),
+    Case((16,), (5,), 4, 4, padding="causal", dilation=3, dtype="bfloat16"),
+    Case((6, 6), (3, 3), 4, 4, padding="same", pad_mode="wrap", stride=2, groups=2, dilation=2),
+    Case((6, 5), (3, 3), padding=2, pad_mode="reflect", dtype="float64"),
+    Case((5, 1, 4), (1, 2, 3), 3, 6, padding="same_lower", pad_mode="edge", groups=3, bias=True),
+    Case((3, 3), (3, 3), 5, 7, bias=True),  # one output position
+]
+
+
+def check(case, impls, rng, assert_close, options=None):
+    """Values, gradients, shapes and dtypes of all `impls`, compiled as one program."""
+    with jax.enable_x64(X64[case.dtype]):
+        x, kernel, bias, g = case.arrays(rng)
+        want = values(case, x, kernel, bias, g)
+        program = jax.jit(lambda *a: {impl: run(case, impl, *a) for impl in impls}, compiler_options=options)
+        promised = jax.eval_shape(program, x, kernel, bias, g)
+        for impl, results in program(x, kernel, bias, g).items():
+            assert promised[impl][0].shape == (case.batch, *case.out, case.c_out)
+            for name, got, right, promise in zip(
+                ("y", "dx", "dkernel", "dbias"), results, want, promised[impl], strict=False
+            ):
+                assert_close(got, right, f"{name} of {impl}")
+                assert (got.shape, got.dtype) == (promise.shape, promise.dtype)
+                assert got.dtype == case.dtype
+
+
+@pytest.mark.parametrize("case", HARD, ids=str)
+def test_hard(case, rng, assert_close):
+    check(case, IMPLS, rng, assert_close, QUICK)
+
+
+@pytest.mark.parametrize(("number", "case"), list(enumerate(sample(150, seed=1))), ids=str)
+def test_sampled(number, case, rng, assert_close):
+    check(case, [IMPLS[number % 3]], rng, assert_close, QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", sample(600, seed=2), ids=str)
+def test_sampled_in_every_formulation(case, rng, assert_close):
+    check(case, IMPLS, rng, assert_close)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize(
+    "case",
+    [Case((5,), (2,), padding=(3, 0)), Case((4, 4), (1, 2), stride=2, bias=True, padding="same", groups=2)],
+    ids=str,
+)
+def test_eager(case, impl, rng, assert_close):
+    arrays = [None if a is None else jnp.asarray(a) for a in case.arrays(rng)]
+    for got, want in zip(run(case, impl, *arrays), values(case, *arrays), strict=False):
+        assert_close(got, want)
+
+
+MAPPED = [
+    Case((6, 5), (3, 3), 4, 6, padding="same", stride=2, groups=2),
+    Case((7, 6), (3, 3), padding=((4, 0), (0, 5))),
+    Case((8,), (3,), 4, 4, padding="causal", groups=4, dilation=2),
+    Case((3, 2, 3), (2, 1, 2), padding="same", pad_mode="wrap", bias=True),
+    Case((6, 6), (3, 3), 3, 5),
+    Case((5, 5), (1, 1), 4, 3, stride=2, dtype="float64"),
+    Case((2, 2), (3, 3), 4, 4, padding="same", dtype="bfloat16"),
+]
+
+
+def members_of(case, rng, shared=()):
+    """Three draws of a case's arrays, `shared` positions equal in all; and the arrays stacked where they differ."""
+    members = [case.arrays(rng) for _ in range(3)]
+    members = [[members[0][i] if i in shared else a for i, a in enumerate(m)] for m in members]
+    axes = tuple(None if i in shared or members[0][i] is None else 0 for i in range(4))
+    stacked = [members[0][i] if axes[i] is None else np.stack([m[i] for m in members]) for i in range(4)]
+    return members, axes, stacked
+
+
+@pytest.mark.parametrize("over", ["x", "kernel", "both"])
+@pytest.mark.parametrize(("number", "case"), list(enumerate(MAPPED)), ids=str)
+def test_vmap(number, case, over, rng, assert_close):
+    """Over x, over the kernel and bias, or over both, with all gradients."""
+    shared = {"x": (1, 2), "kernel": (0,), "both": ()}[over]
+    impl = IMPLS[(number + len(shared)) % 3]  # each formulation meets each way of mapping twice
+    with jax.enable_x64(X64[case.dtype]):
+        members, axes, stacked = members_of(case, rng, shared)
+        program = jax.jit(jax.vmap(lambda *a: run(case, impl, *a), axes), compiler_options=QUICK)
+        results = program(*stacked)
+        want = zip(*(values(case, *m) for m in members), strict=True)
+        for name, got, right in zip(("y", "dx", "dkernel", "dbias"), results, want, strict=False):
+            assert_close(got, np.stack(right), name)
+
+
+@pytest.mark.parametrize("case", MAPPED[:3], ids=str)
+def test_inside_scan(case, rng, assert_close):
+    members, _, stacked = members_of(case, rng)
+
+    @jax.jit
+    def program(arrays):
+        return jax.lax.scan(lambda _, a: (0, {impl: run(case, impl, *a) for impl in IMPLS}), 0, arrays)[1]
+
+    for impl, results in program(stacked).items():
+        want = zip(*(values(case, *m) for m in members), strict=True)
+        for name, got, right in zip(("y", "dx", "dkernel", "dbias"), results, want, strict=False):
+            assert_close(got, np.stack(right), f"{name} of {impl}")
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("case", MAPPED[:4], ids=str)
+def test_forward_mode_and_second_derivatives(case, impl, rng, assert_close, x64):
+    """conv is bilinear, so every derivative of A(x, k) and of |A(x, k)|² / 2 is a conv or its adjoint."""
+    case = dataclasses.replace(case, dtype="float64", bias=False)
+    (x, kernel, _, _), (u, w, _, _) = case.arrays(rng), case.arrays(rng)
+    f = lambda x, k: jc.conv(x, k, impl=impl, **case.window)  # noqa: E731
+    A = lambda x, k: oracle.conv(x, k, **case.window)  # noqa: E731
+    back = lambda x, k, g: oracle.conv_grads(x, k, g, **case.window)  # noqa: E731
+    grad = jax.grad(lambda x, k: (f(x, k) ** 2).sum() / 2, (0, 1))
+
+    def along(x, k):  # the slope of |A|² / 2 along (u, w)
+        dx, dk = grad(x, k)
+        return (dx * u).sum() + (dk * w).sum()
+
+    @partial(jax.jit, compiler_options=QUICK)
+    def program(x, kernel, u, w):
+        tangent, forward = (jax.jvp(h, (x, kernel), (u, w))[1] for h in (f, grad))
+        return tangent, forward, jax.grad(along, (0, 1))(x, kernel)
+
+    tangent, forward, reverse = program(x, kernel, u, w)
+    y, dy = A(x, kernel), A(u, kernel) + A(x, w)
+    want = (back(x, kernel, dy)[0] + back(x, w, y)[0], back(x, kernel, dy)[1] + back(u, kernel, y)[1])
+    assert_close(tangent, dy, "jvp")
+    for i, name in enumerate(("x", "kernel")):
+        assert_close(forward[i], want[i], f"forward over reverse, {name}")
+        assert_close(reverse[i], want[i], f"reverse over reverse, {name}")
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("padding", ["valid", "same", (4, 0)])
+def test_empty_batch(impl, padding):
+    case = Case((5, 4), (3, 2), 2, 6, batch=0, padding=padding, groups=2)
+    x, kernel, _, g = case.arrays(np.random.default_rng(0))
+    y, dx, dkernel = run(case, impl, x, kernel, None, g)
+    assert y.shape == (0, *case.out, 6)
+    assert dx.shape == x.shape
+    np.testing.assert_array_equal(dkernel, np.zeros_like(kernel))
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("case", [MAPPED[0], MAPPED[2], MAPPED[3]], ids=str)
+def test_unbatched(case, impl, rng, assert_close):
+    case = dataclasses.replace(case, batch=1)
+    x, kernel, bias, g = case.arrays(rng)
+    program = jax.jit(lambda *a: run(case, impl, *a), compiler_options=QUICK)
+    got = program(x[0], kernel, bias, g[0])
+    y, dx, *rest = values(case, x, kernel, bias, g)
+    for a, want in zip(got, (y[0], dx[0], *rest), strict=False):
+        assert_close(a, want)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
+@pytest.mark.parametrize("case", [MAPPED[0], MAPPED[1], MAPPED[3]], ids=str)
+def test_integers_in_einsum(case, dtype, rng, assert_close):
+    x, kernel, bias, _ = case.arrays(rng)
+    low = 0 if dtype == "uint8" else -2
+    x, kernel = rng.integers(low, 3, x.shape).astype(dtype), rng.integers(low, 2, kernel.shape).astype(dtype)
+    bias = None if bias is None else np.arange(len(bias)).astype(dtype)
+    program = jax.jit(lambda *a: jc.conv(*a, impl="einsum", **case.window), compiler_options=QUICK)
+    y = program(x, kernel, bias)
+    assert y.dtype == dtype
+    assert_close(y, oracle.conv(x, kernel, bias, **case.window), tolerance=0)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((14, 14), (3, 3), 32, 48, 3, padding="same"),
+        Case((14, 14), (3, 3), 32, 32, padding=(4, 0), stride=2),
+        Case((9, 9), (3, 3), 16, 16, padding="same", groups=16),
+    ],
+    ids=str,
+)
+def test_larger_arrays(case, rng, assert_close):
+    """Sizes at which XLA picks other kernels than for the small cases."""
+    check(case, IMPLS, rng, assert_close)
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_bfloat16_sums_are_wide(impl, assert_close):
+    """A sum of 8192 ones is 8192 in every gradient: bfloat16 alone would stop counting at 256."""
+    case = Case((32, 32), (1, 1), 1, 1, 8, "bfloat16", True)
+    x, kernel, bias, g = (np.ones_like(a) for a in case.arrays(np.random.default_rng(0)))
+    program = jax.jit(lambda *a: run(case, impl, *a), compiler_options=QUICK)
+    for name, got, want in zip(
+        ("y", "dx", "dkernel", "dbias"), program(x, kernel, bias, g), values(case, x, kernel, bias, g), strict=True
+    ):
+        assert_close(got, want, name)
+
+
+def test_no_output_is_an_error():
+    """Whatever leaves no position for the window raises; no empty array comes out of a non-empty input."""
+    rng, seen = np.random.default_rng(5), 0
+    while seen < 40:
+        size, k = tuple(map(int, rng.integers(1, 5, 2))), tuple(map(int, rng.integers(1, 6, 2)))
+        case = Case(size, k, padding=draw_padding(rng, size, k, 1), dilation=int(rng.integers(1, 3)))
+        if min(case.out) >= 1:
+            continue
+        seen += 1
+        with pytest.raises(jc.ShapeError):
+            jax.eval_shape(
+                lambda x, kernel, c=case: jc.conv(x, kernel, **c.window),
+                jax.ShapeDtypeStruct((1, *size, 2), "float32"),
+                jax.ShapeDtypeStruct((*k, 2, 2), "float32"),
+            )
+
+
+# ---------------------------------------------------------------- properties
+
+EXAMPLES = settings(max_examples=6, derandomize=True, deadline=None, database=None)
+SEED, IMPL = st.integers(0, 2**32 - 1), st.sampled_from(IMPLS)
+NETS = {
+    "plain": {},
+    "strided": {"stride": 2, "padding": "same"},
+    "grouped": {"groups": 2, "dilation": 2, "padding": (4, 0)},
+    "wrapped": {"padding": "same", "pad_mode": "wrap"},
+}
+
+
+@cache
+def compiled(**words):
+    return jax.jit(lambda x, kernel: jc.conv(x, kernel, **words), compiler_options=QUICK)
+
+
+def draws(seed, *shapes):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+@EXAMPLES
+@given(SEED, IMPL, st.sampled_from(sorted(NETS)), st.floats(-3, 3, width=32))
+def test_linear_in_x_and_in_kernel(assert_close, seed, impl, net, scale):
+    x, x2, k, k2 = draws(seed, *[(1, 8, 8, 4)] * 2, *[(3, 3, 4 // NETS[net].get("groups", 1), 4)] * 2)
+    scale, f = np.float32(scale), lambda x, k: np.asarray(compiled(impl=impl, **NETS[net])(x, k))
+    assert_close(f(x + scale * x2, k), f(x, k) + scale * f(x2, k))
+    assert_close(f(x, k + scale * k2), f(x, k) + scale * f(x, k2))
+
+
+@EXAMPLES
+@given(SEED, IMPL, st.integers(1, 3), st.sampled_from([1, 2]), st.sampled_from([1, 2]))
+def test_shift_equivariance(assert_close, seed, impl, shift, stride, dilation):
+    """Moving the picture by stride * t moves the maps by t."""
+    x, kernel = draws(seed, (1, 14, 14, 2), (3, 3, 2, 3))
+    f = compiled(stride=stride, dilation=dilation, impl=impl)
+    moved = f(x[:, stride * shift :, stride * shift :], kernel)
+    assert_close(moved, np.asarray(f(x, kernel))[:, shift:, shift:])
+
+
+@EXAMPLES
+@given(SEED, IMPL, st.integers(-5, 5), st.integers(-5, 5), st.sampled_from([1, 2]))
+def test_roll_equivariance(assert_close, seed, impl, down, right, dilation):
+    """On a torus every roll of the picture is the same roll of the maps."""
+    x, kernel = draws(seed, (1, 6, 7, 2), (3, 3, 2, 3))
+    f = compiled(padding="same", pad_mode="wrap", dilation=dilation, impl=impl)
+    assert_close(f(np.roll(x, (down, right), (1, 2)), kernel), np.roll(f(x, kernel), (down, right), (1, 2)))
+
+
+@EXAMPLES
+@given(SEED, IMPL, st.integers(1, 4), st.integers(1, 4), st.sampled_from(["valid", "full", "causal", (4, 0)]))
+def test_stride_takes_every_sth_output(assert_close, seed, impl, down, right, padding):
+    x, kernel = draws(seed, (1, 9, 8, 2), (3, 3, 2, 3))
+    every = np.asarray(compiled(padding=padding, impl=impl)(x, kernel))
+    some = compiled(stride=(down, right), padding=padding, impl=impl)(x, kernel)
+    assert_close(some, every[:, ::down, ::right])
+
+
+@EXAMPLES
+@given(SEED, IMPL, st.sampled_from([1, 2, 3, 6]))
+def test_groups_are_separate_convs(assert_close, seed, impl, groups):
+    x, kernel = draws(seed, (2, 6, 6, 6), (3, 3, 6 // groups, 12))
+    parts = zip(np.split(x, groups, -1), np.split(kernel, groups, -1), strict=True)
+    want = np.concatenate([jc.conv(a, k, padding="same", impl="lax") for a, k in parts], -1)
+    assert_close(jc.conv(x, kernel, padding="same", groups=groups, impl=impl), want)
+
+
+@EXAMPLES
+@given(SEED, IMPL, st.sampled_from([(3, 3), (2, 3), (1, 4)]))
+def test_input_gradient_is_full_conv_with_flipped_kernel(assert_close, seed, impl, size):
+    x, kernel = draws(seed, (1, 6, 6, 2), (*size, 2, 3))
+    y = compiled(impl=impl)(x, kernel)
+    dx = jax.jit(lambda a: jax.vjp(lambda b: jc.conv(b, kernel, impl=impl), x)[1](a)[0], compiler_options=QUICK)(y)
+    flipped = np.swapaxes(kernel[::-1, ::-1], -1, -2)
+    assert_close(dx, compiled(padding="full", impl=impl)(y, flipped))
+
+
+@EXAMPLES
+@given(SEED, st.sampled_from(sorted(NETS)))
+def test_formulations_agree_with_lax_itself(assert_close, seed, net):
+    """conv is jax.lax.conv_general_dilated where that has a word for it."""
+    words = NETS[net]
+    x, kernel = draws(seed, (2, 8, 8, 4), (3, 3, 4 // words.get("groups", 1), 4))
+    pads = oracle.pads(words.get("padding", "valid"), (8, 8), 3, words.get("stride", 1), words.get("dilation", 1))
+    widths = ((0, 0), *pads, (0, 0))
+    padded = np.pad(x, widths, "wrap") if "pad_mode" in words else np.pad(x, widths)
+    want = jax.lax.conv_general_dilated(
+        padded, kernel, (words.get("stride", 1),) * 2, "VALID", rhs_dilation=(words.get("dilation", 1),) * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=words.get("groups", 1),
+    )  # fmt: skip
+    assert_close(jc.conv(x, kernel, **words), want)

@@ -1,0 +1,67 @@
+"""README is true: its code runs, its commands exist, its table names everything public and nothing else."""
+
+import pathlib
+import re
+import shlex
+
+import jax
+import pytest
+
+import jaxconv as jc
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+TEXT = README.read_text("utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
+
+
+def test_the_code_runs():
+    names = {}
+    for block in blocks("python"):
+        exec(compile(block, str(README), "exec"), names)
+    assert names["logits"].shape == (8, 10)
+
+
+def test_the_two_set_up_commands_stand_alone_on_their_lines():
+    lines = TEXT.splitlines()
+    assert 'python -m pip install -e ".[train]" && jaxconv train configs/digits.toml' in lines
+    assert 'python -m pip install -e ".[dev]" && pytest' in lines
+
+
+def test_every_command_is_one_that_there_is():
+    typer = pytest.importorskip("typer")
+    from jaxconv.cli import app
+
+    known = typer.main.get_command(app).commands
+    for line in "".join(blocks("bash")).splitlines():
+        words = shlex.split(line.split("&&")[-1])
+        if words[0] != "jaxconv":
+            continue
+        assert words[1] in known
+        if words[1] == "train":
+            assert (README.parent / words[2]).is_file()
+
+
+def test_the_table_names_everything_public():
+    start, end = TEXT.index("## What there is"), TEXT.index("In the notes' words")
+    named = set(re.findall(r"`(\w+)[`(]", TEXT[start:end]))
+    public = {
+        name
+        for name in jc.__all__
+        if name not in ("ConfigError", "DataError", "ShapeError", "Layer", "errors", "geometry")
+    }
+    assert public <= named, f"missing in the table: {public - named}"
+    unknown = {name for name in named - public if not hasattr(jc, name) and not hasattr(jax, name)}
+    assert unknown <= {"transform", "impl"}, unknown
+
+
+def test_the_numbers_of_the_notes():
+    def size(layer, shape):
+        return sum(leaf.size for leaf in jax.tree.leaves(layer.init(jax.random.key(0), shape)[0]))
+
+    image = (1, 6, 6, 1)
+    assert size(jc.Conv(3, 3), image) == 30
+    assert size(jc.LocalConv(3, 3), image) == 480
+    assert size(jc.Dense(5, bias=False), (1, 36)) == 180
