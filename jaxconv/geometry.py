@@ -208,13 +208,13 @@ def output_shape(
     return tuple(out)
 
 
-def cells_inside(n: int, size: int, stride: int, low: int, dilation: int, out: int) -> tuple[int, ...]:
-    """For each of `out` windows along one axis, how many taps fall on the n cells behind `low` padding.
+def taps_inside(n: int, size: int, stride: int, low: int, dilation: int, out: int) -> tuple[tuple[bool, ...], ...]:
+    """For each of `out` windows along one axis, which taps fall on the n cells behind `low` padding.
 
-    >>> cells_inside(5, 3, 2, 1, 1, 3)
-    (2, 3, 2)
+    >>> [sum(window) for window in taps_inside(5, 3, 2, 1, 1, 3)]
+    [2, 3, 2]
     """
-    return tuple(sum(low <= o * stride + tap * dilation < low + n for tap in range(size)) for o in range(out))
+    return tuple(tuple(low <= o * stride + tap * dilation < low + n for tap in range(size)) for o in range(out))
 
 
 @dataclasses.dataclass(frozen=True)

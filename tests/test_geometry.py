@@ -42,14 +42,14 @@ def test_same_gives_ceil_of_n_over_s_and_full_every_overlap():
         assert geometry.output_size(n, k, padding=pair, dilation=d) == n + d * (k - 1)
 
 
-def test_cells_inside_by_hand_and_by_marking():
+def test_taps_inside_by_marking():
     for n, k, s, (lo, hi), d in GRID:
         out = geometry.output_size(n, k, stride=s, padding=(lo, hi), dilation=d)
         if out < 1:
             continue
         marks = np.pad(np.ones(n, int), (lo, hi))
-        want = tuple(int(marks[o * s : o * s + d * (k - 1) + 1 : d].sum()) for o in range(out))
-        assert geometry.cells_inside(n, k, s, lo, d, out) == want
+        want = tuple(tuple(map(bool, marks[o * s : o * s + d * (k - 1) + 1 : d])) for o in range(out))
+        assert geometry.taps_inside(n, k, s, lo, d, out) == want
 
 
 def test_receptive_field_is_what_perturbing_the_input_finds():
@@ -82,7 +82,7 @@ def test_receptive_field_is_what_perturbing_the_input_finds():
          "  got: padding='smae'; did you mean 'same'?"),
         (lambda: geometry.pads(-1, (5,), (3,), (1,), (1,)), "padding must be ≥ 0\n  got: padding=-1"),
         (lambda: geometry.pads(((1, 1), (1, 1)), (5,), (3,), (1,), (1,)),
-         "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 1 spatial axes\n"
+         "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 1 spatial axis\n"
          "  got: padding=((1, 1), (1, 1))"),
         (lambda: geometry.output_shape((3,), (5,), (1,), ((0, 1),), (1,), op="conv"),
          "conv: a kernel of 5 must fit into the padded input of 3 + 0 + 1 cells on spatial axis 0\n"

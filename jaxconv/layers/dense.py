@@ -10,7 +10,7 @@ from jaxconv.errors import ShapeError, count
 from jaxconv.initializers import Initializer, check_initializer, lecun_normal, zeros
 from jaxconv.layer import Layer, Tree, check_params, fold, shape_of
 from jaxconv.layers.conv import check_kernel, param_dtype
-from jaxconv.ops.conv import check_bias
+from jaxconv.ops.conv import add_bias, check_bias
 from jaxconv.ops.window import promise
 
 
@@ -37,6 +37,7 @@ def Dense(
     Raises:
       ShapeError: at `apply`, an input of another size than `init` saw.
 
+    >>> import jax
     >>> params, state = Dense(10).init(jax.random.key(0), (1, 640))
     >>> jax.tree.map(jnp.shape, params)
     {'bias': (10,), 'kernel': (640, 10)}
@@ -65,6 +66,6 @@ def Dense(
                 fix="an input of the size that init saw; global_avg_pool instead of flatten takes any size",
             )
         y = promise(jnp.matmul(x, kernel, precision=precision), (*x.shape[:-1], features))
-        return (y + check_bias(params["bias"], features) if bias else y), state
+        return (add_bias(y, check_bias(params["bias"], features)) if bias else y), state
 
     return Layer("dense", init, apply)

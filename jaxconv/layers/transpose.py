@@ -12,7 +12,7 @@ from jaxconv.geometry import Padding
 from jaxconv.initializers import Initializer, draw_transposed, lecun_normal, zeros
 from jaxconv.layer import Layer, Tree, check_params, fold, lift, shape_of
 from jaxconv.layers.conv import Ints, check_groups, check_kernel, param_dtype, refuse_nchw
-from jaxconv.ops.conv import check_bias
+from jaxconv.ops.conv import add_bias, check_bias
 from jaxconv.ops.window import promise, spatial_rank
 
 
@@ -141,6 +141,6 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
         like = jax.ShapeDtypeStruct((y.shape[0], *x.shape[1:]), jnp.promote_types(y.dtype, kernel.dtype))
         _, transposed = jax.vjp(lambda a: layer.apply(zero, {}, a)[0], jnp.zeros(like.shape, like.dtype))
         back = promise(transposed(y.astype(like.dtype))[0], like.shape)
-        return (back if tied or not bias else back + check_bias(params["bias"], x.shape[-1])), state
+        return (back if tied or not bias else add_bias(back, check_bias(params["bias"], x.shape[-1]))), state
 
     return Layer("adjoint", init, apply)

@@ -12,7 +12,7 @@ from jaxconv.errors import ShapeError, count
 from jaxconv.geometry import Padding
 from jaxconv.ops import engine
 from jaxconv.ops.pad import check_mode, pad_pairs
-from jaxconv.ops.window import as_batch, promise, window
+from jaxconv.ops.window import as_batch, promise, wide, window
 
 
 def conv(
@@ -75,7 +75,7 @@ def conv(
     )
     y = promise(y, (x.shape[0], *win.out, kernel.shape[-1]))
     if bias is not None:
-        y = y + bias.astype(dtype)
+        y = add_bias(y, bias)
     return y[0] if lone else y
 
 
@@ -112,6 +112,13 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
         got=f"x {x}, kernel {kernel}",
         fix=fix,
     )
+
+
+def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """y + bias in y's type; halves by way of f32, in which the bias's gradient then sums over all positions."""
+    if y.dtype in (jnp.bfloat16, jnp.float16):
+        return (wide(y) + wide(bias)).astype(y.dtype)
+    return y + bias.astype(y.dtype)
 
 
 def check_bias(bias: Any, features: int) -> jax.Array:

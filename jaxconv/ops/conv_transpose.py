@@ -10,7 +10,7 @@ from jax import lax
 from jaxconv import geometry
 from jaxconv.errors import ShapeError, count
 from jaxconv.geometry import Padding
-from jaxconv.ops.conv import check_bias, conv
+from jaxconv.ops.conv import add_bias, check_bias, conv
 from jaxconv.ops.window import as_batch, promise
 
 Ints = int | Sequence[int]
@@ -91,7 +91,7 @@ def conv_transpose(
     (y,) = jax.linear_transpose(forward, like)(x.astype(dtype))
     y = promise(y, like.shape)
     if bias is not None:
-        y = y + bias.astype(dtype)
+        y = add_bias(y, bias)
     return y[0] if lone else y
 
 

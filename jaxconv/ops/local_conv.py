@@ -10,6 +10,7 @@ from jax import lax
 
 from jaxconv.errors import ShapeError
 from jaxconv.geometry import Padding
+from jaxconv.ops.conv import add_bias
 from jaxconv.ops.engine.einsum import sum_type, windows
 from jaxconv.ops.pad import pad_pairs
 from jaxconv.ops.window import as_batch, promise, window
@@ -77,5 +78,5 @@ def local_conv(
     ).astype(dtype)
     y = promise(y, (x.shape[0], *win.out, c_out))
     if bias is not None:
-        y = y + jnp.asarray(bias, dtype)
+        y = add_bias(y, jnp.asarray(bias))
     return y[0] if lone else y

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.errors import ShapeError
-from jaxconv.geometry import Padding, cells_inside
+from jaxconv.geometry import Padding, taps_inside
 from jaxconv.ops.window import Window, as_batch, narrow, promise, taps, wide, window
 
 Ints = int | Sequence[int]
@@ -35,27 +35,27 @@ def finish(y: jax.Array, x: jax.Array, win: Window, lone: bool) -> jax.Array:
     return y[0] if lone else y
 
 
-def counts(x: jax.Array, win: Window, axis: int, padded: bool = False, op: str = "pool") -> np.ndarray:
-    """How many cells of the input (of the padded input) each window along one axis holds.
+def inside(x: jax.Array, win: Window, axis: int, op: str, padded: bool = False) -> np.ndarray:
+    """Which taps of the windows along one axis hold cells of the input (of the padded input).
 
     Returns:
-      An int array with the windows on `axis` and 1 elsewhere.
+      Bools [k, …], the windows on `axis` of x's axes and 1 elsewhere.
 
     Raises:
       ShapeError: a window that holds none.
     """
     i, n = axis - 1, x.shape[axis]
     low, high = win.padding[i]
-    cells = (low + n + high, 0) if padded else (n, low)
-    found = cells_inside(cells[0], win.size[i], win.stride[i], cells[1], win.dilation[i], win.out[i])
-    if 0 in found:
+    cells, before = (low + n + high, 0) if padded else (n, low)
+    found = np.array(taps_inside(cells, win.size[i], win.stride[i], before, win.dilation[i], win.out[i]))
+    if not found.any(axis=1).all():
         raise ShapeError(
             f"every window of {op} must hold at least one cell of its input",
-            got=f"window {found.index(0)} of spatial axis {i} lies in padding {win.padding[i]} alone "
+            got=f"window {found.any(axis=1).argmin()} of spatial axis {i} lies in padding {win.padding[i]} alone "
             f"(size {win.size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {n})",
             fix="less padding",
         )
-    return np.asarray(found).reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+    return found.T.reshape(win.size[i], *[-1 if a == axis else 1 for a in range(x.ndim)])
 
 
 def lowest(dtype: Any) -> Any:
@@ -65,9 +65,20 @@ def lowest(dtype: Any) -> Any:
     return False if dtype == jnp.bool_ else jnp.iinfo(dtype).min
 
 
-def _first_max(best: jax.Array, tap: jax.Array) -> jax.Array:
-    """The larger; of equals the earlier, so that a tie's gradient goes to the first; NaN if either is."""
-    return jnp.where((best >= tap) | (best != best), best, tap)
+def _first_max(parts: Sequence[jax.Array], real: np.ndarray | None = None) -> jax.Array:
+    """The largest; of equals the first that is no padding, so that a tie's gradient goes there; NaN if any is.
+
+    Args:
+      parts: k arrays.
+      real: bools [k, …]: where each of them is a cell of the input; None: everywhere.
+    """
+    best, seen = parts[0], True if real is None else real[0]
+    for k, part in enumerate(parts[1:], 1):
+        keep = best >= part
+        keep = keep if np.all(seen) else keep & seen
+        best = jnp.where(keep | (best != best), best, part)
+        seen = seen if real is None else seen | real[k]
+    return best
 
 
 def max_pool(
@@ -103,8 +114,7 @@ def max_pool(
     x, win, lone = read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
     y = x
     for axis in reversed(win.axes):  # last axis first: ties then fall in window order
-        counts(x, win, axis, op="max_pool")
-        y = functools.reduce(_first_max, taps(y, win, axis, lowest(x.dtype)))
+        y = _first_max(taps(y, win, axis, lowest(x.dtype)), inside(x, win, axis, "max_pool"))
     return finish(y, x, win, lone)
 
 
@@ -137,7 +147,7 @@ def avg_pool(
     x, win, lone = read(x, size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
     y, total = wide(x), np.ones((), int)
     for axis in win.axes:
-        total = total * counts(x, win, axis, count_padding, "avg_pool")
+        total = total * inside(x, win, axis, "avg_pool", count_padding).sum(axis=0)
         y = functools.reduce(jnp.add, taps(y, win, axis, 0))
     y = y / total.astype(y.dtype)
     return finish(narrow(y, x), x, win, lone)
@@ -173,25 +183,43 @@ def lp_pool(
     if isinstance(p, bool) or not isinstance(p, numbers.Real) or not p >= 1:
         raise ShapeError("p must be a number ≥ 1: below it (Σ|x|^p)^(1/p) is no norm", got=f"p={p!r}")
     x, win, lone = read(x, size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
-    y = jnp.abs(wide(x))
+    y = wide(x)
+    y = y * jax.lax.stop_gradient(jnp.sign(y))  # |x| with slope 0 at 0, where jnp.abs has 1
     for axis in reversed(win.axes):  # a p-norm of p-norms is the p-norm of all
-        y = _norm(taps(y, win, axis, 0), p)
+        y = _norm(taps(y, win, axis, 0), float(p))
     return finish(narrow(y, x), x, win, lone)
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _norm(parts: list[jax.Array], p: float) -> jax.Array:
     """The p-norm over non-negative parts, scaled by the largest of them."""
     if p == 1:
         return functools.reduce(jnp.add, parts)
-    largest = functools.reduce(_first_max, parts)
+    largest = _first_max(parts)
     if p == np.inf:
         return largest
-    scale = jax.lax.stop_gradient(jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1))
-    scaled = (part / scale for part in parts)
-    total = functools.reduce(jnp.add, (u * u if p == 2 else u**p for u in scaled))
-    zero = total == 0  # a root's slope at zero is infinite: step around it
-    rooted = jnp.where(zero, 1, total)
-    return jnp.where(zero, 0, scale * (jnp.sqrt(rooted) if p == 2 else rooted ** (1 / p)))
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    total = functools.reduce(jnp.add, (_power(part / scale, p) for part in parts))
+    return scale * (jnp.sqrt(total) if p == 2 else total ** (1 / p))
+
+
+def _power(u: jax.Array, p: float) -> jax.Array:
+    return u if p == 1 else u * u if p == 2 else u**p
+
+
+@_norm.defjvp
+def _norm_jvp(p: float, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """∂y/∂part = (part / y)^(p - 1), in [0, 1] whatever the size of both; 0 in a window of zeros."""
+    (parts,), (moves,) = primals, tangents
+    if p == 1:
+        return _norm(parts, p), functools.reduce(jnp.add, moves)
+    if p == np.inf:
+        return jax.jvp(lambda *parts: _first_max(parts), tuple(parts), tuple(moves))
+    y = _norm(parts, p)
+    some = y > 0
+    below = jnp.where(some, y, 1)
+    slopes = (jnp.where(some, _power(part / below, p - 1), 0) for part in parts)
+    return y, functools.reduce(jnp.add, (s * m for s, m in zip(slopes, moves, strict=True)))
 
 
 def l2_pool(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv.errors import ShapeError
 from jaxconv.geometry import Padding
-from jaxconv.ops.pool import Ints, counts, finish, lowest, read
+from jaxconv.ops.pool import Ints, finish, inside, lowest, read
 from jaxconv.ops.window import promise, taps
 
 
@@ -44,7 +44,7 @@ def max_pool_with_indices(
     cells = jnp.arange(math.prod(x.shape[1:-1]), dtype=jnp.int32).reshape(1, *x.shape[1:-1], 1)
     best = x, jnp.broadcast_to(cells, x.shape)
     for axis in reversed(win.axes):
-        counts(x, win, axis, op="max_pool")
+        inside(x, win, axis, "max_pool")
         pairs = zip(taps(best[0], win, axis, lowest(x.dtype)), taps(best[1], win, axis, -1), strict=True)
         best = functools.reduce(_first, pairs)
     return finish(best[0], x, win, lone), finish(best[1], x, win, lone)

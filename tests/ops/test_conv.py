@@ -16,7 +16,7 @@ import jaxconv as jc
 IMPLS = ["lax", "einsum", "auto"]
 WORDS = ["valid", "same", "same_lower", "full", "causal"]
 X64 = {"float64": True, "float32": False, "bfloat16": False}
-QUICK = {"xla_backend_optimization_level": 0}  # a third of the compile time; the HLO passes stay as they are
+QUICK = {"xla_backend_optimization_level": 0}  # 60 % of the compile time; the HLO passes stay as they are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,13 +170,13 @@ def test_hard(case, rng, assert_close):
     check(case, IMPLS, rng, assert_close, QUICK)
 
 
-@pytest.mark.parametrize(("number", "case"), list(enumerate(sample(150, seed=1))), ids=str)
+@pytest.mark.parametrize(("number", "case"), list(enumerate(sample(90, seed=1))), ids=str)
 def test_sampled(number, case, rng, assert_close):
     check(case, [IMPLS[number % 3]], rng, assert_close, QUICK)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", sample(600, seed=2), ids=str)
+@pytest.mark.parametrize("case", sample(240, seed=2), ids=str)
 def test_sampled_in_every_formulation(case, rng, assert_close):
     check(case, IMPLS, rng, assert_close)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import jaxconv as jc
 
 X64 = {"float64": True, "float32": False, "bfloat16": False}
-QUICK = {"xla_backend_optimization_level": 0}  # a third of the compile time; the HLO passes stay as they are
+QUICK = {"xla_backend_optimization_level": 0}  # 60 % of the compile time; the HLO passes stay as they are
 KINDS = {
     "max": (jc.max_pool, oracle.max_pool, oracle.max_pool_grad, {}),
     "avg": (jc.avg_pool, oracle.avg_pool, oracle.avg_pool_grad, {}),
@@ -159,13 +159,13 @@ def test_hard(case, rng, assert_close):
     check(case, rng, assert_close)
 
 
-@pytest.mark.parametrize("case", sample(120, seed=1), ids=str)
+@pytest.mark.parametrize("case", sample(70, seed=1), ids=str)
 def test_sampled(case, rng, assert_close):
     check(case, rng, assert_close, QUICK)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", sample(800, seed=2), ids=str)
+@pytest.mark.parametrize("case", sample(240, seed=2), ids=str)
 def test_sampled_more(case, rng, assert_close):
     check(case, rng, assert_close)
 
