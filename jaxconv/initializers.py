@@ -143,7 +143,9 @@ def dirac(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array
     if any(k % 2 == 0 for k in shape[:-2]):
         raise ShapeError("dirac needs odd kernel sizes: an even one has no middle", got=f"{tuple(shape)}")
     middle = tuple(k // 2 for k in shape[:-2])
-    return jnp.zeros(shape, dtype).at[middle].set(jnp.eye(shape[-2], shape[-1], dtype=dtype))
+    kernel = np.zeros(shape, dtype)
+    kernel[middle] = np.eye(shape[-2], shape[-1])
+    return jax.device_put(kernel)
 
 
 def draw_kernel(
