@@ -13,7 +13,19 @@ import jaxconv as jc
 KEY = jax.random.key(3)
 QUICK = {"xla_backend_optimization_level": 0}  # 60 % of the compile time; the HLO passes stay as they are
 EPS = 1e-5  # of central differences in float64
-everything = pytest.mark.parametrize("entry", TABLE, ids=[f"{e.names}-{i}" for i, e in enumerate(TABLE)])
+
+
+def rows():
+    """The first of each name is quick; further ones, and ops that a layer of the same name runs, are slow."""
+    layers = {name.lower() for entry in TABLE for name in entry.names.split() if name[0].isupper()}
+    seen = set()
+    for i, entry in enumerate(TABLE):
+        slow = entry.names in seen or entry.names.replace("_", "") in layers
+        seen.add(entry.names)
+        yield pytest.param(entry, id=f"{entry.names}-{i}", marks=[pytest.mark.slow] if slow else [])
+
+
+everything = pytest.mark.parametrize("entry", list(rows()))
 
 
 def made(entry: Entry, dtype="float32", seed=0):

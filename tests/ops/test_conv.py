@@ -167,16 +167,16 @@ def check(case, impls, rng, assert_close, options=None):
 
 @pytest.mark.parametrize("case", HARD, ids=str)
 def test_hard(case, rng, assert_close):
-    check(case, IMPLS, rng, assert_close, QUICK)
+    check(case, ["lax", "einsum"], rng, assert_close, QUICK)  # "auto" is one of them; -m slow runs all
 
 
-@pytest.mark.parametrize(("number", "case"), list(enumerate(sample(90, seed=1))), ids=str)
+@pytest.mark.parametrize(("number", "case"), list(enumerate(sample(30, seed=1))), ids=str)
 def test_sampled(number, case, rng, assert_close):
     check(case, [IMPLS[number % 3]], rng, assert_close, QUICK)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", sample(100, seed=2), ids=str)
+@pytest.mark.parametrize("case", sample(140, seed=2), ids=str)
 def test_sampled_in_every_formulation(case, rng, assert_close):
     check(case, IMPLS, rng, assert_close)
 
