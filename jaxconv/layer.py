@@ -177,9 +177,8 @@ def _inputs(layer: Layer, x: Any) -> dict[tuple[str, ...], Any]:
             with _inside(part, layer.parts):
                 own = born.setdefault(part, {})
                 if by is not None:
-                    return by.apply(_born(layer.parts[part], own, "params"), _born(layer.parts[part], own, "state"), h)[
-                        0
-                    ]
+                    params, state = (_born(layer.parts[part], own, word) for word in ("params", "state"))
+                    return by.apply(params, state, h)[0]
                 return run(layer.parts[part], (*path, part), own, h)
 
         return layer.flow(call, x)

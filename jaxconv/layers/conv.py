@@ -93,8 +93,8 @@ def Conv(
         fix = f"an input with the {count(seen, 'channel')} that init saw"
         check_channels(jnp.shape(x), kernel.shape, groups, fix)
         if transform is not None:
-            check_kernel("conv", jnp.shape(transform(kernel)), kernel.shape)
-            kernel = transform(kernel)
+            shape, kernel = kernel.shape, transform(kernel)
+            check_kernel("conv", jnp.shape(kernel), shape)
         y = ops.conv(
             x,
             kernel,

@@ -120,10 +120,12 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
         )
     out = jax.eval_shape(lambda params: layer.apply(params, {}, jnp.zeros(x.shape, x.dtype))[0], own).shape[1:]
 
+    def check_out(came: tuple[int, ...]) -> None:
+        if came[1:] != out:
+            raise ShapeError(f"this adjoint leads back from [N, {', '.join(map(str, out))}]", got=f"{came}")
+
     def init(key: Any, y: Any) -> tuple[Tree, Tree]:
-        y = shape_of(y)
-        if y.shape[1:] != out:
-            raise ShapeError(f"this adjoint leads back from [N, {', '.join(map(str, out))}]", got=f"{y.shape}")
+        check_out(shape_of(y).shape)
         if tied:
             return {}, {}
         params = {"kernel": layer.init(fold(key, "kernel"), x)[0]["kernel"]}
@@ -134,8 +136,7 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
     def apply(params: Tree, state: Tree, y: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         check_params("adjoint", params, own if tied else (("kernel", "bias") if bias else ("kernel",)))
         y = jnp.asarray(y)
-        if y.shape[1:] != out:
-            raise ShapeError(f"this adjoint leads back from [N, {', '.join(map(str, out))}]", got=f"{y.shape}")
+        check_out(y.shape)
         kernel = params["kernel"]
         zero = {n: kernel if n == "kernel" else jnp.zeros(v.shape, v.dtype) for n, v in own.items()}
         like = jax.ShapeDtypeStruct((y.shape[0], *x.shape[1:]), jnp.promote_types(y.dtype, kernel.dtype))
