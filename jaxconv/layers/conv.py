@@ -66,7 +66,7 @@ def Conv(
     features, groups = geometry.integer(features, "features"), geometry.integer(groups, "groups")
     check_initializer(kernel_init, "kernel_init"), check_initializer(bias_init, "bias_init")
     check_mode(pad_mode)
-    ops.engine.formulation(impl)
+    impl is None or ops.engine.check_impl(impl)
     geometry_of: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     names = ("kernel", "bias") if bias else ("kernel",)
 

@@ -42,7 +42,7 @@ def conv(
       pad_mode: what the padding holds: "zeros", "reflect", "edge" or "wrap".
       dilation: cells from one tap of the kernel to the next.
       groups: the channels of x and the maps are cut into so many parts, convolved part by part.
-      impl: "auto", "lax" or "einsum"; None takes `jaxconv.using`'s.
+      impl: "auto" or a formulation of `jaxconv.ops.engine`; None takes `jaxconv.using`'s.
       precision: of the products, as in `jax.lax.dot`.
 
     Returns:
@@ -70,9 +70,11 @@ def conv(
     x, kernel, pairs = x.astype(dtype), kernel.astype(dtype), win.padding
     if pad_mode != "zeros":
         x, pairs = pad_pairs(x, pairs, pad_mode), ((0, 0),) * len(size)
-    y = engine.formulation(impl)(
-        x, kernel, stride=win.stride, padding=pairs, dilation=win.dilation, groups=groups, precision=precision
-    )
+    form = engine.Form(
+        "y", x.shape, kernel.shape, win.stride, pairs, win.dilation, groups,
+        dtype=str(dtype), precision=engine.precision_of(precision), impl=engine.resolved(impl),
+    )  # fmt: skip
+    y = engine.bind(x, kernel, form)
     y = promise(y, (x.shape[0], *win.out, kernel.shape[-1]))
     if bias is not None:
         y = add_bias(y, bias)

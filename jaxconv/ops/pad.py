@@ -60,6 +60,22 @@ def check_mode(pad_mode: str) -> None:
         )
 
 
+def zeros_around(x: jax.Array, pairs: tuple[Pair, ...]) -> jax.Array:
+    """x: [N, *spatial, C] with (lo, hi) cells of zeros on each spatial axis; negative ones are cropped.
+
+    Cropped with a slice: XLA folds a negative `lax.pad` that feeds a convolution wrongly (openxla/xla#48715).
+    """
+    for axis, (lo, hi) in enumerate(pairs, 1):
+        if min(lo, hi) < 0:
+            n = x.shape[axis]
+            first = min(max(-lo, 0), n)
+            x = jax.lax.slice_in_dim(x, first, max(n + min(hi, 0), first), axis=axis)
+    if any(max(pair) > 0 for pair in pairs):
+        widths = [(0, 0, 0), *((max(lo, 0), max(hi, 0), 0) for lo, hi in pairs), (0, 0, 0)]
+        x = jax.lax.pad(x, jnp.zeros((), x.dtype), widths)
+    return x
+
+
 def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], pad_mode: str = "zeros") -> jax.Array:
     """`pad` for [N, *spatial, C] with its (lo, hi) already worked out."""
     check_mode(pad_mode)

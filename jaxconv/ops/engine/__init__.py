@@ -1,25 +1,20 @@
-"""The formulations of convolution and the choice among them.
-
-Every formulation is one function of one signature:
-
-    (x, kernel, *, stride, padding, dilation, groups, precision) -> y
-
-with x [N, *spatial, C_in], kernel [*k, C_in/groups, C_out] of the same dtype, and every argument
-written out for each spatial axis.
-"""
+"""The engine: convolution in the formulation that is right and fast on the device at hand."""
 
 import contextlib
 import contextvars
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 
 from jaxconv.errors import ConfigError, did_you_mean
-from jaxconv.ops.engine.einsum import conv_einsum
-from jaxconv.ops.engine.lax import conv_lax
+from jaxconv.ops.engine.form import Form
+from jaxconv.ops.engine.primitive import bind
+from jaxconv.ops.engine.rules import FORMULATIONS
 
-FORMULATIONS: dict[str, Callable[..., jax.Array]] = {"lax": conv_lax, "einsum": conv_einsum}
+__all__ = ["FORMULATIONS", "Form", "bind", "check_impl", "precision_of", "resolved", "using"]
+
 _chosen: contextvars.ContextVar[str | None] = contextvars.ContextVar("impl", default=None)
 
 
@@ -53,8 +48,14 @@ def using(*, impl: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
-def formulation(impl: str | None) -> Callable[..., jax.Array]:
-    """The formulation that `impl` names; where it is None, `using`'s or `$JAXCONV_IMPL`'s or "auto"."""
+def resolved(impl: str | None) -> str:
+    """`impl`; where it is None, `using`'s or `$JAXCONV_IMPL`'s or "auto"."""
     word = impl or _chosen.get()
-    word = check_impl(word) if word else check_impl(os.environ.get("JAXCONV_IMPL") or "auto", "JAXCONV_IMPL")
-    return FORMULATIONS["lax" if word == "auto" else word]
+    return check_impl(word) if word else check_impl(os.environ.get("JAXCONV_IMPL") or "auto", "JAXCONV_IMPL")
+
+
+def precision_of(precision: Any) -> Any:
+    """`precision` as something hashable; where it is None, what jax's configuration says now."""
+    if precision is None:
+        return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return tuple(precision) if isinstance(precision, list) else precision

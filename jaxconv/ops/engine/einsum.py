@@ -9,40 +9,38 @@ import itertools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from jaxconv.geometry import Pair, span
-from jaxconv.ops.pad import pad_pairs
+from jaxconv.geometry import span
+from jaxconv.ops.engine.form import Form
+from jaxconv.ops.engine.transposition import by_transposition
+from jaxconv.ops.pad import zeros_around
 
 
-def conv_einsum(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
-    stride: tuple[int, ...],
-    padding: tuple[Pair, ...],
-    dilation: tuple[int, ...],
-    groups: int,
-    precision: lax.PrecisionLike = None,
-) -> jax.Array:
+@by_transposition
+def conv_einsum(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
     """Pads, gathers what each tap (m, n) of the kernel sees, and contracts taps and channels in one einsum."""
-    c_in, c_out = kernel.shape[-2:]
-    seen = windows(pad_pairs(x, padding), kernel.shape[:-2], stride, dilation)
-    seen = seen.reshape(*seen.shape[:-1], groups, c_in)  # [N, *out, taps, group, l]
-    weights = kernel.reshape(-1, c_in, groups, c_out // groups)  # [taps, l, group, t]
-    a = jnp.einsum("...mgl,mlgt->...gt", seen, weights, precision=precision, preferred_element_type=sum_type(x.dtype))
+    c_in, c_out = form.k[-2:]
+    seen = windows(zeros_around(x, form.padding), form.size, form.stride, form.dilation)
+    seen = seen.reshape(*seen.shape[:-1], form.groups, c_in)  # [N, *out, taps, group, l]
+    weights = k.reshape(-1, c_in, form.groups, c_out // form.groups)  # [taps, l, group, t]
+    a = jnp.einsum(
+        "...mgl,mlgt->...gt", seen, weights, precision=form.precision, preferred_element_type=sum_type(x.dtype)
+    )
     return a.reshape(*a.shape[:-2], c_out).astype(x.dtype)
+
+
+def seen_by(
+    tap: tuple[int, ...], x: jax.Array, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> jax.Array:
+    """The cells x[:, i*s + m*d, j*s + n*d, :] that tap (m, n) meets, for all i, j: one strided slice."""
+    axes = zip(tap, x.shape[1:-1], size, stride, dilation, strict=True)
+    return x[:, *(slice(m * d, m * d + n - span(k, d) + 1, s) for m, n, k, s, d in axes)]
 
 
 def windows(x: jax.Array, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> jax.Array:
     """What each tap of the kernel sees, in window order: [N, *spatial, C] -> [N, *out, taps, C]."""
-    last = [n - span(k, d) for n, k, d in zip(x.shape[1:-1], size, dilation, strict=True)]
-
-    def seen_by(tap: tuple[int, ...]) -> jax.Array:  # x[:, i*s + m*d, j*s + n*d, :] for all i, j
-        axes = zip(tap, last, stride, dilation, strict=True)
-        return x[:, *(slice(m * d, m * d + room + 1, s) for m, room, s, d in axes)]
-
-    return jnp.stack([seen_by(tap) for tap in itertools.product(*map(range, size))], axis=-2)
+    taps = itertools.product(*map(range, size))
+    return jnp.stack([seen_by(tap, x, size, stride, dilation) for tap in taps], axis=-2)
 
 
 def sum_type(dtype: jnp.dtype) -> jnp.dtype:

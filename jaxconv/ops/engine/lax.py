@@ -1,38 +1,49 @@
-"""Convolution by XLA's own operation."""
+"""Convolution by XLA's own operation, with JAX's gradients and with ours."""
+
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
-from jaxconv.geometry import Pair
-from jaxconv.ops.pad import pad_pairs
+from jaxconv.geometry import span
+from jaxconv.ops.engine.form import Form
+from jaxconv.ops.engine.reductions import by_reduction
+from jaxconv.ops.engine.transposition import by_transposition
+from jaxconv.ops.pad import zeros_around
 
 
-def conv_lax(
-    x: jax.Array,
-    kernel: jax.Array,
-    *,
-    stride: tuple[int, ...],
-    padding: tuple[Pair, ...],
-    dilation: tuple[int, ...],
-    groups: int,
-    precision: lax.PrecisionLike = None,
-) -> jax.Array:
-    """`lax.conv_general_dilated`, kept away from the arguments whose gradient it gets wrong.
+def _general(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) -> jax.Array:
+    spatial = "DHW"[-form.rank :]
+    rest = iter(spatial)
+    letters = {k.ndim + a: letter for a, letter in zip(order, "IO", strict=True)}
+    kernel = "".join(letters.get(a) or next(rest) for a in range(k.ndim))
+    return lax.conv_general_dilated(
+        x,
+        k,
+        window_strides=form.stride,
+        padding=form.padding,
+        rhs_dilation=form.dilation,
+        dimension_numbers=(f"N{spatial}C", kernel, f"N{spatial}C"),
+        feature_group_count=form.groups,
+        precision=form.precision,
+    )
+
+
+@by_transposition
+def conv_lax(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
+    """`lax.conv_general_dilated` and JAX's gradients of it, kept from the arguments that XLA gets wrong.
 
     Padding wider than d(k-1) becomes a negative low padding in the input gradient, which XLA's CPU
     code reads out of bounds (openxla/xla#48713): such an input is padded first.
     """
-    reach = [d * (k - 1) for d, k in zip(dilation, kernel.shape[:-2], strict=True)]
-    if any(max(pair) > r for pair, r in zip(padding, reach, strict=True)):
-        x, padding = pad_pairs(x, padding), ((0, 0),) * len(padding)
-    spatial = "DHW"[-len(stride) :]
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=stride,
-        padding=padding,
-        rhs_dilation=dilation,
-        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-        feature_group_count=groups,
-        precision=precision,
-    )
+    reach = (span(n, d) - 1 for n, d in zip(form.size, form.dilation, strict=True))
+    if any(max(pair) > r for pair, r in zip(form.padding, reach, strict=True)):
+        x, form = zeros_around(x, form.padding), form.open("y", padding=((0, 0),) * form.rank)
+    return _general(x, k, (-2, -1), form)
+
+
+@by_reduction
+def conv_canonical(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) -> Any:
+    """`lax.conv_general_dilated` forward alone, in the one layout that XLA's CPU code runs fast anywhere."""
+    return _general(x, jnp.moveaxis(k, order, (-2, -1)), (-2, -1), form)

@@ -1,0 +1,135 @@
+"""Convolution by oneDNN, the library that XLA's CPU client carries and does not use of itself.
+
+XLA calls it for custom calls of the names `__onednn$…`, which its own rewriter makes under an
+experimental flag. We write the same custom call: `jaxlib` then runs the kernels that torch runs. The
+call is no public interface, so it is used only where `available` has seen it compute a convolution.
+"""
+
+import functools
+import json
+import math
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.ops.engine.form import Form
+from jaxconv.ops.engine.reductions import by_reduction
+
+KNOWN = ("0.10.",)
+"""The jaxlib versions whose encoding of the call is the one written here; others must be allowed by hand."""
+
+
+@functools.cache
+def available() -> bool:
+    """Whether this process's jaxlib runs the call and gets a small convolution right.
+
+    `JAXCONV_ONEDNN=0` says no, `1` tries a version that is not in KNOWN too.
+    """
+    import jaxlib.version  # here: the first call comes when a convolution is compiled, not at import
+
+    word = os.environ.get("JAXCONV_ONEDNN", "")
+    if word == "0" or not (word == "1" or jaxlib.version.__version__.startswith(KNOWN)) or not _avx2():
+        return False
+    x = np.arange(24, dtype=np.float32).reshape(1, 3, 2, 4) % 5
+    k = np.arange(32, dtype=np.float32).reshape(2, 1, 4, 4) % 3
+    form = Form("y", x.shape, k.shape, (1, 1), ((1, 0), (0, 0)), (1, 1))
+    want = np.zeros(form.y, np.float32)
+    for row in range(3):
+        want[:, row] = (x[:, row - 1] @ k[0, 0] if row else 0) + x[:, row] @ k[1, 0]
+    try:
+        with jax.ensure_compile_time_eval(), jax.default_device(jax.devices("cpu")[0]):
+            got = jax.jit(conv_onednn, static_argnums=2)(x, k, form)
+        return bool(np.array_equal(got, want))
+    except (jax.errors.JaxRuntimeError, NotImplementedError, RuntimeError, TypeError):  # no such call in this jaxlib
+        return False
+
+
+def _avx2() -> bool:
+    """Without AVX2 oneDNN falls back on the code that `fits` is there to avoid."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return " avx2 " in file.read()
+    except OSError:  # no Linux: its jaxlib carries no oneDNN either
+        return False
+
+
+def fits(form: Form) -> bool:
+    """Whether oneDNN has a kernel of its own for a form, in f32 or what f32 can hold.
+
+    Where every group is one channel in and one out, it has them for images without dilation. For the rest it
+    falls back on im2col and GEMM, whose nested parallel loops wait for each other in XLA's thread pool for
+    ever (jaxlib 0.10.2; seen with ONEDNN_VERBOSE=1 and gdb). tests/ops/engine/test_onednn.py watches this.
+    """
+    if form.dtype not in ("float32", "bfloat16", "float16"):
+        return False
+    given = form.x[0] if form.slot == "k" else form.k[-2]  # what "input channels" are in the reduced convolution
+    if form.groups == 1 or given > 1 or form.k[-1] > form.groups:
+        return True
+    return form.rank == 2 and all(d == 1 for d in form.dilation) and (form.slot != "k" or set(form.stride) == {1})
+
+
+@by_reduction
+def conv_onednn(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) -> jax.Array:
+    """oneDNN's direct convolution, f32; the gradients are convolutions too. Halves are computed in f32."""
+    wanted = np.float32
+    like = jax.ShapeDtypeStruct(form.y, wanted)
+    config = {"outer_dimension_partitions": [], "onednn_conv_config": _config(k.ndim, order, form)}
+    call = jax.ffi.ffi_call(
+        "__onednn$convolution", like, custom_call_api_version=2, legacy_backend_config=json.dumps(config)
+    )
+    return call(x.astype(wanted), k.astype(wanted)).astype(x.dtype)
+
+
+def block(form: Form) -> int:
+    """Images that `conv_images` takes at a time: one for a depthwise map, else about 2 MB of gradient.
+
+    oneDNN reads all of y again for every input channel, so more than that falls out of cache.
+    """
+    n, image = form.x[0], 4 * math.prod(form.y[1:])
+    if form.depthwise:
+        return 1
+    return max((b for b in range(8, n + 1) if n % b == 0 and (b == 8 or b * image <= 2.5e6)), default=n)
+
+
+def conv_images(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
+    """The kernel's gradient, summed over blocks of images that stay in cache; the other slots are conv_onednn's.
+
+    For one image of a depthwise map it is a depthwise convolution itself, which for a batch it is not.
+    """
+    size = block(form) if form.slot == "k" else form.x[0]
+    if size == form.x[0] or 0 in form.x:
+        return conv_onednn(x, y, form)
+    one = form.open("k", x=(size, *form.x[1:]), dtype="float32")
+
+    def add(total: jax.Array, part: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        return total + conv_onednn(part[0], part[1], one), None
+
+    blocks = tuple(v.astype(jnp.float32).reshape(-1, size, *v.shape[1:]) for v in (x, y))
+    return jax.lax.scan(add, jnp.zeros(form.k, jnp.float32), blocks)[0].astype(form.dtype)
+
+
+def _config(ndim: int, order: tuple[int, int], form: Form) -> dict[str, Any]:
+    """The call's OneDnnConvolutionConfig as JSON: which axis is which, and the window. Integers are strings there."""
+    text = functools.partial(map, str)
+    c_in, c_out = (ndim + a for a in order)
+    spatial = [a for a in range(ndim) if a not in (c_in, c_out)]
+    data = {"batch_dim": "0", "feature_dim": str(ndim - 1), "spatial_dims": list(text(range(1, ndim - 1)))}
+    kernel = {"input_feature_dim": str(c_in), "output_feature_dim": str(c_out), "spatial_dims": list(text(spatial))}
+    window = {
+        "size": form.size,
+        "pad_left": [lo for lo, _ in form.padding],
+        "pad_right": [hi for _, hi in form.padding],
+        "strides": form.stride,
+        "window_dilations": form.dilation,
+    }
+    return {
+        "dims": str(ndim),
+        "input": {"dims": str(ndim), "data": data},
+        "kernel": {"dims": str(ndim), "filter": kernel},
+        "output": {"dims": str(ndim), "data": data},
+        "window": {name: list(text(values)) for name, values in window.items()},
+        "feature_groups": str(form.groups),
+    }

@@ -1,0 +1,152 @@
+"""The primitive behind every convolution: the open derivative of one trilinear form.
+
+Its jvp, transpose and batching rules stay within the family (see `form`), so gradients of any order, in
+either mode, under vmap, scan or remat, are the same three operations, each lowered by `rules`. This is the
+one file that speaks to JAX's interpreters; it holds for jax 0.10 and 0.11 (tests/ops/engine/test_primitive.py).
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jaxconv.ops.engine.form import Form, free_letter
+from jaxconv.ops.engine.rules import Place, run
+
+conv_p = Primitive("jaxconv_conv")
+
+
+def bind(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
+    """The open slot of `form` from the other two, in the order x, k, y; of dtype `form.dtype`."""
+    dtype = jnp.promote_types(a.dtype, b.dtype)
+    a, b = _vary_alike(a.astype(dtype), b.astype(dtype))
+    for slot, array in zip(form.operands, (a, b), strict=True):
+        if array.shape != form.shape(slot):
+            raise ValueError(f"{slot} must be {form.shape(slot)} in {form}; got {array.shape}")
+    return conv_p.bind(a, b, form=form)
+
+
+def _vary_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both varying over the same axes of a `shard_map`, as every primitive of two operands must have them."""
+    varying: list[frozenset[Any]] = [getattr(jax.typeof(v), "vma", frozenset()) for v in (a, b)]
+    both = varying[0] | varying[1]
+    if not both:
+        return a, b
+    cast = [
+        jax.lax.pcast(v, tuple(both - has), to="varying") if both - has else v
+        for v, has in zip((a, b), varying, strict=True)
+    ]
+    return cast[0], cast[1]
+
+
+@functools.partial(jax.jit, static_argnames="form")
+def _eager(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
+    return conv_p.bind(a, b, form=form)
+
+
+conv_p.def_impl(lambda a, b, *, form: _eager(a, b, form=form))
+
+
+@conv_p.def_abstract_eval
+def _abstract(a: Any, b: Any, *, form: Form) -> Any:
+    return a.update(shape=form.shape(form.slot), dtype=jnp.dtype(form.dtype), weak_type=False)
+
+
+# ---------------------------------------------------------------- derivatives
+
+
+def _transpose(which: int, ct: jax.Array, a: Any, b: Any, *, form: Form) -> jax.Array:
+    """The cotangent of one operand: the same T with that operand's slot open."""
+    lost, kept = form.operands[which], form.operands[1 - which]
+    dtype = str((a if which == 0 else b).aval.dtype)
+    given = {form.slot: ct, kept: b if which == 0 else a}
+    back = form.open(lost, dtype=dtype)
+    first, second = back.operands
+    return bind(given[first], given[second], back)
+
+
+ad.defbilinear(conv_p, functools.partial(_transpose, 0), functools.partial(_transpose, 1))
+
+
+# ---------------------------------------------------------------- vmap
+
+
+def _batch(arrays: Any, axes: Any, *, form: Form) -> tuple[jax.Array, int]:
+    a, b = (v if axis is None else jnp.moveaxis(v, axis, 0) for v, axis in zip(arrays, axes, strict=True))
+    count = (b if axes[0] is None else a).shape[0]
+    if None not in axes:
+        members = max(form.members, 1) * count
+        a, b = (v.reshape(members, *getattr(form, slot)) for v, slot in zip((a, b), form.operands, strict=True))
+        y = bind(a, b, form.open(form.slot, members=members))
+        return y.reshape(count, *form.shape(form.slot)), 0
+    # One operand alone: its new axis joins the index that it shares with the result.
+    slot = form.operands[0 if axes[1] is None else 1]
+    letter, lead = free_letter(form.slot, slot), bool(form.members)
+    merged = _merge(b if axes[0] is None else a, slot, letter, form.groups, lead)
+    wide = _widened(form, letter, count)
+    y = bind(a, merged, wide) if axes[0] is None else bind(merged, b, wide)
+    return _split(y, form.slot, letter, form.groups, lead, count), 0
+
+
+batching.primitive_batchers[conv_p] = _batch
+
+
+def _widened(form: Form, letter: str, count: int) -> Form:
+    """`form` with index n, c or o `count` times as long."""
+    x, k = list(form.x), list(form.k)
+    for shape, axis in {"n": [(x, 0)], "c": [(x, -1), (k, -2)], "o": [(k, -1)]}[letter]:
+        shape[axis] *= count
+    return form.open(form.slot, x=tuple(x), k=tuple(k))
+
+
+def _cut(slot: str, letter: str, groups: int) -> tuple[int, int]:
+    """The axis of an array where an index lies (from the end, or 0 for n), and the groups that lie outside it."""
+    if letter == "n":
+        return 0, 1
+    if slot == "k" and letter == "c":
+        return -2, 1
+    return -1, groups
+
+
+def _merge(v: jax.Array, slot: str, letter: str, groups: int, lead: bool) -> jax.Array:
+    """[count, (members), ...] -> the same with the first axis inside the axis of `letter`, within each group."""
+    axis, outer = _cut(slot, letter, groups)
+    axis = axis % (v.ndim - 1 - lead) + 1 + lead
+    v = v.reshape(*v.shape[:axis], outer, v.shape[axis] // outer, *v.shape[axis + 1 :])
+    v = jnp.moveaxis(v, 0, axis)  # [..., outer, count, inner, ...]
+    return v.reshape(*v.shape[: axis - 1], -1, *v.shape[axis + 2 :])
+
+
+def _split(v: jax.Array, slot: str, letter: str, groups: int, lead: bool, count: int) -> jax.Array:
+    """The inverse of `_merge`."""
+    axis, outer = _cut(slot, letter, groups)
+    axis = axis % (v.ndim - lead) + lead
+    v = v.reshape(*v.shape[:axis], outer, count, v.shape[axis] // outer // count, *v.shape[axis + 1 :])
+    v = jnp.moveaxis(v, axis + 1, 0)  # [count, ..., outer, inner, ...]
+    return v.reshape(*v.shape[: axis + 1], -1, *v.shape[axis + 3 :])
+
+
+# ---------------------------------------------------------------- lowering
+
+
+def _lower(platform: str, ctx: Any, a: Any, b: Any, *, form: Form) -> Any:
+    place = Place(platform, _one_device(ctx.module_context))
+    return mlir.lower_fun(functools.partial(run, form=form, place=place), multiple_results=False)(ctx, a, b)
+
+
+def _one_device(module: Any) -> bool:
+    """Whether the code will run where it stands: not exported, nor for XLA to cut up among devices."""
+    if getattr(module.lowering_parameters, "for_export", True):
+        return False
+    context = module.axis_context
+    if hasattr(context, "num_devices"):
+        return bool(context.num_devices == 1)
+    mesh = getattr(context, "mesh", None)  # shard_map: one device's part, if every axis is manual
+    return mesh is not None and (mesh.size == 1 or set(mesh.axis_names) == set(context.manual_axes))
+
+
+for _platform in ("cpu", "gpu", "tpu"):
+    mlir.register_lowering(conv_p, functools.partial(_lower, _platform), platform=_platform)

@@ -1,0 +1,106 @@
+"""Which formulation runs a convolution where: the table of rules, and what carries it out."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import jax
+
+from jaxconv.ops.engine import onednn
+from jaxconv.ops.engine.dots import conv_dots
+from jaxconv.ops.engine.einsum import conv_einsum
+from jaxconv.ops.engine.form import Form, Formulation
+from jaxconv.ops.engine.lax import conv_canonical, conv_lax
+from jaxconv.ops.engine.shifted import conv_shifted
+
+FORMULATIONS: dict[str, Formulation] = {
+    "lax": conv_lax,
+    "canonical": conv_canonical,
+    "dots": conv_dots,
+    "shifted": conv_shifted,
+    "onednn": onednn.conv_onednn,
+    "images": onednn.conv_images,
+    "einsum": conv_einsum,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a convolution will run.
+
+    Attributes:
+      platform: "cpu", "gpu" or "tpu".
+      one_device: the code runs as it stands, on one device; not exported, not cut up by XLA.
+    """
+
+    platform: str = "cpu"
+    one_device: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """The first rule of a platform that names the form's slot and whose condition holds says what runs it.
+
+    Attributes:
+      why: the measurement behind it, in ms.
+    """
+
+    impl: str
+    slots: str
+    when: Callable[[Form, Place], bool]
+    why: str
+
+
+def _onednn(form: Form, place: Place) -> bool:
+    return place.one_device and onednn.fits(form) and onednn.available()
+
+
+def _images(form: Form, place: Place) -> bool:
+    """Kernel gradients too large for the cache, and depthwise ones but for small maps, which are soon summed."""
+    if form.depthwise:
+        small = math.prod(form.y[1:-1]) <= 64 and math.prod(form.size) <= 9
+        return not small and form.x[0] > 1 and _onednn(form.open("k", x=(1, *form.x[1:])), place)
+    return 4 * math.prod(form.y) > 6.5e6 and _onednn(form, place)
+
+
+def _f32(form: Form, place: Place) -> bool:
+    return form.dtype in ("float32", "bfloat16", "float16")
+
+
+def _always(form: Form, place: Place) -> bool:
+    return True
+
+
+# Measured on 2 cores of an AMD EPYC (AVX2), jaxlib 0.10.2, f32, ms against lax / torch: experiments/bench_conv.py.
+RULES: dict[str, tuple[Rule, ...]] = {
+    "cpu": (
+        Rule("dots", "xky", lambda form, place: form.pointwise, "one matrix product; gradients 25 / 36 / 17"),
+        Rule("images", "k", _images, "64×32²×64→64: 69 / 300 / 71, in one block 175; depthwise 7×7: 15 / 360 / 30"),
+        Rule("shifted", "k", lambda form, place: form.depthwise, "32×4²×384: 1.7 / 360 / 0.6, by oneDNN 3.4"),
+        Rule("onednn", "xky", _onednn, "3×3 8×56²×64: 17 / 30 / 15; depthwise 1.7 / 42 / 2.1; on 2² 17 / 807 / 18"),
+        Rule("shifted", "xy", lambda form, place: form.depthwise, "3×3, 28²×192: 0.5 against 25 by lax"),
+        Rule("dots", "xky", lambda form, place: form.groups > 1, "32 groups: gradients 10 against 711 by lax"),
+        Rule("canonical", "xy", _f32, "the one layout that XLA's CPU code has a fast loop for, in any computation"),
+        Rule("dots", "xky", _always, "kernel gradients 17 to 83 against 65 to 299 by lax; f64 has no fast loop at all"),
+    ),
+    "gpu": (Rule("lax", "xky", _always, "XLA matches JAX's own gradients to cuDNN"),),
+    "tpu": (Rule("lax", "xky", _always, "XLA's convolutions are the matrix unit's"),),
+}
+
+
+def choose(form: Form, place: Place) -> str:
+    """The formulation for a form of one member; `form.impl` where that is set."""
+    if form.impl != "auto":
+        return form.impl
+    return next(rule.impl for rule in RULES[place.platform] if form.slot in rule.slots and rule.when(form, place))
+
+
+def run(a: jax.Array, b: jax.Array, form: Form, place: Place) -> jax.Array:
+    """The open slot of `form` from its two operands, by the formulation that the rules choose."""
+    one = form.open(form.slot, members=0)
+    formulation = FORMULATIONS[choose(one, place)]
+    if not form.members:
+        return formulation(a, b, one)
+    if place.platform == "cpu":  # one after the other, each as fast as alone
+        return jax.lax.map(lambda pair: formulation(pair[0], pair[1], one), (a, b))
+    return jax.vmap(lambda a, b: formulation(a, b, one))(a, b)
