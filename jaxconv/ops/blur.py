@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv.ops.pad import pad_pairs
 from jaxconv.ops.pool import Ints, finish
-from jaxconv.ops.window import as_batch, narrow, taps, wide, window
+from jaxconv.ops.window import as_batch, narrow, slices, wide, window
 
 
 def blur_pool(x: Any, size: Ints = 3, *, stride: Ints = 2, pad_mode: str = "reflect") -> jax.Array:
@@ -38,6 +38,6 @@ def blur_pool(x: Any, size: Ints = 3, *, stride: Ints = 2, pad_mode: str = "refl
     y = pad_pairs(wide(x), tuple(((k - 1) // 2, k // 2) for k in sizes), pad_mode)
     win = window(y.shape[1:-1], sizes, stride=stride, op="blur_pool")
     for axis, k in zip(win.axes, sizes, strict=True):
-        weighed = (math.comb(k - 1, i) / 2 ** (k - 1) * tap for i, tap in enumerate(taps(y, win, axis, 0)))
+        weighed = (math.comb(k - 1, i) / 2 ** (k - 1) * tap for i, tap in enumerate(slices(y, win, axis)))
         y = functools.reduce(jnp.add, weighed)
     return finish(narrow(y, x), x, win, lone)

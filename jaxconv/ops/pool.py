@@ -1,7 +1,7 @@
 """Pooling: what a window holds, in one number for each channel.
 
-All pools are separable: the taps of one axis after the other, k strided slices each, so neither the
-forward pass nor the gradient needs a gather or a scatter.
+All pools are separable: the taps of one axis after the other, k strided slices each. What a maximum chose is
+remembered as a code for each window (`engine/select.py`), so no gradient needs a gather or a scatter.
 """
 
 import functools
@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.errors import ShapeError
-from jaxconv.geometry import Padding, taps_inside
-from jaxconv.ops.window import Window, as_batch, narrow, promise, taps, wide, window
+from jaxconv.geometry import Padding
+from jaxconv.ops.engine.primitive import select
+from jaxconv.ops.engine.select import Choice, first_maximum
+from jaxconv.ops.window import Window, as_batch, narrow, promise, slices, wide, window
 
 Ints = int | Sequence[int]
 
@@ -35,27 +37,17 @@ def finish(y: jax.Array, x: jax.Array, win: Window, lone: bool) -> jax.Array:
     return y[0] if lone else y
 
 
-def inside(x: jax.Array, win: Window, axis: int, op: str, padded: bool = False) -> np.ndarray:
-    """Which taps of the windows along one axis hold cells of the input (of the padded input).
-
-    Returns:
-      Bools [k, …], the windows on `axis` of x's axes and 1 elsewhere.
-
-    Raises:
-      ShapeError: a window that holds none.
-    """
-    i, n = axis - 1, x.shape[axis]
-    low, high = win.padding[i]
-    cells, before = (low + n + high, 0) if padded else (n, low)
-    found = np.array(taps_inside(cells, win.size[i], win.stride[i], before, win.dilation[i], win.out[i]))
-    if not found.any(axis=1).all():
-        raise ShapeError(
-            f"every window of {op} must hold at least one cell of its input",
-            got=f"window {found.any(axis=1).argmin()} of spatial axis {i} lies in padding {win.padding[i]} alone "
-            f"(size {win.size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {n})",
-            fix="less padding",
-        )
-    return found.T.reshape(win.size[i], *[-1 if a == axis else 1 for a in range(x.ndim)])
+def check_inside(shape: Sequence[int], win: Window, op: str, padded: bool = False) -> None:
+    """Raises ShapeError where a window of an input [N, *spatial, C] holds none of its cells (of the padded input's)."""
+    for axis in win.axes:
+        i, holds = axis - 1, win.real(shape[axis], axis, padded).any(axis=0).ravel()
+        if not holds.all():
+            raise ShapeError(
+                f"every window of {op} must hold at least one cell of its input",
+                got=f"window {holds.argmin()} of spatial axis {i} lies in padding {win.padding[i]} alone "
+                f"(size {win.size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {shape[axis]})",
+                fix="less padding",
+            )
 
 
 def lowest(dtype: Any) -> Any:
@@ -65,20 +57,22 @@ def lowest(dtype: Any) -> Any:
     return False if dtype == jnp.bool_ else jnp.iinfo(dtype).min
 
 
-def _first_max(parts: Sequence[jax.Array], real: np.ndarray | None = None) -> jax.Array:
-    """The largest; of equals the first that is no padding, so that a tie's gradient goes there; NaN if any is.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def window_max(x: jax.Array, win: Window, fill: Any) -> jax.Array:
+    """The largest value of each window of x [N, *spatial, C] with `fill` around it; NaN if any is.
 
-    Args:
-      parts: k arrays.
-      real: bools [k, …]: where each of them is a cell of the input; None: everywhere.
+    A tie's derivative goes to the first maximum in window order that is no padding.
     """
-    best, seen = parts[0], True if real is None else real[0]
-    for k, part in enumerate(parts[1:], 1):
-        keep = best >= part
-        keep = keep if np.all(seen) else keep & seen
-        best = jnp.where(keep | (best != best), best, part)
-        seen = seen if real is None else seen | real[k]
-    return best
+    y = jax.lax.optimization_barrier(win.padded(x, fill))  # or every slice would pad for itself
+    for axis in win.axes:
+        y = functools.reduce(jnp.maximum, slices(y, win, axis))
+    return y
+
+
+@window_max.defjvp
+def _window_max_jvp(win: Window, fill: Any, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    y, code = first_maximum(primals[0], win, fill)
+    return y, select(tangents[0], code, Choice("y", primals[0].shape[1:-1], win))
 
 
 def max_pool(
@@ -112,9 +106,8 @@ def max_pool(
            [13., 15.]], dtype=float32)
     """
     x, win, lone = read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
-    y = x
-    for axis in reversed(win.axes):  # last axis first: ties then fall in window order
-        y = _first_max(taps(y, win, axis, lowest(x.dtype)), inside(x, win, axis, "max_pool"))
+    check_inside(x.shape, win, "max_pool")
+    y = window_max(x, win, lowest(x.dtype))
     return finish(y, x, win, lone)
 
 
@@ -145,10 +138,11 @@ def avg_pool(
     Array(0.44444445, dtype=float32)
     """
     x, win, lone = read(x, size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
-    y, total = wide(x), np.ones((), int)
+    check_inside(x.shape, win, "avg_pool", count_padding)
+    y, total = win.padded(wide(x), 0), np.ones((), int)
     for axis in win.axes:
-        total = total * inside(x, win, axis, "avg_pool", count_padding).sum(axis=0)
-        y = functools.reduce(jnp.add, taps(y, win, axis, 0))
+        total = total * win.real(x.shape[axis], axis, count_padding).sum(axis=0)
+        y = functools.reduce(jnp.add, slices(y, win, axis))
     y = y / total.astype(y.dtype)
     return finish(narrow(y, x), x, win, lone)
 
@@ -185,8 +179,11 @@ def lp_pool(
     x, win, lone = read(x, size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
     y = wide(x)
     y = y * jax.lax.stop_gradient(jnp.sign(y))  # |x| with slope 0 at 0, where jnp.abs has 1
-    for axis in reversed(win.axes):  # a p-norm of p-norms is the p-norm of all
-        y = _norm(taps(y, win, axis, 0), float(p))
+    if p == np.inf:
+        return finish(narrow(window_max(y, win, 0), x), x, win, lone)
+    y = win.padded(y, 0)
+    for axis in win.axes:  # a p-norm of p-norms is the p-norm of all
+        y = _norm(slices(y, win, axis), float(p))
     return finish(narrow(y, x), x, win, lone)
 
 
@@ -195,9 +192,7 @@ def _norm(parts: list[jax.Array], p: float) -> jax.Array:
     """The p-norm over non-negative parts, scaled by the largest of them."""
     if p == 1:
         return functools.reduce(jnp.add, parts)
-    largest = _first_max(parts)
-    if p == np.inf:
-        return largest
+    largest = functools.reduce(jnp.maximum, parts)
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     total = functools.reduce(jnp.add, (_power(part / scale, p) for part in parts))
     return scale * (jnp.sqrt(total) if p == 2 else total ** (1 / p))
@@ -213,8 +208,6 @@ def _norm_jvp(p: float, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Arr
     (parts,), (moves,) = primals, tangents
     if p == 1:
         return _norm(parts, p), functools.reduce(jnp.add, moves)
-    if p == np.inf:
-        return jax.jvp(lambda *parts: _first_max(parts), tuple(parts), tuple(moves))
     y = _norm(parts, p)
     some = y > 0
     below = jnp.where(some, y, 1)

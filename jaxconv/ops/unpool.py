@@ -1,6 +1,5 @@
 """Max pooling that remembers where each maximum was, and its way back."""
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +10,10 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv.errors import ShapeError
 from jaxconv.geometry import Padding
-from jaxconv.ops.pool import Ints, finish, inside, lowest, read
-from jaxconv.ops.window import promise, taps
+from jaxconv.ops.engine.primitive import select
+from jaxconv.ops.engine.select import Choice, first_maximum
+from jaxconv.ops.pool import Ints, check_inside, finish, lowest, read
+from jaxconv.ops.window import promise
 
 
 def max_pool_with_indices(
@@ -41,18 +42,18 @@ def max_pool_with_indices(
     (Array([5., 3.], dtype=float32), Array([1, 3], dtype=int32))
     """
     x, win, lone = read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
-    cells = jnp.arange(math.prod(x.shape[1:-1]), dtype=jnp.int32).reshape(1, *x.shape[1:-1], 1)
-    best = x, jnp.broadcast_to(cells, x.shape)
-    for axis in reversed(win.axes):
-        inside(x, win, axis, "max_pool")
-        pairs = zip(taps(best[0], win, axis, lowest(x.dtype)), taps(best[1], win, axis, -1), strict=True)
-        best = functools.reduce(_first, pairs)
-    return finish(best[0], x, win, lone), finish(best[1], x, win, lone)
-
-
-def _first(best: tuple[jax.Array, jax.Array], tap: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    keep = (best[0] >= tap[0]) & (best[1] >= 0) | (best[0] != best[0])  # a padding cell (-1) never stays
-    return jnp.where(keep, best[0], tap[0]), jnp.where(keep, best[1], tap[1])
+    check_inside(x.shape, win, "max_pool")
+    best, code = first_maximum(jax.lax.stop_gradient(x), win, lowest(x.dtype))
+    choice = Choice("y", x.shape[1:-1], win)
+    if jnp.issubdtype(x.dtype, jnp.inexact):
+        best = select(x, code, choice)
+    cell, digits = jnp.zeros(code.shape, jnp.int32), code.astype(jnp.int32)
+    for axis, base in reversed(list(zip(win.axes, choice.bases, strict=True))):
+        i = axis - 1
+        start = jnp.arange(win.out[i], dtype=jnp.int32) * win.stride[i] - win.padding[i][0]
+        at = start.reshape(-1, *[1] * (x.ndim - axis - 1)) + digits % base * win.dilation[i]
+        cell, digits = cell + at * math.prod(x.shape[axis + 1 : -1]), digits // base
+    return finish(best, x, win, lone), finish(cell, x, win, lone)
 
 
 def max_unpool(y: Any, indices: Any, shape: Ints) -> jax.Array:

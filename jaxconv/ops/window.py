@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxconv import geometry
 from jaxconv.errors import ShapeError, count
@@ -33,6 +34,23 @@ class Window:
         low, high = self.padding[i]
         reach = (self.out[i] - 1) * self.stride[i] + geometry.span(self.size[i], self.dilation[i])
         return low, max(high, reach - n - low)
+
+    def padded(self, x: jax.Array, fill: Any) -> jax.Array:
+        """x: [N, *spatial, C] with `fill` on all sides, as far as the windows reach; every axis at once."""
+        sides = ((*self.overhang(x.shape[axis], axis), 0) for axis in self.axes)
+        return jax.lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
+
+    def real(self, n: int, axis: int, padded: bool = False) -> np.ndarray:
+        """Which taps of the windows along an axis of n cells hold cells of the input (of the padded input).
+
+        Returns:
+          Bools [k, …], the windows on `axis` of the array's axes and 1 elsewhere.
+        """
+        i = axis - 1
+        low, high = self.padding[i]
+        cells, before = (low + n + high, 0) if padded else (n, low)
+        found = geometry.taps_inside(cells, self.size[i], self.stride[i], before, self.dilation[i], self.out[i])
+        return np.array(found).T.reshape(self.size[i], *[-1 if a == axis else 1 for a in range(len(self.size) + 2)])
 
 
 def window(
@@ -111,20 +129,16 @@ def narrow(y: jax.Array, x: jax.Array) -> jax.Array:
     return y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else y
 
 
-def taps(x: jax.Array, win: Window, axis: int, fill: Any) -> list[jax.Array]:
+def slices(x: jax.Array, win: Window, axis: int) -> list[jax.Array]:
     """What each tap of the windows along one axis sees, in order: k strided slices, no gather.
 
     Args:
-      x: [N, *spatial, C].
-      fill: what padding holds.
+      x: [N, *spatial, C], already padded along `axis` (see `Window.padded`).
 
     Returns:
       k arrays, each of x's shape with `win.out` on `axis`.
     """
     i = axis - 1
-    config = [(0, 0, 0)] * x.ndim
-    config[axis] = (*win.overhang(x.shape[axis], axis), 0)
-    x = jax.lax.pad(x, jnp.asarray(fill, x.dtype), config)
     stop = (win.out[i] - 1) * win.stride[i] + 1
     starts = range(0, win.size[i] * win.dilation[i], win.dilation[i])
     return [jax.lax.slice_in_dim(x, start, start + stop, win.stride[i], axis) for start in starts]

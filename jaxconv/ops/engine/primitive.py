@@ -15,6 +15,7 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxconv.ops.engine.form import Form, free_letter
 from jaxconv.ops.engine.rules import Place, run
+from jaxconv.ops.engine.select import Choice, chosen
 
 conv_p = Primitive("jaxconv_conv")
 
@@ -128,6 +129,51 @@ def _split(v: jax.Array, slot: str, letter: str, groups: int, lead: bool, count:
     v = jnp.moveaxis(v, axis + 1, 0)  # [count, ..., outer, inner, ...]
     return v.reshape(*v.shape[: axis + 1], -1, *v.shape[axis + 3 :])
 
+
+# ---------------------------------------------------------------- the choice of a maximum
+
+select_p = Primitive("jaxconv_select")
+
+
+def select(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
+    """`engine.select.chosen` as a linear map of v with its adjoint for transpose."""
+    v, code = _vary_alike(v, code)
+    return select_p.bind(v, code, choice=choice)
+
+
+@functools.partial(jax.jit, static_argnames="choice")
+def _select_eager(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
+    return chosen(v, code, choice)
+
+
+select_p.def_impl(lambda v, code, *, choice: _select_eager(v, code, choice=choice))
+mlir.register_lowering(select_p, mlir.lower_fun(chosen, multiple_results=False))
+ad.defjvp(select_p, lambda moved, v, code, *, choice: select(moved, code, choice), None)
+
+
+@select_p.def_abstract_eval
+def _select_abstract(v: Any, code: Any, *, choice: Choice) -> Any:
+    return v.update(shape=choice.shape(v.shape), weak_type=False)
+
+
+def _select_transpose(ct: Any, v: Any, code: Any, *, choice: Choice) -> Any:
+    if isinstance(ct, ad.Zero):
+        return ad.Zero(v.aval), None
+    return select(ct, code, choice.adjoint), None
+
+
+def _select_batch(arrays: Any, axes: Any, *, choice: Choice) -> tuple[jax.Array, int]:
+    count = next(v.shape[axis] for v, axis in zip(arrays, axes, strict=True) if axis is not None)
+    v, code = (
+        jnp.broadcast_to(a, (count, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
+        for a, axis in zip(arrays, axes, strict=True)
+    )
+    y = select(v.reshape(-1, *v.shape[2:]), code.reshape(-1, *code.shape[2:]), choice)
+    return y.reshape(count, v.shape[1], *y.shape[1:]), 0
+
+
+ad.primitive_transposes[select_p] = _select_transpose
+batching.primitive_batchers[select_p] = _select_batch
 
 # ---------------------------------------------------------------- lowering
 
