@@ -13,9 +13,10 @@ from jaxconv.layers import *  # noqa: F403
 from jaxconv.layers import __all__ as _layers
 from jaxconv.ops import *  # noqa: F403
 from jaxconv.ops import __all__ as _ops
+from jaxconv.rewrite import accelerate
 
 __version__ = "0.1.0"
 __all__ = [
-    "ConfigError", "DataError", "Layer", "ShapeError", "errors", "geometry", "initializers", "stateless", "wire",
-    *_layers, *_ops,
+    "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "errors", "geometry", "initializers", "stateless",
+    "wire", *_layers, *_ops,
 ]  # fmt: skip

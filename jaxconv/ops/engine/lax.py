@@ -27,6 +27,7 @@ def _general(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) -> 
         dimension_numbers=(f"N{spatial}C", kernel, f"N{spatial}C"),
         feature_group_count=form.groups,
         precision=form.precision,
+        preferred_element_type=None if x.dtype == form.dtype else jnp.dtype(form.dtype),
     )
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 from jaxconv.ops.engine import onednn
 from jaxconv.ops.engine.dots import conv_dots
@@ -98,7 +99,11 @@ def choose(form: Form, place: Place) -> str:
 def run(a: jax.Array, b: jax.Array, form: Form, place: Place) -> jax.Array:
     """The open slot of `form` from its two operands, by the formulation that the rules choose."""
     one = form.open(form.slot, members=0)
-    formulation = FORMULATIONS[choose(one, place)]
+    impl = choose(one, place)
+    if not (impl == "lax" and form.slot == "y"):  # the others sum in the operands' type or wider
+        wide = jnp.promote_types(a.dtype, form.dtype)
+        a, b = a.astype(wide), b.astype(wide)
+    formulation = FORMULATIONS[impl]
     if not form.members:
         return formulation(a, b, one)
     if place.platform == "cpu":  # one after the other, each as fast as alone

@@ -1,0 +1,296 @@
+"""The engine under somebody else's program: every convolution and pool that a JAX function runs, replaced.
+
+The function is traced to a jaxpr and evaluated again, operation by operation: what `lax` calls a convolution or
+a window reduction goes to the engine, what holds further jaxprs (jit, scan, cond, …) is rebuilt around theirs,
+and everything else is bound as it was.
+"""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+from jaxconv.ops.engine.form import Form
+from jaxconv.ops.engine.general import conv_general_dilated, window_sum, windows_of
+from jaxconv.ops.engine.primitive import conv_p, select
+from jaxconv.ops.engine.rules import Place, choose
+from jaxconv.ops.engine.select import Choice, first_maximum
+from jaxconv.ops.pool import lowest, window_max
+
+INSIDE = {
+    "jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "scan", "while", "cond", "custom_jvp_call",
+    "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call", "shard_map",
+}  # fmt: skip
+"""The primitives whose jaxprs are looked into."""
+LOOPS = {"scan", "while"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """One convolution of a program.
+
+    Attributes:
+      where: the name stack.
+      lhs, rhs, out: shapes.
+      lax: what XLA would do with it as it stands.
+      slot: which slot of a form it is: "y" forward, "x" the input's gradient, "k" the kernel's.
+      engine: the formulation that the engine chooses.
+    """
+
+    where: str
+    lhs: tuple[int, ...]
+    rhs: tuple[int, ...]
+    out: tuple[int, ...]
+    lax: str
+    slot: str
+    engine: str
+
+
+class Report(tuple[Found, ...]):
+    """What `accelerate.report` found; as text a table of one line for each convolution."""
+
+    def __str__(self) -> str:
+        head = ("where", "lhs", "rhs", "result", "XLA alone", "jaxconv")
+        word = {"y": "", "x": " (input's gradient)", "k": " (kernel's gradient)"}
+        rows = [head] + [
+            (row.where, *map(_sizes, (row.lhs, row.rhs, row.out)), row.lax, row.engine + word[row.slot]) for row in self
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn` with every convolution and every pooling, forward and gradient, run by the engine.
+
+    Looks into jit, scan, while, cond, remat, custom_jvp, custom_vjp and shard_map; whatever vmap and grad made
+    inside `fn` is there too. The result composes with `jax.jit` (also with donated and static arguments),
+    `jax.grad` and `jax.vmap`. All that is no convolution and no pool is left bit for bit.
+
+    Args:
+      fn: any function that JAX can trace, a whole differentiated train step as well. NumPy and JAX arrays in
+        its arguments are traced; anything else (numbers, strings, functions) it receives as it is.
+
+    Returns:
+      A function of the same arguments and results. It traces `fn` at each call: put it inside `jax.jit`.
+
+    >>> def step(x, k):
+    ...     return jax.lax.conv(x, k, (1, 1), "SAME").sum()
+    >>> fast = jax.jit(accelerate(jax.grad(step, 1)))
+    >>> fast(jnp.ones((1, 2, 4, 4)), jnp.ones((3, 2, 3, 3))).shape
+    (3, 2, 3, 3)
+    """
+
+    @functools.wraps(fn)
+    def accelerated(*args: Any, **kwargs: Any) -> Any:
+        return _run(fn, args, kwargs, None)
+
+    return accelerated
+
+
+def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
+    """Every convolution that `fn(*args, **kwargs)` runs: where, its shapes, what XLA does with it and what we do.
+
+    Nothing is computed; arguments may be `jax.ShapeDtypeStruct`s.
+
+    >>> k = jnp.ones((3, 3, 1, 8))
+    >>> conv = lambda x: jax.lax.conv_general_dilated(
+    ...     x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=8)
+    >>> print(report(conv, jnp.ones((1, 9, 9, 8)))[0].lax)
+    8 groups, one small contraction each
+    """
+    found: list[Found] = []
+    jax.eval_shape(lambda *a, **k: _run(fn, a, k, found), *args, **kwargs)
+    return Report(found)
+
+
+accelerate.report = report  # type: ignore[attr-defined]
+
+
+def _run(fn: Callable[..., Any], args: Any, kwargs: Any, found: list[Found] | None) -> Any:
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    traced = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray, np.generic))]
+
+    def flat(*values: Any) -> Any:
+        given = list(leaves)
+        for i, value in zip(traced, values, strict=True):
+            given[i] = value
+        a, k = jax.tree.unflatten(tree, given)
+        return fn(*a, **k)
+
+    values = [leaves[i] for i in traced]
+    closed, shape = jax.make_jaxpr(flat, return_shape=True)(*values)
+    return jax.tree.unflatten(jax.tree.structure(shape), _evaluate(closed.jaxpr, closed.consts, found, False, *values))
+
+
+def _evaluate(jaxpr: Jaxpr, consts: Any, found: list[Found] | None, loop: bool, *args: Any) -> list[Any]:
+    """Runs a jaxpr with its convolutions and pools replaced."""
+    env: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+    codes: dict[Any, jax.Array] = {}
+    chosen_later = {_choice_key(eqn, 1) for eqn in jaxpr.eqns if eqn.primitive.name == "select_and_scatter_add"}
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else env[atom]
+
+    for eqn in jaxpr.eqns:
+        values = [read(atom) for atom in eqn.invars]
+        with _scope(eqn):
+            outs = _pool(eqn, values, codes, chosen_later)
+            if outs is None and eqn.primitive.name == "conv_general_dilated":
+                if found is not None:
+                    found.append(_describe(eqn, loop))
+                outs = [_conv(eqn, *values)]
+            if outs is None:
+                outs = _bind(eqn, values, found, loop)
+        env.update(zip(eqn.outvars, outs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+@contextlib.contextmanager
+def _scope(eqn: JaxprEqn) -> Iterator[None]:
+    """The name stack and the context that an operation was traced under."""
+    with contextlib.ExitStack() as stack:
+        if name := str(eqn.source_info.name_stack):
+            stack.enter_context(jax.named_scope(name))
+        stack.enter_context(eqn.ctx.manager)
+        yield
+
+
+def _bind(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
+    params = eqn.params
+    if eqn.primitive.name in INSIDE:
+        if eqn.primitive.name == "shard_map":
+            return _shard_map(eqn, values, found, loop)
+        inner = loop or eqn.primitive.name in LOOPS
+        params = {name: _rebuilt(value, found, inner) for name, value in params.items()}
+    bound: Any = eqn.primitive.get_bind_params(params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # jax 0.11 | 0.10
+    out = eqn.primitive.bind(*functions, *values, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def _rebuilt(value: Any, found: list[Found] | None, loop: bool) -> Any:
+    """A parameter with the jaxprs in it rebuilt; one without any as it is."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(_rebuilt(v, found, loop) for v in value) if any(map(_holds, value)) else value
+    if not _holds(value):
+        return value
+    jaxpr, consts = (value.jaxpr, value.consts) if isinstance(value, ClosedJaxpr) else (value, ())
+    avals = [v.aval for v in jaxpr.invars]
+    closed = jax.make_jaxpr(functools.partial(_evaluate, jaxpr, consts, found, loop))(*avals)
+    if isinstance(value, ClosedJaxpr):
+        return closed
+    return value if closed.consts else closed.jaxpr
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, (ClosedJaxpr, Jaxpr))
+
+
+def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
+    """Rebuilt by the public function, which puts the mesh's axes in scope for the trace."""
+    p = eqn.params
+    manual = p["newly_manual_axes"] if "newly_manual_axes" in p else p["manual_axes"]
+    inner = functools.partial(_evaluate, p["jaxpr"], (), found, loop)
+    return list(
+        jax.shard_map(
+            lambda *args: tuple(inner(*args)), mesh=p["mesh"], in_specs=p["in_specs"], out_specs=tuple(p["out_specs"]),
+            check_vma=p["check_vma"], axis_names=set(manual),
+        )(*values)
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- what is replaced
+
+
+def _conv(eqn: JaxprEqn, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    p = eqn.params
+    y = conv_general_dilated(
+        lhs, rhs, p["window_strides"], p["padding"], p["lhs_dilation"], p["rhs_dilation"], p["dimension_numbers"],
+        p["feature_group_count"], p["batch_group_count"], p["precision"], p["preferred_element_type"],
+    )  # fmt: skip
+    return y.astype(eqn.outvars[0].aval.dtype)  # type: ignore[attr-defined]
+
+
+def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_later: set[Any]) -> list[Any] | None:
+    """A window reduction by slices; None for all that is none, or that `windows_of` cannot hold."""
+    name, p = eqn.primitive.name, eqn.params
+    if name not in ("reduce_window_max", "reduce_window_sum", "select_and_scatter_add"):
+        return None
+    x = values[-1]
+    if set(p.get("base_dilation", ())) - {1} or not jnp.issubdtype(x.dtype, jnp.floating):
+        return None
+    if name == "select_and_scatter_add" and p["select_prim"].name != "ge":
+        return None
+    window, strides, dilation = p["window_dimensions"], p["window_strides"], p.get("window_dilation")
+    held = windows_of(x.shape, window, strides, p["padding"], dilation)
+    if held is None or max(held[1].size) > 32:
+        return None
+    flat, win = held
+    shape = eqn.outvars[0].aval.shape  # type: ignore[attr-defined]
+    x = x.reshape(flat)
+    if name == "reduce_window_sum":
+        return [window_sum(x, win).reshape(shape)]
+    key = _choice_key(eqn, len(values) - 1)
+    if name == "reduce_window_max":
+        if key not in chosen_later:
+            return [window_max(x, win, lowest(x.dtype)).reshape(shape)]
+        y, codes[key] = first_maximum(x, win, lowest(x.dtype))
+        return [y.reshape(shape)]
+    if key not in codes:
+        _, codes[key] = first_maximum(x, win, lowest(x.dtype))
+    g = values[0].reshape(flat[0], *win.out, flat[-1])
+    return [select(g, codes[key], Choice("x", flat[1:-1], win)).reshape(shape)]
+
+
+def _choice_key(eqn: JaxprEqn, operand: int) -> Any:
+    """The same for a max-pool and for its gradient: the array and the windows."""
+    p, pads = eqn.params, tuple((int(lo), int(hi)) for lo, hi in eqn.params["padding"])
+    return eqn.invars[operand], tuple(p["window_dimensions"]), tuple(p["window_strides"]), pads
+
+
+# ---------------------------------------------------------------- the report
+
+
+def _describe(eqn: JaxprEqn, loop: bool) -> Found:
+    lhs, rhs = (v.aval for v in eqn.invars)
+    replaced = jax.make_jaxpr(lambda a, b: _conv(eqn, a, b))(
+        *(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (lhs, rhs))  # type: ignore[attr-defined]
+    )
+    forms: list[Form] = [e.params["form"] for e in replaced.jaxpr.eqns if e.primitive is conv_p]
+    platform = {"cuda": "gpu", "rocm": "gpu"}.get(jax.default_backend(), jax.default_backend())
+    where, out = str(eqn.source_info.name_stack), eqn.outvars[0].aval.shape  # type: ignore[attr-defined]
+    engine = choose(forms[0].open(forms[0].slot, members=0), Place(platform)) if forms else "lax"
+    slot = forms[0].slot if forms else "y"
+    return Found(where, lhs.shape, rhs.shape, out, _xla(eqn, loop, platform), slot, engine)  # type: ignore[attr-defined]
+
+
+def _xla(eqn: JaxprEqn, loop: bool, platform: str) -> str:
+    """What XLA does with a convolution, in a few words; for a CPU as read in its sources."""
+    if platform != "cpu":
+        return f"XLA's {platform} convolution"
+    p, (lhs, rhs) = eqn.params, (v.aval for v in eqn.invars)
+    numbers = p["dimension_numbers"]
+    n, k = ([a.shape[i] for i in spec[2:]] for a, spec in ((lhs, numbers.lhs_spec), (rhs, numbers.rhs_spec)))  # type: ignore[attr-defined]
+    last = lhs.ndim - 1  # type: ignore[attr-defined]
+    fast = (0, last, *range(1, last)), (last, last - 1, *range(last - 1)), (0, last, *range(1, last))
+    if p["batch_group_count"] > 1:
+        return f"{p['batch_group_count']} times the work (batch groups)"
+    if p["feature_group_count"] > 1:
+        return f"{p['feature_group_count']} groups, one small contraction each"
+    if str(lhs.dtype) not in ("float32", "float16", "bfloat16"):  # type: ignore[attr-defined]
+        return f"a naive loop ({lhs.dtype})"  # type: ignore[attr-defined]
+    if any(taps > cells for taps, cells in zip(k, n, strict=True)):
+        return "a naive loop (kernel larger than the input)"
+    if tuple(map(tuple, (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec))) != fast:
+        return "a naive loop (layout, in a loop body)" if loop else "its fast loop, after transposing"
+    return "its fast loop" + (", zeros multiplied" if max(p["lhs_dilation"]) > 1 else "")
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
