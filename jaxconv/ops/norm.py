@@ -15,13 +15,14 @@ from jaxconv.errors import ShapeError, count
 from jaxconv.ops.window import narrow, promise, wide
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
 def standardise(
     x: jax.Array, axes: Sequence[int], eps: float, axis_name: Any = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(x - mean) / sqrt(var + eps) over `axes`, with the mean and the (biased) variance.
 
-    Two passes: the second corrects the mean by what its rounding left, so that 1e4 ± 1e-2 in f32
-    comes out right where E[x²] - E[x]² gives NaN.
+    Two passes: the second sums what the mean's rounding left and the squares together, so that 1e4 ± 1e-2
+    in f32 comes out right where E[x²] - E[x]² gives NaN.
 
     Args:
       x: an array in its summing type (f32 or wider).
@@ -31,18 +32,26 @@ def standardise(
     Returns:
       y of x's shape; mean and var with 1 on `axes`.
     """
-
     check_eps(eps)
-
-    def mean_of(v: jax.Array) -> jax.Array:
-        m = jnp.mean(v, axis=tuple(axes), keepdims=True)
-        return m if axis_name is None else lax.pmean(m, axis_name)
-
-    rough = lax.stop_gradient(mean_of(x))
+    rough = _mean(x, axes, axis_name)
     centred = x - rough
-    rest = mean_of(centred)
-    var = mean_of(jnp.square(centred - rest))
+    rest = _mean(centred, axes, axis_name)
+    var = jnp.maximum(_mean(jnp.square(centred), axes, axis_name) - jnp.square(rest), 0)
     return (centred - rest) * lax.rsqrt(var + eps), rough + rest, var
+
+
+def _mean(v: jax.Array, axes: Sequence[int], axis_name: Any) -> jax.Array:
+    m = jnp.mean(v, axis=tuple(axes), keepdims=True)
+    return m if axis_name is None else lax.pmean(m, axis_name)
+
+
+@standardise.defjvp
+def _standardise_jvp(axes: Sequence[int], eps: float, axis_name: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """With r = 1 / sqrt(var + eps): ẏ = r (ẋ - E[ẋ] - y E[y ẋ]), so each gradient takes two sums over x's size."""
+    y, mean, var = standardise(primals[0], axes, eps, axis_name)
+    root, moved = jnp.sqrt(var + eps), tangents[0]
+    dmean, along = _mean(moved, axes, axis_name), _mean(y * moved, axes, axis_name)
+    return (y, mean, var), ((moved - dmean - y * along) / root, dmean, 2 * along * root)
 
 
 def check_eps(eps: float) -> float:
