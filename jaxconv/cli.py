@@ -1,4 +1,4 @@
-"""The command `jaxconv`: train, evaluate, predict."""
+"""The command `jaxconv`: train, evaluate, predict, tune."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from rich.console import Console
 from jaxconv import config, display, run
 from jaxconv.data.picture import read_picture
 from jaxconv.errors import ConfigError, DataError, ShapeError
+from jaxconv.ops.engine.form import Form
+from jaxconv.ops.engine.tune import Measured, cache_file
 from jaxconv.train import DivergedError
 
 __all__ = ["app"]
@@ -83,6 +85,18 @@ def predict(folder: RunFolder, images: Images, invert: Invert = None) -> None:
             typer.echo(f"{path}: {wanted['classes'][best]}  {chance[best]:.1%}{note}")
 
 
+@app.command()
+def tune(config_path: ConfigPath, overrides: Overrides = None) -> None:
+    """Measure the formulations of a net's own convolutions on this device and keep the choices."""
+    with _errors():
+        measured = run.tune(config.read(config_path, overrides or []))
+        if not measured:
+            typer.echo("no convolution in this net's step leaves its formulation open: there is nothing to measure")
+            return
+        display.table(Console(), {_words(form): _choice(found) for form, found in measured.items()})
+        typer.echo(f"kept in {cache_file()}; to train by them: JAXCONV_IMPL=tune jaxconv train {config_path}")
+
+
 @contextlib.contextmanager
 def _errors() -> Iterator[None]:
     """What the user can put right is told in a line or a few, without a traceback."""
@@ -119,3 +133,28 @@ def _summary(result: dict[str, Any]) -> dict[str, str]:
         "parameters": f"{result['parameters']:,}",
         "device": f"{device['kind']}{cores}",
     }
+
+
+def _words(form: Form) -> str:
+    """What a form computes: "kernel gradient 64×8×8×1, 3×3×1×8, padding 1 1, stride 2"."""
+    what = {"y": "result", "x": "input gradient", "k": "kernel gradient"}[form.slot]
+    x, k = ("×".join(map(str, shape)) for shape in (form.x, form.k))
+    pads = [str(lo) if lo == hi else f"{lo}:{hi}" for lo, hi in form.padding]
+    settings = {"padding": (pads, "0"), "stride": (form.stride, "1"), "dilation": (form.dilation, "1")} | {
+        "groups": ([form.groups], "1"),
+        "dtype": ([form.dtype], "float32"),
+        "precision": ([form.precision], "None"),
+    }
+    rest = [
+        f"{name} {' '.join(map(str, values))}"
+        for name, (values, usual) in settings.items()
+        if {str(value) for value in values} != {usual}
+    ]
+    return ", ".join([f"{what} {x}, {k}", *rest])
+
+
+def _choice(found: Measured) -> str:
+    time = {name: f"{name} {ms:.3f} ms" for name, ms in found.ms.items()}
+    if found.impl == found.auto:
+        return f"{time.get(found.impl, found.impl)}, auto the same"
+    return f"{time.get(found.impl, found.impl)}, auto {time.get(found.auto, found.auto)}"

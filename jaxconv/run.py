@@ -21,14 +21,18 @@ import jax.numpy as jnp
 
 from jaxconv import checkpoint, config, data, optim
 from jaxconv.augment import normalise, shift
+from jaxconv.data.order import batch_indices
 from jaxconv.errors import ConfigError, DataError
 from jaxconv.evaluate import evaluate, make_eval_step
 from jaxconv.layer import Layer
 from jaxconv.losses import cross_entropy
 from jaxconv.nets import make_net
+from jaxconv.ops import engine
+from jaxconv.ops.engine.form import Form
+from jaxconv.ops.engine.tune import Measured, seen
 from jaxconv.train import Evaluation, Progress, Step, fit, init_state, make_step
 
-__all__ = ["Run", "load", "new_folder", "train"]
+__all__ = ["Run", "load", "new_folder", "train", "tune"]
 
 EVAL_BATCH = 500
 Report = Callable[[Any], None]
@@ -149,6 +153,29 @@ def train(settings: config.Config, folder: str | Path, report: Report = lambda e
     }
     checkpoint.write_atomically(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
     return result
+
+
+def tune(settings: config.Config) -> dict[Form, Measured]:
+    """Measure the formulations of the convolutions in a config's step; nothing is trained.
+
+    Args:
+      settings: the config.
+
+    Returns:
+      What was measured, or read if it was measured before, for each convolution and gradient of the step.
+
+    Raises:
+      ConfigError, DataError, ShapeError: the config asks for something that cannot be.
+    """
+    setup, seed = set_up(settings), settings.train.seed
+    dataset = setup.dataset
+    shape = (1, *dataset.image_shape)
+    start = jax.eval_shape(lambda: init_state(setup.net, setup.tx, jax.random.key(seed), shape))
+    images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
+    seen.clear()
+    with engine.using(impl="tune"):
+        jax.jit(setup.step).lower(start, images, labels, batch_indices(seed, 0, settings.train.batch_size, len(images)))
+    return {form: measured for (form, _), measured in seen.items()}
 
 
 def _compile_test(setup: Setup, params: Any, state: Any) -> tuple[Callable[[Any, Any], tuple[float, float]], float]:

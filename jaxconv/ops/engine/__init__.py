@@ -19,12 +19,12 @@ _chosen: contextvars.ContextVar[str | None] = contextvars.ContextVar("impl", def
 
 
 def check_impl(impl: str, where: str = "impl") -> str:
-    """`impl` if it is "auto" or a formulation.
+    """`impl` if it is "auto", "tune" or a formulation.
 
     Raises:
       ConfigError: an unknown word, with the place it came from.
     """
-    known = ("auto", *FORMULATIONS)
+    known = ("auto", "tune", *FORMULATIONS)
     if impl not in known:
         raise ConfigError(f"{where} must be one of {', '.join(known)}; got {impl!r}{did_you_mean(impl, known)}")
     return impl
@@ -35,6 +35,7 @@ def using(*, impl: str) -> Iterator[None]:
     """Sets the formulation of every convolution traced inside the block that names none itself.
 
     It is read when a function is traced: a function that `jit` has compiled keeps what it was traced with.
+    "auto" takes what the rules say; "tune" measures each convolution once, where it is compiled, and keeps the fastest.
 
     >>> import jaxconv as jc, jax.numpy as jnp
     >>> with jc.using(impl="einsum"):

@@ -6,6 +6,7 @@ call is no public interface, so it is used only where `available` has seen it co
 """
 
 import functools
+import itertools
 import json
 import math
 import os
@@ -17,6 +18,7 @@ import numpy as np
 
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.reductions import by_reduction
+from jaxconv.ops.pad import zeros_around
 
 KNOWN = ("0.10.",)
 """The jaxlib versions whose encoding of the call is the one written here; others must be allowed by hand."""
@@ -83,32 +85,61 @@ def conv_onednn(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) 
     return call(x.astype(wanted), k.astype(wanted)).astype(x.dtype)
 
 
-def block(form: Form) -> int:
-    """Images that `conv_images` takes at a time: one for a depthwise map, else about 2 MB of gradient.
-
-    oneDNN reads all of y again for every input channel, so more than that falls out of cache.
-    """
-    n, image = form.x[0], 4 * math.prod(form.y[1:])
-    if form.depthwise:
-        return 1
-    return max((b for b in range(8, n + 1) if n % b == 0 and (b == 8 or b * image <= 2.5e6)), default=n)
-
-
 def conv_images(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
     """The kernel's gradient, summed over blocks of images that stay in cache; the other slots are conv_onednn's.
 
-    For one image of a depthwise map it is a depthwise convolution itself, which for a batch it is not.
+    oneDNN reads all of y again for every input channel, so a block holds about 2 MB of it. Of a depthwise
+    map the images of a block are channels, which makes its gradient a depthwise convolution again.
     """
-    size = block(form) if form.slot == "k" else form.x[0]
-    if size == form.x[0] or 0 in form.x:
+    if form.slot != "k" or 0 in (*x.shape, *y.shape):
         return conv_onednn(x, y, form)
-    one = form.open("k", x=(size, *form.x[1:]), dtype="float32")
+    x, y, form = x.astype(jnp.float32), y.astype(jnp.float32), form.open("k", dtype="float32")
+    if form.depthwise and max(form.stride) > 1:
+        return _by_phases(x, y, form)
+    part = _depthwise_block if form.depthwise else conv_onednn
+    size = block(form)
+    one = form.open("k", x=(size, *form.x[1:]))
+    if size == form.x[0]:
+        return part(x, y, one)
 
-    def add(total: jax.Array, part: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-        return total + conv_onednn(part[0], part[1], one), None
+    def add(total: jax.Array, images: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        return total + part(images[0], images[1], one), None
 
-    blocks = tuple(v.astype(jnp.float32).reshape(-1, size, *v.shape[1:]) for v in (x, y))
-    return jax.lax.scan(add, jnp.zeros(form.k, jnp.float32), blocks)[0].astype(form.dtype)
+    blocks = tuple(v.reshape(-1, size, *v.shape[1:]) for v in (x, y))
+    return jax.lax.scan(add, jnp.zeros(form.k, jnp.float32), blocks)[0]
+
+
+def block(form: Form) -> int:
+    """Images that `conv_images` takes at a time: a divisor of the batch, some MB of y, at least 8 of a dense map."""
+    n, image = form.x[0], 4 * math.prod(form.y[1:])
+    if form.depthwise:
+        return max(b for b in range(1, n + 1) if n % b == 0 and (b == 1 or b * image <= 1.6e6))
+    return max((b for b in range(8, n + 1) if n % b == 0 and (b == 8 or b * image <= 2.5e6)), default=n)
+
+
+def _depthwise_block(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
+    """[n, *spatial, C] -> [1, *spatial, (n, C)], one depthwise convolution, and the sum over n."""
+    n, c = form.x[0], form.x[-1]
+    x, y = (jnp.moveaxis(v, 0, -2).reshape(1, *v.shape[1:-1], -1) for v in (x, y))
+    one = form.open("k", x=x.shape, k=(*form.size, 1, n * c), groups=n * c)
+    return conv_onednn(x, y, one).reshape(*form.size, 1, n, c).sum(-2)
+
+
+def _by_phases(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
+    """Tap a + s*u of a strided map is tap u of an unstrided one on every sth cell from a: no dilated kernel."""
+    x, total = zeros_around(x, form.padding), jnp.zeros(form.k, jnp.float32)
+    for first in itertools.product(*map(range, form.stride)):
+        size = tuple(len(range(a, k, s)) for a, k, s in zip(first, form.size, form.stride, strict=True))
+        if 0 in size:
+            continue
+        axes = zip(first, form.stride, form.y[1:-1], size, strict=True)
+        cells = x[:, *(slice(a, a + s * (out + k - 2) + 1, s) for a, s, out, k in axes)]
+        ones, none = (1,) * form.rank, ((0, 0),) * form.rank
+        phase = form.open("k", x=cells.shape, k=(*size, *form.k[-2:]), stride=ones, padding=none)
+        axes = zip(first, form.stride, form.size, size, strict=True)
+        spread = [*((a, k - a - s * (taps - 1) - 1, s - 1) for a, s, k, taps in axes), (0, 0, 0), (0, 0, 0)]
+        total = total + jax.lax.pad(conv_images(cells, y, phase), jnp.float32(0), spread)
+    return total
 
 
 def _config(ndim: int, order: tuple[int, int], form: Form) -> dict[str, Any]:

@@ -32,7 +32,10 @@ def bind(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
 
 def _vary_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Both varying over the same axes of a `shard_map`, as every primitive of two operands must have them."""
-    varying: list[frozenset[Any]] = [getattr(jax.typeof(v), "vma", frozenset()) for v in (a, b)]
+    types = [jax.typeof(v) for v in (a, b)]
+    varying: list[frozenset[Any]] = [
+        t.mat.varying if hasattr(t, "mat") else getattr(t, "vma", frozenset()) for t in types
+    ]
     both = varying[0] | varying[1]
     if not both:
         return a, b

@@ -57,10 +57,10 @@ def _onednn(form: Form, place: Place) -> bool:
 
 
 def _images(form: Form, place: Place) -> bool:
-    """Kernel gradients too large for the cache, and depthwise ones but for small maps, which are soon summed."""
+    """Depthwise kernel gradients, and those of dense maps too large for the cache."""
     if form.depthwise:
-        small = math.prod(form.y[1:-1]) <= 64 and math.prod(form.size) <= 9
-        return not small and form.x[0] > 1 and _onednn(form.open("k", x=(1, *form.x[1:])), place)
+        form = form.open("k", stride=(1,) * form.rank)
+        return form.k[-1] == form.groups and max(form.dilation) == 1 and form.rank == 2 and _onednn(form, place)
     return 4 * math.prod(form.y) > 6.5e6 and _onednn(form, place)
 
 
@@ -90,8 +90,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
 
 
 def choose(form: Form, place: Place) -> str:
-    """The formulation for a form of one member; `form.impl` where that is set."""
-    if form.impl != "auto":
+    """The formulation for a form of one member; `form.impl` where that is set, the measured one if it is "tune"."""
+    if form.impl == "tune":
+        from jaxconv.ops.engine import tune  # here: it measures the formulations of this file
+
+        if tune.possible(place):
+            return tune.best(form, place)
+    elif form.impl != "auto":
         return form.impl
     return next(rule.impl for rule in RULES[place.platform] if form.slot in rule.slots and rule.when(form, place))
 

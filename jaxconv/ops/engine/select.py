@@ -71,11 +71,12 @@ def first_maximum(x: jax.Array, win: Window, fill: float | int) -> tuple[jax.Arr
       Two arrays [N, *out, C].
     """
     choice = Choice("y", x.shape[1:-1], win)
-    best, code = win.padded(x, fill), jnp.full((1,) * x.ndim, choice.dtype.type(0))
+    best = win.padded(x, fill)
+    code = jnp.zeros_like(best, choice.dtype)
     for axis in reversed(win.axes):  # the last axis first: of equals the first in window order stays
         base = math.prod(choice.bases[axis:])  # of the digits behind this axis'
         real = win.real(x.shape[axis], axis)
-        codes, values = slices(jnp.broadcast_to(code, best.shape), win, axis), slices(best, win, axis)
+        codes, values = slices(code, win, axis), slices(best, win, axis)
         best, code, seen = values[0], codes[0], real[0]
         for tap, value in enumerate(values[1:], 1):
             better = (value > best) | ((value != value) & (best == best))

@@ -1,0 +1,144 @@
+"""engine = einsum = NumPy in f64: outputs and both gradients over sampled arguments of lax's general convolution.
+
+3,000 cases with -m slow; a further share of them under `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=`
+(`.ci/run`), which takes XLA's other path for products.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+import oracle
+import pytest
+
+from jaxconv.ops.engine.general import conv_general_dilated
+
+QUICK = {"xla_backend_optimization_level": 0}
+CHUNK = 25
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Arguments of one `conv_general_dilated` on [N, *n, C] and [*k, C/groups, O]."""
+
+    batch: int
+    n: tuple
+    k: tuple
+    c_in: int
+    c_out: int
+    stride: tuple
+    pads: tuple
+    lhs_dilation: tuple
+    dilation: tuple
+    groups: int
+    batch_groups: int
+    dtype: str = "float32"
+
+    @property
+    def dilated(self):
+        return tuple((n - 1) * a + 1 for n, a in zip(self.n, self.lhs_dilation, strict=True))
+
+    @property
+    def out(self):
+        axes = zip(self.dilated, self.k, self.stride, self.pads, self.dilation, strict=True)
+        return tuple(oracle.out_size(n, k, stride=s, pads=p, dilation=d) for n, k, s, p, d in axes)
+
+    def arrays(self, rng):
+        shapes = (
+            (self.batch, *self.n, self.c_in),
+            (*self.k, self.c_in // self.groups, self.c_out),
+            (self.batch // self.batch_groups, *self.out, self.c_out),
+        )
+        return [rng.normal(size=shape).astype(self.dtype) for shape in shapes]
+
+    def call(self, x, k, impl):
+        letters = "DHW"[-len(self.n) :]
+        return conv_general_dilated(
+            x, k, self.stride, self.pads, self.lhs_dilation, self.dilation,
+            (f"N{letters}C", f"{letters}IO", f"N{letters}C"), self.groups, self.batch_groups, "highest", impl=impl,
+        )  # fmt: skip
+
+
+def draw(rng):
+    """One case: small mostly, in one of eight with arrays above 8,192 elements."""
+    while True:
+        rank, large = int(rng.integers(1, 4)), rng.random() < 1 / 8
+        most = {1: 400, 2: 24, 3: 9}[rank] if large else {1: 12, 2: 8, 3: 5}[rank]
+        ints = lambda low, high: tuple(map(int, rng.integers(low, high, rank)))  # noqa: E731, B023
+        pick = lambda *of: tuple(map(int, rng.choice(of, rank)))  # noqa: E731, B023
+        groups, batch_groups = [(1, 1), (1, 1), (2, 1), (3, 1), (1, 2), (8, 1)][rng.integers(6)]
+        per_in, per_out = rng.integers(1, 9 if large else 4, 2)
+        d, k = pick(1, 1, 1, 2, 3), ints(1, 5)
+        case = Case(
+            batch=int(rng.integers(1, 5)) * batch_groups,
+            n=ints(most // 2 if large else 1, most + 1),
+            k=k,
+            c_in=int(per_in) * groups,
+            c_out=int(per_out) * groups * batch_groups,
+            stride=pick(1, 1, 2, 3),
+            pads=tuple(
+                (int(rng.integers(-2, e * (t - 1) + 4)), int(rng.integers(-2, e * (t - 1) + 4)))
+                for t, e in zip(k, d, strict=True)
+            ),
+            lhs_dilation=pick(1, 1, 2, 3) if rng.random() < 0.3 else (1,) * rank,
+            dilation=d,
+            groups=groups,
+            batch_groups=batch_groups,
+            dtype="float64" if rng.random() < 1 / 10 else "float32",
+        )
+        cropped = (n + min(lo, 0) + min(hi, 0) for n, (lo, hi) in zip(case.dilated, case.pads, strict=True))
+        if min(case.out) >= 1 and min(cropped) >= 1:
+            return case
+
+
+def expected(case, x, k, g):
+    """y, dx and dk by the oracle: dilate with zeros, crop, and let batch groups be groups of channels."""
+    x, k, g = (np.asarray(a, np.float64) for a in (x, k, g))
+    spread = np.zeros((case.batch, *case.dilated, case.c_in))
+    every = (slice(None), *(slice(None, None, a) for a in case.lhs_dilation))
+    spread[every] = x
+    crop = (
+        slice(None),
+        *(slice(-min(lo, 0), n + min(hi, 0)) for n, (lo, hi) in zip(case.dilated, case.pads, strict=True)),
+    )
+    seen, b = spread[crop], case.batch_groups
+    grouped = np.concatenate(np.split(seen, b), axis=-1)
+    window = {
+        "stride": case.stride, "dilation": case.dilation, "groups": case.groups * b,
+        "padding": tuple((max(lo, 0), max(hi, 0)) for lo, hi in case.pads),
+    }  # fmt: skip
+    y = oracle.conv(grouped, k, **window)
+    dgrouped, dk = oracle.conv_grads(grouped, k, g, **window)
+    back = np.zeros_like(spread)
+    back[crop] = np.concatenate(np.split(dgrouped, b, axis=-1))
+    return y, back[every], dk
+
+
+def check(case, rng, assert_close):
+    def slots(x, k, g, impl):
+        y, back = jax.vjp(lambda x, k: case.call(x, k, impl), x, k)
+        return (y, *back(g))
+
+    with jax.enable_x64(case.dtype == "float64"):
+        arrays = case.arrays(rng)
+        program = jax.jit(lambda *a: {impl: slots(*a, impl) for impl in ("auto", "einsum")}, compiler_options=QUICK)
+        for impl, found in program(*arrays).items():
+            for name, got, want in zip(("y", "dx", "dk"), found, expected(case, *arrays), strict=True):
+                assert_close(got, want, f"{name} of {impl} in {case}")
+
+
+def check_chunk(number, assert_close):
+    rng = np.random.default_rng(number)
+    for _ in range(CHUNK):
+        check(draw(rng), rng, assert_close)
+
+
+def test_chunk(assert_close):
+    check_chunk(0, assert_close)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 121))
+def test_chunks(number, assert_close):
+    check_chunk(number, assert_close)
+    jax.clear_caches()

@@ -1,0 +1,126 @@
+"""The custom call: where it is used, that it is right there, and that what it runs cannot wait for itself."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jaxlib
+import numpy as np
+import pytest
+
+from jaxconv.ops.engine import Form, bind, onednn
+from jaxconv.ops.engine.rules import Place, choose
+
+here = pytest.mark.skipif(not onednn.available(), reason="this jaxlib or processor has no oneDNN that we know")
+
+
+def run(code, **env):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def test_versions():
+    """A new jaxlib must be looked at before its call is trusted: add it to KNOWN when the tests below pass with it."""
+    known = jaxlib.version.__version__.startswith(onednn.KNOWN)
+    assert onednn.available() <= (known or os.environ.get("JAXCONV_ONEDNN") == "1")
+
+
+def test_switched_off():
+    out = run("from jaxconv.ops.engine import onednn; print(onednn.available())", JAXCONV_ONEDNN="0")
+    assert out.stdout.strip() == "False", out.stderr
+
+
+@here
+def test_chosen_on_one_cpu_alone():
+    form = Form("y", (8, 14, 14, 16), (3, 3, 16, 16), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    assert choose(form, Place()) == "onednn"
+    assert choose(form, Place(one_device=False)) == "canonical"
+    assert choose(form, Place("gpu")) == "lax"
+    assert choose(form.open("k", dtype="float64"), Place()) == "dots"
+
+
+@here
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_halves_are_computed_in_f32(dtype, rng, assert_close):
+    """A sum of 4,096 ones is 4,096: bfloat16 would stop at 256, float16 at 2,048."""
+    form = Form("k", (4, 32, 32, 1), (1, 2, 1, 1), (1, 1), ((0, 0), (0, 1)), (1, 1), dtype=dtype, impl="onednn")
+    ones = [np.ones(getattr(form, s), dtype) for s in form.operands]
+    got = bind(*map(jax.numpy.asarray, ones), form)
+    assert got.dtype == dtype
+    assert float(got[0, 0, 0, 0]) == 4096
+
+
+@here
+@pytest.mark.slow
+def test_no_form_that_fits_falls_back_on_gemm():
+    """oneDNN's GEMM convolution deadlocks in XLA's pool; its log names what it runs for 300 sampled forms."""
+    code = """
+    import functools, jax, numpy as np
+    from jaxconv.ops.engine import Form, bind, onednn
+    rng, done = np.random.default_rng(0), 0
+    while done < 300:
+        rank, groups = int(rng.integers(1, 4)), int(rng.choice([1, 2, 3, 8, 17]))
+        ints = lambda low, high: tuple(map(int, rng.integers(low, high, rank)))
+        k, d = ints(1, 6), ints(1, 3)
+        reach = [e * (t - 1) for t, e in zip(k, d)]
+        pads = tuple((int(rng.integers(0, r + 2)), int(rng.integers(0, r + 2))) for r in reach)
+        c, o = groups * int(rng.choice([1, 1, 2, 9])), groups * int(rng.choice([1, 1, 2, 9]))
+        n = ints(1, {1: 40, 2: 16, 3: 7}[rank])
+        slot = "xky"[rng.integers(3)]
+        form = Form(slot, (int(rng.integers(1, 5)), *n, c), (*k, c // groups, o), ints(1, 4), pads, d, groups)
+        if min(form.y) < 1:
+            continue
+        impl = "images" if slot == "k" and form.depthwise and o == groups and rank == 2 and max(d) == 1 else "onednn"
+        if impl == "onednn" and not onednn.fits(form):
+            continue
+        a, b = (np.zeros(getattr(form, s), "f") for s in form.operands)
+        print("@", form, flush=True)
+        options = {"xla_backend_optimization_level": 0}
+        f = functools.partial(bind, form=form.open(slot, impl=impl))
+        jax.block_until_ready(jax.jit(f, compiler_options=options)(a, b))
+        done += 1
+    print("done")
+    """
+    out = run(code, ONEDNN_VERBOSE="1").stdout
+    assert out.strip().endswith("done"), out[-2000:]
+    assert "exec,cpu,convolution" in out
+    form = None
+    for line in out.splitlines():
+        form = line if line.startswith("@") else form
+        assert "gemm" not in line or "exec,cpu,convolution" not in line, (form, line)
+
+
+@here
+@pytest.mark.slow
+def test_many_at_once_do_not_wait_for_each_other():
+    """Independent convolutions in one loop body, run often: a deadlock would run into the time limit."""
+    code = """
+    import jax, numpy as np, jaxconv as jc
+    cases = [
+        ((3, 6, 5, 4), (3, 3, 2, 6), dict(padding="same", stride=2, groups=2)),
+        ((2, 7, 6, 2), (3, 3, 2, 3), dict(padding=((4, 0), (0, 5)))),
+        ((2, 8, 4), (3, 1, 4), dict(padding="causal", groups=4, dilation=2)),
+        ((4, 9, 9, 16), (3, 3, 1, 16), dict(padding="same", groups=16)),
+        ((4, 9, 9, 16), (3, 3, 1, 16), dict(padding="same", groups=16, stride=2)),
+        ((4, 12, 12, 32), (3, 3, 32, 32), dict(padding="same")),
+    ]
+    rng = np.random.default_rng(0)
+    pairs = [tuple(rng.normal(size=(3, *s)).astype("f") for s in case[:2]) for case in cases]
+    def f(x, k, words):
+        y, back = jax.vjp(lambda x, k: jc.conv(x, k, **words), x, k)
+        return (y, *back(y))
+    def body(_, parts):
+        return 0, [f(x, k, case[2]) for (x, k), case in zip(parts, cases) for _ in range(2)]
+    program = jax.jit(lambda pairs: jax.lax.scan(body, 0, pairs)[1])
+    for _ in range(1000):
+        jax.block_until_ready(program(pairs))
+    print("done")
+    """
+    assert run(code).stdout.strip() == "done"
