@@ -17,11 +17,12 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxconv.ops.engine.form import Form
-from jaxconv.ops.engine.general import conv_general_dilated, window_sum, windows_of
+from jaxconv.ops.engine.general import conv_general_dilated, windows_of
 from jaxconv.ops.engine.primitive import conv_p, select
 from jaxconv.ops.engine.rules import Place, choose
 from jaxconv.ops.engine.select import Choice, first_maximum
 from jaxconv.ops.pool import lowest, window_max
+from jaxconv.ops.window import window_sum
 
 INSIDE = {
     "jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "scan", "while", "cond", "custom_jvp_call",
@@ -235,7 +236,7 @@ def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_
     shape = eqn.outvars[0].aval.shape  # type: ignore[attr-defined]
     x = x.reshape(flat)
     if name == "reduce_window_sum":
-        return [window_sum(x, win).reshape(shape)]
+        return [window_sum(win.padded(x, 0), win).reshape(shape)]
     key = _choice_key(eqn, len(values) - 1)
     if name == "reduce_window_max":
         if key not in chosen_later:

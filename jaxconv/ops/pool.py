@@ -18,7 +18,7 @@ from jaxconv.errors import ShapeError
 from jaxconv.geometry import Padding
 from jaxconv.ops.engine.primitive import select
 from jaxconv.ops.engine.select import Choice, first_maximum
-from jaxconv.ops.window import Window, as_batch, narrow, promise, slices, wide, window
+from jaxconv.ops.window import Window, as_batch, narrow, promise, slices, wide, window, window_sum
 
 Ints = int | Sequence[int]
 
@@ -63,9 +63,9 @@ def window_max(x: jax.Array, win: Window, fill: Any) -> jax.Array:
 
     A tie's derivative goes to the first maximum in window order that is no padding.
     """
-    y = jax.lax.optimization_barrier(win.padded(x, fill))  # or every slice would pad for itself
-    for axis in win.axes:
-        y = functools.reduce(jnp.maximum, slices(y, win, axis))
+    y = win.padded(x, fill)
+    for axis in win.axes:  # the barrier keeps each slice from computing for itself what comes before
+        y = functools.reduce(jnp.maximum, slices(jax.lax.optimization_barrier(y), win, axis))
     return y
 
 
@@ -139,11 +139,9 @@ def avg_pool(
     """
     x, win, lone = read(x, size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
     check_inside(x.shape, win, "avg_pool", count_padding)
-    y, total = win.padded(wide(x), 0), np.ones((), int)
-    for axis in win.axes:
-        total = total * win.real(x.shape[axis], axis, count_padding).sum(axis=0)
-        y = functools.reduce(jnp.add, slices(y, win, axis))
-    y = y / total.astype(y.dtype)
+    held = (win.real(x.shape[axis], axis, count_padding).sum(axis=0) for axis in win.axes)
+    y = window_sum(win.padded(wide(x), 0), win)
+    y = y / functools.reduce(np.multiply, held).astype(y.dtype)
     return finish(narrow(y, x), x, win, lone)
 
 

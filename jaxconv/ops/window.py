@@ -1,6 +1,7 @@
 """What every windowed operation reads from its arguments, and the promise it is held to."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -142,3 +143,25 @@ def slices(x: jax.Array, win: Window, axis: int) -> list[jax.Array]:
     stop = (win.out[i] - 1) * win.stride[i] + 1
     starts = range(0, win.size[i] * win.dilation[i], win.dilation[i])
     return [jax.lax.slice_in_dim(x, start, start + stop, win.stride[i], axis) for start in starts]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def window_sum(x: jax.Array, win: Window) -> jax.Array:
+    """The sum of each window of x [N, *spatial, C], already padded: strided slices, one axis after the other."""
+    for axis in win.axes:
+        x = functools.reduce(jnp.add, slices(x, win, axis))
+    return x
+
+
+@window_sum.defjvp
+def _window_sum_jvp(win: Window, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """The same sum; of windows side by side by a reshape, whose transpose is a broadcast and not a padding."""
+    moved = tangents[0]
+    for axis in win.axes:
+        i = axis - 1
+        if win.size[i] == win.stride[i] and win.dilation[i] == 1:
+            cells = jax.lax.slice_in_dim(moved, 0, win.out[i] * win.size[i], axis=axis)
+            moved = cells.reshape(*moved.shape[:axis], win.out[i], win.size[i], *moved.shape[axis + 1 :]).sum(axis + 1)
+        else:
+            moved = functools.reduce(jnp.add, slices(moved, win, axis))
+    return window_sum(primals[0], win), moved

@@ -1,6 +1,5 @@
 """The full meaning of `lax`'s convolution and window reductions, brought to the engine's forms."""
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from jaxconv.geometry import Pair, span
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.primitive import bind
 from jaxconv.ops.pad import zeros_around
-from jaxconv.ops.window import Window, slices
+from jaxconv.ops.window import Window
 
 Ints = tuple[int, ...]
 
@@ -139,11 +138,3 @@ def windows_of(
         return None
     flat = (math.prod(shape[:first]), *inner, math.prod(shape[last:]))
     return flat, Window(window[cut], strides[cut], pads[cut], dilation[cut], out)
-
-
-def window_sum(x: jax.Array, win: Window) -> jax.Array:
-    """The sum of each window of x [N, *spatial, C]: separable, k strided slices an axis."""
-    x = win.padded(x, 0)
-    for axis in win.axes:
-        x = functools.reduce(jnp.add, slices(x, win, axis))
-    return x
