@@ -1,4 +1,4 @@
-"""The command `jaxconv`: train, evaluate, predict, tune."""
+"""The command `jaxconv`: train, evaluate, predict, tune, doctor."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from jaxconv import config, display, run
+from jaxconv.analysis.doctor import main as examine
 from jaxconv.data.picture import read_picture
 from jaxconv.errors import ConfigError, DataError, ShapeError
 from jaxconv.ops.engine.form import Form
@@ -95,6 +96,15 @@ def tune(config_path: ConfigPath, overrides: Overrides = None) -> None:
             return
         display.table(Console(), {_words(form): _choice(found) for form, found in measured.items()})
         typer.echo(f"kept in {cache_file()}; to train by them: JAXCONV_IMPL=tune jaxconv train {config_path}")
+
+
+@app.command()
+def doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="A third of the cases.")] = False,
+) -> None:
+    """Hold the convolutions on this device, jaxconv's and plain XLA's, to NumPy: 1 if jaxconv's are wrong."""
+    with _errors():
+        raise typer.Exit(examine(quick))
 
 
 @contextlib.contextmanager

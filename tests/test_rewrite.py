@@ -249,8 +249,9 @@ def test_static_arguments_of_any_type(inputs):
     assert_same(jc.accelerate(f)(x, jnp.tanh, 2), f(x, jnp.tanh, 2))
 
 
-def test_flax_and_equinox_train_steps(rng):
-    """Whole steps of other libraries, gradients and all, where they are installed."""
+@pytest.mark.slow
+def test_a_flax_train_step(rng):
+    """A whole step of another library, gradients and optimiser and all."""
     nnx, optax = pytest.importorskip("flax.nnx"), pytest.importorskip("optax")
     x, y = rng.normal(size=(8, 12, 12, 3)).astype(np.float32), rng.integers(4, size=8)
 
@@ -301,6 +302,7 @@ def compiled_text(in_loop):
     return jax.jit(many if in_loop else one).lower(params, jnp.zeros((4, 16, 16, 3))).compile().as_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_compiled_hlo_is_canonical(in_loop):
     text = compiled_text(in_loop)

@@ -93,7 +93,12 @@ def conv_images(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
     """
     if form.slot != "k" or 0 in (*x.shape, *y.shape):
         return conv_onednn(x, y, form)
-    x, y, form = x.astype(jnp.float32), y.astype(jnp.float32), form.open("k", dtype="float32")
+    wide = _summed(x.astype(jnp.float32), y.astype(jnp.float32), form.open("k", dtype="float32"))
+    return wide.astype(form.dtype)
+
+
+def _summed(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
+    """`conv_images` of a kernel's gradient, in f32."""
     if form.depthwise and max(form.stride) > 1:
         return _by_phases(x, y, form)
     part = _depthwise_block if form.depthwise else conv_onednn
@@ -138,7 +143,7 @@ def _by_phases(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
         phase = form.open("k", x=cells.shape, k=(*size, *form.k[-2:]), stride=ones, padding=none)
         axes = zip(first, form.stride, form.size, size, strict=True)
         spread = [*((a, k - a - s * (taps - 1) - 1, s - 1) for a, s, k, taps in axes), (0, 0, 0), (0, 0, 0)]
-        total = total + jax.lax.pad(conv_images(cells, y, phase), jnp.float32(0), spread)
+        total = total + jax.lax.pad(_summed(cells, y, phase), jnp.float32(0), spread)
     return total
 
 

@@ -8,6 +8,7 @@ import textwrap
 import jax
 import jaxlib
 import numpy as np
+import oracle
 import pytest
 
 from jaxconv.ops.engine import Form, bind, onednn
@@ -55,6 +56,20 @@ def test_halves_are_computed_in_f32(dtype, rng, assert_close):
     got = bind(*map(jax.numpy.asarray, ones), form)
     assert got.dtype == dtype
     assert float(got[0, 0, 0, 0]) == 4096
+
+
+@here
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", [1, 6])
+def test_kernel_gradients_of_halves_by_blocks_of_images(groups, stride, rng, assert_close):
+    """Summed in f32 and given back in the kernel's type."""
+    x = rng.normal(size=(16, 9, 8, 6)).astype(jax.numpy.bfloat16)
+    form = Form("k", x.shape, (3, 3, 6 // groups, 6), (stride,) * 2, ((1, 1), (1, 1)), (1, 1), groups, dtype="bfloat16")
+    y = rng.normal(size=form.y).astype(jax.numpy.bfloat16)
+    got = bind(jax.numpy.asarray(x), jax.numpy.asarray(y), form.open("k", impl="images"))
+    words = {word: getattr(form, word) for word in ("stride", "padding", "dilation", "groups")}
+    assert got.dtype == "bfloat16"
+    assert_close(got, oracle.conv_grads(x, np.zeros(form.k), y, **words)[1])
 
 
 @here

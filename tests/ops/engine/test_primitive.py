@@ -37,8 +37,10 @@ def expected(form, x, k, y):
     return {"y": oracle.conv(x, k, **words), "x": dx, "k": dk}
 
 
-@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("slot", "xky")
+@pytest.mark.parametrize(
+    "name", ["strided", *(pytest.param(name, marks=pytest.mark.slow) for name in FORMS if name != "strided")]
+)
 def test_vmap_over_either_operand_and_both_and_twice(name, slot, rng, assert_close):
     form = FORMS[name].open(slot)
     sets = [[arrays(form, rng) for _ in range(2)] for _ in range(3)]
@@ -90,7 +92,7 @@ def test_every_derivative_is_a_form(name, rng):
         assert "conv_general_dilated" not in text
 
 
-@pytest.mark.parametrize("name", ["strided", "depthwise"])
+@pytest.mark.parametrize("name", ["strided", pytest.param("depthwise", marks=pytest.mark.slow)])
 def test_hessian_and_remat_and_control_flow(name, rng, assert_close):
     """∂²/∂k² of |A(x, k)|²/2 along w is A's adjoint of A(x, w); the same in remat, cond, while and scan."""
     form, (x, k, _), (_, w, _) = FORMS[name], arrays(FORMS[name], rng), arrays(FORMS[name], rng)
