@@ -64,8 +64,8 @@ def window_max(x: jax.Array, win: Window, fill: Any) -> jax.Array:
     A tie's derivative goes to the first maximum in window order that is no padding.
     """
     y = win.padded(x, fill)
-    for axis in win.axes:  # the barrier keeps each slice from computing for itself what comes before
-        y = functools.reduce(jnp.maximum, slices(jax.lax.optimization_barrier(y), win, axis))
+    for axis in win.axes:  # the barrier keeps each slice of the next axis from computing this one for itself
+        y = jax.lax.optimization_barrier(functools.reduce(jnp.maximum, slices(y, win, axis)))
     return y
 
 

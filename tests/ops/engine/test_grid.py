@@ -16,7 +16,7 @@ import pytest
 from jaxconv.ops.engine.general import conv_general_dilated
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-OLDER = QUICK | {"xla_cpu_use_fusion_emitters": False}  # XLA's other code generator, for every other chunk
+OLDER = QUICK | {"xla_cpu_use_fusion_emitters": False}  # the other code generator: sooner done
 CHUNK = 25
 
 
@@ -143,7 +143,7 @@ def check(case, rng, assert_close, words):
 def check_chunk(number, assert_close):
     rng = np.random.default_rng(number)
     for _ in range(CHUNK):
-        check(draw(rng), rng, assert_close, options(number % 2 == 1))
+        check(draw(rng), rng, assert_close, options(number % 6 > 0))
 
 
 def test_chunk(assert_close):
