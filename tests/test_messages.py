@@ -399,12 +399,12 @@ TABLE = [
         "stride must be one int, or one for each of the 2 spatial axes\n  got: stride=(1, 2, 1)"),
     Row("max_pool of a window in low padding alone", lambda: jc.max_pool(X, 2, padding=2),
         "every window of max_pool must hold at least one cell of its input\n"
-        "  got: window 0 of spatial axis 1 lies in padding (2, 2) alone (size 2, stride 2, dilation 1, input 8)\n"
+        "  got: window 0 of spatial axis 0 lies in padding (2, 2) alone (size 2, stride 2, dilation 1, input 8)\n"
         "  fix: less padding",
         fixed=lambda: jc.max_pool(X, 2, padding=1)),
     Row("max_pool of a window in high padding alone", lambda: jc.max_pool(X, 2, padding=(0, 5)),
         "every window of max_pool must hold at least one cell of its input\n"
-        "  got: window 4 of spatial axis 1 lies in padding (0, 5) alone (size 2, stride 2, dilation 1, input 8)\n"
+        "  got: window 4 of spatial axis 0 lies in padding (0, 5) alone (size 2, stride 2, dilation 1, input 8)\n"
         "  fix: less padding",
         fixed=lambda: jc.max_pool(X, 2, padding=(0, 1))),
     Row("avg_pool of a window in padding alone", lambda: jc.avg_pool(X, 2, padding=2),

@@ -42,7 +42,8 @@ def conv(
       pad_mode: what the padding holds: "zeros", "reflect", "edge" or "wrap".
       dilation: cells from one tap of the kernel to the next.
       groups: the channels of x and the maps are cut into so many parts, convolved part by part.
-      impl: "auto" or a formulation of `jaxconv.ops.engine`; None takes `jaxconv.using`'s.
+      impl: "auto", "tune" (measured on this device and kept) or a formulation of `jaxconv.ops.engine`;
+        None takes `jaxconv.using`'s. What a formulation cannot run is left to "auto".
       precision: of the products, as in `jax.lax.dot`.
 
     Returns:

@@ -36,7 +36,7 @@ class Form:
       members: 0, or how many such maps are computed at once, stacked on a first axis of every array.
       dtype: of the result.
       precision: of the products.
-      impl: "auto" or the formulation that must be used.
+      impl: "auto", "tune", or the formulation to use where it can run the form.
     """
 
     slot: str

@@ -68,6 +68,11 @@ def _f32(form: Form, place: Place) -> bool:
     return form.dtype in ("float32", "bfloat16", "float16")
 
 
+def _overhanging(form: Form, place: Place) -> bool:
+    cells = zip(form.size, form.x[1:-1], form.y[1:-1], strict=True)
+    return any(taps > min(n, out) for taps, n, out in cells)
+
+
 def _always(form: Form, place: Place) -> bool:
     return True
 
@@ -81,6 +86,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("onednn", "xky", _onednn, "3×3 8×56²×64: 17 / 30 / 15; depthwise 1.7 / 42 / 2.1; on 2² 17 / 807 / 18"),
         Rule("shifted", "xy", lambda form, place: form.depthwise, "3×3, 28²×192: 0.5 against 25 by lax"),
         Rule("dots", "xky", lambda form, place: form.groups > 1, "32 groups: gradients 10 against 711 by lax"),
+        Rule("dots", "xy", _overhanging, "3×3 on 2²: XLA exchanges kernel and input, a naive loop of 807"),
         Rule("canonical", "xy", _f32, "the one layout that XLA's CPU code has a fast loop for, in any computation"),
         Rule("dots", "xky", _always, "kernel gradients 17 to 83 against 65 to 299 by lax; f64 has no fast loop at all"),
     ),
@@ -89,14 +95,26 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 
+def can_run(impl: str, form: Form, place: Place) -> bool:
+    """Whether a formulation has a way to compute a form in a place; of those by oneDNN not all have."""
+    if impl not in ("onednn", "images"):
+        return True
+    if place.platform != "cpu":
+        return False
+    return _images(form, place) if impl == "images" and form.slot == "k" and form.depthwise else _onednn(form, place)
+
+
 def choose(form: Form, place: Place) -> str:
-    """The formulation for a form of one member; `form.impl` where that is set, the measured one if it is "tune"."""
+    """The formulation for a form of one member.
+
+    `form.impl` where that is set and can run it, the measured one where it is "tune", else the rules'.
+    """
     if form.impl == "tune":
         from jaxconv.ops.engine import tune  # here: it measures the formulations of this file
 
         if tune.possible(place):
             return tune.best(form, place)
-    elif form.impl != "auto":
+    elif form.impl != "auto" and can_run(form.impl, form, place):
         return form.impl
     return next(rule.impl for rule in RULES[place.platform] if form.slot in rule.slots and rule.when(form, place))
 

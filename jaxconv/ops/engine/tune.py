@@ -74,7 +74,10 @@ def best(form: Form, place: Place) -> str:
     records, name = _kept(cache_file()), key(form, place)
     if name not in records or records[name]["impl"] not in FORMULATIONS:
         ms = {impl: round(1e3 * seconds, 4) for impl, seconds in measure(form, place).items()}
-        records[name] = {"impl": min(ms, key=ms.__getitem__, default=choose(form, place)), "ms": ms}
+        auto = choose(form, place)
+        fastest = min(ms, key=ms.__getitem__, default=auto)
+        near = auto in ms and ms[auto] <= 1.05 * ms[fastest]  # a tie is noise: it stays with the rules
+        records[name] = {"impl": auto if near else fastest, "ms": ms}
         _keep(cache_file(), name, records[name])
     record = records[name]
     seen[form, place] = Measured(record["impl"], record["ms"], choose(form, place))

@@ -59,6 +59,18 @@ def test_halves_are_computed_in_f32(dtype, rng, assert_close):
 
 
 @here
+@pytest.mark.parametrize("impl", ["onednn", "images"])
+def test_what_it_cannot_run_is_left_to_auto(impl):
+    """Named or not, no form reaches the call that it has no kernel for: f64 stays f64, and nothing hangs."""
+    depthwise = Form("k", (4, 9, 3), (3, 1, 3), (1,), ((1, 1),), (1,), groups=3, impl=impl)
+    doubled = Form("k", (4, 9, 9, 3), (3, 3, 1, 6), (1, 1), ((1, 1), (1, 1)), (1, 1), groups=3, impl="images")
+    for form in (depthwise, depthwise.open("y"), depthwise.open("y", dtype="float64"), doubled):
+        assert choose(form, Place()) in ("shifted", "dots", "onednn")
+        assert choose(form, Place(one_device=False)) in ("shifted", "dots")
+    assert choose(depthwise.open("y"), Place()) == "shifted"
+
+
+@here
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("groups", [1, 6])
 def test_kernel_gradients_of_halves_by_blocks_of_images(groups, stride, rng, assert_close):
