@@ -88,6 +88,8 @@ def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: I
     turned = jnp.moveaxis(turned, (0, -1), (-1, 0)).reshape(c, *x.shape[1:-1], -1)
     axes = zip(x.shape[1:-1], form.y[1:-1], form.size, s, pads, d, strict=True)
     ends = [(lo, e * (taps - 1) + step * (out - 1) + 1 - n - lo) for n, out, taps, step, (lo, _), e in axes]
+    if any(n + hi < 1 for n, (_, hi) in zip(x.shape[1:-1], ends, strict=True)):  # what is cropped is padding, too
+        turned, ends = zeros_around(turned, tuple((lo, 0) for lo, _ in ends)), [(0, hi) for _, hi in ends]
     turned = zeros_around(turned, tuple((0, min(hi, 0)) for _, hi in ends))
     kernel = (*form.y[1:-1], x.shape[0], k.shape[-1])
     exchanged = Form("k", turned.shape, kernel, d, tuple((lo, max(hi, 0)) for lo, hi in ends), s, **same)
