@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxconv.errors import ConfigError, DataError
+from jaxconv.files import write_atomically
 
 __all__ = ["leaf_names", "load", "save"]
 
@@ -48,30 +47,6 @@ def save(path: str | Path, tree: Any) -> None:
     # a scalar into a vector.
     content = to_bytes({name: np.asarray(leaf, order="C") for name, leaf in zip(names, leaves, strict=True)})
     write_atomically(path, content)
-
-
-def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file so that, whatever moment this is killed at, no partial one has the name.
-
-    Args:
-      path: the file to write or replace.
-      content: its bytes.
-    """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes private files; a run's results are as readable as any file the user makes.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def load(path: str | Path, like: Any) -> Any:

@@ -24,6 +24,7 @@ from jaxconv.augment import normalise, shift
 from jaxconv.data.order import batch_indices
 from jaxconv.errors import ConfigError, DataError
 from jaxconv.evaluate import evaluate, make_eval_step
+from jaxconv.files import write_atomically
 from jaxconv.layer import Layer
 from jaxconv.losses import cross_entropy
 from jaxconv.nets import make_net
@@ -151,7 +152,7 @@ def train(settings: config.Config, folder: str | Path, report: Report = lambda e
         "versions": versions(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
-    checkpoint.write_atomically(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_atomically(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
     return result
 
 

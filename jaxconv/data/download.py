@@ -6,13 +6,13 @@ import dataclasses
 import hashlib
 import http.client
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxconv.errors import DataError
+from jaxconv.files import write_atomically
 
 __all__ = ["RemoteFile", "cache_folder", "fetch", "find_folder"]
 
@@ -136,15 +136,7 @@ def _fetch_one(url: str, file: RemoteFile, target: Path) -> None:
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != file.md5:
         raise DataError(f"expected md5 {file.md5}, received {found}")
-    # Only a whole and checked file ever gets the final name, whatever moment this is killed at.
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(target, content)
 
 
 def _offline(name: str, files: Sequence[RemoteFile], folder: Path, reasons: list[str]) -> str:

@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import statistics
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -23,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.errors import DataError
+from jaxconv.files import write_atomically
 from jaxconv.ops.engine import onednn
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.rules import FORMULATIONS, Place, choose
@@ -196,14 +196,7 @@ def _keep(file: Path, name: str, record: dict[str, Any]) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(_read(file) | {name: record}, indent=1, ensure_ascii=False, sort_keys=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".tune.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text + "\n")
-            os.replace(temporary, file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomically(file, (text + "\n").encode())
     except OSError as error:  # a folder that cannot be written stops no convolution
         warnings.warn(
             f"measured formulations must be kept in {file}; got {error.strerror or error}; "
