@@ -74,7 +74,7 @@ def set_up(settings: config.Config) -> Setup:
     """
     dataset = data.load(settings.data.name, settings.data.root)
     net = make_net(settings.net.name, settings.net.arguments, len(dataset.classes))
-    steps = math.ceil(settings.train.epochs * len(dataset.train_labels) / settings.train.batch_size)
+    steps = math.ceil(settings.train.epochs * len(dataset.train) / settings.train.batch_size)
     schedule = settings.optim.schedule
     tx = optim.optimizer(
         settings.optim.name,
@@ -87,6 +87,17 @@ def set_up(settings: config.Config) -> Setup:
     loss = functools.partial(cross_entropy, smoothing=settings.train.label_smoothing)
     step = make_step(net, tx, loss=loss, augment=shift(settings.train.shift), prepare=prepare)
     return Setup(dataset, net, tx, step, prepare, steps)
+
+
+def resident(source: data.Source) -> data.Arrays:
+    """A source that lies in memory whole.
+
+    Raises:
+      ConfigError: one that does not.
+    """
+    if not isinstance(source, data.Arrays):
+        raise ConfigError(f"a run needs data that lies in memory; got a {type(source).__name__}")
+    return source
 
 
 def train(settings: config.Config, folder: str | Path, report: Report = lambda event: None) -> dict[str, Any]:
@@ -122,8 +133,8 @@ def train(settings: config.Config, folder: str | Path, report: Report = lambda e
         fitted = fit(
             setup.step,
             start,
-            dataset.train_images,
-            dataset.train_labels,
+            resident(dataset.train).images,
+            resident(dataset.train).labels,
             steps=setup.steps,
             batch_size=settings.train.batch_size,
             seed=seed,
@@ -172,7 +183,7 @@ def tune(settings: config.Config) -> dict[Form, Measured]:
     dataset = setup.dataset
     shape = (1, *dataset.image_shape)
     start = jax.eval_shape(lambda: init_state(setup.net, setup.tx, jax.random.key(seed), shape))
-    images, labels = jnp.asarray(dataset.train_images), jnp.asarray(dataset.train_labels)
+    images, labels = jnp.asarray(resident(dataset.train).images), jnp.asarray(resident(dataset.train).labels)
     seen.clear()
     with engine.using(impl="tune"):
         jax.jit(setup.step).lower(start, images, labels, batch_indices(seed, 0, settings.train.batch_size, len(images)))
@@ -181,7 +192,7 @@ def tune(settings: config.Config) -> dict[Form, Measured]:
 
 def _compile_test(setup: Setup, params: Any, state: Any) -> tuple[Callable[[Any, Any], tuple[float, float]], float]:
     """The function that tests the net, compiled now so that its seconds count as compiling."""
-    images, labels = jnp.asarray(setup.dataset.test_images), jnp.asarray(setup.dataset.test_labels)
+    images, labels = jnp.asarray(resident(setup.dataset.test).images), jnp.asarray(resident(setup.dataset.test).labels)
     batch = jnp.zeros([EVAL_BATCH], jnp.int32), jnp.zeros([EVAL_BATCH], jnp.float32)
     began = time.perf_counter()
     step = jax.jit(make_eval_step(setup.net, setup.prepare)).lower(params, state, images, labels, *batch).compile()
@@ -270,7 +281,7 @@ class Run:
           root: where the data lies, if it is no longer where the config says.
         """
         dataset = data.load(self.settings.data.name, root or self.settings.data.root)
-        images, labels = dataset.test_images, dataset.test_labels
+        images, labels = resident(dataset.test).images, resident(dataset.test).labels
         return evaluate(self.net, self.params, self.state, images, labels, EVAL_BATCH, prepare=self.prepare)
 
     def probabilities(self, images: jax.typing.ArrayLike) -> jax.Array:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxconv.data.dataset import Dataset
+from jaxconv.data.dataset import Arrays, Dataset
 from jaxconv.data.download import RemoteFile, cache_folder, fetch, find_folder
 from jaxconv.data.idx import read_idx
 from jaxconv.errors import ConfigError, DataError, did_you_mean
@@ -38,7 +38,7 @@ def load(name: str, root: str | Path | None = None) -> Dataset:
       ConfigError: there is no data set of that name.
       DataError: a file is missing, truncated or altered, or cannot be downloaded.
 
-    >>> load("digits").train_images.shape
+    >>> load("digits").train.images.shape
     (1438, 8, 8, 1)
     """
     if name == "digits":
@@ -67,10 +67,8 @@ def _digits() -> Dataset:
     pixels = images[train].astype(np.float64)
     return Dataset(
         name="digits",
-        train_images=images[train],
-        train_labels=labels[train],
-        test_images=images[test],
-        test_labels=labels[test],
+        train=Arrays(images[train], labels[train]),
+        test=Arrays(images[test], labels[test]),
         classes=tuple("0123456789"),
         mean=(float(pixels.mean()),),
         std=(float(pixels.std()),),
@@ -113,10 +111,8 @@ def _idx_set(name: str, known: IdxSet, root: str | Path | None) -> Dataset:
     train_images, train_labels, test_images, test_labels = arrays
     return Dataset(
         name=name,
-        train_images=train_images[..., None],
-        train_labels=train_labels.astype(np.int32),
-        test_images=test_images[..., None],
-        test_labels=test_labels.astype(np.int32),
+        train=Arrays(train_images[..., None], train_labels.astype(np.int32)),
+        test=Arrays(test_images[..., None], test_labels.astype(np.int32)),
         classes=known.classes,
         mean=(known.mean,),
         std=(known.std,),

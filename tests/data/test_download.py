@@ -68,15 +68,15 @@ def test_downloads_once_into_the_cache(tiny, published):
     assert sorted(path.name for path in tiny.iterdir()) == sorted(NAMES)
     for path in published.iterdir():
         path.unlink()
-    np.testing.assert_array_equal(data.load("mnist").train_images, first.train_images)
-    assert first.train_images.shape == (6, 28, 28, 1)
+    np.testing.assert_array_equal(data.load("mnist").train.images, first.train.images)
+    assert first.train.images.shape == (6, 28, 28, 1)
 
 
 def test_a_second_mirror_is_tried(tiny, monkeypatch):
     known = sources.IDX_SETS["mnist"]
     bases = ("http://127.0.0.1:9/", *known.bases)
     monkeypatch.setitem(sources.IDX_SETS, "mnist", dataclasses.replace(known, bases=bases))
-    assert len(data.load("mnist").test_labels) == 6
+    assert len(data.load("mnist").test.labels) == 6
 
 
 @pytest.mark.parametrize("harm", ["truncated", "altered", "missing"])
@@ -116,7 +116,7 @@ def test_found_in_root_or_variable(tiny, published, monkeypatch, tmp_path, packe
     if by_variable:
         monkeypatch.setenv("JAXCONV_DATA", str(tmp_path / "mine"))
     loaded = data.load("mnist", None if by_variable else tmp_path / "mine")
-    assert loaded.train_images.shape == (6, 28, 28, 1)
+    assert loaded.train.images.shape == (6, 28, 28, 1)
     assert not tiny.exists()
 
 
