@@ -11,8 +11,8 @@ import jaxconv
 
 ROOT = pathlib.Path(jaxconv.__file__).parent
 FLOORS = {
-    "errors": 0, "files": 0, "geometry": 0, "ops": 1, "rewrite": 2, "layer": 2, "initializers": 2, "layers": 3,
-    "models": 4, "data": 5, "augment": 5, "losses": 5, "metrics": 5, "optim": 5,
+    "arguments": 0, "errors": 0, "files": 0, "geometry": 0, "ops": 1, "rewrite": 2, "layer": 2, "initializers": 2,
+    "layers": 3, "models": 4, "data": 5, "augment": 5, "losses": 5, "metrics": 5, "optim": 5,
     "train": 6, "evaluate": 6, "checkpoint": 6, "analysis": 7,
     "config": 8, "nets": 8, "run": 8, "display": 8, "cli": 8, "__main__": 8,
 }  # fmt: skip
