@@ -114,7 +114,7 @@ def test_every_mistake_at_once(refusal):
     ]
 
 
-SETS, SGD = "digits, mnist, fashion_mnist", "momentum, nesterov, accumulator_dtype"
+SETS, SGD = "digits, mnist, fashion_mnist, cifar10, cifar100, folder, npz", "momentum, nesterov, accumulator_dtype"
 SINGLE = [
     ("[train]", "[trian]", "train: must be given"),
     ('"digits"', '"digit"', f"data.name: must be one of {SETS}; got 'digit'; did you mean 'digits'?"),

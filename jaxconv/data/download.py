@@ -8,16 +8,18 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from jaxconv.errors import DataError
 from jaxconv.files import write_atomically
 
-__all__ = ["RemoteFile", "cache_folder", "fetch", "find_folder"]
+__all__ = ["RemoteFile", "cache_folder", "fetch", "find_folder", "search"]
 
 VARIABLE = "JAXCONV_DATA"
 TIMEOUT_SECONDS = 30.0
+Found = TypeVar("Found")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +30,15 @@ class RemoteFile:
       name: as published, ending in `.gz`; it may also lie unpacked, without that ending.
       size: bytes of the published file.
       md5: checksum of the published file.
-      plain_size: bytes after unpacking.
-      plain_md5: checksum after unpacking.
+      plain_size: bytes after unpacking, where they are known.
+      plain_md5: checksum after unpacking, where it is known.
     """
 
     name: str
     size: int
     md5: str
-    plain_size: int
-    plain_md5: str
+    plain_size: int | None = None
+    plain_md5: str | None = None
 
     def found_in(self, folder: Path) -> Path | None:
         """The path of this file in a folder, packed or unpacked; None where neither lies there."""
@@ -70,16 +72,39 @@ def find_folder(name: str, files: Sequence[RemoteFile], root: str | Path | None 
       DataError: `root` is given but lacks some of the files: to go on and download would hide
         that the wrong place was given.
     """
+
+    def found_in(folder: Path) -> Path | None:
+        return folder if all(file.found_in(folder) for file in files) else None
+
+    return search(name, root, found_in, lambda base: _missing(name, files, base))
+
+
+def search(
+    name: str, root: str | Path | None, found_in: Callable[[Path], Found | None], missing: Callable[[Path], str]
+) -> Found | None:
+    """Ask one folder after the other for a data set: of `root`, of `$JAXCONV_DATA`, of the user's cache.
+
+    Args:
+      name: the data set's name, and of the sub-folder that may hold it.
+      root: a folder that holds it directly or in a sub-folder called `name`.
+      found_in: what a folder holds of it; None where it lacks something.
+      missing: what to say of a `root` that holds nothing.
+
+    Returns:
+      What `found_in` says of the first folder that holds it, or None.
+
+    Raises:
+      DataError: `root` is given but lacks it.
+    """
     # The variable is shared by all sets and need not hold this one; an explicit root must.
     bases = [Path(base).expanduser() for base in (root, os.environ.get(VARIABLE)) if base]
     for index, base in enumerate(bases):
         for folder in (base, base / name):
-            if all(file.found_in(folder) for file in files):
-                return folder
+            if (found := found_in(folder)) is not None:
+                return found
         if root and index == 0:
-            raise DataError(_missing(name, files, base))
-    cached = cache_folder(name)
-    return cached if all(file.found_in(cached) for file in files) else None
+            raise DataError(missing(base))
+    return found_in(cache_folder(name))
 
 
 def _missing(name: str, files: Sequence[RemoteFile], base: Path) -> str:

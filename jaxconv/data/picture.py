@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from jaxconv.errors import DataError
 
-__all__ = ["Picture", "read_picture"]
+__all__ = ["Picture", "open_picture", "read_picture"]
 
 _LIGHT = 0.5
 
@@ -50,7 +49,7 @@ def read_picture(path: str | Path, shape: tuple[int, int, int], peak: float, inv
       DataError: the file is missing, no picture, damaged, or absurdly large.
     """
     height, width, channels = shape
-    values = _to_floats(_open(path), channels)
+    values = _to_floats(open_picture(path), channels)
     border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
     background = np.median(border, axis=0)
     inverted = (channels == 1 and float(background.mean()) > _LIGHT) if invert is None else invert
@@ -59,20 +58,46 @@ def read_picture(path: str | Path, shape: tuple[int, int, int], peak: float, inv
     return Picture(_fit(values, background, height, width) * np.float32(peak), inverted)
 
 
-def _open(path: str | Path) -> Any:
+def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -> Any:
+    """Open a picture, turned as its camera was held; many threads may do so at once.
+
+    Args:
+      path: a file of any format that Pillow reads.
+      near: where pixels of about this side are enough, a JPEG is decoded at a half, a quarter or
+        an eighth of its size, no smaller than that.
+      mode: "L" spares a JPEG its colours.
+
+    Returns:
+      A `PIL.Image`, loaded.
+
+    Raises:
+      DataError: the file is missing, no picture, damaged, or absurdly large.
+    """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                return ImageOps.exif_transpose(picture)
+        with Image.open(path) as picture:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and picture.width * picture.height > limit:
+                raise DataError(
+                    f"{path} is too large a picture: {picture.width}×{picture.height} pixels, at most {limit:,}"
+                )
+            if near is not None:
+                picture.draft(mode, (near, near))
+            picture.load()
+            ImageOps.exif_transpose(picture, in_place=True)
+            return picture
+    except DataError:
+        raise
     except UnidentifiedImageError:
         raise DataError(f"{path} is no picture that can be read") from None
+    # Where warnings are errors; elsewhere Pillow warns of its own accord.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} is too large a picture: {error}") from None
-    # Pillow's decoders raise each of these for files that end early or contradict themselves.
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except MemoryError:
+        raise
+    # A file that ends early or contradicts itself makes a decoder raise nearly anything.
+    except Exception as error:
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 

@@ -1,4 +1,4 @@
-"""The data sets that are known by name."""
+"""Data sets of small pictures in the files that they were published in."""
 
 from __future__ import annotations
 
@@ -10,82 +10,62 @@ import numpy as np
 from jaxconv.data.dataset import Arrays, Dataset
 from jaxconv.data.download import RemoteFile, cache_folder, fetch, find_folder
 from jaxconv.data.idx import read_idx
-from jaxconv.errors import ConfigError, DataError, did_you_mean
+from jaxconv.data.moments import moments
+from jaxconv.data.order import stratified
+from jaxconv.errors import DataError
 
-__all__ = ["load", "names"]
+__all__ = ["digits", "fashion_mnist", "mnist"]
 
 _SPLIT_SEED = 0
 _TEST_SHARE = 0.2
 
 
-def load(name: str, root: str | Path | None = None) -> Dataset:
-    """Load a data set by name.
+def digits() -> Dataset:
+    """Handwritten digits that come with scikit-learn: 1,797 images of 8×8, values 0 to 16, split 80/20 class by class.
 
-    `digits` comes with scikit-learn: 1,797 images of 8×8, values 0 to 16, split 80/20 class by
-    class with a fixed seed. `mnist` (LeCun et al. 1998) and `fashion_mnist` (Xiao et al. 2017)
-    are 60,000 + 10,000 images of 28×28, read from the original files: in `root`, else in the
-    folder that `$JAXCONV_DATA` names (each directly or in a sub-folder of the set's name), else
-    in the user's cache, where they are downloaded if missing.
-
-    Args:
-      name: one of `names()`.
-      root: the folder to look in first.
-
-    Returns:
-      The data set; checksums of files are verified each time.
-
-    Raises:
-      ConfigError: there is no data set of that name.
-      DataError: a file is missing, truncated or altered, or cannot be downloaded.
-
-    >>> load("digits").train.images.shape
+    >>> digits().train.images.shape
     (1438, 8, 8, 1)
     """
-    if name == "digits":
-        return _digits()
-    if name in IDX_SETS:
-        return _idx_set(name, IDX_SETS[name], root)
-    raise ConfigError(f"data.name must be one of {', '.join(names())}; got {name!r}{did_you_mean(name, names())}")
-
-
-def names() -> list[str]:
-    """The names that `load` knows.
-
-    >>> names()
-    ['digits', 'mnist', 'fashion_mnist']
-    """
-    return ["digits", *IDX_SETS]
-
-
-def _digits() -> Dataset:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = bunch.images.astype(np.uint8)[..., None]
     labels = bunch.target.astype(np.int32)
-    train, test = _stratified(labels, _TEST_SHARE, _SPLIT_SEED)
-    pixels = images[train].astype(np.float64)
+    train, test = stratified(labels, _TEST_SHARE, _SPLIT_SEED)
+    mean, std = moments(images[train])
     return Dataset(
         name="digits",
         train=Arrays(images[train], labels[train]),
         test=Arrays(images[test], labels[test]),
         classes=tuple("0123456789"),
-        mean=(float(pixels.mean()),),
-        std=(float(pixels.std()),),
+        mean=mean,
+        std=std,
         peak=16,
     )
 
 
-def _stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and the test part, every class divided in the same ratio."""
-    generator = np.random.default_rng(seed)
-    train, test = [], []
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        cut = round(share * len(members))
-        test.append(members[:cut])
-        train.append(members[cut:])
-    return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
+def mnist(root: str | Path | None = None) -> Dataset:
+    """Handwritten digits: 60,000 + 10,000 images of 28×28 (LeCun et al. 1998).
+
+    Args:
+      root: the folder to look in first.
+
+    Raises:
+      DataError: a file is missing, truncated or altered, or cannot be downloaded.
+    """
+    return _idx_set("mnist", IDX_SETS["mnist"], root)
+
+
+def fashion_mnist(root: str | Path | None = None) -> Dataset:
+    """Pictures of clothes: 60,000 + 10,000 images of 28×28 (Xiao et al. 2017).
+
+    Args:
+      root: the folder to look in first.
+
+    Raises:
+      DataError: a file is missing, truncated or altered, or cannot be downloaded.
+    """
+    return _idx_set("fashion_mnist", IDX_SETS["fashion_mnist"], root)
 
 
 @dataclasses.dataclass(frozen=True)

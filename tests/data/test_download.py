@@ -1,12 +1,9 @@
 """Finding and fetching, against a server on this machine that can misbehave."""
 
 import dataclasses
-import functools
 import gzip
 import hashlib
-import http.server
 import struct
-import threading
 
 import numpy as np
 import pytest
@@ -33,26 +30,16 @@ def published(tmp_path):
 
 
 @pytest.fixture
-def tiny(published, monkeypatch, tmp_path):
+def tiny(published, monkeypatch, tmp_path, serve):
     """`mnist` replaced by the published folder, an empty cache, and a server for the folder."""
     cache = tmp_path / "cache"
     monkeypatch.setattr(download, "cache_folder", lambda name: cache / name)
     monkeypatch.setattr(sources, "cache_folder", lambda name: cache / name)
     monkeypatch.delenv("JAXCONV_DATA", raising=False)
-    handler = functools.partial(QuietHandler, directory=published)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        base = f"http://127.0.0.1:{server.server_port}/"
-        known = sources.IDX_SETS["mnist"]
-        files = tuple(describe(published / name) for name in NAMES)
-        monkeypatch.setitem(sources.IDX_SETS, "mnist", dataclasses.replace(known, files=files, bases=(base,)))
-        yield cache / "mnist"
-        server.shutdown()
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
+    known = sources.IDX_SETS["mnist"]
+    files = tuple(describe(published / name) for name in NAMES)
+    monkeypatch.setitem(sources.IDX_SETS, "mnist", dataclasses.replace(known, files=files, bases=(serve(published),)))
+    return cache / "mnist"
 
 
 def describe(path):

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jaxconv.data.order import batch_indices, masked_batches
+from jaxconv.data.order import batch_indices, masked_batches, stratified
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 3), (10, 10), (7, 20), (64, 16), (5, 1)])
@@ -29,3 +31,24 @@ def test_masked_batches_weigh_every_image_once(size, batch_size):
         assert indices.shape == weights.shape == (batch_size,)
         np.add.at(weight, indices, weights)
     np.testing.assert_array_equal(weight, np.ones(size))
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=200), st.floats(0.01, 0.99), st.integers(0, 2**32))
+def test_a_stratified_split(labels, share, seed):
+    labels = np.array(labels)
+    first, second = stratified(labels, share, seed)
+    np.testing.assert_array_equal(np.sort(np.concatenate([first, second])), np.arange(len(labels)))
+    np.testing.assert_array_equal(first, np.sort(first))
+    again = stratified(labels, share, seed)
+    np.testing.assert_array_equal(second, again[1])
+    for label in np.unique(labels):
+        total, taken = (labels == label).sum(), (labels[second] == label).sum()
+        assert total - taken >= 1
+        if total > 1:
+            assert taken >= 1
+            assert taken in (1, total - 1) or abs(taken - share * total) <= 0.5
+
+
+def test_the_seed_of_a_split_matters():
+    labels = np.repeat(np.arange(3), 30)
+    assert len({stratified(labels, 0.2, seed)[1].tobytes() for seed in range(20)}) == 20

@@ -1,6 +1,7 @@
 """The data sets themselves."""
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -33,7 +34,8 @@ def test_an_unknown_name():
     with pytest.raises(ConfigError) as caught:
         data.load("mnits")
     assert str(caught.value) == (
-        "data.name must be one of digits, mnist, fashion_mnist; got 'mnits'; did you mean 'mnist'?"
+        "data.name: must be one of digits, mnist, fashion_mnist, cifar10, cifar100, folder, npz, "
+        "or \"module:function\"; got 'mnits'; did you mean 'mnist'?"
     )
 
 
@@ -75,3 +77,83 @@ def test_parts_must_agree(change, message):
     with pytest.raises(DataError) as caught:
         Dataset("x", Arrays(**(fields | change)), Arrays(**fields), tuple("abcd"), mean=(0.0,), std=(1.0,))
     assert str(caught.value) == message
+
+
+class Dicts:
+    """A source as Grain's users write them: dicts, and images without channels."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+def test_a_source_of_dicts_is_adapted(rng):
+    images = rng.integers(0, 256, (4, 6, 5)).astype(np.uint8)
+    source = Dicts([{"image": image, "label": np.int64(label)} for label, image in enumerate(images)])
+    part = Dataset("x", source, source, tuple("abcd"), (0.0,), (1.0,)).train
+    assert len(part) == 4
+    image, label = part[2]
+    np.testing.assert_array_equal(image, images[2][..., None])
+    assert (label, type(label), part.image_shape, part.items) == (2, int, (6, 5, 1), source.items)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(part))[3][0], images[3][..., None])
+
+
+def test_a_source_of_tuples_is_taken_as_it_is():
+    source = Dicts([(np.zeros([6, 5, 3], np.uint8), 1)])
+    assert Dataset("x", source, source, tuple("ab"), (0.0,) * 3, (1.0,) * 3).train is source
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"img": 1, "label": 2}, 'the first image: a source must give (image, label) or {"image": …, "label": …}, '
+         "it gave a dict of img, label"),
+        (3, 'the first image: a source must give (image, label) or {"image": …, "label": …}, it gave a int'),
+        ((np.zeros([6, 5], np.float32), 1), "the first image must be uint8 [H, W, C] or [H, W], not float32 [6, 5]"),
+        ((np.zeros([6], np.uint8), 1), "the first image must be uint8 [H, W, C] or [H, W], not uint8 [6]"),
+    ],
+)  # fmt: skip
+def test_a_source_that_gives_something_else(item, message):
+    with pytest.raises(DataError) as caught:
+        Dataset("x", Dicts([item]), Dicts([item]), ("a",), (0.0,), (1.0,))
+    assert str(caught.value) == message
+
+
+OWN = """
+import numpy as np
+from jaxconv.data import Arrays, Dataset
+
+def shapes(count: int, side: int = 8, root: str = ""):
+    part = Arrays(np.zeros([count, side, side, 1], np.uint8), np.zeros(count, np.int32))
+    return Dataset("shapes", part, part, ("a",), (0.0,), (1.0,))
+
+def wrong():
+    return 3
+"""
+
+
+def test_a_set_of_the_users_own(tmp_path, monkeypatch):
+    (tmp_path / "own_data.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    assert data.load("own_data:shapes", count=3).image_shape == (8, 8, 1)
+    assert data.load("own_data:shapes", "somewhere", count=3, side=4).image_shape == (4, 4, 1)
+    for name, arguments, message in [
+        ("own_data:wrong", {}, "data.name: own_data:wrong must return a jaxconv Dataset, it returned int"),
+        ("own_data:shapes", {"side": "8"}, "data.side: must be a whole number, got '8'\n"
+         "data.count: must be given; own_data:shapes has no default for it"),
+        ("mnist", {"rot": 1}, "data.rot: mnist takes root; did you mean 'root'?"),
+        ("folder", {"size": 8}, "data.root: must be given; folder has no default for it"),
+        ("digits", {"size": 8}, "data.size: digits takes no arguments"),
+    ]:  # fmt: skip
+        with pytest.raises(ConfigError) as caught:
+            data.load(name, **arguments)
+        assert str(caught.value) == message
+
+
+def test_digits_need_no_root():
+    assert len(data.load("digits", "/nowhere").test) == 359

@@ -1,0 +1,241 @@
+"""A folder of photographs, one sub-folder a class."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxconv.data.dataset import Arrays, Dataset, Source
+from jaxconv.data.decode import in_threads, read_square
+from jaxconv.data.moments import moments
+from jaxconv.data.order import stratified
+from jaxconv.errors import ConfigError, DataError
+
+__all__ = ["FolderSource", "folder"]
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+TEST_FOLDERS = ("val", "validation", "test")
+IN_MEMORY_BYTES = 512 * 2**20
+MEASURED_IMAGES = 1000
+# ImageNet's training images (Russakovsky et al. 2015), and their luminance.
+_MEAN = {3: (0.485 * 255, 0.456 * 255, 0.406 * 255), 1: (0.449 * 255,)}
+_STD = {3: (0.229 * 255, 0.224 * 255, 0.225 * 255), 1: (0.226 * 255,)}
+
+Moments = tuple[float, ...] | Literal["measure"] | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FolderSource:
+    """Photographs that are decoded where they are asked for.
+
+    Args:
+      base: the folder that the files lie in.
+      files: their paths in it.
+      labels: int32 [N].
+      sizes: bytes of each file.
+      size: side of the square that each becomes.
+      channels: 3 for colour, 1 for luminance.
+      corrupt: what becomes of a damaged image where images are streamed: "fail" or "skip".
+    """
+
+    base: Path
+    files: tuple[str, ...]
+    labels: np.ndarray
+    sizes: tuple[int, ...]
+    size: int
+    channels: int
+    corrupt: Literal["fail", "skip"] = "fail"
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, int]:
+        return read_square(self.base / self.files[index], self.size, self.channels), int(self.labels[index])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        return self.size, self.size, self.channels
+
+    def take(self, indices: np.ndarray) -> FolderSource:
+        """The images of some indices, as a source of their own."""
+        files, sizes = (tuple(values[index] for index in indices) for values in (self.files, self.sizes))
+        return dataclasses.replace(self, files=files, sizes=sizes, labels=self.labels[indices])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """How many images, and a hash of their paths, classes and sizes; their content is not read."""
+        lines = zip(self.files, self.labels.tolist(), self.sizes, strict=True)
+        text = "".join(f"{file}\t{label}\t{size}\n" for file, label, size in lines)
+        return {"images": len(self), "sha256": hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()}
+
+
+def folder(
+    root: str | Path,
+    size: int = 224,
+    channels: int = 3,
+    validation: float = 0.1,
+    seed: int = 0,
+    mean: Moments = None,
+    std: Moments = None,
+    in_memory: bool | Literal["auto"] = "auto",
+    corrupt: Literal["fail", "skip"] = "fail",
+) -> Dataset:
+    """Photographs in a folder: `root/train/<class>/*.jpg` and `root/val/<class>/*.jpg`, or `root/<class>/*.jpg`.
+
+    Files end in .jpg, .jpeg, .png, .webp or .bmp; hidden ones are passed over. `validation` or
+    `test` may stand for `val`; where several are there, the first of `val`, `validation`, `test`
+    counts. Where there is none, a share of each class is kept apart to test on.
+
+    Args:
+      root: the folder.
+      size: side of the square that each becomes: its shorter side is resized, its middle kept.
+      channels: 3 for colour, 1 for luminance.
+      validation: share of each class to test on, where the folder says nothing.
+      seed: of that choice.
+      mean: of each channel in pixel units, "measure" to take it from up to 1,000 training images,
+        or None for ImageNet's.
+      std: likewise.
+      in_memory: whether all images are decoded now; "auto" does where they take up to 512 MB, so
+        that small sets may lie on the device.
+      corrupt: "fail" stops at a damaged image; "skip" leaves it out: in memory it is listed in
+        `skipped`, in a stream it weighs nothing.
+
+    Returns:
+      The data set, classes in the order of their names.
+
+    Raises:
+      ConfigError: an argument is out of its range.
+      DataError: there are no classes, a class has no images or is only in one part, files are no
+        images, or one is damaged.
+    """
+    path = Path(root).expanduser()
+    _check(size=size, channels=channels, validation=validation, seed=seed, mean=mean, std=std)
+    parts, classes = _parts(path, validation, seed)
+    train, test = (dataclasses.replace(part, size=size, channels=channels, corrupt=corrupt) for part in parts)
+    sample = np.random.default_rng(seed).permutation(len(train))[:MEASURED_IMAGES]
+    measured = moments(_decode(train.take(np.sort(sample)))[0].images) if "measure" in (mean, std) else ((), ())
+    sources: list[Source] = [train, test]
+    skipped: list[str] = []
+    needed = (len(train) + len(test)) * size * size * channels
+    if in_memory is True or (in_memory == "auto" and needed <= IN_MEMORY_BYTES):
+        (sources[0], first), (sources[1], second) = _decode(train), _decode(test)
+        skipped = [*first, *second]
+    return Dataset(
+        name=path.resolve().name,
+        train=sources[0],
+        test=sources[1],
+        classes=classes,
+        mean=_moment(mean, _MEAN[channels], measured[0]),
+        std=_moment(std, _STD[channels], measured[1]),
+        skipped=tuple(skipped),
+    )
+
+
+def _moment(given: Moments, default: tuple[float, ...], measured: tuple[float, ...]) -> tuple[float, ...]:
+    if given is None:
+        return default
+    return measured if isinstance(given, str) else given
+
+
+def _check(*, size: int, channels: int, validation: float, seed: int, mean: Moments, std: Moments) -> None:
+    lines = []
+    for holds, line in [
+        (size >= 1, f"data.size: must be at least 1, got {size}"),
+        (channels in (1, 3), f"data.channels: must be 1 or 3, got {channels}"),
+        (0 < validation < 1, f"data.validation: must lie between 0 and 1, got {validation}"),
+        (seed >= 0, f"data.seed: must be at least 0, got {seed}"),
+    ]:
+        lines += [] if holds else [line]
+    for name, value in (("mean", mean), ("std", std)):
+        if isinstance(value, tuple) and len(value) != channels:
+            lines.append(f"data.{name}: must have a number for each of {channels} channels, got {list(value)}")
+    if isinstance(std, tuple) and min(std, default=1) <= 0:
+        lines.append(f"data.std: must be greater than 0, got {list(std)}")
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def _parts(root: Path, validation: float, seed: int) -> tuple[tuple[FolderSource, FolderSource], tuple[str, ...]]:
+    """The images to train on and to test on, and the classes."""
+    if not root.is_dir():
+        what = "it is a file" if root.exists() else "there is no such folder"
+        raise DataError(f"data.root = {root} must be a folder of images: {what}")
+    base = root / "train" if _folders(root / "train") else root
+    whole, classes = _list(base)
+    test_base = next((root / name for name in TEST_FOLDERS if base != root and _folders(root / name)), None)
+    if test_base is None:
+        train, test = stratified(whole.labels, validation, seed)
+        return (whole.take(train), whole.take(test)), classes
+    test_part, test_classes = _list(test_base)
+    if classes != test_classes:
+        lone = [
+            f"only {part.name} has {', '.join(sorted(set(one) - set(other)))}"
+            for part, one, other in ((base, classes, test_classes), (test_base, test_classes, classes))
+            if set(one) - set(other)
+        ]
+        raise DataError(f"{root}: {base.name} and {test_base.name} must have the same classes; {'; '.join(lone)}")
+    return (whole, test_part), classes
+
+
+def _folders(base: Path) -> list[str]:
+    """Names of the folders in a folder that are not hidden, in order."""
+    if not base.is_dir():
+        return []
+    return sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _list(base: Path) -> tuple[FolderSource, tuple[str, ...]]:
+    """Every image of the classes that lie in a folder."""
+    classes = _folders(base)
+    if not classes:
+        raise DataError(
+            f"{base} holds no folder for each class: put images in {base}/<class>/, "
+            f"or in {base}/train/<class>/ and {base}/val/<class>/"
+        )
+    found, strangers, empty = [], [], []
+    for label, name in enumerate(classes):
+        entries = sorted((entry for entry in os.scandir(base / name)), key=lambda entry: entry.name)
+        entries = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "Thumbs.db"]
+        images = [entry for entry in entries if entry.is_file() and entry.name.lower().endswith(SUFFIXES)]
+        strangers += [f"{name}/{entry.name}" for entry in entries if entry not in images]
+        empty += [] if images else [name]
+        found += [(f"{name}/{entry.name}", label, entry.stat().st_size) for entry in images]
+    if strangers:
+        raise DataError(f"{base} holds what is no image ({', '.join(SUFFIXES)}): {_some(strangers)}; move it elsewhere")
+    if empty:
+        raise DataError(f"{base}: every class needs images, there are none in {_some(empty)}")
+    files, labels, sizes = zip(*found, strict=True)
+    return FolderSource(base, files, np.array(labels, np.int32), sizes, size=1, channels=3), tuple(classes)
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{rest}"
+
+
+def _decode(source: FolderSource) -> tuple[Arrays, list[str]]:
+    """A source in memory, without the images that are damaged, and what is wrong with those."""
+    images = np.empty([len(source), *source.image_shape], np.uint8)
+
+    def read(index: int) -> str:
+        try:
+            images[index] = source[index][0]
+        except DataError as error:
+            if source.corrupt == "fail":
+                raise
+            return str(error)
+        return ""
+
+    messages = list(in_threads(read, range(len(source))))
+    if not any(messages):
+        return Arrays(images, source.labels), []
+    whole = np.array([not message for message in messages])
+    skipped = [message for message in messages if message]
+    if not whole.any():
+        raise DataError(f"none of the {len(source):,} images in {source.base} can be read; the first: {skipped[0]}")
+    return Arrays(images[whole], source.labels[whole]), skipped

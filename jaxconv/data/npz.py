@@ -1,0 +1,102 @@
+"""One `.npz` file with the user's own images and labels."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from jaxconv.data.dataset import Arrays, Dataset
+from jaxconv.data.moments import moments
+from jaxconv.errors import DataError
+
+__all__ = ["npz"]
+
+# Keras' names mean the same.
+_ALIASES = {
+    "train_images": "x_train",
+    "train_labels": "y_train",
+    "test_images": "x_test",
+    "test_labels": "y_test",
+}
+
+
+def npz(root: str | Path) -> Dataset:
+    """Images and labels of one `.npz` file, as `np.savez` writes it.
+
+    It holds `train_images` and `test_images`, uint8 [N, H, W, C] or [N, H, W], `train_labels` and
+    `test_labels`, whole numbers [N] from 0, and may hold `classes`, what each label is called.
+    `x_train`, `y_train`, `x_test` and `y_test` mean the same. Mean and deviation are measured.
+
+    Args:
+      root: the file.
+
+    Raises:
+      DataError: it is no such file; names every array that is missing, or the one that is wrong.
+    """
+    path = Path(root).expanduser()
+    arrays = _read(path)
+    named = {name: alias if alias in arrays and name not in arrays else name for name, alias in _ALIASES.items()}
+    if missing := [f"{name} (or {_ALIASES[name]})" for name, key in named.items() if key not in arrays]:
+        raise DataError(f"{path} holds no {', '.join(missing)}; found {', '.join(arrays) or 'nothing'}")
+    parts = {}
+    for part in ("train", "test"):
+        key, labels = named[f"{part}_images"], named[f"{part}_labels"]
+        parts[part] = Arrays(*_pair(path, key, arrays[key], labels, arrays[labels]))
+    count = 1 + max(int(part.labels.max()) for part in parts.values())
+    classes = _classes(path, arrays["classes"]) if "classes" in arrays else tuple(map(str, range(count)))
+    mean, std = moments(parts["train"].images)
+    return Dataset(path.stem, parts["train"], parts["test"], classes, mean, std)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if path.is_dir():
+        near = ", ".join(sorted(file.name for file in path.glob("*.npz")))
+        raise DataError(f"data.root = {path} must be a .npz file, found a folder{f' with {near}' if near else ''}")
+    try:
+        with open(path, "rb") as file:  # NumPy leaves a damaged one open
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"{path} must be a .npz file of several arrays, found a single one")
+            return {name: archive[name] for name in archive.files}
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"cannot read {path}: there is no such file") from None
+    # NumPy says ValueError for arrays of objects and for what is no .npz at all.
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} is no whole .npz file of plain arrays: {error}") from None
+
+
+def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.ndarray) -> list[np.ndarray]:
+    """Images [N, H, W, C] and labels int32 [N], or what is wrong with them."""
+    where = f"{path}: {key}"
+    if images.dtype != np.uint8:
+        fix = "(255 * images).round().astype('uint8')" if images.dtype.kind == "f" else "images.astype('uint8')"
+        raise DataError(f"{where} must be uint8, found {images.dtype}; if they mean 0 to the brightest: {fix}")
+    if images.ndim not in (3, 4):
+        raise DataError(f"{where} must be [N, H, W, C] or [N, H, W], found {list(images.shape)}")
+    images = images[..., None] if images.ndim == 3 else images
+    if images.shape[1] in (1, 3) and images.shape[3] > 4:
+        raise DataError(
+            f"{where} {list(images.shape)} looks channels-first; np.moveaxis(images, 1, -1) puts the channels last"
+        )
+    if len(images) == 0 or 0 in images.shape:
+        raise DataError(f"{where} holds no images: {list(images.shape)}")
+    where = f"{path}: {labels_key}"
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as Keras gives them
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise DataError(f"{where} must be whole numbers [N], found {labels.dtype} {list(labels.shape)}")
+    if len(labels) != len(images):
+        raise DataError(f"{path}: {len(images):,} {key} but {len(labels):,} {labels_key}")
+    if labels.min() < 0 or labels.max() >= 1 << 31:
+        raise DataError(f"{where} must count classes from 0, found {labels.min()} to {labels.max()}")
+    return [images, labels.astype(np.int32)]
+
+
+def _classes(path: Path, names: np.ndarray) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise DataError(f"{path}: classes must be text [C], found {names.dtype} {list(names.shape)}")
+    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names.tolist())

@@ -1,0 +1,202 @@
+"""Folders of photographs: layouts, the split, what may lie in them and what may not, in memory and not."""
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxconv import data
+from jaxconv.data import Arrays
+from jaxconv.data.folder import FolderSource
+from jaxconv.errors import ConfigError, DataError
+
+
+def load(root, **arguments):
+    return data.load("folder", root, **{"size": 16, "in_memory": False} | arguments)
+
+
+def error(root, kind=DataError, **arguments):
+    with pytest.raises(kind) as caught:
+        load(root, **arguments)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("test_name", ["val", "validation", "test"])
+def test_train_and_val(photographs, test_name):
+    root = photographs({"train/dog": 3, "train/cat": 2, f"{test_name}/cat": 1, f"{test_name}/dog": 2})
+    loaded = load(root)
+    assert loaded.name == "photographs"
+    assert loaded.classes == ("cat", "dog")
+    assert loaded.image_shape == (16, 16, 3)
+    assert loaded.train.files == ("cat/000.jpg", "cat/001.jpg", "dog/000.jpg", "dog/001.jpg", "dog/002.jpg")
+    assert loaded.train.labels.tolist() == [0, 0, 1, 1, 1]
+    assert loaded.test.labels.tolist() == [0, 1, 1]
+    image, label = loaded.train[2]
+    assert (image.shape, image.dtype, label) == ((16, 16, 3), np.uint8, 1)
+    assert loaded.mean == pytest.approx((123.675, 116.28, 103.53))
+    assert loaded.std == pytest.approx((58.395, 57.12, 57.375))
+
+
+@pytest.mark.parametrize("inner", ["", "train/"])
+def test_classes_alone_are_split(photographs, inner):
+    root = photographs({f"{inner}{name}": count for name, count in (("a", 20), ("b", 10), ("train", 5), ("c", 1))})
+    loaded = load(root, validation=0.2, seed=3)
+    assert loaded.classes == ("a", "b", "c", "train")
+    names = {*loaded.train.files, *loaded.test.files}
+    assert len(loaded.train) + len(loaded.test) == len(names) == 36
+    np.testing.assert_array_equal(np.bincount(loaded.test.labels), [4, 2, 0, 1])
+    assert load(root, validation=0.2, seed=3).test.files == loaded.test.files
+    assert load(root, validation=0.2, seed=4).test.files != loaded.test.files
+    for source in (loaded.train, loaded.test):
+        assert [loaded.classes[label] for label in source.labels] == [file.split("/")[0] for file in source.files]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "webp", "bmp", "JPG"])
+def test_formats(photographs, suffix):
+    loaded = load(photographs({"a": 3}, suffix=suffix))
+    assert len(loaded.train) == 2
+    assert loaded.train[0][0].std() > 5
+
+
+def test_in_memory_equals_decoding_on_access(photographs):
+    root = photographs({"train/a": 5, "train/b": 4, "val/a": 1, "val/b": 1})
+    lazy = load(root)
+    for in_memory in (True, "auto"):
+        loaded = load(root, in_memory=in_memory)
+        assert isinstance(loaded.train, Arrays)
+        for part in ("train", "test"):
+            source = getattr(lazy, part)
+            expected = np.stack([source[index][0] for index in range(len(source))])
+            np.testing.assert_array_equal(getattr(loaded, part).images, expected)
+            np.testing.assert_array_equal(getattr(loaded, part).labels, source.labels)
+
+
+def test_auto_keeps_a_large_set_on_disk(photographs, monkeypatch):
+    root = photographs({"a": 4})
+    monkeypatch.setattr("jaxconv.data.folder.IN_MEMORY_BYTES", 4 * 16 * 16 * 3)
+    assert isinstance(load(root, in_memory="auto").train, Arrays)
+    monkeypatch.setattr("jaxconv.data.folder.IN_MEMORY_BYTES", 4 * 16 * 16 * 3 - 1)
+    assert isinstance(load(root, in_memory="auto").train, FolderSource)
+
+
+def test_measured_moments(photographs):
+    root = photographs({"train/a": 6, "val/a": 1})
+    loaded = load(root, mean="measure", std="measure", in_memory=True)
+    pixels = loaded.train.images.reshape(-1, 3).astype(np.float64)
+    assert loaded.mean == pytest.approx(pixels.mean(0))
+    assert loaded.std == pytest.approx(pixels.std(0))
+    assert load(root, mean=[1, 2, 3], std="measure").mean == (1.0, 2.0, 3.0)
+    grey = load(root, channels=1)
+    assert grey.image_shape == (16, 16, 1)
+    assert grey.mean == pytest.approx((114.495,))
+
+
+def damage(path, kind):
+    content = path.read_bytes()
+    if kind == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    else:
+        path.write_text("no picture at all")
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp"])
+def test_damaged_images(photographs, kind, suffix):
+    root = photographs({"train/a": 4, "val/a": 1}, suffix=suffix)
+    victim = root / "train" / "a" / f"002.{suffix}"
+    damage(victim, kind)
+    loaded = load(root)
+    with pytest.raises(DataError) as caught:
+        loaded.train[2]
+    message = str(caught.value)
+    assert str(victim) in message
+    if kind != "truncated":
+        assert message == f"{victim} is no picture that can be read"
+    assert error(root, in_memory=True) == message
+    skipped = load(root, in_memory=True, corrupt="skip", mean="measure")
+    assert skipped.skipped == (message,)
+    kept = [0, 1, 3]
+    np.testing.assert_array_equal(skipped.train.images, np.stack([loaded.train[index][0] for index in kept]))
+    assert len(skipped.train.labels) == 3
+
+
+def test_a_set_of_damaged_images_alone(photographs):
+    root = photographs({"train/a": 2, "val/a": 1})
+    for file in (root / "train" / "a").iterdir():
+        damage(file, "empty")
+    assert error(root, in_memory=True, corrupt="skip") == (
+        f"none of the 2 images in {root / 'train'} can be read; "
+        f"the first: {root / 'train' / 'a' / '000.jpg'} is no picture that can be read"
+    )
+
+
+def test_hidden_files_and_lone_ones_are_passed_over(photographs):
+    root = photographs({"a": 2, "b": 2})
+    for name in (".DS_Store", "Thumbs.db", "._000.jpg"):
+        (root / "a" / name).write_bytes(b"x")
+    (root / ".cache").mkdir()
+    (root / "README.txt").write_text("about")
+    loaded = load(root)
+    assert loaded.classes == ("a", "b")
+    assert len(loaded.train) + len(loaded.test) == 4
+
+
+def test_what_a_folder_must_not_be(photographs, tmp_path):
+    root = photographs({"train/a": 2, "train/b": 1, "train/e": 1, "val/a": 1, "val/c": 1, "val/d": 1, "val/e": 1})
+    assert error(root) == f"{root}: train and val must have the same classes; only train has b; only val has c, d"
+    nowhere, file = tmp_path / "nowhere", tmp_path / "file"
+    file.write_text("")
+    assert error(nowhere) == f"data.root = {nowhere} must be a folder of images: there is no such folder"
+    assert error(file) == f"data.root = {file} must be a folder of images: it is a file"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert error(empty) == (
+        f"{empty} holds no folder for each class: put images in {empty}/<class>/, "
+        f"or in {empty}/train/<class>/ and {empty}/val/<class>/"
+    )
+    (empty / "cat").mkdir()
+    (empty / "dog").mkdir()
+    assert error(empty) == f"{empty}: every class needs images, there are none in cat, dog"
+    for number in range(7):
+        (empty / "cat" / f"{number}.txt").write_text("x")
+    (empty / "dog" / "more").mkdir()
+    listed = ", ".join(f"cat/{number}.txt" for number in range(5))
+    assert error(empty) == (
+        f"{empty} holds what is no image (.jpg, .jpeg, .png, .webp, .bmp): {listed} and 3 more; move it elsewhere"
+    )
+
+
+def test_arguments_out_of_range(photographs):
+    root = photographs({"a": 2})
+    given = {"size": 0, "channels": 3, "validation": 1.0, "seed": -1, "mean": (1.0,), "std": (0.0, 1.0, 1.0)}
+    assert error(root, ConfigError, **given).splitlines() == [
+        "data.size: must be at least 1, got 0",
+        "data.validation: must lie between 0 and 1, got 1.0",
+        "data.seed: must be at least 0, got -1",
+        "data.mean: must have a number for each of 3 channels, got [1.0]",
+        "data.std: must be greater than 0, got [0.0, 1.0, 1.0]",
+    ]
+    assert error(root, ConfigError, channels=2) == "data.channels: must be 1 or 3, got 2"
+    assert error(root, ConfigError, corrupt="skp") == "data.corrupt: must be 'fail' or 'skip', got 'skp'"
+    assert error(root, ConfigError, in_memory="yes") == "data.in_memory: must be true or false or 'auto', got 'yes'"
+
+
+def test_one_image_cannot_be_split(photographs):
+    assert error(photographs({"a": 1})) == "photographs test holds no images"
+
+
+def test_a_source_travels_to_other_processes(photographs):
+    source = load(photographs({"a": 3})).train
+    copy = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(copy[1][0], source[1][0])
+
+
+def test_links_to_images_count(photographs, tmp_path):
+    root = photographs({"a": 2})
+    Image.new("RGB", (20, 20)).save(tmp_path / "elsewhere.png")
+    (root / "a" / "linked.png").symlink_to(tmp_path / "elsewhere.png")
+    loaded = load(root)
+    assert len(loaded.train) + len(loaded.test) == 3
