@@ -3,7 +3,18 @@
 import sys
 
 # What the extra "train" brings, by the names that are imported.
-_EXTRA = ("typer", "rich", "pydantic", "tomli_w", "safetensors", "sklearn", "PIL", "platformdirs", "click")
+_EXTRA = (
+    "typer",
+    "rich",
+    "pydantic",
+    "tomli_w",
+    "safetensors",
+    "sklearn",
+    "PIL",
+    "platformdirs",
+    "click",
+    "matplotlib",
+)
 
 
 def main() -> None:
