@@ -14,6 +14,7 @@ _EXTRA = (
     "platformdirs",
     "click",
     "matplotlib",
+    "tensorboardX",
 )
 
 
