@@ -1,0 +1,20 @@
+"""Random changes of training images: pure functions `(key, Batch) -> Batch`, every image with its own draw.
+
+augment = compose(shift(4, pad_mode="reflect"), flip(), cutout(8))
+batch = augment(key, batch)
+"""
+
+from jaxconv.augment.colour import colour_jitter, normalise
+from jaxconv.augment.combine import compose, random_choice, sometimes
+from jaxconv.augment.contract import Augment
+from jaxconv.augment.erase import cutout, random_erasing
+from jaxconv.augment.mix import cutmix, mixup
+from jaxconv.augment.move import expand, flip, shift
+from jaxconv.augment.named import augment_problems, from_config, registry
+from jaxconv.augment.resample import affine, random_resized_crop, rotate
+
+__all__ = [
+    "Augment", "affine", "augment_problems", "colour_jitter", "compose", "cutmix", "cutout", "expand", "flip",
+    "from_config", "mixup", "normalise", "random_choice", "random_erasing", "random_resized_crop", "registry",
+    "rotate", "shift", "sometimes",
+]  # fmt: skip

@@ -1,0 +1,135 @@
+"""Light and colour; the results are floating, in the units that the images came in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.augment.contract import Augment, draws, floating, images_of, number, one_each, refuse
+from jaxconv.data.dataset import Batch
+from jaxconv.errors import ShapeError
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
+
+
+def colour_jitter(
+    strength: float = 0.4,
+    *,
+    brightness: float | None = None,
+    contrast: float | None = None,
+    saturation: float | None = None,
+    hue: float | None = None,
+    peak: float = 255,
+) -> Augment:
+    """Change brightness, contrast, saturation and hue of each image, in this order, always the same.
+
+    The first three are blends by a factor f uniform in [max(0, 1 - amount), 1 + amount]: with black,
+    with the image's mean grey, and with each pixel's grey. Hue is turned by an angle uniform in
+    ±amount of the whole circle. After each blend values are clipped to 0..peak.
+
+    Args:
+      strength: the amount of the first three; that of hue is a quarter of it (as in SimCLR), at most 0.5.
+      brightness: its own amount.
+      contrast: its own amount.
+      saturation: its own amount; like hue it changes only images of 3 channels, taken as red, green and blue.
+      hue: its own amount, from 0 to 0.5.
+      peak: the brightest value that a pixel can have.
+
+    Returns:
+      `(key, batch) -> batch`; images [N, H, W, C] become float32 in 0..peak.
+
+    Raises:
+      ConfigError: an amount is negative, or hue is above 0.5.
+      ShapeError: when called with anything but a Batch of images [N, H, W, C].
+
+    Source: Howard, Some Improvements on Deep Convolutional Neural Network Based Image Classification,
+    2013; the proportion of hue is from Chen et al., A Simple Framework for Contrastive Learning, 2020.
+
+    >>> batch = Batch(jnp.full([1, 2, 2, 3], 100, jnp.uint8), jnp.array([0]), jnp.ones(1))
+    >>> image = colour_jitter(brightness=0.5, contrast=0, saturation=0, hue=0)(jax.random.key(0), batch).image
+    >>> bool((image >= 50).all() and (image <= 150).all()), image.dtype
+    (True, dtype('float32'))
+    """
+    own = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+    amounts = {"strength": strength} | {word: amount for word, amount in own.items() if amount is not None}
+    refuse(
+        "colour_jitter",
+        *(number(word, amount, "a number, 0 or more", lambda x: x >= 0) for word, amount in amounts.items()),
+        "" if hue is None else number("hue", hue, "a number from 0 to 0.5", lambda x: 0 <= x <= 0.5),
+        number("peak", peak, "a number above 0", lambda x: x > 0),
+    )
+    blends = [strength if amount is None else amount for amount in own.values()]
+    turn = min(strength / 4, 0.5) if hue is None else hue
+    lows = [max(0.0, 1 - amount) for amount in blends]
+
+    def run(key: jax.Array, batch: Batch) -> Batch:
+        images = floating(images_of("colour_jitter", batch))
+        *drawn, round_ = map(one_each, draws(key, 4, len(images)))
+        ranges = zip(drawn, lows, blends, strict=True)
+        brighter, contrasted, saturated = (low + (1 + amount - low) * u for u, low, amount in ranges)
+
+        def blend(image: jax.Array, other: jax.Array | float, factor: jax.Array) -> jax.Array:
+            return jnp.clip(other + factor * (image - other), 0, peak)
+
+        images = blend(images, 0.0, brighter)
+        images = blend(images, grey(images).mean((1, 2), keepdims=True), contrasted)
+        if images.shape[-1] == 3:
+            images = blend(images, grey(images), saturated)
+            images = turn_hue(images, turn * (2 * round_ - 1)) if turn > 0 else images
+        return batch._replace(image=images)
+
+    return run
+
+
+def grey(images: jax.Array) -> jax.Array:
+    """[..., C] -> [..., 1]: how bright each pixel looks; but for 3 channels, their mean."""
+    if images.shape[-1] != 3:
+        return images.mean(-1, keepdims=True)
+    return (images * jnp.array(_LUMA, images.dtype)).sum(-1, keepdims=True)
+
+
+def turn_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
+    """Turn the hue (of HSV) of [..., 3], red, green and blue, by whole turns of the colour circle [..., 1].
+
+    >>> turn_hue(jnp.array([9.0, 0.0, 0.0]), jnp.array([1 / 3])).round()  # red becomes green
+    Array([0., 9., 0.], dtype=float32)
+    """
+    red, green, blue = (images[..., c : c + 1] for c in range(3))
+    value, least = images.max(-1, keepdims=True), images.min(-1, keepdims=True)
+    chroma = value - least
+    unit = jnp.where(chroma > 0, chroma, 1)
+    sector = jnp.where(
+        value == red,
+        (green - blue) / unit,
+        jnp.where(value == green, (blue - red) / unit + 2, (red - green) / unit + 4),
+    )
+    # Each channel is a trapezium over the circle, three sixths away from the next but one.
+    place = jnp.array([5.0, 3.0, 1.0], images.dtype) + sector + 6 * turns
+    place = place - 6 * jnp.floor(place / 6)  # % 6 without a remainder, which is many times slower
+    return value - chroma * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+
+
+def normalise(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+    """Bring pixels to mean 0 and standard deviation 1, channel by channel.
+
+    Args:
+      images: [..., C], any type.
+      mean: C numbers, in the pixels' units.
+      std: C numbers, in the pixels' units; a channel that never varies (0) is only centred.
+
+    Returns:
+      float32 [..., C].
+
+    Raises:
+      ShapeError: there are not as many means or deviations as channels.
+
+    >>> print(normalise(jnp.array([[0, 4]], jnp.uint8), mean=[0.0, 2.0], std=[1.0, 2.0]))
+    [[0. 1.]]
+    """
+    channels = images.shape[-1]
+    if not len(mean) == len(std) == channels:
+        raise ShapeError(f"{channels} channels need as many means and deviations", got=f"{len(mean)} and {len(std)}")
+    scale = jnp.asarray([1 / s if s > 0 else 1.0 for s in std], jnp.float32)
+    return (images.astype(jnp.float32) - jnp.asarray(mean, jnp.float32)) * scale

@@ -1,0 +1,116 @@
+"""Augmentations made of augmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.augment.contract import Augment, chance, draws, images_of, refuse
+from jaxconv.augment.mix import soft_labels
+from jaxconv.data.dataset import Batch
+from jaxconv.errors import ConfigError, ShapeError
+
+
+def compose(*augments: Augment) -> Augment:
+    """One augmentation after the other, each with a key folded from its position.
+
+    Args:
+      *augments: in the order in which they run; none for no change.
+
+    Returns:
+      `(key, batch) -> batch`.
+
+    >>> from jaxconv.augment import flip
+    >>> batch = Batch(jnp.array([[[[1], [2]]]]), jnp.array([0]), jnp.ones(1))
+    >>> compose(flip(1.0), flip(1.0))(jax.random.key(0), batch).image.ravel()
+    Array([1, 2], dtype=int32)
+    """
+
+    def run(key: jax.Array, batch: Batch) -> Batch:
+        for position, augment in enumerate(augments):
+            batch = augment(jax.random.fold_in(key, position), batch)
+        return batch
+
+    return run
+
+
+def sometimes(augment: Augment, probability: float) -> Augment:
+    """Leave some images as they are.
+
+    Args:
+      augment: runs on the whole batch; what it did is kept for some images only.
+      probability: that it is kept for an image.
+
+    Returns:
+      `(key, batch) -> batch`; images and labels have the type that holds both kinds: where the
+      augmentation makes float32 and soft labels, all do.
+
+    Raises:
+      ConfigError: `probability` lies outside 0..1.
+      ShapeError: when called, the augmentation changes the images' shape.
+
+    >>> from jaxconv.augment import flip
+    >>> batch = Batch(jnp.array([[[[1], [2]]]]), jnp.array([0]), jnp.ones(1))
+    >>> sometimes(flip(1.0), 0.0)(jax.random.key(0), batch).image.ravel()
+    Array([1, 2], dtype=int32)
+    """
+    refuse("sometimes", chance(probability))
+
+    def run(key: jax.Array, batch: Batch) -> Batch:
+        coin, inner = jax.random.split(key)
+        chosen = draws(coin, 1, len(images_of("sometimes", batch)))[0] < probability
+        return _select(chosen.astype(jnp.int32), [batch, augment(inner, batch)])
+
+    return run
+
+
+def random_choice(*augments: Augment) -> Augment:
+    """One of several for each image, all equally likely.
+
+    Args:
+      *augments: all run on the whole batch, and each image is taken from one of the results.
+
+    Returns:
+      `(key, batch) -> batch`; types as `sometimes`.
+
+    Raises:
+      ConfigError: there is nothing to choose from.
+      ShapeError: when called, the results differ in shape.
+
+    >>> from jaxconv.augment import flip
+    >>> batch = Batch(jnp.array([[[[1], [2]]]]), jnp.array([0]), jnp.ones(1))
+    >>> random_choice(flip(1.0), flip(1.0))(jax.random.key(0), batch).image.ravel()
+    Array([2, 1], dtype=int32)
+    """
+    if not augments:
+        raise ConfigError("random_choice: needs at least one augmentation")
+
+    def run(key: jax.Array, batch: Batch) -> Batch:
+        draw, inner = jax.random.split(key)
+        choice = jax.random.randint(draw, (len(images_of("random_choice", batch)),), 0, len(augments))
+        return _select(choice, [augment(jax.random.fold_in(inner, i), batch) for i, augment in enumerate(augments)])
+
+    return run
+
+
+def _select(choice: jax.Array, batches: Sequence[Batch]) -> Batch:
+    """Each image, with its label and weight, from the batch that `choice` [N] says."""
+    images = [jnp.asarray(batch.image) for batch in batches]
+    if len({image.shape for image in images}) > 1:
+        shapes = " and ".join(str(list(image.shape)) for image in images)
+        raise ShapeError("augmentations to choose from must give images of one shape", got=shapes)
+    labels = [jnp.asarray(batch.label) for batch in batches]
+    if soft := [label.shape[1] for label in labels if label.ndim == 2]:
+        labels = [soft_labels(label, len(choice), soft[0]) for label in labels]
+    weights = [jnp.asarray(batch.weight) for batch in batches]
+    return Batch(*(_pick(choice, arrays) for arrays in (images, labels, weights)))
+
+
+def _pick(choice: jax.Array, arrays: Sequence[jax.Array]) -> jax.Array:
+    dtype = jnp.result_type(*arrays)
+    result = arrays[0].astype(dtype)
+    for number, array in enumerate(arrays[1:], 1):
+        result = jnp.where((choice == number).reshape(-1, *[1] * (array.ndim - 1)), array.astype(dtype), result)
+    return result

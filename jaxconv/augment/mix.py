@@ -1,0 +1,155 @@
+"""Two images made into one, and their labels into shares of classes."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.augment.box import any_of, around
+from jaxconv.augment.contract import Augment, chance, draws, floating, images_of, number, one_each, refuse
+from jaxconv.data.dataset import Batch
+from jaxconv.errors import ShapeError
+
+
+def mixup(alpha: float = 0.2, *, classes: int, probability: float = 1.0) -> Augment:
+    """Blend each image, and its label, with another of the batch: `s x + (1 - s) x'`.
+
+    Each image draws its own share s from Beta(alpha, alpha); the partners are a permutation of the
+    batch. An image of weight 0 is blended into no other.
+
+    Args:
+      alpha: of the Beta distribution; the smaller, the nearer s is to 0 or 1.
+      classes: how many there are.
+      probability: that an image is blended.
+
+    Returns:
+      `(key, batch) -> batch`; images [N, H, W, C] become float32 in the same units, labels float32
+      [N, classes]. A label that lies outside the classes becomes NaN.
+
+    Raises:
+      ConfigError: an argument outside its range.
+      ShapeError: when called with anything but a Batch of images [N, H, W, C], or with labels that
+        are neither integers [N] nor floating [N, classes].
+
+    Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018.
+
+    >>> batch = Batch(jnp.zeros([2, 1, 1, 1]), jnp.array([0, 1]), jnp.ones(2))
+    >>> print(mixup(1.0, classes=2)(jax.random.key(0), batch).label.sum(-1))
+    [1. 1.]
+    """
+    _check("mixup", alpha, classes, probability)
+
+    def run(key: jax.Array, batch: Batch) -> Batch:
+        images = floating(images_of("mixup", batch))
+        label = soft_labels(batch.label, len(images), classes)
+        partner_key, share_key = jax.random.split(key)
+        partner, mixed = _partners(partner_key, batch, probability)
+        share = jnp.where(mixed, _beta(share_key, alpha, len(images)), 1)
+        own = one_each(share.astype(images.dtype))
+        mixture = own * images + (1 - own) * images[partner]
+        return batch._replace(image=mixture, label=_mix_labels(label, partner, share))
+
+    return run
+
+
+def cutmix(alpha: float = 1.0, *, classes: int, probability: float = 1.0) -> Augment:
+    """Paste a box of another image into each image; labels mix by the pixels that each one has.
+
+    A share s is drawn from Beta(alpha, alpha); the box has the image's shape, `1 - s` of its area
+    and its middle on any pixel. What reaches over the border is cut off, and the label counts what
+    is left. The partners are a permutation of the batch; an image of weight 0 is pasted into no other.
+
+    Args:
+      alpha: of the Beta distribution.
+      classes: how many there are.
+      probability: that an image gets a box.
+
+    Returns:
+      `(key, batch) -> batch`; images [N, H, W, C] keep their type, labels become float32
+      [N, classes]. A label that lies outside the classes becomes NaN.
+
+    Raises:
+      ConfigError, ShapeError: as `mixup`.
+
+    Source: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers, 2019.
+
+    >>> batch = Batch(jnp.array([0, 100]).reshape(2, 1, 1, 1) * jnp.ones([2, 5, 5, 1]), jnp.array([0, 1]), jnp.ones(2))
+    >>> mixed = cutmix(classes=2)(jax.random.key(0), batch)
+    >>> print(mixed.image.mean((1, 2, 3)).round() == (100 * mixed.label[:, 1]).round())
+    [ True  True]
+    """
+    _check("cutmix", alpha, classes, probability)
+
+    def run(key: jax.Array, batch: Batch) -> Batch:
+        images = images_of("cutmix", batch)
+        n, rows, columns, _ = images.shape
+        label = soft_labels(batch.label, n, classes)
+        partner_key, share_key, place_key = jax.random.split(key, 3)
+        partner, mixed = _partners(partner_key, batch, probability)
+        side = jnp.sqrt(1 - _beta(share_key, alpha, n))
+        height, width = (jnp.where(mixed, side * size, 0).astype(jnp.int32) for size in (rows, columns))
+        row, column = draws(place_key, 2, n)
+        pasted = around(any_of(row, rows), any_of(column, columns), height, width).covers(rows, columns)
+        share = 1 - pasted.sum((1, 2, 3)) / jnp.float32(rows * columns)
+        mixture = jnp.where(pasted, images[partner], images)
+        return batch._replace(image=mixture, label=_mix_labels(label, partner, share))
+
+    return run
+
+
+def soft_labels(label: jax.typing.ArrayLike, n: int, classes: int) -> jax.Array:
+    """Labels as each class's share.
+
+    Args:
+      label: integers [N], or shares already, floating [N, classes].
+      n: N.
+      classes: how many there are.
+
+    Returns:
+      float32 [N, classes]; the row of a label outside the classes is NaN, so that the loss shows it.
+
+    Raises:
+      ShapeError: labels of another shape or type.
+
+    >>> print(soft_labels(jnp.array([1, 3]), 2, 3))
+    [[ 0.  1.  0.]
+     [nan nan nan]]
+    """
+    label = jnp.asarray(label)
+    if label.shape == (n, classes) and jnp.issubdtype(label.dtype, jnp.floating):
+        return label.astype(jnp.promote_types(label.dtype, jnp.float32))
+    if label.shape != (n,) or not jnp.issubdtype(label.dtype, jnp.integer):
+        raise ShapeError(
+            f"labels must be integers [{n}], or shares of {classes} classes, floating [{n}, {classes}]",
+            got=f"{label.dtype} {list(label.shape)}",
+        )
+    known = (label >= 0) & (label < classes)
+    return jnp.where(known[:, None], jax.nn.one_hot(label, classes, dtype=jnp.float32), jnp.nan)
+
+
+def _check(name: str, alpha: float, classes: int, probability: float) -> None:
+    refuse(
+        name,
+        number("alpha", alpha, "a number above 0", lambda value: 0 < value < float("inf")),
+        number("classes", classes, "a whole number, 1 or more", lambda value: value >= 1, whole=True),
+        chance(probability),
+    )
+
+
+def _partners(key: jax.Array, batch: Batch, probability: float) -> tuple[jax.Array, jax.Array]:
+    """Which image each one is mixed with [N], and whether it is [N]."""
+    n = len(batch.image)
+    order, coin = draws(key, 2, n)
+    partner = jnp.argsort(order)
+    return partner, (coin < probability) & (jnp.asarray(batch.weight)[partner] != 0)
+
+
+def _beta(key: jax.Array, alpha: float, n: int) -> jax.Array:
+    """[n] numbers from Beta(alpha, alpha), float32; for alpha 1 that is uniform, and needs no loops to sample."""
+    return draws(key, 1, n)[0] if alpha == 1 else jax.random.beta(key, alpha, alpha, (n,), jnp.float32)
+
+
+def _mix_labels(labels: jax.Array, partner: jax.Array, share: jax.Array) -> jax.Array:
+    own = share[:, None]
+    # Where all is its own, a partner's NaN must not come in as 0 * NaN.
+    return jnp.where(own < 1, own * labels + (1 - own) * labels[partner], labels)

@@ -1,0 +1,99 @@
+"""Moves by whole pixels against loops and numpy.pad, and how often each is made."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxconv.augment import expand, flip, shift
+from jaxconv.data import Batch
+from jaxconv.errors import ConfigError, ShapeError
+
+NUMPY_WORD = {"zeros": "constant"}
+
+
+def moved(image, down, right, pad_mode="zeros"):
+    """An image moved by a loop over pixels of its padded self."""
+    border = max(abs(down), abs(right))
+    wide = np.pad(image, ((border, border), (border, border), (0, 0)), NUMPY_WORD.get(pad_mode, pad_mode))
+    result = np.zeros_like(image)
+    for i, j in np.ndindex(image.shape[:2]):
+        result[i, j] = wide[i - down + border, j - right + border]
+    return result
+
+
+def moves_made(images, results, moves, pad_mode="zeros"):
+    """Which of the moves each image made; exactly one must fit."""
+    made = []
+    for image, got in zip(images, results, strict=True):
+        fits = [move for move in moves if np.array_equal(moved(image, *move, pad_mode), got)]
+        assert len(fits) == 1
+        made += fits
+    return made
+
+
+def as_likely_as(made, outcomes):
+    """All outcomes equally often, by a chi-square test."""
+    return stats.chisquare([made.count(outcome) for outcome in outcomes]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("pixels", "pad_mode", "dtype"),
+    [(1, "zeros", np.uint8), (2, "reflect", np.float32), (1, "edge", np.uint8), (2, "wrap", np.uint8)],
+)
+def test_shift_makes_every_move_equally_often(quick_jit, batch_of, pixels, pad_mode, dtype):
+    batch = batch_of((400, 5, 6, 2), dtype)
+    result = quick_jit(shift(pixels, pad_mode))(jax.random.key(0), batch)
+    assert result.image.dtype == dtype
+    moves = list(itertools.product(range(-pixels, pixels + 1), repeat=2))
+    assert as_likely_as(moves_made(batch.image, np.asarray(result.image), moves, pad_mode), moves)
+
+
+@pytest.mark.parametrize("pixels", [1, 2])
+def test_expand_makes_five_moves_equally_often(quick_jit, batch_of, pixels):
+    batch = batch_of((500, 5, 5, 1))
+    result = np.asarray(quick_jit(expand(pixels))(jax.random.key(0), batch).image)
+    moves = [(0, 0), (-pixels, 0), (pixels, 0), (0, -pixels), (0, pixels)]
+    assert as_likely_as(moves_made(batch.image, result, moves), moves)
+
+
+@pytest.mark.parametrize("vertical", [False, True])
+def test_flip(quick_jit, batch_of, vertical):
+    batch = batch_of((400, 3, 4, 2))
+    mirrored = np.stack([np.flipud(image) if vertical else np.fliplr(image) for image in batch.image])
+    always = quick_jit(flip(1.0, vertical=vertical))
+    np.testing.assert_array_equal(always(jax.random.key(0), batch).image, mirrored)
+    np.testing.assert_array_equal(always(jax.random.key(1), always(jax.random.key(0), batch)).image, batch.image)
+    result = np.asarray(quick_jit(flip(0.3, vertical=vertical))(jax.random.key(0), batch).image)
+    chosen = (result == mirrored).all((1, 2, 3))
+    assert ((result == batch.image).all((1, 2, 3)) != chosen).all()
+    assert stats.binomtest(int(chosen.sum()), 400, 0.3).pvalue > 1e-3
+
+
+def test_zero_changes_nothing():
+    batch = Batch(jnp.ones([2, 4, 4, 1]), jnp.zeros(2, int), jnp.ones(2))
+    assert shift(0)(jax.random.key(0), batch) is batch
+
+
+def test_messages():
+    for call, message in [
+        (lambda: shift(-1), "shift: pixels must be a whole number, 0 or more, got -1"),
+        (lambda: shift(1.0), "shift: pixels must be a whole number, 0 or more, got 1.0"),
+        (
+            lambda: shift("2", "refelct"),
+            "shift: pixels must be a whole number, 0 or more, got '2'\n"
+            "shift: pad_mode must be one of zeros, reflect, edge, wrap; got 'refelct'; did you mean 'reflect'?",
+        ),
+        (lambda: expand(0), "expand: pixels must be a whole number, 1 or more, got 0"),
+        (lambda: flip(1.5), "flip: probability must be a number from 0 to 1, got 1.5"),
+        (lambda: flip(True), "flip: probability must be a number from 0 to 1, got True"),
+        (lambda: flip(vertical=1), "flip: vertical must be true or false, got 1"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            call()
+        assert str(caught.value) == message
+    with pytest.raises(ShapeError, match="pad_mode='reflect' can take at most 0 cells"):
+        shift(1, "reflect")(jax.random.key(0), Batch(jnp.zeros([1, 1, 1, 1]), jnp.zeros(1, int), jnp.ones(1)))
