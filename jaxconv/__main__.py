@@ -4,17 +4,8 @@ import sys
 
 # What the extra "train" brings, by the names that are imported.
 _EXTRA = (
-    "typer",
-    "rich",
-    "pydantic",
-    "tomli_w",
-    "safetensors",
-    "sklearn",
-    "PIL",
-    "platformdirs",
-    "click",
-    "matplotlib",
-    "tensorboardX",
+    *("typer", "rich", "pydantic", "tomli_w", "safetensors", "sklearn", "PIL", "platformdirs", "click"),
+    *("matplotlib", "tensorboardX", "orbax", "grain"),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["batch_indices", "masked_batches", "stratified"]
+__all__ = ["batch_indices", "masked_batch", "masked_batches", "stratified"]
 
 
 def batch_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
@@ -56,9 +56,23 @@ def masked_batches(size: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.
     >>> [(indices.tolist(), weights.tolist()) for indices, weights in masked_batches(3, 2)]
     [([0, 1], [1.0, 1.0]), ([2, 0], [1.0, 0.0])]
     """
-    for start in range(0, size, batch_size):
-        indices = np.arange(start, start + batch_size, dtype=np.int32)
-        yield np.where(indices < size, indices, 0).astype(np.int32), (indices < size).astype(np.float32)
+    for number in range(-(-size // batch_size)):
+        yield masked_batch(number, size, batch_size)
+
+
+def masked_batch(number: int, size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """One of `masked_batches`.
+
+    Args:
+      number: which one, from 0.
+      size: images in the set.
+      batch_size: images at a time.
+
+    Returns:
+      int32 indices [batch_size] and float32 weights [batch_size], which are 1 or 0.
+    """
+    indices = np.arange(number * batch_size, (number + 1) * batch_size, dtype=np.int32)
+    return np.where(indices < size, indices, 0).astype(np.int32), (indices < size).astype(np.float32)
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

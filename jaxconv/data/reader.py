@@ -1,0 +1,190 @@
+"""Images one by one in the order in which steps want them, as Grain reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxconv.data.dataset import Arrays, Source
+from jaxconv.errors import ConfigError, DataError
+
+__all__ = ["Joined", "Plan", "join", "read_ahead"]
+
+Plan = Callable[[int], tuple[np.ndarray, np.ndarray]]  # step -> indices [B], weights [B]
+_REMEMBERED = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """A batch, and what is wrong with those of its images that are damaged, an entry each.
+
+    No tuple: Grain would take its arrays out and send them from a worker through shared memory,
+    of which containers have 64 MB, and whose last blocks are not given back before Python ends.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    damaged: tuple[str, ...]
+
+
+class _Item(NamedTuple):
+    image: np.ndarray
+    label: int
+    weight: float
+    damaged: str
+
+
+class _Images:
+    """Item k is one image of one batch.
+
+    Grain's workers take every n-th item, and join what they took to batches. So the items are
+    numbered such that a worker's own add up to whole batches: worker w has batches w, w + n, ….
+    """
+
+    def __init__(self, source: Source, plan: Plan, steps: range, batch: int, shape: Any, classes: Any, workers: int):
+        self.source, self.plan, self.steps, self.batch = source, plan, steps, batch
+        self.classes, self.workers = classes, max(workers, 1)
+        self.blank = np.zeros(shape, np.uint8)
+        self.known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        rounds = -(-len(self.steps) // self.workers)
+        return rounds * self.workers * self.batch
+
+    def __getitem__(self, item: int) -> _Item:
+        turn, worker = divmod(item, self.workers)
+        lap, place = divmod(turn, self.batch)
+        number = lap * self.workers + worker
+        if number >= len(self.steps):  # the last lap has no batch for every worker
+            return _Item(self.blank, 0, 0.0, "")
+        indices, weights = self._batch(self.steps[number])
+        if weights[place] == 0:
+            return _Item(self.blank, 0, 0.0, "")
+        index = int(indices[place])
+        try:
+            image, label = self.source[index]
+        except DataError as error:
+            return _Item(self.blank, 0, 0.0, str(error) or f"image {index} cannot be read")
+        if image.shape != self.blank.shape or image.dtype != np.uint8:
+            raise DataError(
+                f"image {index} must be uint8 {list(self.blank.shape)} as the others, "
+                f"it is {image.dtype} {list(image.shape)}"
+            )
+        check_label(label, index, self.classes)
+        return _Item(image, int(label), float(weights[place]), "")
+
+    def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """A step's images; remembered, as each of them asks."""
+        found = self.known.get(step)
+        if found is None:  # two threads may both find out; the plan is pure
+            found = checked_batch(self.plan, step, self.batch, len(self.source))
+            self.known[step] = found
+            for old in list(self.known):
+                if old < step - _REMEMBERED * self.workers:
+                    self.known.pop(old, None)
+        return found
+
+
+class _Batches:
+    """Item k is a whole batch, gathered out of memory."""
+
+    def __init__(self, source: Arrays, plan: Plan, steps: range, batch: int, classes: int | None):
+        self.source, self.plan, self.steps, self.batch, self.classes = source, plan, steps, batch, classes
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, item: int) -> Joined:
+        indices, weights = checked_batch(self.plan, self.steps[item], self.batch, len(self.source))
+        images, labels = self.source.images[indices], self.source.labels[indices]
+        images[weights == 0], labels[weights == 0] = 0, 0
+        if self.classes is not None and (labels.min() < 0 or labels.max() >= self.classes):
+            place = int(np.flatnonzero((labels < 0) | (labels >= self.classes))[0])
+            check_label(labels[place], int(indices[place]), self.classes)
+        return Joined(images, labels, weights.astype(np.float32), ())
+
+
+def check_label(label: Any, index: int, classes: int | None) -> None:
+    """Refuse a label outside of the classes."""
+    if classes is not None and not 0 <= label < classes:
+        raise DataError(f"image {index}: its label must lie in 0..{classes - 1}, got {label}")
+
+
+def checked_batch(plan: Plan, step: int, batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the plan says of a step, if that can be."""
+    indices, weights = plan(step)
+    indices = np.asarray(indices)
+    if indices.shape != (batch,) or indices.dtype.kind not in "iu":
+        found = f"{indices.dtype} {list(indices.shape)}"
+        raise ConfigError(f"batches({step}) must be {batch} whole numbers, as at the first step; got {found}")
+    if indices.min() < 0 or indices.max() >= size:
+        raise ConfigError(
+            f"batches({step}) must lie in 0..{size - 1}, the {size} images; got {indices.min()} to {indices.max()}"
+        )
+    return indices, weights
+
+
+def join(items: Sequence[_Item]) -> Joined:
+    """Items as a batch."""
+    return Joined(
+        np.stack([item.image for item in items]),
+        np.array([item.label for item in items], np.int32),
+        np.array([item.weight for item in items], np.float32),
+        tuple(item.damaged for item in items if item.damaged),
+    )
+
+
+def read_ahead(
+    source: Source,
+    plan: Plan,
+    steps: range,
+    batch: int,
+    shape: Any,
+    classes: Any,
+    threads: int,
+    workers: int,
+    ahead: int,
+) -> Any:
+    """Grain's iterator of `Joined`, one for each step in order; it reads from now on."""
+    import grain
+
+    if isinstance(source, Arrays):
+        whole: Any = grain.MapDataset.source(_Batches(source, plan, steps, batch, classes))
+        data = whole.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead))
+    else:
+        images: Any = grain.MapDataset.source(_Images(source, plan, steps, batch, shape, classes, workers))
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead * batch, threads))
+        data = images.to_iter_dataset(options).batch(batch, drop_remainder=True, batch_fn=join)
+        if workers:
+            from absl import flags
+
+            if not flags.FLAGS.is_parsed():  # Grain asks for some, and no program of absl's runs here
+                flags.FLAGS.mark_as_parsed()
+            several = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=ahead)
+            data = data.mp_prefetch(several, worker_init_fn=_settle)
+    iterator = iter(data)
+    iterator.start_prefetch()
+    return iterator
+
+
+def _settle(index: int, count: int) -> None:
+    """Make a worker's process end with its parent's, however that ends."""
+    import multiprocessing
+    import multiprocessing.connection
+    import os
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent is the one to act
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

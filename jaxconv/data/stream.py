@@ -1,0 +1,219 @@
+"""Batches of images that are read and decoded while the step before them runs."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from jaxconv.data.dataset import Batch, Source, shape_of
+from jaxconv.data.decode import cores
+from jaxconv.data.order import masked_batch
+from jaxconv.data.reader import Plan, read_ahead
+from jaxconv.errors import ConfigError, DataError
+
+__all__ = ["Stream", "evaluation_stream", "prefetch_to_device", "stream"]
+
+Corrupt = Literal["fail", "skip"]
+
+
+class Stream(Iterator[Batch]):
+    """Batches in the order of their steps; made by `stream` and `evaluation_stream`.
+
+    Each is image uint8 [B, H, W, C], label int32 [B] and weight float32 [B]. A context manager:
+    leaving it, or reaching the end, stops threads and processes.
+
+    `waited` is how many seconds `next` has waited for images. `skipped` says for each damaged
+    image that came up how often it did: what is wrong, with its name -> times.
+    """
+
+    def __init__(self, source: Source, plan: Plan, steps: range, batch: int, corrupt: Corrupt, **reading: Any):
+        self.waited = 0.0
+        self.skipped: dict[str, int] = collections.Counter()
+        self._corrupt = corrupt
+        self._steps = iter(steps)
+        self._iterator = read_ahead(source, plan, steps, batch, shape_of(source), **reading) if steps else None
+
+    def __next__(self) -> Batch:
+        step = next(self._steps, None)
+        if step is None or self._iterator is None:
+            self.close()
+            raise StopIteration
+        began = time.perf_counter()
+        try:
+            joined = next(self._iterator)
+            if joined.damaged:
+                self._judge(joined.damaged, joined.weight, step)
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self.waited += time.perf_counter() - began
+        return Batch(joined.image, joined.label, joined.weight)
+
+    def _judge(self, damaged: tuple[str, ...], weight: np.ndarray, step: int) -> None:
+        if self._corrupt == "fail":
+            raise DataError(damaged[0])
+        if not weight.any():
+            # A disk that is gone looks like damaged images, and no step may be taken on nothing.
+            raise DataError(f"none of the {len(damaged)} images of step {step} can be read; the first: {damaged[0]}")
+        for message in damaged:
+            self.skipped[message] += 1
+
+    def close(self) -> None:
+        """Stop reading; `next` has nothing more to give."""
+        self._steps = iter(())
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def stream(
+    source: Source,
+    batches: Callable[[int], np.ndarray],
+    start: int,
+    stop: int,
+    *,
+    classes: int | None = None,
+    threads: int | None = None,
+    workers: int = 0,
+    ahead: int = 2,
+    corrupt: Corrupt | None = None,
+) -> Stream:
+    """Read the images of each step ahead of it, many at a time.
+
+    What a step gets depends on its number alone: a run that starts at any step gets what one that
+    was never interrupted got, with any number of threads and workers.
+
+    Args:
+      source: the images; those of `Arrays` are gathered and need neither threads nor workers.
+      batches: `step -> indices int [B]`, a pure function: see `jaxconv.data.order.batch_indices`.
+      start: the first step.
+      stop: the step before which to stop.
+      classes: how many there are; None to believe every label.
+      threads: images that are decoded at a time in each process; None for one a core.
+      workers: processes that read; 0 for threads of this one, which suffice where decoding leaves
+        Python's lock, as Pillow does.
+      ahead: batches that are kept ready, for each process.
+      corrupt: what becomes of a damaged image: "fail" raises at its step; with "skip" its pixels
+        and its weight are 0. None for what the source says in its `corrupt`, or "fail".
+
+    Returns:
+      The batches; reading has begun.
+
+    Raises:
+      ConfigError: an argument is out of its range; `batches` gives what is no index.
+      DataError: an image is damaged, of another shape, or has a label outside of the classes; it
+        names the image. With "skip", no image of a step can be read.
+
+    >>> from jaxconv.data import Arrays
+    >>> source = Arrays(np.zeros([6, 8, 8, 1], np.uint8), np.arange(6, dtype=np.int32))
+    >>> with stream(source, lambda step: np.array([step, step + 1]), start=3, stop=5) as batches:
+    ...     [batch.label.tolist() for batch in batches]
+    [[3, 4], [4, 5]]
+    """
+    size = len(np.asarray(batches(start))) if start < stop else 1
+    ones = np.ones(size, np.float32)
+
+    def plan(step: int) -> tuple[np.ndarray, np.ndarray]:
+        return batches(step), ones
+
+    return _open(source, plan, range(start, stop), size, classes, threads, workers, ahead, corrupt)
+
+
+def evaluation_stream(
+    source: Source,
+    batch_size: int,
+    *,
+    classes: int | None = None,
+    threads: int | None = None,
+    workers: int = 0,
+    ahead: int = 2,
+    corrupt: Corrupt | None = None,
+) -> Stream:
+    """Read every image once, in order; the last batch is filled up with what weighs nothing.
+
+    Args:
+      source: the images.
+      batch_size: images at a time.
+      classes: see `stream`, as for all that follow.
+      threads: images that are decoded at a time in each process.
+      workers: processes that read.
+      ahead: batches that are kept ready.
+      corrupt: what becomes of a damaged image.
+
+    Raises:
+      ConfigError, DataError: see `stream`.
+
+    >>> from jaxconv.data import Arrays
+    >>> source = Arrays(np.zeros([3, 8, 8, 1], np.uint8), np.arange(3, dtype=np.int32))
+    >>> [(batch.label.tolist(), batch.weight.tolist()) for batch in evaluation_stream(source, 2)]
+    [([0, 1], [1.0, 1.0]), ([2, 0], [1.0, 0.0])]
+    """
+    size = len(source)
+
+    def plan(step: int) -> tuple[np.ndarray, np.ndarray]:
+        return masked_batch(step, size, batch_size)
+
+    steps = range(-(-size // max(batch_size, 1)))
+    return _open(source, plan, steps, batch_size, classes, threads, workers, ahead, corrupt)
+
+
+def _open(
+    source: Source,
+    plan: Plan,
+    steps: range,
+    batch: int,
+    classes: int | None,
+    threads: int | None,
+    workers: int,
+    ahead: int,
+    corrupt: Corrupt | None,
+) -> Stream:
+    own: Corrupt = getattr(source, "corrupt", "fail")
+    policy = own if corrupt is None else corrupt
+    threads = max(1, cores() // max(workers, 1)) if threads is None else threads
+    lowest = {"start": (steps.start, 0), "batch_size": (batch, 1), "threads": (threads, 1)}
+    lowest |= {"workers": (workers, 0), "ahead": (ahead, 1)}
+    lines = [f"{name} must be at least {low}, got {value}" for name, (value, low) in lowest.items() if value < low]
+    if policy not in ("fail", "skip"):
+        lines.append(f"corrupt must be 'fail' or 'skip', got {policy!r}")
+    if lines:
+        raise ConfigError("; ".join(lines))
+    reading = {"classes": classes, "threads": threads, "workers": workers, "ahead": ahead}
+    return Stream(source, plan, steps, batch, policy, **reading)
+
+
+def prefetch_to_device(batches: Iterable[Any], size: int = 2, placement: Any = None) -> Iterator[Any]:
+    """Start copying batches to the device before they are asked for.
+
+    `jax.device_put` returns before the copy is made, so that it overlaps the step that runs. On a
+    CPU there is nothing to copy and nothing to gain.
+
+    Args:
+      batches: pytrees of arrays, a `Stream` for example.
+      size: how many are on their way or there already.
+      placement: where to: a device, or a sharding over several; None for the default device.
+
+    Yields:
+      The same batches as arrays of JAX.
+
+    >>> [int(batch.sum()) for batch in prefetch_to_device([np.ones(2), np.ones(3)])]
+    [2, 3]
+    """
+    source = iter(batches)
+    queue = collections.deque(jax.device_put(batch, placement) for batch in itertools.islice(source, size))
+    while queue:
+        yield queue.popleft()
+        queue.extend(jax.device_put(batch, placement) for batch in itertools.islice(source, 1))
