@@ -167,7 +167,8 @@ def _parts(root: Path, validation: float, seed: int) -> tuple[tuple[FolderSource
         raise DataError(f"data.root = {root} must be a folder of images: {what}")
     base = root / "train" if _folders(root / "train") else root
     whole, classes = _list(base)
-    test_base = next((root / name for name in TEST_FOLDERS if base != root and _folders(root / name)), None)
+    # A folder to test on that has no classes is no reason to split without a word.
+    test_base = next((root / name for name in TEST_FOLDERS if base != root and (root / name).is_dir()), None)
     if test_base is None:
         train, test = stratified(whole.labels, validation, seed)
         return (whole.take(train), whole.take(test)), classes
@@ -193,10 +194,8 @@ def _list(base: Path) -> tuple[FolderSource, tuple[str, ...]]:
     """Every image of the classes that lie in a folder."""
     classes = _folders(base)
     if not classes:
-        raise DataError(
-            f"{base} holds no folder for each class: put images in {base}/<class>/, "
-            f"or in {base}/train/<class>/ and {base}/val/<class>/"
-        )
+        apart = "" if base.name in TEST_FOLDERS else f", or in {base}/train/<class>/ and {base}/val/<class>/"
+        raise DataError(f"{base} holds no folder for each class: put images in {base}/<class>/{apart}")
     found, strangers, empty = [], [], []
     for label, name in enumerate(classes):
         entries = sorted((entry for entry in os.scandir(base / name)), key=lambda entry: entry.name)

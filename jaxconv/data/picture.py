@@ -75,6 +75,7 @@ def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    Image.init()  # left to `open`, a thread may miss formats that another is just registering
     try:
         with Image.open(path) as picture:
             limit = Image.MAX_IMAGE_PIXELS

@@ -169,6 +169,11 @@ def test_what_a_folder_must_not_be(photographs, tmp_path):
     )
 
 
+def test_images_to_test_on_without_classes(photographs):
+    root = photographs({"train/a": 2, "val": 2})
+    assert error(root) == f"{root / 'val'} holds no folder for each class: put images in {root / 'val'}/<class>/"
+
+
 def test_arguments_out_of_range(photographs):
     root = photographs({"a": 2})
     given = {"size": 0, "channels": 3, "validation": 1.0, "seed": -1, "mean": (1.0,), "std": (0.0, 1.0, 1.0)}

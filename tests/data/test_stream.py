@@ -239,6 +239,19 @@ def test_a_folder_streams_as_it_lies_in_memory(photographs):
     assert batches.skipped == {f"{root / 'train' / 'a' / '002.jpg'} is no picture that can be read": 1}
 
 
+def test_a_data_set_of_grains(rng):
+    import grain
+
+    images = rng.integers(0, 256, (9, 5, 4)).astype(np.uint8)
+    items = [{"image": image, "label": label} for label, image in enumerate(images)]
+    source = grain.MapDataset.source(items).map(lambda item: item | {"image": 255 - item["image"]})
+    train = data.Dataset("own", source, source, tuple("abcdefghi"), (0.0,), (1.0,)).train
+    for step, batch in enumerate(stream(train, plan(9), 0, 4, classes=9)):
+        indices = batch_indices(0, step, 4, 9)
+        np.testing.assert_array_equal(batch.label, indices)
+        np.testing.assert_array_equal(batch.image[..., 0], 255 - images[indices])
+
+
 def test_to_the_device():
     taken = []
 
