@@ -14,9 +14,8 @@ from jax import lax
 from jaxconv.analysis import reference
 from jaxconv.analysis.cases import Case
 from jaxconv.ops import engine
-from jaxconv.ops.engine import onednn
 from jaxconv.ops.engine.form import SLOTS, Form
-from jaxconv.ops.engine.rules import RULES
+from jaxconv.ops.engine.rules import RULES, Place, made_for
 from jaxconv.ops.pad import zeros_around
 from jaxconv.ops.pool import max_pool
 
@@ -144,8 +143,9 @@ def _both_ways(forward: Callable[[Any, Any], Any]) -> Compute:
 def _conv_trials(form: Form) -> dict[str, Compute]:
     form = form.open("y", precision=_precision())
     trials = {AUTO: _both_ways(lambda x, k: engine.bind(x, k, form)), XLA: _both_ways(lambda x, k: _plain(x, k, form))}
+    place = Place(jax.default_backend())
     for impl in engine.FORMULATIONS:
-        slots = tuple(slot for slot in SLOTS if _runs(impl, form.open(slot)))
+        slots = tuple(slot for slot in SLOTS if made_for(impl, form.open(slot), place))
         if slots:
             trials[impl] = functools.partial(_forced, form.open("y", impl=impl), slots)
     return trials
@@ -155,22 +155,6 @@ def _forced(form: Form, slots: tuple[str, ...], x: Any, k: Any, g: Any) -> Array
     arrays = dict(zip(SLOTS, (x, k, g), strict=True))
     opened = (form.open(slot) for slot in slots)
     return {one.slot: engine.bind(arrays[one.operands[0]], arrays[one.operands[1]], one) for one in opened}
-
-
-def _runs(impl: str, form: Form) -> bool:
-    """Whether a formulation is made for a form."""
-    if impl == "shifted":
-        return form.groups > 1 and form.k[-2] <= 4
-    if impl not in ("onednn", "images"):
-        return True
-    if jax.default_backend() != "cpu" or not onednn.available():
-        return False
-    if impl == "onednn":
-        return onednn.fits(form)
-    if form.depthwise:  # strides go by phases, each without one
-        form = form.open(form.slot, stride=(1,) * form.rank)
-        return form.slot == "k" and form.rank == 2 and form.k[-1] == form.groups and onednn.fits(form)
-    return form.slot == "k" and onednn.fits(form)
 
 
 def _pool_trials(form: Form) -> dict[str, Compute]:

@@ -53,15 +53,12 @@ class Rule:
 
 
 def _onednn(form: Form, place: Place) -> bool:
-    return place.one_device and onednn.fits(form) and onednn.available()
+    return can_run("onednn", form, place)
 
 
 def _images(form: Form, place: Place) -> bool:
     """Depthwise kernel gradients, and those of dense maps too large for the cache."""
-    if form.depthwise:
-        form = form.open("k", stride=(1,) * form.rank)
-        return form.k[-1] == form.groups and max(form.dilation) == 1 and form.rank == 2 and _onednn(form, place)
-    return 4 * math.prod(form.y) > 6.5e6 and _onednn(form, place)
+    return can_run("images", form, place) and (form.depthwise or 4 * math.prod(form.y) > 6.5e6)
 
 
 def _f32(form: Form, place: Place) -> bool:
@@ -99,9 +96,36 @@ def can_run(impl: str, form: Form, place: Place) -> bool:
     """Whether a formulation has a way to compute a form in a place; of those by oneDNN not all have."""
     if impl not in ("onednn", "images"):
         return True
-    if place.platform != "cpu":
+    if place.platform != "cpu" or not place.one_device:
         return False
-    return _images(form, place) if impl == "images" and form.slot == "k" and form.depthwise else _onednn(form, place)
+    if impl == "images" and form.slot == "k" and form.depthwise:
+        if form.k[-1] != form.groups or form.rank != 2 or max(form.dilation) > 1:
+            return False
+        form = form.open("k", stride=(1,) * form.rank)  # strides go by phases, each without one
+    return onednn.fits(form) and onednn.available()
+
+
+def made_for(impl: str, form: Form, place: Place) -> bool:
+    """Whether a formulation can run a form, and does so in a way of its own that compiles in sensible time."""
+    if impl == "shifted" and (form.groups == 1 or form.k[-2] > 4):
+        return False
+    if impl == "images" and form.slot != "k":  # there it is "onednn"
+        return False
+    return can_run(impl, form, place)
+
+
+def worth_timing(impl: str, form: Form, place: Place) -> bool:
+    """Whether a formulation is made for a form, and may be the fastest there."""
+    if not made_for(impl, form, place):
+        return False
+    kernel = form.slot == "k"
+    if impl == "images":
+        return form.groups == 1 and onednn.block(form) < form.x[0]
+    if impl == "lax":
+        return not (place.platform == "cpu" and kernel and form.groups > 8)
+    if impl == "canonical":
+        return _f32(form, place) and not (kernel and form.groups > 1)
+    return impl != "einsum"
 
 
 def choose(form: Form, place: Place) -> str:

@@ -25,7 +25,7 @@ from jaxconv.errors import DataError
 from jaxconv.files import write_atomically
 from jaxconv.ops.engine import onednn
 from jaxconv.ops.engine.form import Form
-from jaxconv.ops.engine.rules import FORMULATIONS, Place, choose
+from jaxconv.ops.engine.rules import FORMULATIONS, Place, choose, worth_timing
 
 VARIABLE = "JAXCONV_CACHE"
 RUNS, ENOUGH = 5, 2.0
@@ -87,22 +87,7 @@ def best(form: Form, place: Place) -> str:
 def candidates(form: Form, place: Place) -> list[str]:
     """The formulations worth measuring: the rules' own choice, and all that can run the form in sensible time."""
     auto = choose(form.open(form.slot, impl="auto"), place)
-    return [name for name in FORMULATIONS if name == auto or _worth_it(name, form, place)]
-
-
-def _worth_it(name: str, form: Form, place: Place) -> bool:
-    kernel = form.slot == "k"
-    if name in ("onednn", "images"):
-        if place.platform != "cpu" or not place.one_device or not onednn.fits(form) or not onednn.available():
-            return False
-        return name == "onednn" or (kernel and form.groups == 1 and onednn.block(form) < form.x[0])
-    if name == "lax":
-        return not (place.platform == "cpu" and kernel and form.groups > 8)
-    if name == "canonical":
-        return form.dtype in ("float32", "bfloat16", "float16") and not (kernel and form.groups > 1)
-    if name == "shifted":
-        return form.groups > 1 and form.k[-2] <= 4
-    return name != "einsum"
+    return [name for name in FORMULATIONS if name == auto or worth_timing(name, form, place)]
 
 
 def measure(form: Form, place: Place) -> dict[str, float]:
