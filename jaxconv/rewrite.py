@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from jaxconv.ops.engine.form import Form
+from jaxconv.ops.engine.form import HELD_BY_F32, Form
 from jaxconv.ops.engine.general import conv_general_dilated, windows_of
 from jaxconv.ops.engine.primitive import conv_p, select
 from jaxconv.ops.engine.rules import Place, choose
@@ -284,7 +284,7 @@ def _xla(eqn: JaxprEqn, loop: bool, platform: str) -> str:
         return f"{p['batch_group_count']} times the work (batch groups)"
     if p["feature_group_count"] > 1:
         return f"{p['feature_group_count']} groups, one small contraction each"
-    if str(lhs.dtype) not in ("float32", "float16", "bfloat16"):  # type: ignore[attr-defined]
+    if str(lhs.dtype) not in HELD_BY_F32:  # type: ignore[attr-defined]
         return f"a naive loop ({lhs.dtype})"  # type: ignore[attr-defined]
     if any(taps > cells for taps, cells in zip(k, n, strict=True)):
         return "a naive loop (kernel larger than the input)"

@@ -22,6 +22,8 @@ import jax
 from jaxconv.geometry import Pair, output_size
 
 SLOTS = ("x", "k", "y")
+HELD_BY_F32 = ("float32", "bfloat16", "float16")
+"""The dtypes whose every value is an f32 too: what CPU code for f32 can compute."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.ops.engine.form import Form
+from jaxconv.ops.engine.form import HELD_BY_F32, Form
 from jaxconv.ops.engine.reductions import by_reduction
 from jaxconv.ops.pad import zeros_around
 
@@ -65,7 +65,7 @@ def fits(form: Form) -> bool:
     falls back on im2col and GEMM, whose nested parallel loops wait for each other in XLA's thread pool for
     ever (jaxlib 0.10.2; seen with ONEDNN_VERBOSE=1 and gdb). tests/ops/engine/test_onednn.py watches this.
     """
-    if form.dtype not in ("float32", "bfloat16", "float16"):
+    if form.dtype not in HELD_BY_F32:
         return False
     given = form.x[0] if form.slot == "k" else form.k[-2]  # what "input channels" are in the reduced convolution
     if form.groups == 1 or given > 1 or form.k[-1] > form.groups:

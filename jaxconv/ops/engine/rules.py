@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxconv.ops.engine import onednn
 from jaxconv.ops.engine.dots import conv_dots
 from jaxconv.ops.engine.einsum import conv_einsum
-from jaxconv.ops.engine.form import Form, Formulation
+from jaxconv.ops.engine.form import HELD_BY_F32, Form, Formulation
 from jaxconv.ops.engine.lax import conv_canonical, conv_lax
 from jaxconv.ops.engine.shifted import conv_shifted
 
@@ -62,7 +62,7 @@ def _images(form: Form, place: Place) -> bool:
 
 
 def _f32(form: Form, place: Place) -> bool:
-    return form.dtype in ("float32", "bfloat16", "float16")
+    return form.dtype in HELD_BY_F32
 
 
 def _overhanging(form: Form, place: Place) -> bool:
