@@ -83,6 +83,17 @@ def output_size(
     return min(-(-room // stride), (n + lo - 1) // stride) + 1
 
 
+def exact_high(n: int, size: int, out: int, *, stride: int = 1, low: int = 0, dilation: int = 1) -> int:
+    """The high padding with which the last of `out` windows ends where the padded input does.
+
+    It is negative where the windows leave cells unseen. With it, `output_size` gives `out` back.
+
+    >>> exact_high(28, 3, 14, stride=2, low=1), exact_high(28, 5, 24), exact_high(5, 2, 3, stride=2)
+    (0, 0, 1)
+    """
+    return span(size, dilation) + stride * (out - 1) - n - low
+
+
 def formula(n: int, size: int, stride: int, padding: Pair, dilation: int, ceil: bool = False) -> str:
     """The output-size formula with its numbers, for messages and tables.
 

@@ -33,8 +33,8 @@ class Window:
         """The padding of a spatial axis with what `ceil` adds high, so that the last window is whole."""
         i = axis - 1
         low, high = self.padding[i]
-        reach = (self.out[i] - 1) * self.stride[i] + geometry.span(self.size[i], self.dilation[i])
-        return low, max(high, reach - n - low)
+        words = {"stride": self.stride[i], "low": low, "dilation": self.dilation[i]}
+        return low, max(high, geometry.exact_high(n, self.size[i], self.out[i], **words))
 
     def padded(self, x: jax.Array, fill: Any) -> jax.Array:
         """x: [N, *spatial, C] with `fill` on all sides, as far as the windows reach; every axis at once."""

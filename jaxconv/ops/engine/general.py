@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv.geometry import Pair, span
+from jaxconv.geometry import Pair, exact_high, span
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.primitive import bind
+from jaxconv.ops.engine.reductions import exchange, turn
 from jaxconv.ops.pad import zeros_around
 from jaxconv.ops.window import Window
 
@@ -83,22 +84,20 @@ def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: I
     # A kernel larger than the result is itself the gradient of a result: T with k and y exchanged.
     if min(form.y) < 1:
         return jnp.zeros(tuple(max(n, 0) for n in form.y), form.dtype)
-    groups, c = form.groups, k.shape[-2]
-    turned = x.reshape(*x.shape[:-1], groups, c)
-    turned = jnp.moveaxis(turned, (0, -1), (-1, 0)).reshape(c, *x.shape[1:-1], -1)
+    swapped = exchange(x, form.groups)
     axes = zip(x.shape[1:-1], form.y[1:-1], form.size, s, pads, d, strict=True)
-    ends = [(lo, e * (taps - 1) + step * (out - 1) + 1 - n - lo) for n, out, taps, step, (lo, _), e in axes]
+    ends = [(lo, exact_high(n, t, out, stride=step, low=lo, dilation=e)) for n, out, t, step, (lo, _), e in axes]
     if any(n + hi < 1 for n, (_, hi) in zip(x.shape[1:-1], ends, strict=True)):  # what is cropped is padding, too
-        turned, ends = zeros_around(turned, tuple((lo, 0) for lo, _ in ends)), [(0, hi) for _, hi in ends]
-    turned = zeros_around(turned, tuple((0, min(hi, 0)) for _, hi in ends))
+        swapped, ends = zeros_around(swapped, tuple((lo, 0) for lo, _ in ends)), [(0, hi) for _, hi in ends]
+    swapped = zeros_around(swapped, tuple((0, min(hi, 0)) for _, hi in ends))
     kernel = (*form.y[1:-1], x.shape[0], k.shape[-1])
-    exchanged = Form("k", turned.shape, kernel, d, tuple((lo, max(hi, 0)) for lo, hi in ends), s, **same)
-    return jnp.moveaxis(bind(turned, jnp.moveaxis(k, -2, 0), exchanged), -2, 0)
+    exchanged = Form("k", swapped.shape, kernel, d, tuple((lo, max(hi, 0)) for lo, hi in ends), s, **same)
+    return jnp.moveaxis(bind(swapped, jnp.moveaxis(k, -2, 0), exchanged), -2, 0)
 
 
 def _adjoint(x: jax.Array, k: jax.Array, pads: tuple[Pair, ...], a: Ints, d: Ints, same: Any) -> jax.Array:
     """A convolution of a dilated input is the input's gradient of a strided one with the kernel turned round."""
-    groups, sizes, crops, ends = same["groups"], [], [], []
+    sizes, crops, ends = [], [], []
     for n, taps, (lo, hi), step, e in zip(x.shape[1:-1], k.shape[:-2], pads, a, d, strict=True):
         dilated, reach = (n - 1) * step + 1, e * (taps - 1)
         out = dilated + lo + hi - reach
@@ -108,9 +107,7 @@ def _adjoint(x: jax.Array, k: jax.Array, pads: tuple[Pair, ...], a: Ints, d: Int
         sizes.append(seen + min(high, 0))
         crops.append((max(-low, 0), max(-high, 0)))
         ends.append((max(low, 0), max(high, 0)))
-    c, o = k.shape[-2], k.shape[-1] // groups
-    turned = lax.rev(k, range(len(a))).reshape(*k.shape[:-1], groups, o)
-    turned = jnp.swapaxes(turned, -1, -3).reshape(*k.shape[:-2], o, groups * c)
+    turned = turn(k, same["groups"])
     if min(sizes) < 1:
         shape = tuple(max(n + lo + hi, 0) for n, (lo, hi) in zip(sizes, crops, strict=True))
         return jnp.zeros((x.shape[0], *shape, k.shape[-1]), same["dtype"])

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv.geometry import span
+from jaxconv.geometry import exact_high, span
 from jaxconv.ops.engine.form import Form, Formulation
 from jaxconv.ops.pad import zeros_around
 
@@ -34,6 +34,20 @@ def by_reduction(forward: Forward) -> Formulation:
 
     formulation.__doc__ = forward.__doc__
     return formulation
+
+
+def exchange(x: jax.Array, groups: int) -> jax.Array:
+    """Batch and the channels of each group change places: [N, *n, (g, c)] -> [c, *n, (g, N)]."""
+    n, *spatial, channels = x.shape
+    x = jnp.moveaxis(x.reshape(n, *spatial, groups, channels // groups), (0, -1), (-1, 0))
+    return x.reshape(channels // groups, *spatial, groups * n)
+
+
+def turn(k: jax.Array, groups: int) -> jax.Array:
+    """The kernel turned round in space, its axes exchanged within each group: [*k, c, (g, o)] -> [*k, o, (g, c)]."""
+    *size, c, maps = k.shape
+    k = lax.rev(k, range(len(size))).reshape(*size, c, groups, maps // groups)
+    return jnp.swapaxes(k, -1, -3).reshape(*size, maps // groups, groups * c)
 
 
 def _result(forward: Forward, x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
@@ -65,13 +79,11 @@ def _kernel_gradient(forward: Forward, x: jax.Array, y: jax.Array, form: Form) -
 
     x [N, *n, (g, c)] -> [c, *n, (g, N)], a kernel y [N, *out, (g, o)] of stride d and dilation s gives [c, *k, (g, o)].
     """
-    n, c = form.x[0], form.k[-2]
-    turned = x.reshape(n, *form.x[1:-1], form.groups, c)
-    turned = jnp.moveaxis(turned, (0, -1), (-1, 0)).reshape(c, *form.x[1:-1], form.groups * n)
+    swapped = exchange(x, form.groups)
     axes = zip(form.x[1:-1], form.y[1:-1], form.size, form.stride, form.padding, form.dilation, strict=True)
-    pads = [(lo, d * (k - 1) + s * (out - 1) + 1 - size - lo) for size, out, k, s, (lo, _), d in axes]
+    pads = [(lo, exact_high(n, k, out, stride=s, low=lo, dilation=d)) for n, out, k, s, (lo, _), d in axes]
     order = (-y.ndim, -1)
-    dk = _convolve(forward, turned, y, order, form.dilation, pads, form.stride, form.groups, form.precision)
+    dk = _convolve(forward, swapped, y, order, form.dilation, pads, form.stride, form.groups, form.precision)
     return jnp.moveaxis(dk, 0, -2)
 
 
@@ -81,7 +93,7 @@ def _input_gradient(forward: Forward, k: jax.Array, y: jax.Array, form: Form) ->
     Cell j = a + s*t is met by the taps with m*d ≡ a + lo (mod s) alone: m = m0 + e*u, e = s / gcd(s, d). They are
     a kernel of dilation d*e/s, and t runs with stride 1: no zero is ever multiplied.
     """
-    flipped, order = _swapped(k, form)
+    flipped, order = _turned(k, form)
     parts = {}
     for residues in itertools.product(*map(range, form.stride)):
         taps, pads, dilation, sizes = [], [], [], []
@@ -107,14 +119,11 @@ def _input_gradient(forward: Forward, k: jax.Array, y: jax.Array, form: Form) ->
     return _interleave(parts, form.stride, form.x)
 
 
-def _swapped(k: jax.Array, form: Form) -> tuple[jax.Array, tuple[int, int]]:
+def _turned(k: jax.Array, form: Form) -> tuple[jax.Array, tuple[int, int]]:
     """The kernel turned round in space, with its (input, output) axes exchanged, by name where that costs nothing."""
-    k = lax.rev(k, range(form.rank))
     if form.groups == 1:
-        return k, (-1, -2)
-    c, o = form.k[-2], form.k[-1] // form.groups
-    k = k.reshape(*form.size, c, form.groups, o)
-    return jnp.swapaxes(k, -1, -3).reshape(*form.size, o, form.groups * c), (-2, -1)
+        return lax.rev(k, range(form.rank)), (-1, -2)
+    return turn(k, form.groups), (-2, -1)
 
 
 def _interleave(parts: dict[tuple[int, ...], jax.Array], stride: tuple[int, ...], shape: tuple[int, ...]) -> jax.Array:
