@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv.geometry import Pair, exact_high, span
+from jaxconv.geometry import Pair, exact_high, output_size, span
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.primitive import bind
 from jaxconv.ops.engine.reductions import exchange, turn
@@ -132,7 +132,7 @@ def windows_of(
         return None
     inner, cut = shape[first:last], slice(first, last)
     ends = zip(inner, window[cut], strides[cut], pads[cut], dilation[cut], strict=True)
-    out = tuple((n + lo + hi - span(k, d)) // s + 1 for n, k, s, (lo, hi), d in ends)
+    out = tuple(output_size(n, k, stride=s, padding=p, dilation=d) for n, k, s, p, d in ends)
     if min(out) < 1:
         return None
     flat = (math.prod(shape[:first]), *inner, math.prod(shape[last:]))
