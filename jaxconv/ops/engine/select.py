@@ -6,6 +6,7 @@ chose it. Both read the arrays in order, as fused loops over strided slices.
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -98,15 +99,15 @@ def chosen(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
 
 def _pick(x: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     x, none = choice.win.padded(x, 0), jnp.zeros((), x.dtype)
-    y = None
-    for tap in itertools.product(*map(range, choice.win.size)):
-        seen = x
-        for axis, m in zip(choice.win.axes, tap, strict=True):
-            seen = slices(seen, choice.win, axis)[m]
-        part = jnp.where(code == choice.code(tap), seen, none)
-        y = part if y is None else y + part
-    assert y is not None
-    return y
+    taps = itertools.product(*map(range, choice.win.size))
+    return functools.reduce(jnp.add, (jnp.where(code == choice.code(t), _seen(x, choice.win, t), none) for t in taps))
+
+
+def _seen(x: jax.Array, win: Window, tap: tuple[int, ...]) -> jax.Array:
+    """What one tap of every window sees of the padded input: one slice, whose transpose is one padding."""
+    first = [m * d for m, d in zip(tap, win.dilation, strict=True)]
+    limit = [at + (out - 1) * s + 1 for at, out, s in zip(first, win.out, win.stride, strict=True)]
+    return lax.slice(x, (0, *first, 0), (x.shape[0], *limit, x.shape[-1]), (1, *win.stride, 1))
 
 
 def _place(g: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
