@@ -264,7 +264,7 @@ def _describe(eqn: JaxprEqn, loop: bool) -> Found:
         *(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (lhs, rhs))  # type: ignore[attr-defined]
     )
     forms: list[Form] = [e.params["form"] for e in replaced.jaxpr.eqns if e.primitive is conv_p]
-    platform = {"cuda": "gpu", "rocm": "gpu"}.get(jax.default_backend(), jax.default_backend())
+    platform = jax.default_backend()
     where, out = str(eqn.source_info.name_stack), eqn.outvars[0].aval.shape  # type: ignore[attr-defined]
     engine = choose(forms[0].open(forms[0].slot, members=0), Place(platform)) if forms else "lax"
     slot = forms[0].slot if forms else "y"

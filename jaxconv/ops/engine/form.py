@@ -86,11 +86,6 @@ class Form:
         """Whether every channel is a group of its own."""
         return self.k[-2] == 1 and self.groups > 1
 
-    @property
-    def multiplications(self) -> int:
-        """Products in T, all members and the taps on padding counted."""
-        return max(self.members, 1) * math.prod(self.y[:-1]) * math.prod(self.k)
-
     def shape(self, slot: str) -> tuple[int, ...]:
         """The shape of a slot's array, with the members' axis where there is one."""
         one: tuple[int, ...] = getattr(self, slot)

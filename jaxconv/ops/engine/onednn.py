@@ -45,7 +45,7 @@ def available() -> bool:
         with jax.ensure_compile_time_eval(), jax.default_device(jax.devices("cpu")[0]):
             got = jax.jit(conv_onednn, static_argnums=2)(x, k, form)
         return bool(np.array_equal(got, want))
-    except (jax.errors.JaxRuntimeError, NotImplementedError, RuntimeError, TypeError):  # no such call in this jaxlib
+    except (RuntimeError, TypeError):  # no such call in this jaxlib
         return False
 
 
