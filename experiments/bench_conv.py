@@ -11,29 +11,20 @@ gradients) inside `lax.scan` over the same step outside.
 import argparse
 import dataclasses
 import math
-import os
-import platform
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-THREADS = 2
-os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+import jax
+import jax.numpy as jnp
+import numpy as np
+from timing import THREADS, in_turn, machine, on_two_threads
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import jaxlib  # noqa: E402
-import numpy as np  # noqa: E402
-
-import jaxconv as jc  # noqa: E402
+import jaxconv as jc
 
 try:
     import torch
-
-    torch.set_num_threads(THREADS)
 except ModuleNotFoundError:
     torch = None
 
@@ -122,8 +113,13 @@ def conv_calls(case: Conv) -> tuple[Calls, Calls, Calls]:
     """Forward, both gradients, and the step in and out of scan, of every peer."""
     x = normal(case.batch, case.n, case.n, case.c_in)
     k = normal(case.size, case.size, case.c_in // case.groups, case.c_out) / case.size
-    ours = lambda x, k: jc.conv(x, k, **case.words)  # noqa: E731
-    plain = lambda x, k: lax_conv(x, k, case)  # noqa: E731
+
+    def ours(x: Any, k: Any) -> Any:
+        return jc.conv(x, k, **case.words)
+
+    def plain(x: Any, k: Any) -> Any:
+        return lax_conv(x, k, case)
+
     g = normal(*jax.eval_shape(ours, x, k).shape)
     forward = {"jaxconv": waited(ours, x, k), "lax": waited(plain, x, k)}
     backward = {"jaxconv": waited(gradients(ours), x, k, g), "lax": waited(gradients(plain), x, k, g)}
@@ -152,11 +148,16 @@ def pool_calls(case: Pool) -> tuple[Calls, Calls]:
     """Forward, and the gradient from what forward kept, of every peer."""
     x = normal(case.batch, case.n, case.n, case.c)
     op = jc.max_pool if case.op == "max" else jc.avg_pool
-    ours = lambda x: op(x, case.size, stride=case.stride, padding=case.pad)  # noqa: E731
     window, strides = (1, case.size, case.size, 1), (1, case.stride, case.stride, 1)
     pads = ((0, 0), (case.pad, case.pad), (case.pad, case.pad), (0, 0))
     init, reduce = (-jnp.inf, jax.lax.max) if case.op == "max" else (0.0, jax.lax.add)
-    plain = lambda x: jax.lax.reduce_window(x, init, reduce, window, strides, pads)  # noqa: E731
+
+    def ours(x: Any) -> Any:
+        return op(x, case.size, stride=case.stride, padding=case.pad)
+
+    def plain(x: Any) -> Any:
+        return jax.lax.reduce_window(x, init, reduce, window, strides, pads)
+
     g = normal(*jax.eval_shape(ours, x).shape)
     forward = {"jaxconv": waited(ours, x), "lax": waited(plain, x)}
     backward = {}
@@ -177,18 +178,10 @@ def pool_calls(case: Pool) -> tuple[Calls, Calls]:
 
 
 def medians(calls: Calls, repeats: int, pause: float) -> dict[str, float]:
-    """Milliseconds; the peers in turn, a round beginning with the next one each time."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    """Milliseconds of each call, in turn, after one that does not count."""
     for call in calls.values():
         call()
-    names = list(calls)
-    for number in range(repeats):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            time.sleep(pause)
-            began = time.perf_counter()
-            calls[name]()
-            times[name].append((time.perf_counter() - began) * 1e3)
-    return {name: statistics.median(ms) for name, ms in times.items()}
+    return {name: statistics.median(ms) for name, ms in in_turn(calls, repeats, pause).items()}
 
 
 def eight_at_once(repeats: int, pause: float) -> str:
@@ -243,14 +236,6 @@ def table(repeats: int, pause: float, chosen: str) -> str:
     return "\n".join(lines)
 
 
-def header(repeats: int) -> str:
-    file = Path("/proc/cpuinfo")
-    info = file.read_text().splitlines() if file.exists() else []
-    cpu = next((s.split(":")[1].strip() for s in info if "model name" in s), platform.processor())
-    versions = f"jax {jax.__version__}, jaxlib {jaxlib.__version__}" + (f", torch {torch.__version__}" if torch else "")
-    return f"{cpu}, {THREADS} threads each; {versions}; f32; medians of {repeats}, peers in turn."
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15)
@@ -258,7 +243,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--out", type=Path, help="also written here")
     options = parser.parse_args()
-    text = header(options.repeats)
+    on_two_threads()
+    if torch is not None:
+        torch.set_num_threads(THREADS)
+    text = f"{machine('jax', 'jaxlib', 'torch')}; f32; medians of {options.repeats}, peers in turn."
     print(text, end="\n\n", flush=True)
     text += "\n\n" + table(options.repeats, options.pause, options.only)
     print(*text.splitlines()[-2:], sep="\n")

@@ -12,15 +12,12 @@ with the next one. torch runs in the faster memory format of the two, with its f
 
 import argparse
 import functools
-import importlib.metadata
 import importlib.util
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,10 +25,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from timing import THREADS, in_turn, machine, milliseconds, on_two_threads
 
 import jaxconv as jc
 
-THREADS = 2
 LEARNING_RATE, MOMENTUM = 0.01, 0.9
 LAYER_NORM_EPS = 1e-6
 PEERS = ("jaxconv", "flax", "flax accelerated", "torch")
@@ -272,16 +269,9 @@ def torch_peer(net: Callable[[Words], Any], batch: Batch, memory_format: str = "
 def faster_torch_peer(net: Callable[[Words], Any], batch: Batch) -> Peer:
     """The one of the two memory formats whose best of three steps, after one to warm up, takes less."""
     peers = {name: torch_peer(net, batch, name) for name in ("channels_last", "contiguous_format")}
-    best = {name: min([milliseconds(peer) for _ in range(4)][1:]) for name, peer in peers.items()}
+    best = {name: min([milliseconds(peer.run) for _ in range(4)][1:]) for name, peer in peers.items()}
     print("torch: " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in best.items()))
     return peers[min(best, key=best.__getitem__)]
-
-
-def milliseconds(peer: Peer) -> float:
-    """One step's time."""
-    began = time.perf_counter()
-    peer.run()
-    return (time.perf_counter() - began) * 1e3
 
 
 def available() -> tuple[str, ...]:
@@ -309,15 +299,13 @@ def build(name: str, peers: tuple[str, ...], check: bool) -> Iterator[Peer]:
 
 
 def measure(peers: list[Peer], repeats: int, sleep: float) -> None:
-    """Times the peers in turn, after two steps each; every round starts with the next peer."""
+    """Times the peers in turn, after two steps each."""
     for peer in peers:
         losses = peer.run(), peer.run()
         assert math.isfinite(losses[0]), f"{peer.name}: the first step's loss is {losses[0]}"
-    for i in range(repeats):
-        for j in range(len(peers)):
-            peer = peers[(i + j) % len(peers)]
-            time.sleep(sleep)
-            peer.ms.append(milliseconds(peer))
+    times = in_turn({peer.name: peer.run for peer in peers}, repeats, sleep)
+    for peer in peers:
+        peer.ms += times[peer.name]
 
 
 def row(name: str, peers: list[Peer]) -> str:
@@ -335,16 +323,6 @@ def row(name: str, peers: list[Peer]) -> str:
     return f"| {' | '.join([name, *(times.get(p, '–') for p in PEERS), *ratios, compiles])} |"
 
 
-def header(repeats: int) -> str:
-    """The machine, the versions and n."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
-    found = (name for name in ("jax", "jaxlib", "flax", "torch") if importlib.util.find_spec(name))
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in found)
-    return f"{model}, {os.cpu_count()} cores, {THREADS} threads; {versions}; n = {repeats}, medians (min to max)"
-
-
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -359,11 +337,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Times the nets one after the other, then prints the table."""
     args = arguments()
-    if hasattr(os, "sched_setaffinity"):  # XLA makes as many threads as it sees cores
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
-    jax.config.update("jax_platforms", "cpu")
+    on_two_threads()
     jax.config.update("jax_enable_compilation_cache", False)
-    print(header(args.repeats))
+    print(f"{machine('jax', 'jaxlib', 'flax', 'torch')}; n = {args.repeats}, medians (min to max)")
     names, rows = available(), []
     for net in args.nets:
         if args.check:
