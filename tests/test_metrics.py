@@ -1,25 +1,108 @@
-"""Counts against NumPy."""
+"""Counts against loops and scikit-learn."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from jaxconv.errors import ShapeError
-from jaxconv.metrics import accuracy, correct
+from jaxconv.metrics import accuracy, calibration_error, confusion_matrix, correct, per_class, top_k
+
+N, C = 50, 4
 
 
-def test_counts(rng):
-    logits, labels = rng.normal(size=(50, 4)).astype(np.float32), rng.integers(0, 4, 50)
-    weights = rng.integers(0, 3, 50).astype(np.float32)
+@pytest.fixture
+def answers(rng):
+    """Logits with many ties, labels, weights of which some are 0."""
+    logits = rng.integers(0, 5, (N, C)).astype(np.float32)
+    return logits, rng.integers(0, C, N).astype(np.int32), rng.integers(0, 3, N).astype(np.float32)
+
+
+def test_counts(answers):
+    logits, labels, weights = answers
     hits = logits.argmax(1) == labels
-    args = jnp.asarray(logits), jnp.asarray(labels)
-    assert correct(*args) == hits.sum()
-    assert correct(*args, jnp.asarray(weights)) == (hits * weights).sum()
-    assert accuracy(*args) == pytest.approx(hits.mean())
-    assert accuracy(*args, jnp.asarray(weights)) == pytest.approx((hits * weights).sum() / weights.sum())
-    assert accuracy(*args, jnp.zeros(50)) == 0
+    for given in (labels, np.eye(C, dtype=np.float32)[labels] * 0.6 + 0.1):
+        assert correct(logits, given) == hits.sum()
+        assert correct(logits, given, weights) == (hits * weights).sum()
+        assert accuracy(logits, given) == pytest.approx(hits.mean())
+        assert accuracy(logits, given, weights) == pytest.approx((hits * weights).sum() / weights.sum())
+    assert accuracy(logits, labels, jnp.zeros(N)) == 0
+    assert accuracy(logits[:0], labels[:0]) == 0
 
 
-def test_one_hot_labels_are_refused():
-    with pytest.raises(ShapeError, match="integers and not one-hot"):
-        correct(jnp.zeros([2, 3]), jnp.zeros([2, 3]))
+@pytest.mark.parametrize("k", [1, 2, 4, 5])
+def test_top_k(answers, k):
+    logits, labels, weights = answers
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    hits = np.array([label in row for label, row in zip(labels, best, strict=True)])
+    assert jax.jit(top_k, static_argnums=2)(logits, labels, k) == pytest.approx(hits.mean())
+    assert top_k(logits, labels, k, weights) == pytest.approx((hits * weights).sum() / weights.sum())
+    if k >= C:
+        assert hits.all()
+
+
+def test_confusion_matrix_and_what_follows_from_it(answers):
+    logits, labels, weights = answers
+    chosen, counted = logits.argmax(1), weights > 0
+    both = jax.jit(confusion_matrix)
+    np.testing.assert_array_equal(both(logits, labels), sklearn.metrics.confusion_matrix(labels, chosen))
+    matrix = both(logits, labels, weights)
+    expected = sklearn.metrics.confusion_matrix(labels[counted], chosen[counted])
+    np.testing.assert_array_equal(matrix, expected)
+    assert matrix.dtype == jnp.int32
+    table = sklearn.metrics.precision_recall_fscore_support(labels[counted], chosen[counted])
+    result = per_class(matrix)
+    for got, want in zip((result.precision, result.recall, result.f1), table, strict=False):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_labels_outside_the_classes_are_counted_nowhere():
+    logits = jnp.eye(3)
+    np.testing.assert_array_equal(confusion_matrix(logits, jnp.array([-1, 3, 2])), np.diag([0, 0, 1]))
+    assert top_k(logits, jnp.array([-1, 3, 2])) == pytest.approx(1 / 3)
+    assert not np.isnan(np.stack(per_class(jnp.diag(jnp.array([0, 0, 1]))))).any()
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_calibration_error(rng, bins, weighted):
+    n = 400
+    logits = rng.normal(0, 2, (n, C))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = rng.integers(0, C, n).astype(np.int32)
+    weights = rng.uniform(0, 2, n).astype(np.float32) if weighted else None
+    each = np.ones(n) if weights is None else weights.astype(np.float64)
+    sure, right, expected = p.max(1), p.argmax(1) == labels, 0.0
+    for number in range(bins):
+        inside = (sure > number / bins) & (sure <= (number + 1) / bins)
+        if inside.any():
+            gap = np.average(right[inside], weights=each[inside]) - np.average(sure[inside], weights=each[inside])
+            expected += each[inside].sum() / each.sum() * abs(gap)
+    got = calibration_error(p.astype(np.float32), labels, bins, weights)
+    assert got == pytest.approx(expected, abs=1e-5)
+
+
+def test_calibration_at_the_ends():
+    assert calibration_error(jnp.eye(3), jnp.arange(3)) == 0
+    assert calibration_error(jnp.eye(3), jnp.arange(3)[::-1]) == pytest.approx(2 / 3)
+    assert calibration_error(jnp.eye(3), jnp.arange(3), weights=jnp.zeros(3)) == 0
+    assert np.isnan(calibration_error(5 * jnp.eye(3), jnp.arange(3))), "logits are no probabilities"
+
+
+def test_messages():
+    logits, labels = jnp.zeros([2, 3]), jnp.zeros(2, int)
+    for call, message in [
+        (
+            lambda: correct(logits, jnp.zeros([2, 3], int)),
+            "logits must be [N, C], and labels integers [N] or floating [N, C]\n"
+            "  got: logits float32 [2, 3], labels int32 [2, 3]\n"
+            "  fix: labels.astype(jnp.float32), or labels.argmax(-1)",
+        ),
+        (lambda: top_k(logits, labels, 0), "k must be 1 or more\n  got: k=0"),
+        (lambda: calibration_error(logits, labels, 0), "bins must be 1 or more\n  got: bins=0"),
+        (lambda: per_class(logits), "a confusion matrix must be [C, C]\n  got: [2, 3]"),
+    ]:
+        with pytest.raises(ShapeError) as caught:
+            call()
+        assert str(caught.value) == message
