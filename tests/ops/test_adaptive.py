@@ -24,6 +24,11 @@ def value_and_pull(f, x, g):
     return program(x, g)
 
 
+def with_indices(x, size, **arguments):
+    """`max_pool_with_indices` as one program: run by itself, every operation in it is compiled alone."""
+    return jax.jit(lambda x: jc.max_pool_with_indices(x, size, **arguments), compiler_options=QUICK)(x)
+
+
 def slope(f, x, g, u, eps=1e-6):
     """⟨g, ∂f(x + t u)/∂t⟩ by a central difference of the oracle."""
     return np.vdot(g, (f(x + eps * u) - f(x - eps * u)) / (2 * eps))
@@ -89,7 +94,7 @@ def test_local_conv_with_one_kernel_everywhere_is_conv(rng, x64):
 )
 def test_indices_say_where_the_maximum_was(arguments, rng):
     x = rng.normal(size=(2, 7, 6, 3)).astype(np.float32)
-    y, at = jc.max_pool_with_indices(x, (3, 2), **arguments)
+    y, at = with_indices(x, (3, 2), **arguments)
     np.testing.assert_array_equal(y, jc.max_pool(x, (3, 2), **arguments))
     cells = x.reshape(2, 42, 3)
     found = np.take_along_axis(cells, np.asarray(at).reshape(2, -1, 3), axis=1).reshape(y.shape)
@@ -97,20 +102,19 @@ def test_indices_say_where_the_maximum_was(arguments, rng):
 
 
 def test_the_first_of_equals_is_named_and_never_a_padding_cell():
-    _, at = jc.max_pool_with_indices(jnp.zeros((1, 4, 4, 1)), 2)
+    _, at = with_indices(jnp.zeros((1, 4, 4, 1)), 2)
     assert at[0, :, :, 0].tolist() == [[0, 2], [8, 10]]
-    _, at = jc.max_pool_with_indices(jnp.full((1, 4, 4, 1), -jnp.inf), 3, stride=2, padding=1)
+    _, at = with_indices(jnp.full((1, 4, 4, 1), -jnp.inf), 3, stride=2, padding=1)
     assert at[0, :, :, 0].tolist() == [[0, 1], [4, 5]]
 
 
 def test_unpooling_puts_back_and_its_gradient_picks_up(rng):
     x = rng.normal(size=(2, 6, 4, 3)).astype(np.float32)
-    y, at = jc.max_pool_with_indices(x, 2)
-    back = jc.max_unpool(y, at, (6, 4))
+    g = rng.normal(size=x.shape).astype(np.float32)
+    y, at = with_indices(x, 2)
+    back, dy = value_and_pull(lambda y: jc.max_unpool(y, at, (6, 4)), y, g)
     np.testing.assert_array_equal(back, oracle.max_unpool(np.asarray(y), np.asarray(at), (6, 4)))
     np.testing.assert_array_equal(np.asarray(back)[back != 0], x[back != 0])
-    g = rng.normal(size=x.shape).astype(np.float32)
-    (dy,) = jax.vjp(lambda y: jc.max_unpool(y, at, (6, 4)), y)[1](g)
     want = np.take_along_axis(g.reshape(2, 24, 3), np.asarray(at).reshape(2, -1, 3), axis=1).reshape(y.shape)
     np.testing.assert_array_equal(dy, want)
 
