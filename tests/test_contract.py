@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 from table import NOT_LAYERS, TABLE, Entry
 
 import jaxconv as jc
 
 KEY = jax.random.key(3)
-QUICK = {"xla_backend_optimization_level": 0}  # 60 % of the compile time; the HLO passes stay as they are
+FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)  # jit without options is among the tests, too
 EPS = 1e-5  # of central differences in float64
 
 
@@ -78,12 +79,12 @@ def test_promised_shape_is_the_actual_and_eager_is_jit_is_scan_is_vmap(entry):
         assert spec(eager[1]) == spec(state)
         close(jax.jit(f)(params, state, x), eager)
         loop = jax.jit(
-            lambda x, f=f: jax.lax.scan(lambda c, v: (c, f(params, state, v)), 0, x[None]), compiler_options=QUICK
+            lambda x, f=f: jax.lax.scan(lambda c, v: (c, f(params, state, v)), 0, x[None]), compiler_options=FAST
         )
         _, scanned = loop(x)
         close(jax.tree.map(lambda v: v[0], scanned), eager)
     if entry.examples_alone:  # in the last form
-        alone = jax.jit(jax.vmap(lambda v: net.apply(params, state, v[None])[0][0]), compiler_options=QUICK)(x)
+        alone = jax.jit(jax.vmap(lambda v: net.apply(params, state, v[None])[0][0]), compiler_options=FAST)(x)
         close(alone, eager[0])
 
 
@@ -92,7 +93,7 @@ def test_an_ensemble_is_its_members(entry):
     net, _, _, x = made(entry)
     keys = jax.random.split(jax.random.key(5), 2)
     born = jax.vmap(lambda key: net.init(key, x))(keys)
-    step = jax.jit(lambda params, state: run(net, params, state, x, True), compiler_options=QUICK)
+    step = jax.jit(lambda params, state: run(net, params, state, x, True), compiler_options=FAST)
     together = jax.vmap(step, axis_size=2)(*born)
     for i, key in enumerate(keys):
         lone = net.init(key, x)
@@ -106,7 +107,7 @@ def test_dtype_is_kept(entry, x64):
     results = {}
     for dtype in ("float64", "float32", "bfloat16"):
         cast = jax.tree.map(lambda v, dtype=dtype: v.astype(dtype), (params, x))
-        y, new = jax.jit(lambda p, s, x: run(net, p, s, x, True), compiler_options=QUICK)(cast[0], state, cast[1])
+        y, new = jax.jit(lambda p, s, x: run(net, p, s, x, True), compiler_options=FAST)(cast[0], state, cast[1])
         assert y.dtype == dtype
         assert all(v.dtype in ("float32", "float64") for v in jax.tree.leaves(new))
         results[dtype] = np.asarray(y, np.float64)
@@ -131,7 +132,7 @@ def test_derivatives_of_both_orders_and_modes(entry, x64):
         def value(point, f=f):
             return jnp.sum(jnp.sin(f(point) + 0.5))
 
-        @partial(jax.jit, compiler_options=QUICK)
+        @partial(jax.jit, compiler_options=FAST)
         def probe(point, f=f, value=value):
             slope = jax.grad(value)
             remat = jax.grad(lambda p: jnp.sum(jnp.sin(jax.checkpoint(f)(p) + 0.5)))(point)
@@ -153,7 +154,7 @@ def test_derivatives_of_both_orders_and_modes(entry, x64):
 def test_an_empty_batch_gives_an_empty_result_and_leaves_the_state(entry):
     net, params, state, x = made(entry)
     for train in forms(entry):
-        f = jax.jit(lambda x, train=train: run(net, params, state, x, train), compiler_options=QUICK)
+        f = jax.jit(lambda x, train=train: run(net, params, state, x, train), compiler_options=FAST)
         y, new = f(x[:0])
         assert y.shape == (0, *jax.eval_shape(f, x)[0].shape[1:])
         jax.tree.map(np.testing.assert_array_equal, new, state)

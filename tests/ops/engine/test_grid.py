@@ -4,7 +4,6 @@
 more under `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=` (`.ci/run`), which takes XLA's other path for products.
 """
 
-import contextlib
 import dataclasses
 import functools
 import os
@@ -13,22 +12,18 @@ import jax
 import numpy as np
 import oracle
 import pytest
+import quick
 
 from jaxconv.ops.engine.general import conv_general_dilated
 
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-OLDER = QUICK | {"xla_cpu_use_fusion_emitters": False}  # the other code generator: sooner done
+QUICK = quick.QUICK | {"xla_llvm_disable_expensive_passes": True}
 CHUNK = 25
 
 
 @functools.cache
 def options(older):
     """The compiler's options, as far as this jaxlib knows them."""
-    for words in (OLDER, QUICK) if older else (QUICK,):
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            jax.jit(lambda x: x + 1, compiler_options=words)(1.0)
-            return words
-    return None
+    return quick.first_known(QUICK | quick.OLDER, QUICK) if older else quick.first_known(QUICK)
 
 
 @dataclasses.dataclass(frozen=True)
