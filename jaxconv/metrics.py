@@ -10,7 +10,16 @@ import jax.numpy as jnp
 from jaxconv.errors import ShapeError
 from jaxconv.losses import check_pair, weighted_mean
 
-__all__ = ["PerClass", "accuracy", "calibration_error", "confusion_matrix", "correct", "per_class", "top_k"]
+__all__ = [
+    "PerClass",
+    "accuracy",
+    "calibration_error",
+    "calibration_gap",
+    "confusion_matrix",
+    "correct",
+    "per_class",
+    "top_k",
+]
 
 
 def correct(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
@@ -178,12 +187,35 @@ def calibration_error(
     check_pair(probabilities, labels, weights)
     if bins < 1:
         raise ShapeError("bins must be 1 or more", got=f"bins={bins}")
-    sure = probabilities.max(-1).astype(jnp.float32)
-    right = (jnp.argmax(probabilities, axis=-1) == _hard(labels)).astype(jnp.float32)
+    right = jnp.argmax(probabilities, axis=-1) == _hard(labels)
+    return calibration_gap(probabilities.max(-1), right, bins, weights)
+
+
+def calibration_gap(
+    confidence: jax.typing.ArrayLike,
+    right: jax.typing.ArrayLike,
+    bins: int = 15,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """`calibration_error` of answers that were given already.
+
+    Args:
+      confidence: [N], the probability of each answer; one above 1 makes the result NaN.
+      right: [N], whether the answer was.
+      bins: how many of equal width.
+      weights: [N], how much each example counts; 1 each when None.
+
+    Returns:
+      Scalar float32 in [0, 1]; 0 where all weights are 0.
+
+    >>> print(calibration_gap(jnp.array([0.75, 0.75]), jnp.array([True, False])))
+    0.25
+    """
+    sure, hits = jnp.asarray(confidence, jnp.float32), jnp.asarray(right, jnp.float32)
     place = jnp.clip(jnp.ceil(sure * bins).astype(jnp.int32) - 1, 0, bins - 1)
     # A bin's part of the mean, |B| |accuracy - probability| / N, is |sum over it of (right - sure)| / N.
     weight = jnp.ones_like(sure) if weights is None else weights.astype(jnp.float32)
-    gaps = jnp.zeros(bins, jnp.float32).at[place].add(weight * (right - sure))
+    gaps = jnp.zeros(bins, jnp.float32).at[place].add(weight * (hits - sure))
     total = weight.sum()
     error = jnp.abs(gaps).sum() / jnp.where(total > 0, total, 1)
     return jnp.where((sure <= 1.001).all(), error, jnp.nan)  # logits were given, most likely

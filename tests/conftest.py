@@ -1,11 +1,13 @@
-"""Fixtures for every test: random numbers, keys, 64-bit mode, and the comparison with the oracle."""
+"""Fixtures for every test: random numbers, keys, 64-bit mode, a jit that compiles fast, comparison with the oracle."""
 
+import functools
 import itertools
 import zlib
 
 import jax
 import numpy as np
 import pytest
+from quick import QUICK
 
 TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "bfloat16": 2e-2}
 
@@ -28,6 +30,12 @@ def x64():
     """64-bit types for the whole test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def quick_jit():
+    """`quick_jit(function)`: compiled with little optimisation, in a fraction of the time."""
+    return functools.partial(jax.jit, compiler_options=QUICK | {"xla_llvm_disable_expensive_passes": True})
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def compose(*augments: Augment) -> Augment:
 
     >>> from jaxconv.augment import flip
     >>> batch = Batch(jnp.array([[[[1], [2]]]]), jnp.array([0]), jnp.ones(1))
-    >>> compose(flip(1.0), flip(1.0))(jax.random.key(0), batch).image.ravel()
+    >>> jax.jit(compose(flip(1.0), flip(1.0)))(jax.random.key(0), batch).image.ravel()
     Array([1, 2], dtype=int32)
     """
 
@@ -81,7 +81,7 @@ def random_choice(*augments: Augment) -> Augment:
 
     >>> from jaxconv.augment import flip
     >>> batch = Batch(jnp.array([[[[1], [2]]]]), jnp.array([0]), jnp.ones(1))
-    >>> random_choice(flip(1.0), flip(1.0))(jax.random.key(0), batch).image.ravel()
+    >>> jax.jit(random_choice(flip(1.0), flip(1.0)))(jax.random.key(0), batch).image.ravel()
     Array([2, 1], dtype=int32)
     """
     if not augments:

@@ -48,7 +48,7 @@ def cutout(size: int, fill: Fill = "mean", probability: float = 1.0, *, peak: fl
     Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
 
     >>> batch = Batch(jnp.ones([1, 1, 9, 1]), jnp.array([0]), jnp.ones(1))
-    >>> cutout(3, fill=0)(jax.random.key(0), batch).image.sum() in (6, 7)
+    >>> jax.jit(cutout(3, fill=0))(jax.random.key(0), batch).image.sum() in (6, 7)
     True
     """
     refuse("cutout", pixels_problem(size, 1, "size"), fill_problem(fill, peak), chance(probability))
@@ -96,7 +96,8 @@ def random_erasing(
     Source: Zhong et al., Random Erasing Data Augmentation, 2020.
 
     >>> batch = Batch(jnp.ones([1, 8, 8, 1]), jnp.array([0]), jnp.ones(1))
-    >>> float(random_erasing(1.0, area=(0.25, 0.25), ratio=(1, 1), fill=0)(jax.random.key(0), batch).image.sum())
+    >>> augment = jax.jit(random_erasing(1.0, area=(0.25, 0.25), ratio=(1, 1), fill=0))
+    >>> float(augment(jax.random.key(0), batch).image.sum())
     48.0
     """
     refuse(

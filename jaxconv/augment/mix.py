@@ -34,7 +34,7 @@ def mixup(alpha: float = 0.2, *, classes: int, probability: float = 1.0) -> Augm
     Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018.
 
     >>> batch = Batch(jnp.zeros([2, 1, 1, 1]), jnp.array([0, 1]), jnp.ones(2))
-    >>> print(mixup(1.0, classes=2)(jax.random.key(0), batch).label.sum(-1))
+    >>> print(jax.jit(mixup(1.0, classes=2))(jax.random.key(0), batch).label.sum(-1))
     [1. 1.]
     """
     _check("mixup", alpha, classes, probability)
@@ -74,7 +74,7 @@ def cutmix(alpha: float = 1.0, *, classes: int, probability: float = 1.0) -> Aug
     Source: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers, 2019.
 
     >>> batch = Batch(jnp.array([0, 100]).reshape(2, 1, 1, 1) * jnp.ones([2, 5, 5, 1]), jnp.array([0, 1]), jnp.ones(2))
-    >>> mixed = cutmix(classes=2)(jax.random.key(0), batch)
+    >>> mixed = jax.jit(cutmix(classes=2))(jax.random.key(0), batch)
     >>> print(mixed.image.mean((1, 2, 3)).round() == (100 * mixed.label[:, 1]).round())
     [ True  True]
     """

@@ -94,7 +94,7 @@ def expand(pixels: int = 1) -> Augment:
     Source: Nielsen, Neural Networks and Deep Learning, 2015, chapter 3 (`expand_mnist.py`).
 
     >>> batch = Batch(jnp.ones([1, 4, 4, 1]), jnp.array([0]), jnp.ones(1))
-    >>> expand()(jax.random.key(0), batch).image.sum() in (12, 16)
+    >>> jax.jit(expand())(jax.random.key(0), batch).image.sum() in (12, 16)
     True
     """
     refuse("expand", pixels_problem(pixels, 1))

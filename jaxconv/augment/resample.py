@@ -37,7 +37,7 @@ def random_resized_crop(smallest: float = 0.08, ratio: Sequence[float] = (3 / 4,
     Source: Szegedy et al., Going Deeper with Convolutions, 2015.
 
     >>> batch = Batch(jnp.full([2, 5, 5, 1], 7, jnp.uint8), jnp.zeros(2, int), jnp.ones(2))
-    >>> bool((random_resized_crop()(jax.random.key(0), batch).image == 7).all())
+    >>> bool((jax.jit(random_resized_crop())(jax.random.key(0), batch).image == 7).all())
     True
     """
     refuse(
@@ -105,7 +105,7 @@ def rotate(degrees: float, pad_mode: str = "zeros") -> Augment:
       ConfigError, ShapeError: as `affine`.
 
     >>> batch = Batch(jnp.full([2, 5, 5, 1], 7, jnp.uint8), jnp.zeros(2, int), jnp.ones(2))
-    >>> bool((rotate(30, "edge")(jax.random.key(0), batch).image == 7).all())
+    >>> bool((jax.jit(rotate(30, "edge"))(jax.random.key(0), batch).image == 7).all())
     True
     """
     return _affine("rotate", degrees, (1.0, 1.0), 0.0, pad_mode)
@@ -128,7 +128,7 @@ def affine(degrees: float, scale: Sequence[float] = (1.0, 1.0), shear: float = 0
       ShapeError: when called with anything but a Batch of images [N, H, W, C].
 
     >>> batch = Batch(jnp.full([2, 5, 5, 1], 7, jnp.uint8), jnp.zeros(2, int), jnp.ones(2))
-    >>> affine(10, scale=(0.9, 1.1), shear=5)(jax.random.key(0), batch).image.dtype
+    >>> jax.jit(affine(10, scale=(0.9, 1.1), shear=5))(jax.random.key(0), batch).image.dtype
     dtype('uint8')
     """
     return _affine("affine", degrees, scale, shear, pad_mode)

@@ -1,19 +1,9 @@
-"""Batches, and a jit that compiles fast: what is tested here is values, not speed."""
+"""Batches of random images."""
 
-import functools
-
-import jax
 import numpy as np
 import pytest
 
 from jaxconv.data import Batch
-
-
-@pytest.fixture(scope="session")
-def quick_jit():
-    """`quick_jit(augment)`: compiled with little optimisation, in a fraction of the time."""
-    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-    return functools.partial(jax.jit, compiler_options=options)
 
 
 @pytest.fixture

@@ -15,24 +15,22 @@ from jaxconv.errors import ConfigError, ShapeError
 NUMPY_WORD = {"zeros": "constant"}
 
 
-def moved(image, down, right, pad_mode="zeros"):
-    """An image moved by a loop over pixels of its padded self."""
+def moved(images, down, right, pad_mode="zeros"):
+    """Images moved by a loop over pixels of their padded selves."""
     border = max(abs(down), abs(right))
-    wide = np.pad(image, ((border, border), (border, border), (0, 0)), NUMPY_WORD.get(pad_mode, pad_mode))
-    result = np.zeros_like(image)
-    for i, j in np.ndindex(image.shape[:2]):
-        result[i, j] = wide[i - down + border, j - right + border]
+    padding = ((0, 0), (border, border), (border, border), (0, 0))
+    wide = np.pad(images, padding, NUMPY_WORD.get(pad_mode, pad_mode))
+    result = np.zeros_like(images)
+    for i, j in np.ndindex(images.shape[1:3]):
+        result[:, i, j] = wide[:, i - down + border, j - right + border]
     return result
 
 
 def moves_made(images, results, moves, pad_mode="zeros"):
     """Which of the moves each image made; exactly one must fit."""
-    made = []
-    for image, got in zip(images, results, strict=True):
-        fits = [move for move in moves if np.array_equal(moved(image, *move, pad_mode), got)]
-        assert len(fits) == 1
-        made += fits
-    return made
+    fits = np.stack([(moved(images, *move, pad_mode) == results).all((1, 2, 3)) for move in moves])
+    assert (fits.sum(0) == 1).all()
+    return [moves[number] for number in fits.argmax(0)]
 
 
 def as_likely_as(made, outcomes):
