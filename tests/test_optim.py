@@ -59,7 +59,7 @@ def test_durations_may_be_given():
     [
         (
             lambda: optimizer("sgd", 0.1, 1, momentun=0.9),
-            "optim.momentun: sgd takes momentum, nesterov, accumulator_dtype; did you mean 'momentum'?",
+            "optim.momentun: sgd takes momentum, nesterov, accumulator_dtype, weight_decay; did you mean 'momentum'?",
         ),
         (lambda: optimizer("sgd", 0.1, 1, nesterov=1), "optim.nesterov: must be true or false, got 1"),
         (
