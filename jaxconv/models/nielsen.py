@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 
@@ -21,20 +22,22 @@ def conv_pool(
     hidden: Sequence[int] = (100,),
     dropout: float = 0.0,
     batch_norm: bool = False,
+    activation: Literal["relu", "sigmoid"] = "relu",
 ) -> Layer:
-    """Convolution, ReLU and 2×2 max pooling for each of `features`; then dense layers.
+    """Convolution, activation and 2×2 max pooling for each of `features`; then dense layers.
 
-    Nielsen, "Neural Networks and Deep Learning" (2015), chapter 6, with ReLU: 28×28 images go
-    through 24×24×20, 12×12×20, 8×8×40 and 4×4×40 to 100 units and to the classes.
+    Nielsen, "Neural Networks and Deep Learning" (2015), chapter 6: 28×28 images go through
+    24×24×20, 12×12×20, 8×8×40 and 4×4×40 to 100 units and to the classes.
 
     Args:
       classes: units of the last layer, called `head`; one logit each.
-      features: feature maps of each convolution.
+      features: feature maps of each convolution; none for dense layers alone.
       size: of each square kernel, in pixels.
       padding: "valid", or "same" for images too small to lose a border each time.
       hidden: units of each dense layer before the head.
       dropout: share of units dropped after each hidden layer while training.
-      batch_norm: normalise each convolution's result before its ReLU.
+      batch_norm: normalise each convolution's result before its activation.
+      activation: after each convolution and hidden layer.
 
     Returns:
       Layer: [N, H, W, C] to [N, classes].
@@ -47,14 +50,15 @@ def conv_pool(
     >>> net.apply(params, state, jnp.zeros([2, 28, 28, 1]))[0].shape
     (2, 10)
     """
+    act = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}[activation]
     parts: list[Layer | object] = []
     for count in features:
         # The norm's own offset makes a bias before it useless.
         parts += [Conv(count, size, padding=padding, bias=not batch_norm)]
         parts += [BatchNorm()] if batch_norm else []
-        parts += [jax.nn.relu, MaxPool(2)]
+        parts += [act, MaxPool(2)]
     parts += [flatten]
     for units in hidden:
-        parts += [Dense(units), jax.nn.relu]
+        parts += [Dense(units), act]
         parts += [Dropout(dropout)] if dropout else []
     return chain(*parts, head=Dense(classes))
