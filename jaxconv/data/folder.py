@@ -78,7 +78,7 @@ def folder(
     root: str | Path,
     size: int = 224,
     channels: int = 3,
-    validation: float = 0.1,
+    test_share: float = 0.1,
     seed: int = 0,
     mean: Moments = None,
     std: Moments = None,
@@ -95,7 +95,7 @@ def folder(
       root: the folder.
       size: side of the square that each becomes: its shorter side is resized, its middle kept.
       channels: 3 for colour, 1 for luminance.
-      validation: share of each class to test on, where the folder says nothing.
+      test_share: share of each class to test on, where the folder says nothing.
       seed: of that choice.
       mean: of each channel in pixel units, "measure" to take it from up to 1,000 training images,
         or None for ImageNet's.
@@ -114,8 +114,8 @@ def folder(
         images, or one is damaged.
     """
     path = Path(root).expanduser()
-    _check(size=size, channels=channels, validation=validation, seed=seed, mean=mean, std=std)
-    parts, classes = _parts(path, validation, seed)
+    _check(size=size, channels=channels, test_share=test_share, seed=seed, mean=mean, std=std)
+    parts, classes = _parts(path, test_share, seed)
     train, test = (dataclasses.replace(part, size=size, channels=channels, corrupt=corrupt) for part in parts)
     sample = np.random.default_rng(seed).permutation(len(train))[:MEASURED_IMAGES]
     measured = moments(_decode(train.take(np.sort(sample)))[0].images) if "measure" in (mean, std) else ((), ())
@@ -142,12 +142,12 @@ def _moment(given: Moments, default: tuple[float, ...], measured: tuple[float, .
     return measured if isinstance(given, str) else given
 
 
-def _check(*, size: int, channels: int, validation: float, seed: int, mean: Moments, std: Moments) -> None:
+def _check(*, size: int, channels: int, test_share: float, seed: int, mean: Moments, std: Moments) -> None:
     lines = []
     for holds, line in [
         (size >= 1, f"data.size: must be at least 1, got {size}"),
         (channels in (1, 3), f"data.channels: must be 1 or 3, got {channels}"),
-        (0 < validation < 1, f"data.validation: must lie between 0 and 1, got {validation}"),
+        (0 < test_share < 1, f"data.test_share: must lie between 0 and 1, got {test_share}"),
         (seed >= 0, f"data.seed: must be at least 0, got {seed}"),
     ]:
         lines += [] if holds else [line]
@@ -160,7 +160,7 @@ def _check(*, size: int, channels: int, validation: float, seed: int, mean: Mome
         raise ConfigError("\n".join(lines))
 
 
-def _parts(root: Path, validation: float, seed: int) -> tuple[tuple[FolderSource, FolderSource], tuple[str, ...]]:
+def _parts(root: Path, test_share: float, seed: int) -> tuple[tuple[FolderSource, FolderSource], tuple[str, ...]]:
     """The images to train on and to test on, and the classes."""
     if not root.is_dir():
         what = "it is a file" if root.exists() else "there is no such folder"
@@ -170,7 +170,7 @@ def _parts(root: Path, validation: float, seed: int) -> tuple[tuple[FolderSource
     # A folder to test on that has no classes is no reason to split without a word.
     test_base = next((root / name for name in TEST_FOLDERS if base != root and (root / name).is_dir()), None)
     if test_base is None:
-        train, test = stratified(whole.labels, validation, seed)
+        train, test = stratified(whole.labels, test_share, seed)
         return (whole.take(train), whole.take(test)), classes
     test_part, test_classes = _list(test_base)
     if classes != test_classes:

@@ -28,7 +28,7 @@ registry: dict[str, Callable[..., Dataset]] = {
 }
 
 
-def load(name: str, root: str | Path | None = None, **arguments: Any) -> Dataset:
+def load(name: str, root: str | Path | None = None, corrupt: str | None = None, **arguments: Any) -> Dataset:
     """Load a data set by name.
 
     `digits` comes with scikit-learn. `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are read
@@ -39,6 +39,7 @@ def load(name: str, root: str | Path | None = None, **arguments: Any) -> Dataset
     Args:
       name: one of `names()`, or "module:function" of the user's own, which returns a `Dataset`.
       root: the folder or file to look in first; `digits` needs none.
+      corrupt: "fail" or "skip", for a set that reads images one by one.
       **arguments: the other arguments of the set's function.
 
     Returns:
@@ -52,7 +53,7 @@ def load(name: str, root: str | Path | None = None, **arguments: Any) -> Dataset
     (1438, 8, 8, 1)
     """
     function = checked.find("data.name", name, registry)
-    given = _with_root(function, root, arguments)
+    given = _with_shared(function, {"root": root, "corrupt": corrupt}, arguments)
     if problems := checked.problems("data", name, function, given):
         raise ConfigError("\n".join(problems))
     dataset = function(**checked.typed(function, given))
@@ -85,7 +86,7 @@ def data_problems(name: str, root: str | None, arguments: Mapping[str, Any]) -> 
         function = checked.find("data.name", name, registry)
     except ConfigError as error:
         return [str(error)]
-    return checked.problems("data", name, function, _with_root(function, root, arguments))
+    return checked.problems("data", name, function, _with_shared(function, {"root": root}, arguments))
 
 
 def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,12 +94,15 @@ def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
       name: one of `names()`, or "module:function".
-      arguments: those given, without `root`.
+      arguments: those given, without `root` and `corrupt`.
     """
-    return checked.with_defaults(checked.find("data.name", name, registry), arguments, elsewhere=("root",))
+    return checked.with_defaults(checked.find("data.name", name, registry), arguments, elsewhere=("root", "corrupt"))
 
 
-def _with_root(function: Callable[..., Any], root: str | Path | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A root beside the other arguments; a set that lies in no folder has no use for one."""
-    takes_root = "root" in inspect.signature(function).parameters
-    return dict(arguments) | ({"root": str(root)} if root is not None and takes_root else {})
+def _with_shared(
+    function: Callable[..., Any], shared: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What every set may be given beside its own arguments; one that lies in no folder has no use for a root."""
+    takes = inspect.signature(function).parameters
+    given = {key: str(value) for key, value in shared.items() if value is not None and key in takes}
+    return dict(arguments) | given

@@ -41,13 +41,13 @@ def test_train_and_val(photographs, test_name):
 @pytest.mark.parametrize("inner", ["", "train/"])
 def test_classes_alone_are_split(photographs, inner):
     root = photographs({f"{inner}{name}": count for name, count in (("a", 20), ("b", 10), ("train", 5), ("c", 1))})
-    loaded = load(root, validation=0.2, seed=3)
+    loaded = load(root, test_share=0.2, seed=3)
     assert loaded.classes == ("a", "b", "c", "train")
     names = {*loaded.train.files, *loaded.test.files}
     assert len(loaded.train) + len(loaded.test) == len(names) == 36
     np.testing.assert_array_equal(np.bincount(loaded.test.labels), [4, 2, 0, 1])
-    assert load(root, validation=0.2, seed=3).test.files == loaded.test.files
-    assert load(root, validation=0.2, seed=4).test.files != loaded.test.files
+    assert load(root, test_share=0.2, seed=3).test.files == loaded.test.files
+    assert load(root, test_share=0.2, seed=4).test.files != loaded.test.files
     for source in (loaded.train, loaded.test):
         assert [loaded.classes[label] for label in source.labels] == [file.split("/")[0] for file in source.files]
 
@@ -176,10 +176,10 @@ def test_images_to_test_on_without_classes(photographs):
 
 def test_arguments_out_of_range(photographs):
     root = photographs({"a": 2})
-    given = {"size": 0, "channels": 3, "validation": 1.0, "seed": -1, "mean": (1.0,), "std": (0.0, 1.0, 1.0)}
+    given = {"size": 0, "channels": 3, "test_share": 1.0, "seed": -1, "mean": (1.0,), "std": (0.0, 1.0, 1.0)}
     assert error(root, ConfigError, **given).splitlines() == [
         "data.size: must be at least 1, got 0",
-        "data.validation: must lie between 0 and 1, got 1.0",
+        "data.test_share: must lie between 0 and 1, got 1.0",
         "data.seed: must be at least 0, got -1",
         "data.mean: must have a number for each of 3 channels, got [1.0]",
         "data.std: must be greater than 0, got [0.0, 1.0, 1.0]",
