@@ -1,10 +1,10 @@
-"""The command `jaxconv`: train, evaluate, predict, tune, doctor."""
+"""The command `jaxconv`: train, runs, sweep, evaluate, predict, tune, doctor."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +16,9 @@ from jaxconv import config, display, run
 from jaxconv.analysis.doctor import main as examine
 from jaxconv.data.picture import read_picture
 from jaxconv.errors import ConfigError, DataError, ShapeError
+from jaxconv.fit import DivergedError
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.tune import Measured, cache_file
-from jaxconv.train import DivergedError
 
 __all__ = ["app"]
 
@@ -33,10 +33,16 @@ app = typer.Typer(
 )
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A config file, configs/digits.toml for example.")]
+MaybeConfig = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG]", help="A config file, configs/digits.toml for example.")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Changes to it: train.epochs=3")
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder of this run; runs/<config>-<time> if not given.")]
+Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped or killed.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be trained, and what memory it takes.")]
+RunsFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of runs.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 Root = Annotated[str | None, typer.Option(help="Where the data lies, if not where the run found it.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures of any size and format.")]
@@ -47,18 +53,73 @@ Invert = Annotated[
 
 
 @app.command()
-def train(config_path: ConfigPath, overrides: Overrides = None, out: Out = None) -> None:
-    """Train a net and leave its parameters and results in a run folder."""
+def train(
+    config_path: MaybeConfig = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Resume = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train a net and leave its parameters and results in a run folder; or go on with a run."""
     with _errors():
-        settings = config.read(config_path, overrides or [])
-        folder = out or run.new_folder(config_path.stem)
         console = Console()
-        try:
-            with display.progress(console) as report:
-                result = run.train(settings, folder, report)
-        except KeyboardInterrupt:
-            _fail(_left_behind(folder), INTERRUPTED)
-        display.table(console, _summary(result) | {"run": str(folder)})
+        if resume is None:
+            if config_path is None:
+                raise ConfigError("train needs a config file, or --resume RUN: jaxconv train configs/digits.toml")
+            settings = config.read(config_path, overrides or [])
+            if dry_run:
+                display.described(console, run.describe(settings))
+                return
+            _run(console, out or run.new_folder(config_path.stem), lambda folder: _train(console, settings, folder))
+            return
+        if out is not None:
+            raise ConfigError("--resume goes on in the run's own folder; leave --out away")
+        changes = overrides or []
+        if config_path is not None and "=" in str(config_path):  # no config but the first of the overrides
+            config_path, changes = None, [str(config_path), *changes]
+        changed = config.read(config_path or resume / "config.toml", changes) if config_path or changes else None
+        if dry_run:
+            display.described(console, run.describe(changed or config.read(resume / "config.toml")))
+            return
+        with display.progress(console) as report:
+            result = run.resume(resume, changed, report)
+        display.table(console, _summary(result) | {"run": str(resume)})
+
+
+def _train(console: Console, settings: config.Config, folder: Path) -> None:
+    with display.progress(console) as report:
+        result = run.train(settings, folder, report)
+    display.table(console, _summary(result) | {"run": str(folder)})
+
+
+def _run(console: Console, folder: Path, go: Callable[[Path], None]) -> None:
+    """Train, and where that is cut off before it is saved, say what there is."""
+    try:
+        go(folder)
+    except KeyboardInterrupt:
+        _fail(_left_behind(folder), INTERRUPTED)
+
+
+@app.command()
+def sweep(config_path: ConfigPath, overrides: Overrides = None, out: Out = None) -> None:
+    """Train once for each combination of values: optim.learning_rate=0.1,0.03 seed=0,1,2"""
+    with _errors():
+        console = Console()
+        folder = out or run.new_folder(f"{config_path.stem}-sweep")
+
+        def begin(name: str, number: int, total: int) -> None:
+            console.print(f"[{number}/{total}] {name}", markup=False, highlight=False)
+
+        with display.progress(console) as report:
+            run.sweep(config_path, overrides or [], folder, report, begin)
+        display.columns(console, run.compare(folder))
+
+
+@app.command()
+def runs(folder: RunsFolder = Path("runs")) -> None:
+    """Compare the runs in a folder: accuracy, loss, time, and where their configs differ."""
+    with _errors():
+        display.columns(Console(), run.compare(folder))
 
 
 @app.command()
@@ -66,10 +127,13 @@ def evaluate(folder: RunFolder, root: Root = None) -> None:
     """Test a finished run again on its data set's test images."""
     with _errors():
         finished = run.load(folder)
-        loss, accuracy = finished.test(root)
+        found = finished.test(root)
+        whole = found if found.mean is None else found.mean
         then = finished.result["test_accuracy"]
-        rows = {"test accuracy": f"{accuracy:.2%}", "test loss": f"{loss:.4f}", "when trained": f"{then:.2%}"}
-        display.table(Console(), rows)
+        rows = {"test accuracy": f"{whole.accuracy:.2%}", "test loss": f"{whole.mean_loss:.4f}"}
+        if found.vote is not None:
+            rows["by vote"] = f"{(found.vote == found.label).mean():.2%}"
+        display.table(Console(), rows | {"when trained": f"{then:.2%}"})
 
 
 @app.command()
@@ -113,7 +177,10 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except (ConfigError, DataError, ShapeError, DivergedError) as error:
-        _fail(f"error: {error}", BAD_INPUT)
+        notes = [note for note in getattr(error, "__notes__", []) if isinstance(error, DivergedError)]
+        _fail("\n  ".join([f"error: {error}", *notes]), BAD_INPUT)
+    except run.StoppedError as stopped:
+        _fail(str(stopped), 128 + stopped.signal_number)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
 
@@ -127,17 +194,26 @@ def _fail(message: str, code: int) -> Any:
 def _left_behind(folder: Path) -> str:
     if not folder.is_dir():
         return "interrupted before the first step; nothing was written"
-    held = " and ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))
-    return f"interrupted: {folder} holds {held}, no finished result (no result.json)"
+    return f"interrupted before anything was saved; to begin again there:\n  jaxconv train --resume {folder}"
 
 
 def _summary(result: dict[str, Any]) -> dict[str, str]:
     seconds, device = result["seconds"], result["device"]
     cores = f", {device['cpu_cores']} cores" if device["platform"] == "cpu" else ""
+    shares = result.get("test_member_accuracies", [])
+    ensemble = {
+        "by vote": f"{result.get('test_vote_accuracy', 0):.2%}",
+        "members": " ".join(f"{share:.2%}" for share in shares),
+    }
+    kept_back = {"validation": f"{result.get('validation_accuracy', 0):.2%}"}
+    waiting = seconds["waiting"] / seconds["training"] if seconds["training"] else 0.0
+    waited = f", {waiting:.1%} of it waiting for data" if seconds["waiting"] else ""
     return {
         "test accuracy": f"{result['test_accuracy']:.2%}",
+        **(ensemble if shares else {}),
+        **(kept_back if "validation_accuracy" in result else {}),
         "test loss": f"{result['test_loss']:.4f}",
-        "training": f"{seconds['training']:.1f} s, {result['images_per_second']:,.0f} images/s",
+        "training": f"{seconds['training']:.1f} s, {result['images_per_second']:,.0f} images/s{waited}",
         "compiling": f"{seconds['compiling']:.1f} s",
         "in all": f"{seconds['total']:.1f} s",
         "parameters": f"{result['parameters']:,}",

@@ -12,11 +12,13 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from jaxconv.train import Compiled, Evaluation, Progress
+from jaxconv.fit import Compiled, Evaluation, Progress
+from jaxconv.run.setup import Described
 
-__all__ = ["clock", "progress", "table"]
+__all__ = ["clock", "columns", "described", "progress", "size", "table"]
 
 _ROOMY = 72
+_NOTICED = 0.01  # share of the time spent waiting for data that is worth a word
 
 
 def clock(seconds: float) -> str:
@@ -43,7 +45,7 @@ def progress(console: Console) -> Iterator[Callable[[Any], None]]:
     if not console.is_terminal:
         yield lambda event: print(line(event), file=console.file, flush=True)
         return
-    with Bar(*_columns(console.width), console=console) as bar:
+    with Bar(*_bar(console.width), console=console) as bar:
         task = bar.add_task("", total=None, rest="compiling")
 
         def show(event: Any) -> None:
@@ -56,14 +58,15 @@ def progress(console: Console) -> Iterator[Callable[[Any], None]]:
         yield show
 
 
-def _columns(width: int) -> list[Any]:
+def _bar(width: int) -> list[Any]:
     bar = BarColumn(bar_width=None if width >= _ROOMY else 8)
     return [bar, TextColumn("{task.fields[rest]}", markup=False)]
 
 
 def _full(event: Progress) -> str:
     numbers = f"loss {event.loss:.3f}  accuracy {event.accuracy:.3f}  {event.images_per_second:,.0f} images/s"
-    return f"{event.step}/{event.steps}  {numbers}  {clock(event.seconds_left)}"
+    waiting = f"  waiting {event.waiting:.0%}" if event.waiting >= _NOTICED else ""
+    return f"{event.step}/{event.steps}  {numbers}{waiting}  {clock(event.seconds_left)}"
 
 
 def _brief(event: Progress) -> str:
@@ -79,8 +82,63 @@ def line(event: Any) -> str:
     if isinstance(event, Compiled):
         return f"compiled in {event.seconds:.1f} s"
     if isinstance(event, Evaluation):
-        return f"test at step {event.step}  loss {event.loss:.4f}  accuracy {event.accuracy:.4f}"
+        return f"test at step {event.step}  loss {event.found.loss:.4f}  accuracy {event.found.accuracy:.4f}"
     return f"step {_full(event)} left"
+
+
+def size(count: float) -> str:
+    """Bytes for people.
+
+    >>> size(900), size(2_100_000)
+    ('900 B', '2.1 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def described(console: Console, found: Described) -> None:
+    """Print what a run would be: its net layer by layer, its steps and its memory.
+
+    Args:
+      console: where to.
+      found: from `jaxconv.run.describe`.
+    """
+    layers = [
+        {"layer": row.path, "output": "×".join(map(str, row.shape[1:])), "parameters": f"{row.parameters:,}"}
+        for row in found.rows
+    ]
+    columns(console, layers)
+    memory = {"state": found.state_bytes, "data": found.data_bytes, "a step": found.step_bytes}
+    numbers = {
+        "parameters": f"{found.parameters:,}",
+        "images": f"{found.images:,}",
+        "steps": f"{found.steps:,}",
+        "memory": ", ".join(f"{name} {size(count)}" for name, count in memory.items()),
+    }
+    table(console, numbers)
+
+
+def columns(console: Console, rows: list[dict[str, str]]) -> None:
+    """Print rows under their columns' names; where the output is no terminal, divided by tabs.
+
+    Args:
+      console: where to.
+      rows: each with the same keys.
+    """
+    if not console.is_terminal:
+        for row in [{key: key for key in rows[0]}, *rows]:
+            print("\t".join(row.values()), file=console.file)
+        return
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for name in rows[0]:
+        number = all(row[name][:1].isdigit() or not row[name] for row in rows)
+        grid.add_column(name, overflow="fold", justify="right" if number else "left")
+    for row in rows:
+        grid.add_row(*map(Text, row.values()))
+    console.print(grid)
 
 
 def table(console: Console, rows: dict[str, str]) -> None:

@@ -1,40 +1,48 @@
-"""Training as one pure step, and the loop that runs it without waiting for the device."""
+"""Training as one pure step on one pytree."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from jaxconv.augment import Augment
-from jaxconv.data.order import batch_indices
+from jaxconv.data import Batch
 from jaxconv.errors import ConfigError
 from jaxconv.layer import Layer
 from jaxconv.losses import cross_entropy
 from jaxconv.metrics import correct
 
-__all__ = [
-    "Compiled",
-    "DivergedError",
-    "Evaluation",
-    "Fitted",
-    "Prepare",
-    "Progress",
-    "Step",
-    "TrainState",
-    "fit",
-    "init_state",
-    "make_step",
-]
+__all__ = ["METRICS", "LossScale", "Metrics", "Prepare", "Step", "TrainState", "init_state", "make_step"]
 
 Prepare = Callable[[jax.Array], jax.Array]
-Step = Callable[["TrainState", jax.Array, jax.Array, Any], tuple["TrainState", dict[str, jax.Array]]]
+Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+Metrics = dict[str, jax.Array]
+Step = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
+
+METRICS = ("loss", "correct", "count")
+
+# Good steps after which the loss scale is doubled (Micikevicius et al. 2018, "Mixed precision training").
+_GROWTH = 2000
+_FIRST_SCALE = 2.0**15
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LossScale:
+    """What a float16 loss is multiplied by, so that small gradients do not become zero.
+
+    Args:
+      scale: float32 scalar; halved, and the step left out, where a gradient overflows.
+      good: int32 scalar, the steps since it last changed.
+    """
+
+    scale: jax.Array
+    good: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -48,6 +56,8 @@ class TrainState:
       opt_state: the optimiser's state.
       step: int32 scalar, the number of steps taken.
       key: the key that each step's randomness is folded from; it stays the same.
+      average: moving averages of `(params, state)`, or None.
+      scale: the loss scale of float16, or None.
     """
 
     params: Any
@@ -55,56 +65,24 @@ class TrainState:
     opt_state: Any
     step: jax.Array
     key: jax.Array
+    average: Any = None
+    scale: LossScale | None = None
+
+    @property
+    def tested(self) -> tuple[Any, Any]:
+        """The `(params, state)` to test and to keep: the averages where there are any."""
+        return (self.params, self.state) if self.average is None else self.average
 
 
-@dataclasses.dataclass(frozen=True)
-class Compiled:
-    """Told once, before the first step: how long compiling took."""
-
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Told every `log_every` steps: means over the steps since the last time."""
-
-    step: int
-    steps: int
-    loss: float
-    accuracy: float
-    images_per_second: float
-    seconds_left: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """Told after each pass over the test images."""
-
-    step: int
-    loss: float
-    accuracy: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Fitted:
-    """What `fit` returns.
-
-    `train_seconds` counts neither compiling nor evaluating.
-    """
-
-    final: TrainState
-    test: Evaluation | None
-    steps: int
-    train_seconds: float
-    compile_seconds: float
-    images_per_second: float
-
-
-class DivergedError(ArithmeticError):
-    """The loss became NaN or infinite."""
-
-
-def init_state(net: Layer, tx: optax.GradientTransformation, key: jax.Array, x: Any) -> TrainState:
+def init_state(
+    net: Layer,
+    tx: optax.GradientTransformation,
+    key: jax.Array,
+    x: Any,
+    *,
+    average: bool = False,
+    scale_loss: bool = False,
+) -> TrainState:
     """The state before the first step.
 
     Args:
@@ -112,161 +90,123 @@ def init_state(net: Layer, tx: optax.GradientTransformation, key: jax.Array, x: 
       tx: the optimiser.
       key: of the run; parameters and steps fold different keys from it.
       x: array, `jax.ShapeDtypeStruct` or shape of an input batch.
+      average: keep moving averages, as `make_step(average=...)` wants them.
+      scale_loss: keep a loss scale, as `make_step(scale_loss=True)` wants it.
 
     Returns:
       A state that shares no memory with anything else, and so may be donated.
     """
     init_key, step_key = jax.random.split(key)
     params, state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), net.init(init_key, x))
-    return TrainState(params, state, tx.init(params), jnp.zeros([], jnp.int32), step_key)
+    return TrainState(
+        params,
+        state,
+        tx.init(params),
+        jnp.zeros([], jnp.int32),
+        step_key,
+        jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), (params, state)) if average else None,
+        LossScale(jnp.float32(_FIRST_SCALE), jnp.zeros([], jnp.int32)) if scale_loss else None,
+    )
 
 
 def make_step(
     net: Layer,
     tx: optax.GradientTransformation,
     *,
-    loss: Callable[[jax.Array, jax.Array], jax.Array] = cross_entropy,
+    loss: Loss = cross_entropy,
     augment: Augment | None = None,
     prepare: Prepare | None = None,
+    accumulate: int = 1,
+    average: float | None = None,
+    scale_loss: bool = False,
 ) -> Step:
     """Make the pure function of one step; nothing is compiled here.
 
     Args:
       net: the layer to train.
       tx: the optimiser.
-      loss: `(logits, labels) -> scalar`.
-      augment: `(key, images) -> images`, on the images as they are stored.
+      loss: `(logits, labels, weights) -> scalar`, a weighted mean.
+      augment: `(key, batch) -> batch`, on the images as they are stored.
       prepare: `images -> input of the net`, normalisation for example; after `augment`.
+      accumulate: parts that a batch is cut into, one after the other in memory; the gradient is
+        that of the whole batch (batch statistics are those of a part).
+      average: decay of the moving averages of params and state, nearly 1. It is ramped up as
+        `(1 + step) / (10 + step)`, or the first parameters would weigh too much.
+      scale_loss: for computing in float16, see `LossScale`.
 
     Returns:
-      `(train_state, images [N, …], labels [N], indices [B]) -> (train_state, metrics)`: it takes
-      the batch out of all images by index, so that they can stay on the device. metrics are
-      scalars: "loss", and "correct", the number of right answers in the batch.
+      `(train_state, batch) -> (train_state, metrics)`. metrics are scalars: "loss"; "correct",
+      the weighted number of right answers; and "count", the sum of the weights.
+
+    Raises:
+      ConfigError: when called with a batch that `accumulate` does not divide.
     """
 
-    def step(
-        train: TrainState, images: jax.Array, labels: jax.Array, indices: Any
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
+    def gradients(train: TrainState, batch: Batch, state: Any, key: jax.Array) -> tuple[Any, Any, Metrics]:
+        scale = 1.0 if train.scale is None else train.scale.scale
+
+        def objective(params: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:
+            logits, new = net.apply(params, state, batch.image, key=key, train=True)
+            value = loss(logits, batch.label, batch.weight)
+            right = correct(logits, batch.label, batch.weight)
+            return value * scale, (new, {"loss": value, "correct": right, "count": batch.weight.sum()})
+
+        (_, (new, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(train.params)
+        return jax.tree.map(lambda leaf: leaf / scale, gradient) if scale_loss else gradient, new, metrics
+
+    def in_parts(train: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
+        size = len(batch.weight)
+        if size % accumulate:
+            raise ConfigError(f"accumulate must divide the batch; got {accumulate} parts of {size} images")
+        parts = jax.tree.map(lambda v: v.reshape(accumulate, size // accumulate, *v.shape[1:]), batch)
+
+        def add(carry: Any, part: Any) -> tuple[Any, None]:
+            total, state, sums = carry
+            number, inputs = part
+            gradient, state, metrics = gradients(train, inputs, state, jax.random.fold_in(key, number))
+            count = metrics["count"]
+            total = jax.tree.map(lambda a, b: a + count * b, total, gradient)
+            sums = {name: sums[name] + (count * v if name == "loss" else v) for name, v in metrics.items()}
+            return (total, state, sums), None
+
+        zeros = jax.tree.map(jnp.zeros_like, train.params), train.state, dict.fromkeys(METRICS, jnp.float32(0))
+        (total, state, sums), _ = jax.lax.scan(add, zeros, (jnp.arange(accumulate), parts))
+        count = jnp.where(sums["count"] > 0, sums["count"], 1)
+        return jax.tree.map(lambda leaf: leaf / count, total), state, sums | {"loss": sums["loss"] / count}
+
+    def step(train: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, net_key = jax.random.split(jax.random.fold_in(train.key, train.step))
-        batch, answers = images[indices], labels[indices]
         batch = batch if augment is None else augment(augment_key, batch)
-        batch = batch if prepare is None else prepare(batch)
-
-        def objective(params: Any) -> tuple[jax.Array, tuple[Any, jax.Array]]:
-            logits, state = net.apply(params, train.state, batch, key=net_key, train=True)
-            return loss(logits, answers), (state, correct(logits, answers))
-
-        (value, (state, right)), gradient = jax.value_and_grad(objective, has_aux=True)(train.params)
+        batch = batch if prepare is None else batch._replace(image=prepare(batch.image))
+        if accumulate == 1:
+            gradient, state, metrics = gradients(train, batch, train.state, net_key)
+        else:
+            gradient, state, metrics = in_parts(train, batch, net_key)
         updates, opt_state = tx.update(gradient, train.opt_state, train.params)
-        params = optax.apply_updates(train.params, updates)
-        return (
-            TrainState(params, state, opt_state, train.step + 1, train.key),
-            {"loss": value, "correct": right},
-        )
+        params, scale = optax.apply_updates(train.params, updates), train.scale
+        if scale is not None:
+            good = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)]).all()
+            params, opt_state = jax.tree.map(
+                lambda new, old: jnp.where(good, new, old), (params, opt_state), (train.params, train.opt_state)
+            )
+            scale = _rescale(scale, good)
+        new_average = train.average
+        if average is not None:
+            decay = jnp.minimum(average, (1.0 + train.step) / (10.0 + train.step))
+            new_average = jax.tree.map(lambda old, new: _blend(old, new, decay), train.average, (params, state))
+        return TrainState(params, state, opt_state, train.step + 1, train.key, new_average, scale), metrics
 
     return step
 
 
-def fit(
-    step: Step,
-    train: TrainState,
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    steps: int,
-    batch_size: int,
-    seed: int,
-    log_every: int = 100,
-    report: Callable[[Compiled | Progress | Evaluation], None] = lambda event: None,
-    test: Callable[[TrainState], tuple[float, float]] | None = None,
-    eval_every: int = 0,
-) -> Fitted:
-    """Take steps until `steps` have been taken in all; prints nothing.
-
-    The device is never waited for except where something is reported.
-
-    Args:
-      step: from `make_step`; compiled here, once, and its state donated.
-      train: from `init_state`, or one that has taken some steps already; not usable afterwards.
-      images: [N, …], put on the device once, as they are.
-      labels: [N].
-      steps: the number at which to stop.
-      batch_size: images a step.
-      seed: of the order of the images.
-      log_every: steps between two reports of progress.
-      report: called with each event; the caller prints and writes.
-      test: `train_state -> (loss, accuracy)`, run at the end and every `eval_every` steps.
-      eval_every: 0 for the end only.
-
-    Returns:
-      The final state, and how long it took.
-
-    Raises:
-      DivergedError: a loss was NaN or infinite; names the steps and says what to try.
-      ConfigError: batch_size or log_every is not positive.
-    """
-    if batch_size < 1 or log_every < 1:
-        raise ConfigError(f"batch_size and log_every must be at least 1, got {batch_size} and {log_every}")
-    device_images, device_labels = jnp.asarray(images), jnp.asarray(labels)
-    first = int(train.step)
-    began = time.perf_counter()
-    compiled = (
-        jax.jit(step, donate_argnums=0)
-        .lower(train, device_images, device_labels, batch_indices(seed, 0, batch_size, len(images)))
-        .compile()
-    )
-    compile_seconds = time.perf_counter() - began
-    report(Compiled(compile_seconds))
-
-    clock, pending, tested = Stopwatch(), [], None
-    for number in range(first, steps):
-        indices = batch_indices(seed, number, batch_size, len(images))
-        train, metrics = compiled(train, device_images, device_labels, indices)
-        pending.append(metrics)
-        done, last = number + 1, number + 1 == steps
-        evaluates = test is not None and (last or (eval_every > 0 and done % eval_every == 0))
-        if done % log_every == 0 or evaluates or last:
-            loss, right = _fetch(pending, done)
-            interval = clock.lap()
-            rate = len(pending) / interval
-            left = (steps - done) * clock.total / (done - first)
-            share = right / (len(pending) * batch_size)
-            report(Progress(done, steps, loss, share, rate * batch_size, left))
-            pending = []
-        if evaluates and test is not None:
-            tested = Evaluation(done, *test(train))
-            report(tested)
-            clock.lap(count=False)
-    taken = max(steps - first, 0)
-    speed = taken * batch_size / clock.total if taken else 0.0
-    return Fitted(train, tested, steps, clock.total, compile_seconds, speed)
+def _rescale(scale: LossScale, good: jax.Array) -> LossScale:
+    """Twice as large after many good steps, half after a bad one."""
+    grown = scale.good + 1 >= _GROWTH
+    factor = jnp.where(good, jnp.where(grown, 2.0, 1.0), 0.5)
+    return LossScale(jnp.maximum(scale.scale * factor, 1.0), jnp.where(good & ~grown, scale.good + 1, 0))
 
 
-class Stopwatch:
-    """Adds up the laps that count, so that evaluation does not pass for training."""
-
-    def __init__(self) -> None:
-        self.total = 0.0
-        self._last = time.perf_counter()
-
-    def lap(self, *, count: bool = True) -> float:
-        """Seconds since the last lap; added to `total` where they count."""
-        now = time.perf_counter()
-        seconds, self._last = now - self._last, now
-        if count:
-            self.total += seconds
-        return seconds
-
-
-def _fetch(pending: list[dict[str, jax.Array]], done: int) -> tuple[float, float]:
-    """Mean loss and number of right answers of the steps not yet looked at."""
-    values = jax.device_get(pending)
-    losses = np.array([value["loss"] for value in values], np.float64)
-    if not np.isfinite(losses).all():
-        first = done - len(values) + 1
-        bad = first + int(np.argmin(np.isfinite(losses)))
-        raise DivergedError(
-            f"the loss became {losses[bad - first]} at step {bad} (looked at after steps {first} to {done}); "
-            "try a smaller optim.learning_rate, a schedule with warmup_steps, or batch normalisation"
-        )
-    return float(losses.mean()), float(sum(float(value["correct"]) for value in values))
+def _blend(old: jax.Array, new: jax.Array, decay: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(old.dtype, jnp.floating):
+        return new
+    return (old + (1 - decay) * (new - old)).astype(old.dtype)

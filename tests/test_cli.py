@@ -72,9 +72,15 @@ def test_training_prints_plain_lines_into_a_pipe(finished):
 
 def test_the_run_folder_is_whole(finished):
     folder, out = finished
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == [
+        "checkpoints",
         "config.toml",
+        "confusion.png",
+        "curves.png",
+        "events",
+        "manifest.json",
         "metrics.jsonl",
+        "mistakes.png",
         "params.safetensors",
         "result.json",
     ]
@@ -84,13 +90,15 @@ def test_the_run_folder_is_whole(finished):
     assert result["parameters"] == (9 + 1) * 8 + (4 * 4 * 8 + 1) * 10
     assert result["steps"] == 68
     assert result["seed"] == 0
-    assert set(result["seconds"]) == {"training", "compiling", "total"}
+    assert set(result["seconds"]) == {"training", "waiting", "compiling", "total"}
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in metrics] == [20, 40, 60, 68, 68]
     assert metrics[-1] == {
         "step": 68,
         "test_loss": result["test_loss"],
         "test_accuracy": result["test_accuracy"],
+        "test_top5": result["test_top5"],
+        "test_calibration_error": result["test_calibration_error"],
     }
 
 
@@ -126,9 +134,17 @@ def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("no picture")
     config = folder.parent / "tiny.toml"
-    keys = "epochs, batch_size, seed, shift, label_smoothing, log_every, eval_every"
+    keys = "epochs, batch_size, seed, label_smoothing, log_every, eval_every"
     files = "config.toml, params.safetensors, result.json"
+    finished_run = f"{folder} is finished; to test it again: jaxconv evaluate {folder}"
     cases = [
+        (("train",), "train needs a config file, or --resume RUN: jaxconv train configs/digits.toml"),
+        (("train", "--resume", folder), finished_run),
+        (
+            ("train", "--resume", folder, "--out", tmp_path),
+            "--resume goes on in the run's own folder; leave --out away",
+        ),
+        (("runs", tmp_path), f"there are no runs in {tmp_path}: a run's folder holds config.toml"),
         (("predict", folder, text), f"{text} is no picture that can be read"),
         (("evaluate", tmp_path), f"{tmp_path} is no run: {files} missing"),
         (("train", tmp_path / "tine.toml"), f"there is no config file {tmp_path}/tine.toml"),
@@ -157,8 +173,8 @@ def test_a_net_that_cannot_work_is_told_before_anything_is_written(finished, tmp
 
 def test_another_nets_parameters_are_refused(finished, tmp_path):
     folder, _ = finished
-    for path in folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for name in ("config.toml", "params.safetensors", "result.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
     settings = tmp_path / "config.toml"
     settings.write_text(settings.read_text().replace("hidden = []", "hidden = [5]"))
     result = invoke("evaluate", tmp_path)
@@ -168,23 +184,57 @@ def test_another_nets_parameters_are_refused(finished, tmp_path):
     assert "  + params/dense0/bias  [5] float32  only in this net" in lines
 
 
-def test_ctrl_c_leaves_no_result(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
     (tmp_path / "tiny.toml").write_text(CONFIG)
     process = start("train", "tiny.toml", "train.epochs=10000", "--out", "mine", cwd=tmp_path, env=environment())
     deadline = time.monotonic() + 200
     metrics = tmp_path / "mine" / "metrics.jsonl"
     while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert err == "interrupted: mine holds config.toml and metrics.jsonl, no finished result (no result.json)\n"
+    assert process.returncode == code
+    words = r"stopped at step [\d,]+ of 224,688 and saved; to go on:\n  jaxconv train --resume mine\n"
+    assert re.fullmatch(words, err)
     refused = invoke("evaluate", tmp_path / "mine")
     assert refused.exit_code == 2
     assert refused.stderr == (
-        f"error: {tmp_path}/mine is no finished run: params.safetensors, result.json missing; "
-        "result.json is written last, so the run was interrupted or is still going on\n"
+        f"error: {tmp_path}/mine is no finished run: params.safetensors, result.json missing; result.json is written "
+        f"last, so it is still going on, or was interrupted: jaxconv train --resume {tmp_path}/mine\n"
     )
+
+
+def test_a_dry_run_says_what_would_be_trained(finished, tmp_path):
+    result = invoke("train", finished[0].parent / "tiny.toml", "--dry-run", "--out", tmp_path / "never")
+    assert result.exit_code == 0, result.output
+    rows = [line.split("\t") for line in result.stdout.splitlines()[:7]]
+    assert rows == [
+        ["layer", "output", "parameters"],
+        ["conv0", "8×8×8", "80"],
+        ["relu0", "8×8×8", "0"],
+        ["max_pool0", "4×4×8", "0"],
+        ["flatten0", "128", "0"],
+        ["head", "10", "1,290"],
+        ["parameters  1,370"],
+    ]
+    assert re.search(r"^images +1,438\nsteps +68\nmemory +state [\d.]+ kB, data 97.8 kB, a step ", result.stdout, re.M)
+    assert not (tmp_path / "never").exists()
+
+
+def test_runs_and_a_sweep_in_a_table(finished, tmp_path):
+    result = invoke("runs", finished[0].parent)
+    header, row = (line.split("\t") for line in result.stdout.splitlines())
+    assert header == ["run", "accuracy", "loss", "step", "seconds"]
+    assert row[0] == "run"
+    assert row[3] == "68"
+    config = finished[0].parent / "tiny.toml"
+    result = invoke("sweep", config, "train.epochs=0.5", "seed=0,1", "--out", tmp_path / "sweep")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "[1/2] epochs=0.5,seed=0"
+    assert lines[-3].split("\t") == ["run", "accuracy", "loss", "step", "seconds", "train.seed"]
+    assert {line.split("\t")[0] for line in lines[-2:]} == {"epochs=0.5,seed=0", "epochs=0.5,seed=1"}
 
 
 def test_without_the_extra_one_line_says_what_to_install():

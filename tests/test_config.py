@@ -56,7 +56,7 @@ def test_what_a_file_means(read):
         "sgd",
         1.0,
         config.ScheduleConfig("warmup_cosine_decay_schedule", {"warmup_steps": 3}),
-        {"momentum": 0.9},
+        arguments={"momentum": 0.9},
     )
     assert settings.train == config.TrainConfig(epochs=1.5, batch_size=32)
     assert settings.net.arguments == {
@@ -66,11 +66,12 @@ def test_what_a_file_means(read):
         "hidden": [100],
         "dropout": 0.0,
         "batch_norm": False,
+        "activation": "relu",
     }
 
 
 def test_the_resolved_config_reads_back_equal(read):
-    for overrides in [(), ("data.root=/somewhere", "train.shift=2", "net.dropout=0.5")]:
+    for overrides in [(), ("data.root=/somewhere", "augment.shift=2", "net.dropout=0.5")]:
         settings = read(GOOD, *overrides)
         text = config.to_toml(settings)
         assert config.parse(tomllib.loads(text)) == settings
@@ -86,13 +87,14 @@ def test_overrides(read):
         "data.root=some where",
     )
     assert settings.train.epochs == 3
+    assert read(GOOD, "seed=4").train.seed == 4  # one section alone has such a key
     assert settings.net.arguments["features"] == [2]
     assert settings.data.root == "some where"
 
 
 def test_every_mistake_at_once(refusal):
     text = (
-        GOOD.replace("batch_size = 32", 'batch_sise = 32\nseed = "x"\nshift = -1\nlog_every = true')
+        GOOD.replace("batch_size = 32", 'batch_sise = 32\nseed = "x"\neval_every = -1\nlog_every = true')
         .replace("momentum", "momentun")
         .replace("size = 3", 'size = "big"\ndropuot = 0.5')
         .replace("warmup_steps", "warm_steps")
@@ -101,23 +103,28 @@ def test_every_mistake_at_once(refusal):
         "x.toml: 9 mistakes",
         "  train.batch_size: must be given",
         "  train.seed: must be a whole number, got 'x'",
-        "  train.shift: must be greater than or equal to 0, got -1",
         "  train.log_every: must be a whole number, got True",
-        "  train.batch_sise: there is no such key; known are epochs, batch_size, seed, shift, "
+        "  train.eval_every: must be greater than or equal to 0, got -1",
+        "  train.batch_sise: there is no such key; known are epochs, batch_size, seed, "
         "label_smoothing, log_every, eval_every; did you mean 'batch_size'?",
         "  net.size: must be a whole number, got 'big'",
-        "  net.dropuot: conv_pool takes classes, features, size, padding, hidden, dropout, batch_norm; "
+        "  net.dropuot: conv_pool takes classes, features, size, padding, hidden, dropout, batch_norm, activation; "
         "did you mean 'dropout'?",
-        "  optim.momentun: sgd takes momentum, nesterov, accumulator_dtype; did you mean 'momentum'?",
+        "  optim.momentun: sgd takes momentum, nesterov, accumulator_dtype, weight_decay; did you mean 'momentum'?",
         "  optim.schedule.warm_steps: warmup_cosine_decay_schedule takes init_value, warmup_steps, "
         "decay_steps, end_value, exponent; did you mean 'warmup_steps'?",
     ]
 
 
-SETS, SGD = "digits, mnist, fashion_mnist, cifar10, cifar100, folder, npz", "momentum, nesterov, accumulator_dtype"
+SETS = "digits, mnist, fashion_mnist, cifar10, cifar100, folder, npz"
+SGD = "momentum, nesterov, accumulator_dtype, weight_decay"
 SINGLE = [
     ("[train]", "[trian]", "train: must be given"),
-    ('"digits"', '"digit"', f"data.name: must be one of {SETS}; got 'digit'; did you mean 'digits'?"),
+    (
+        '"digits"',
+        '"digit"',
+        f"data.name: must be one of {SETS}, or \"module:function\"; got 'digit'; did you mean 'digits'?",
+    ),
     ('"digits"', "3", "data.name: must be text in quotes, got 3"),
     (
         '"conv_pool"',
@@ -150,8 +157,9 @@ def test_single_mistakes(refusal, old, new, line):
 
 def test_bad_files_and_overrides(refusal, tmp_path, monkeypatch):
     assert refusal("a = ").startswith("x.toml is not TOML: Invalid value")
-    assert refusal(GOOD, "epochs=3") == (
-        "an override must be section.key=value, got 'epochs=3'; did you mean train.epochs=3?"
+    assert refusal(GOOD, "epoch=3") == ("an override must be section.key=value, got 'epoch=3'; did you mean 'epochs'?")
+    assert refusal(GOOD, "name=3") == (
+        "an override must be section.key=value, got 'name=3'; did you mean data.name=3 or net.name=3 or optim.name=3?"
     )
     assert refusal(GOOD, "train.epochs") == "an override must be section.key=value, got 'train.epochs'"
     assert refusal(GOOD, "data.name.x=3") == "cannot set data.name.x: name is no table but 'digits'"

@@ -9,10 +9,13 @@ import optax
 import pytest
 
 import jaxconv as jc
-from jaxconv.augment import shift
+from jaxconv.augment import mixup, shift
+from jaxconv.data import Arrays, Batch
 from jaxconv.errors import ConfigError
 from jaxconv.evaluate import evaluate
-from jaxconv.train import Compiled, DivergedError, Evaluation, Progress, fit, init_state, make_step
+from jaxconv.feed import Resident
+from jaxconv.fit import Compiled, DivergedError, Evaluation, Progress, Score, fit
+from jaxconv.train import init_state, make_step
 
 SHAPE = (1, 6, 6, 1)
 
@@ -42,28 +45,25 @@ def start(net, tx, seed=0):
     return init_state(net, tx, jax.random.key(seed), SHAPE)
 
 
+def batch_of(problem, indices):
+    images, labels = problem
+    return Batch(jnp.asarray(images[indices]), jnp.asarray(labels[indices]), jnp.ones(len(indices)))
+
+
 def run(problem, steps=30, train=None, events=None, **options):
     net, tx = linear(), optax.adam(0.01)
     report = (lambda event: None) if events is None else events.append
     state = start(net, tx) if train is None else train
-    return fit(
-        make_step(net, tx, augment=shift(1)),
-        state,
-        *problem,
-        steps=steps,
-        batch_size=8,
-        seed=0,
-        report=report,
-        **options,
-    )
+    step = make_step(net, tx, augment=shift(1))
+    return fit(step, state, Resident(Arrays(*problem), 8, 0), steps=steps, report=report, **options)
 
 
 def test_it_learns(problem):
     net, tx = linear(), optax.adam(0.02)
-    fitted = fit(make_step(net, tx), start(net, tx), *problem, steps=150, batch_size=20, seed=0)
-    loss, accuracy = evaluate(net, fitted.final.params, fitted.final.state, *problem)
-    assert accuracy == 1
-    assert loss < 0.2
+    fitted = fit(make_step(net, tx), start(net, tx), Resident(Arrays(*problem), 20, 0), steps=150)
+    found = evaluate(net, fitted.final.params, fitted.final.state, *problem)
+    assert found.accuracy == 1
+    assert found.mean_loss < 0.2
 
 
 def test_each_step_is_traced_and_compiled_once(problem):
@@ -71,7 +71,7 @@ def test_each_step_is_traced_and_compiled_once(problem):
     net, tx = linear(traces), optax.sgd(0.1)
     state = start(net, tx)
     before = len(traces)
-    fit(make_step(net, tx), state, *problem, steps=40, batch_size=8, seed=0, log_every=7)
+    fit(make_step(net, tx), state, Resident(Arrays(*problem), 8, 0), steps=40, log_every=7)
     assert len(traces) - before == 1
     before = len(traces)
     fresh = start(net, tx)
@@ -83,7 +83,7 @@ def test_each_step_is_traced_and_compiled_once(problem):
 def test_the_state_is_donated(problem):
     net, tx = linear(), optax.sgd(0.1)
     state = start(net, tx)
-    fit(make_step(net, tx), state, *problem, steps=1, batch_size=8, seed=0)
+    fit(make_step(net, tx), state, Resident(Arrays(*problem), 8, 0), steps=1)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
@@ -100,7 +100,7 @@ def test_a_step_equals_the_update_by_hand(problem):
     state = start(net, tx)
     kernel, bias = (np.asarray(state.params["dense0"][name], np.float64) for name in ("kernel", "bias"))
     indices = np.array([3, 1, 4, 1], np.int32)
-    after, metrics = make_step(net, tx)(state, jnp.asarray(problem[0]), jnp.asarray(problem[1]), indices)
+    after, metrics = make_step(net, tx)(state, batch_of(problem, indices))
     x = problem[0][indices].reshape(4, -1) / 255
     logits = x @ kernel + bias
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -117,13 +117,13 @@ def test_events_come_at_the_log_interval_and_at_evaluations(problem):
 
     def test(state):
         tested.append(int(state.step))
-        return 1.0, 0.5
+        return Score(1.0, 0.5)
 
     fitted = run(problem, steps=25, events=events, log_every=10, test=test, eval_every=15)
     assert isinstance(events[0], Compiled)
     assert [event.step for event in events if isinstance(event, Progress)] == [10, 15, 20, 25]
     assert [event.step for event in events if isinstance(event, Evaluation)] == tested == [15, 25]
-    assert fitted.test == Evaluation(25, 1.0, 0.5)
+    assert fitted.test == Score(1.0, 0.5)
     assert all(0 <= event.accuracy <= 1 for event in events if isinstance(event, Progress))
 
 
@@ -134,9 +134,13 @@ def test_evaluate_counts_every_image_once(problem, rng):
     logits = x @ np.asarray(state.params["dense0"]["kernel"]) + np.asarray(state.params["dense0"]["bias"])
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     for batch_size in (1, 7, 60, 100):
-        loss, accuracy = evaluate(net, state.params, state.state, problem[0], problem[1], batch_size)
-        assert loss == pytest.approx(-log_p[range(60), problem[1]].mean(), rel=1e-5)
-        assert accuracy == pytest.approx((logits.argmax(1) == problem[1]).mean())
+        found = evaluate(net, state.params, state.state, problem[0], problem[1], batch_size)
+        assert found.mean_loss == pytest.approx(-log_p[range(60), problem[1]].mean(), rel=1e-5)
+        assert found.accuracy == pytest.approx((logits.argmax(1) == problem[1]).mean())
+        np.testing.assert_array_equal(found.answer, logits.argmax(1))
+        np.testing.assert_allclose(found.confidence, np.exp(log_p.max(1)), rtol=1e-5)
+        order = np.argsort(-logits, axis=1, kind="stable")
+        np.testing.assert_array_equal(found.rank, (order == problem[1][:, None]).argmax(1))
     with pytest.raises(ConfigError) as caught:
         evaluate(net, state.params, state.state, problem[0][:0], problem[1][:0])
     assert str(caught.value) == "evaluate needs images and a batch_size of at least 1, got 0 and 500"
@@ -145,19 +149,97 @@ def test_evaluate_counts_every_image_once(problem, rng):
 def test_a_loss_that_is_not_finite_stops_the_run(problem):
     net, tx = linear(), optax.sgd(0.1)
 
-    def loss(logits, labels):
+    def loss(logits, labels, weights):
         return logits.sum() * jnp.nan
 
     step = make_step(net, tx, loss=loss)
     with pytest.raises(DivergedError) as caught:
-        fit(step, start(net, tx), *problem, steps=20, batch_size=8, seed=0, log_every=5)
+        fit(step, start(net, tx), Resident(Arrays(*problem), 8, 0), steps=20, log_every=5)
     assert str(caught.value) == (
-        "the loss became nan at step 1 (looked at after steps 1 to 5); "
-        "try a smaller optim.learning_rate, a schedule with warmup_steps, or batch normalisation"
+        "the loss became nan at step 1; "
+        "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalisation"
     )
 
 
 def test_sizes_must_be_positive(problem):
     with pytest.raises(ConfigError) as caught:
         run(problem, log_every=0)
-    assert str(caught.value) == "batch_size and log_every must be at least 1, got 8 and 0"
+    assert str(caught.value) == "log_every must be at least 1, got 0"
+
+
+def test_the_same_bits_in_whatever_calls(problem):
+    net, tx = linear(), optax.adam(0.01)
+    finals = []
+    for longest, log_every in [(1, 100), (4, 7), (256, 100)]:
+        feed = Resident(Arrays(*problem), 8, 0, longest=longest)
+        finals.append(fit(make_step(net, tx), start(net, tx), feed, steps=23, log_every=log_every).final)
+    for final in finals[1:]:
+        for one, other in zip(jax.tree.leaves(final.params), jax.tree.leaves(finals[0].params), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(problem):
+    net, tx = jc.chain(lambda x: x.astype(jnp.float32) / 255, jc.flatten, jc.Dense(3)), optax.sgd(0.5)
+    batch = batch_of(problem, np.arange(12))._replace(weight=jnp.arange(12.0) % 3)
+    whole, expected = make_step(net, tx)(start(net, tx), batch)
+    parts, metrics = make_step(net, tx, accumulate=4)(start(net, tx), batch)
+    for name in ("loss", "correct", "count"):
+        assert metrics[name] == pytest.approx(float(expected[name]), rel=1e-5), name
+    for one, other in zip(jax.tree.leaves(parts.params), jax.tree.leaves(whole.params), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    with pytest.raises(ConfigError) as caught:
+        make_step(net, tx, accumulate=5)(start(net, tx), batch)
+    assert str(caught.value) == "accumulate must divide the batch; got 5 parts of 12 images"
+
+
+def test_what_weighs_nothing_changes_nothing(problem):
+    net, tx = linear(), optax.sgd(0.5)
+    batch = batch_of(problem, np.arange(8))._replace(weight=jnp.array([1.0, 0, 1, 1, 0, 1, 1, 1]))
+    other = batch._replace(image=batch.image.at[1].set(255), label=batch.label.at[4].set(2))
+    one, two = (make_step(net, tx)(start(net, tx), b) for b in (batch, other))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        assert (a == b).all()
+
+
+def test_averages_by_hand(problem):
+    net, tx = jc.chain(lambda x: x.astype(jnp.float32), jc.BatchNorm(), jc.flatten, jc.Dense(3)), optax.sgd(0.01)
+    state = init_state(net, tx, jax.random.key(0), SHAPE, average=True)
+    step = jax.jit(make_step(net, tx, average=0.25))
+    expected = [np.array(leaf, np.float64) for leaf in jax.tree.leaves(state.average)]
+    for number in range(5):
+        state, _ = step(state, batch_of(problem, np.arange(8) + number))
+        decay = min(0.25, (1 + number) / (10 + number))
+        now = jax.tree.leaves((state.params, state.state))
+        expected = [decay * old + (1 - decay) * np.asarray(new) for old, new in zip(expected, now, strict=True)]
+    for got, want in zip(jax.tree.leaves(state.average), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    assert state.tested is state.average
+
+
+def test_it_stops_when_asked_and_saves_when_due(problem):
+    saved: list[tuple[int, int]] = []
+
+    def due(done):
+        last = saved[-1][0] if saved else 0
+        return done if done % 5 == 0 and done > last else done - done % 5 + 5
+
+    def save(state, done, means):
+        assert means.steps == done % 100
+        saved.append((done, int(state.step)))
+
+    fitted = run(problem, steps=1000, save=save, due=due, stop=lambda: len(saved) == 3)
+    assert saved == [(5, 5), (10, 10), (15, 15), (15, 15)]
+    assert fitted.done == int(fitted.final.step) == 15
+    assert fitted.test is None
+
+
+def test_the_loss_sees_the_labels_that_the_augmentation_made(problem):
+    net, tx, seen = linear(), optax.sgd(0.1), []
+
+    def loss(logits, labels, weights):
+        seen.append((labels.shape, labels.dtype))
+        return logits.sum()
+
+    step = make_step(net, tx, loss=loss, augment=mixup(1.0, classes=3))
+    jax.eval_shape(step, start(net, tx), batch_of(problem, np.arange(4)))
+    assert seen == [((4, 3), np.float32)]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxconv.analysis.curves import training_curves
-from jaxconv.checkpoint import write_atomically
 from jaxconv.errors import ShapeError
+from jaxconv.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""Config files: TOML to typed records and back, every mistake named at once."""
+"""TOML to records and back, every mistake named at once."""
 
 from __future__ import annotations
 
@@ -7,95 +7,19 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from jaxconv import data, optim
+from jaxconv import optim
+from jaxconv.augment import augment_problems
+from jaxconv.config.records import SECTIONS, Config, DataConfig, NetConfig, OptimConfig, ScheduleConfig
+from jaxconv.data.registry import data_problems
+from jaxconv.data.registry import with_defaults as data_defaults
 from jaxconv.errors import ConfigError, did_you_mean
 from jaxconv.nets import net_problems, with_defaults
 
-__all__ = ["Config", "parse", "read", "to_toml"]
-
-_strict = ConfigDict(extra="forbid")
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """`[data]`: `name` of the set, and `root`, the folder to look in first."""
-
-    __pydantic_config__ = _strict
-    name: str
-    root: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class NetConfig:
-    """`[net]`: `name`, of the registry or "module:function"; all else is the function's own."""
-
-    __pydantic_config__ = _strict
-    name: str
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleConfig:
-    """`[optim.schedule]`: optax's `name`; all else is the schedule's own."""
-
-    __pydantic_config__ = _strict
-    name: str
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimConfig:
-    """`[optim]`: optax's `name`, `learning_rate` (the peak); all else is the optimiser's own."""
-
-    __pydantic_config__ = _strict
-    name: str
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    schedule: ScheduleConfig | None = None
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """`[train]`.
-
-    Args:
-      epochs: passes over the training images; need not be whole.
-      batch_size: images a step.
-      seed: of parameters, order, shifts and dropout.
-      shift: furthest random move of a training image, in pixels.
-      label_smoothing: share of the target spread over all classes.
-      log_every: steps between two lines of progress.
-      eval_every: steps between two evaluations; 0 for one at the end.
-    """
-
-    __pydantic_config__ = _strict
-    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    batch_size: Positive
-    seed: Count = 0
-    shift: Count = 0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    log_every: Positive = 100
-    eval_every: Count = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """A whole config file."""
-
-    __pydantic_config__ = _strict
-    data: DataConfig
-    net: NetConfig
-    optim: OptimConfig
-    train: TrainConfig
-
-
-_SECTIONS = {"data": DataConfig, "net": NetConfig, "optim": OptimConfig, "train": TrainConfig}
+__all__ = ["parse", "read", "to_toml"]
 
 
 def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -157,7 +81,8 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
         mistakes = f"{len(problems)} mistake" + ("s" if len(problems) > 1 else "")
         raise ConfigError("\n  ".join([f"{source}: {mistakes}", *problems]))
     net = dataclasses.replace(config.net, arguments=with_defaults(config.net.name, config.net.arguments))
-    return dataclasses.replace(config, net=net)
+    images = dataclasses.replace(config.data, arguments=data_defaults(config.data.name, config.data.arguments))
+    return dataclasses.replace(config, net=net, data=images)
 
 
 def to_toml(config: Config) -> str:
@@ -181,7 +106,7 @@ def _flatten(table: dict[str, Any]) -> dict[str, Any]:
 def _nest(table: Mapping[str, Any]) -> dict[str, Any]:
     """Keys that a section does not own become its `arguments`."""
     nested = dict(table)
-    for section, record in (("net", NetConfig), ("optim", OptimConfig)):
+    for section, record in (("data", DataConfig), ("net", NetConfig), ("optim", OptimConfig)):
         if isinstance(nested.get(section), dict):
             nested[section] = _split(nested[section], record)
     optim_table = nested.get("optim")
@@ -200,14 +125,18 @@ def _argument_problems(table: Mapping[str, Any]) -> list[str]:
     """What is wrong with names and arguments of the net, the optimiser, the schedule and the data."""
     nested = _nest(table)
     lines = []
-    if (found := _named(nested.get("data"))) and found[0] not in data.names():
-        lines.append(_unknown("data.name", found[0], data.names()))
+    if found := _named(nested.get("data")):
+        root = nested["data"].get("root")
+        lines += data_problems(found[0], root if isinstance(root, str) else None, found[1])
     if found := _named(nested.get("net")):
         lines += net_problems(*found)
     if found := _named(nested.get("optim")):
         lines += _optax_problems("optim", found, optim.optimizers(), lambda make: "learning_rate")
         if found := _named(nested["optim"].get("schedule")):
+            found = found[0], optim.in_steps(found[1], 1, 1, 1)
             lines += _optax_problems("optim.schedule", found, optim.schedules(), optim.peak_argument)
+    if isinstance(nested.get("augment"), dict):
+        lines += augment_problems(nested["augment"])
     return lines
 
 
@@ -222,7 +151,8 @@ def _optax_problems(path: str, found: tuple[str, dict[str, Any]], known: Any, ra
     name, arguments = found
     if name not in known:
         return [_unknown(f"{path}.name", name, known)]
-    return optim.argument_problems(path, known[name], arguments, (rate(known[name]),))
+    also = ("weight_decay",) if path == "optim" else ()
+    return optim.argument_problems(path, known[name], arguments, (rate(known[name]),), also)
 
 
 def _unknown(path: str, name: str, known: Any) -> str:
@@ -236,7 +166,7 @@ def _line(problem: Any) -> str:
         return f"{path}: must be given"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         *parents, key = problem["loc"]
-        record = _SECTIONS[parents[0]] if parents else Config
+        record = SECTIONS[parents[0]] if parents else Config
         known = [field.name for field in dataclasses.fields(record)]
         return f"{path}: there is no such key; known are {', '.join(known)}{did_you_mean(key, known)}"
     words = {
@@ -245,6 +175,8 @@ def _line(problem: Any) -> str:
         "float_type": "must be a number",
         "string_type": "must be text in quotes",
         "dataclass_type": "must be a table",
+        "dict_type": "must be a table",
+        "list_type": "must be a list",
     }
     must = words.get(problem["type"], problem["msg"].replace("Input should be", "must be"))
     return f"{path}: {must}, got {problem['input']!r}"
@@ -253,12 +185,12 @@ def _line(problem: Any) -> str:
 def _set(table: dict[str, Any], override: str) -> None:
     """Set one `section.key=value` in a table."""
     path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
+    keys = _full_path(path.strip()).split(".")
     if not equals or len(keys) < 2 or not all(keys):
-        full = {
-            f.name: f"{section}.{f.name}" for section, record in _SECTIONS.items() for f in dataclasses.fields(record)
-        }
-        hint = f"; did you mean {full[keys[-1]]}={text}?" if equals and keys[-1] in full else ""
+        several = [f"{section}.{override}" for section in _bare_keys().get(path, [])]
+        hint = (
+            f"; did you mean {' or '.join(several)}?" if several else did_you_mean(path, _bare_keys()) if equals else ""
+        )
         raise ConfigError(f"an override must be section.key=value, got {override!r}{hint}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
@@ -270,6 +202,21 @@ def _set(table: dict[str, Any], override: str) -> None:
             raise ConfigError(f"cannot set {path}: {key} is no table but {inner!r}")
         table = inner
     table[keys[-1]] = value
+
+
+def _full_path(path: str) -> str:
+    """A key without its section, where only one section has such a key: "seed" is "train.seed"."""
+    found = _bare_keys().get(path, [])
+    return f"{found[0]}.{path}" if len(found) == 1 else path
+
+
+def _bare_keys() -> dict[str, list[str]]:
+    """The sections that have a key."""
+    keys: dict[str, list[str]] = {}
+    for section, record in SECTIONS.items():
+        for field in dataclasses.fields(record):
+            keys.setdefault(field.name, []).append(section)
+    return {key: sections for key, sections in keys.items() if key not in SECTIONS and key != "arguments"}
 
 
 def _near(path: Path) -> str:

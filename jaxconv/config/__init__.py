@@ -1,0 +1,29 @@
+"""Config files: TOML to typed records and back."""
+
+from jaxconv.config.read import parse, read, to_toml
+from jaxconv.config.records import (
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    EnsembleConfig,
+    NetConfig,
+    OptimConfig,
+    PrecisionConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "CheckpointConfig",
+    "Config",
+    "DataConfig",
+    "EnsembleConfig",
+    "NetConfig",
+    "OptimConfig",
+    "PrecisionConfig",
+    "ScheduleConfig",
+    "TrainConfig",
+    "parse",
+    "read",
+    "to_toml",
+]

@@ -1,0 +1,294 @@
+"""The loop: many steps in one call of the device, and what is done between."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.errors import ConfigError
+from jaxconv.feed import Feed
+from jaxconv.train import METRICS, Metrics, Step, TrainState
+
+__all__ = ["Compiled", "DivergedError", "Evaluation", "Fitted", "Means", "Progress", "Score", "compile_steps", "fit"]
+
+# A call of the device lasts about this long: what the host does beside it costs nothing, and whoever
+# presses Ctrl-C does not wait.
+CALL_SECONDS = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """Told once, before the first step: how long compiling took."""
+
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Told every `log_every` steps: means over the steps since the last time (and over an ensemble).
+
+    `waiting` is the share of the time that the device waited for data.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    images_per_second: float
+    seconds_left: float
+    waiting: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What a test found; `more` holds other numbers by their names."""
+
+    loss: float
+    accuracy: float
+    more: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Told after each pass over the images that are tested on."""
+
+    step: int
+    found: Score
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What `fit` returns.
+
+    `seconds` counts neither compiling nor testing nor saving; `waited` are those of it spent waiting
+    for data. `done` is less than the steps asked for where it was stopped.
+    """
+
+    final: TrainState
+    test: Score | None
+    done: int
+    seconds: float
+    compile_seconds: float
+    images_per_second: float
+    waited: float
+
+
+class DivergedError(ArithmeticError):
+    """The loss became NaN or infinite; `step` says when."""
+
+    def __init__(self, step: int, value: float, member: int | None = None) -> None:
+        whose = "" if member is None else f" of member {member}"
+        super().__init__(
+            f"the loss{whose} became {value} at step {step}; "
+            "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalisation"
+        )
+        self.step = step
+
+
+def compile_steps(step: Step, train: TrainState, feed: Feed, *, members: bool = False) -> Callable[..., Any]:
+    """Compile the loop over steps: one program, whatever number of steps it is asked for.
+
+    Args:
+      step: from `make_step`.
+      train: a state, or its shapes; with a first axis for the members of an ensemble.
+      feed: where batches come from.
+      members: whether the state is an ensemble's; the step is then mapped over its members.
+
+    Returns:
+      `(train, data, items, count) -> (train, taken, metrics)`: it takes `count` steps, or fewer: it stops
+      after one whose loss is not finite. metrics [longest] (or [longest, members]) are those of each step.
+      The state is donated. The same steps give the same bits, in whatever calls they are taken.
+    """
+
+    def one(train: TrainState, data: Any, item: Any) -> tuple[TrainState, Metrics]:
+        return step(train, feed.take(data, item))
+
+    mapped = jax.vmap(one, in_axes=(0, None, 0)) if members else one
+
+    def run(train: TrainState, data: Any, items: Any, count: Any) -> tuple[TrainState, jax.Array, Metrics]:
+        zeros = dict.fromkeys(METRICS, jnp.zeros([feed.longest, *train.step.shape]))
+
+        def more(carry: tuple[jax.Array, jax.Array, TrainState, Metrics]) -> jax.Array:
+            number, finite, _, _ = carry
+            return (number < count) & finite
+
+        def body(carry: tuple[jax.Array, jax.Array, TrainState, Metrics]) -> tuple[Any, Any, TrainState, Metrics]:
+            number, _, train, found = carry
+            item = jax.tree.map(lambda v: jax.lax.dynamic_index_in_dim(v, number, keepdims=False), items)
+            train, metrics = mapped(train, data, item)
+            found = {name: found[name].at[number].set(metrics[name].astype(jnp.float32)) for name in METRICS}
+            return number + 1, jnp.isfinite(metrics["loss"]).all(), train, found
+
+        taken, _, train, found = jax.lax.while_loop(more, body, (jnp.int32(0), jnp.array(True), train, zeros))
+        return train, taken, found
+
+    count = jax.ShapeDtypeStruct([], jnp.int32)
+    return jax.jit(run, donate_argnums=0).lower(train, feed.data, feed.shapes, count).compile()
+
+
+def fit(
+    step: Step,
+    train: TrainState,
+    feed: Feed,
+    *,
+    steps: int,
+    log_every: int = 100,
+    report: Callable[[Compiled | Progress | Evaluation], None] = lambda event: None,
+    test: Callable[[TrainState], Score] | None = None,
+    eval_every: int = 0,
+    save: Callable[[TrainState, int, Means], None] | None = None,
+    due: Callable[[int], int | None] = lambda done: None,
+    stop: Callable[[], bool] = lambda: False,
+    means: Means | None = None,
+    members: bool = False,
+) -> Fitted:
+    """Take steps until `steps` have been taken in all; prints nothing.
+
+    Many steps are one call of the device; the host waits for it only where something is reported.
+
+    Args:
+      step: from `make_step`; compiled here, once, and its state donated.
+      train: from `init_state`, or one that has taken some steps already; not usable afterwards.
+      feed: where batches come from.
+      steps: the number at which to stop.
+      log_every: steps between two reports of progress.
+      report: called with each event; the caller prints and writes. Progress is told with each test, too.
+      test: `train_state -> Score`, run at the end and every `eval_every` steps.
+      eval_every: 0 for the end only.
+      save: called with the state, its number of steps and the means so far, where `due` says so and where it
+        is stopped.
+      due: `steps done -> the step to save at`, None for none in sight. Asked after every call of the device.
+      stop: asked after every call of the device; True ends it, and the state is saved.
+      means: those that were saved with the state, for a report of progress without a gap.
+      members: whether the state is an ensemble's.
+
+    Returns:
+      The final state, and how long it took.
+
+    Raises:
+      DivergedError: a loss was NaN or infinite; names the step and says what to try.
+      ConfigError: log_every is not positive.
+    """
+    if log_every < 1:
+        raise ConfigError(f"log_every must be at least 1, got {log_every}")
+    first = done = int(np.asarray(train.step).flat[0])
+    began = time.perf_counter()
+    compiled = compile_steps(step, train, feed, members=members)
+    compile_seconds = time.perf_counter() - began
+    report(Compiled(compile_seconds))
+
+    clock, tested, pace, waited = Stopwatch(), None, 1.0, feed.waited
+    calls: deque[tuple[int, Any]] = deque()
+    since, lapped = means or Means(), done
+    while done < steps and not stop():
+        marks = [steps, done - done % log_every + log_every]
+        marks += [done - done % eval_every + eval_every] if eval_every and test else []
+        marks += [mark for mark in [due(done) if save else None] if mark is not None and mark > done]
+        count = max(1, min(feed.longest, int(pace), min(marks) - done))
+        train, *found = compiled(train, feed.data, feed.items(done, count), np.int32(count))
+        calls.append((done, found))
+        done += count
+        reached = done in marks
+        while len(calls) > (0 if reached else 1):
+            since = since.after(*calls.popleft())
+        pace = _pace(pace, clock.total + clock.running(), done - len(calls) - first)
+        evaluates = test is not None and (done == steps or (eval_every > 0 and done % eval_every == 0))
+        if done % log_every == 0 or done == steps or evaluates:
+            interval = clock.lap()
+            rate = (done - lapped) / interval
+            left = (steps - done) * clock.total / (done - first)
+            share = (feed.waited - waited) / interval
+            report(Progress(done, steps, since.loss, since.accuracy, rate * feed.batch_size, left, share))
+            since, waited, lapped = Means(), feed.waited, done
+        if evaluates and test is not None:
+            clock.lap()
+            tested = test(train)
+            report(Evaluation(done, tested))
+            clock.lap(count=False)
+        if save is not None and due(done) == done:
+            while calls:  # what is saved must not have diverged
+                since = since.after(*calls.popleft())
+            clock.lap()
+            save(train, done, since)
+            clock.lap(count=False)
+    while calls:
+        since = since.after(*calls.popleft())
+    clock.lap()
+    if done < steps and save is not None:
+        save(train, done, since)
+    speed = (done - first) * feed.batch_size / clock.total if done > first else 0.0
+    return Fitted(train, tested, done, clock.total, compile_seconds, speed, feed.waited)
+
+
+def _pace(pace: float, seconds: float, settled: int) -> float:
+    """Steps that a call of the device should hold, going up gently since the first ones are the slowest."""
+    return min(pace * 2, max(1.0, CALL_SECONDS * settled / seconds)) if settled else pace
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """Sums over the steps since the last report, from which it takes its means.
+
+    They are added step by step in float64, so that they do not depend on how steps were cut into calls.
+    """
+
+    steps: int = 0
+    losses: float = 0.0
+    correct: float = 0.0
+    count: float = 0.0
+
+    def after(self, before: int, found: Any) -> Means:
+        """With the steps of another call of the device added; waits for it.
+
+        Raises:
+          DivergedError: a loss was not finite.
+        """
+        taken, metrics = jax.device_get(found)
+        each = {name: np.asarray(value[:taken], np.float64) for name, value in metrics.items()}
+        finite = np.isfinite(each["loss"])
+        if not finite.all():
+            number, *member = np.argwhere(~finite)[0]
+            raise DivergedError(before + int(number) + 1, float(each["loss"][number, *member]), *map(int, member))
+        losses, correct, count = self.losses, self.correct, self.count
+        for number in range(taken):
+            losses += float(each["loss"][number].mean())
+            correct += float(each["correct"][number].sum())
+            count += float(each["count"][number].sum())
+        return Means(self.steps + int(taken), losses, correct, count)
+
+    @property
+    def loss(self) -> float:
+        """A step's, and over the members of an ensemble."""
+        return self.losses / self.steps if self.steps else 0.0
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.correct / self.count if self.count else 0.0
+
+
+class Stopwatch:
+    """Adds up the laps that count, so that evaluation does not pass for training."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self._last = time.perf_counter()
+
+    def running(self) -> float:
+        """Seconds since the last lap."""
+        return time.perf_counter() - self._last
+
+    def lap(self, *, count: bool = True) -> float:
+        """Seconds since the last lap; added to `total` where they count."""
+        now = time.perf_counter()
+        seconds, self._last = now - self._last, now
+        if count:
+            self.total += seconds
+        return seconds

@@ -1,0 +1,23 @@
+"""A run: from a config to a folder that holds what came of it, and back."""
+
+from jaxconv.run.compare import compare
+from jaxconv.run.finished import Run, load
+from jaxconv.run.folder import new_folder
+from jaxconv.run.setup import describe, set_up, tune
+from jaxconv.run.sweep import points, sweep
+from jaxconv.run.train import StoppedError, resume, train
+
+__all__ = [
+    "Run",
+    "StoppedError",
+    "compare",
+    "describe",
+    "load",
+    "new_folder",
+    "points",
+    "resume",
+    "set_up",
+    "sweep",
+    "train",
+    "tune",
+]

@@ -1,0 +1,117 @@
+"""A finished run, read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv import checkpoint, config
+from jaxconv.augment import normalise
+from jaxconv.errors import DataError
+from jaxconv.evaluate import Answers, answer, make_eval_step
+from jaxconv.layer import Layer
+from jaxconv.layers import cast
+from jaxconv.nets import make_net
+from jaxconv.run.finish import trained
+from jaxconv.run.setup import inputs, load_data
+
+__all__ = ["Run", "load"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run, read back."""
+
+    folder: Path
+    settings: config.Config
+    result: dict[str, Any]
+    net: Layer
+    params: Any
+    state: Any
+
+    def prepare(self, images: jax.Array) -> jax.Array:
+        """Normalise images as in training: [N, H, W, C] in the data's pixel units."""
+        return normalise(images, self.result["input"]["mean"], self.result["input"]["std"])
+
+    @property
+    def members(self) -> bool:
+        """Whether it is an ensemble."""
+        return self.settings.ensemble.size > 1
+
+    def test(self, root: str | None = None) -> Answers:
+        """What is answered to the test images of the run's data set.
+
+        Args:
+          root: where the data lies, if it is no longer where the config says.
+        """
+        dataset = load_data(self.settings, root)
+        step = jax.jit(make_eval_step(self.net, self.prepare, members=self.members))
+        return answer(step, self.params, self.state, inputs(dataset.test, self.settings, len(dataset.classes)))
+
+    def probabilities(self, images: jax.typing.ArrayLike) -> jax.Array:
+        """Each class's probability.
+
+        Args:
+          images: [N, H, W, C] in the data's pixel units.
+
+        Returns:
+          float32 [N, classes]; an ensemble's are the mean of its members'.
+        """
+        x = self.prepare(jnp.asarray(images))
+
+        def one(params: Any, state: Any) -> jax.Array:
+            return jax.nn.softmax(self.net.apply(params, state, x)[0].astype(jnp.float32))
+
+        if self.members:
+            return jax.jit(lambda params, state: jax.vmap(one)(params, state).mean(0))(self.params, self.state)
+        return jax.jit(one)(self.params, self.state)
+
+
+def load(folder: str | Path) -> Run:
+    """Read a finished run.
+
+    Args:
+      folder: what `train` wrote.
+
+    Raises:
+      DataError: a file is missing or damaged; without `result.json` the run was not finished.
+      ConfigError: the parameters are of another net than the config's.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"there is no run {folder}{_near_runs(folder)}")
+    files = ("config.toml", "params.safetensors", "result.json")
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{folder} is no finished run: {', '.join(missing)} missing; "
+            f"result.json is written last, so it is still going on, or was interrupted: jaxconv train --resume {folder}"
+            if (folder / "config.toml").is_file()
+            else f"{folder} is no run: {', '.join(missing)} missing"
+        )
+    settings = config.read(folder / "config.toml")
+    try:
+        result = json.loads((folder / "result.json").read_text("utf-8"))
+        shape, classes = tuple(result["input"]["shape"]), result["input"]["classes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder / 'result.json'} was altered: {type(error).__name__}: {error}") from None
+    net = make_net(settings.net.name, settings.net.arguments, len(classes))
+    if settings.precision.compute != "float32":
+        net = cast(net, jnp.dtype(settings.precision.compute))
+    like = jax.eval_shape(lambda: trained(*net.init(jax.random.key(0), (1, *shape))))
+    if settings.ensemble.size > 1:
+        size = settings.ensemble.size
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), like)
+    found = checkpoint.load(folder / "params.safetensors", like)
+    return Run(folder, settings, result, net, found["params"], found["state"])
+
+
+def _near_runs(folder: Path) -> str:
+    parent = folder.parent if folder.parent.is_dir() else Path("runs")
+    found = sorted((path for path in parent.glob("*/result.json")), key=lambda path: path.stat().st_mtime)
+    return f"; the latest finished one in {parent} is {found[-1].parent}" if found else ""

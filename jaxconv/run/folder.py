@@ -1,0 +1,226 @@
+"""The files of a run: what it was made of, and what it has measured so far."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxconv.errors import ConfigError, DataError
+from jaxconv.events import EventWriter
+from jaxconv.files import write_atomically
+from jaxconv.fit import Evaluation, Progress
+
+__all__ = [
+    "Recorder",
+    "command",
+    "device",
+    "lines",
+    "locked",
+    "make",
+    "manifest",
+    "new_folder",
+    "read_json",
+    "write_json",
+]
+
+Report = Callable[[Any], None]
+
+
+def new_folder(stem: str, parent: str | Path = "runs") -> Path:
+    """A folder for a run that does not exist yet: `runs/<stem>-<YYYYmmdd-HHMMSS>`.
+
+    Args:
+      stem: of the config file's name.
+      parent: where runs are kept.
+    """
+    name = f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    candidates = [Path(parent) / name, *(Path(parent) / f"{name}-{number}" for number in range(2, 100))]
+    return next(folder for folder in candidates if not folder.exists())
+
+
+def make(folder: Path, text: str) -> None:
+    """Make the folder of a run, with its config in it from the first moment on.
+
+    Raises:
+      ConfigError: it holds something already, or cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"a run never overwrites: {folder} exists already; give --out another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "config.toml", text.encode())
+    except OSError as error:
+        raise ConfigError(f"cannot write a run to {folder}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep every other process from writing to a run meanwhile; the lock goes with the process.
+
+    Raises:
+      ConfigError: another process has it.
+    """
+    with open(folder / ".lock", "w", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"{folder} is being written by another process; wait for it, or stop it") from None
+        yield
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that people read, whole or not at all."""
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote.
+
+    Raises:
+      DataError: it was altered.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} was altered: {error}") from None
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """What `metrics.jsonl` holds; a last line that was cut off by a kill is left out.
+
+    Raises:
+      DataError: a line before the last is no JSON object.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    found = []
+    texts = path.read_text("utf-8").splitlines()
+    for number, text in enumerate(texts, 1):
+        try:
+            found.append(json.loads(text))
+        except ValueError:
+            if number < len(texts):
+                raise DataError(f"{path} was altered: line {number} is no JSON object: {text[:60]!r}") from None
+    return found
+
+
+class Recorder:
+    """Writes events as they come, to `metrics.jsonl` and for TensorBoard, and passes them on.
+
+    Args:
+      folder: of the run.
+      report: where events go on to.
+      rate: `step -> learning rate`.
+      since: the step that the run goes on from; what was measured after it is dropped.
+      part: what evaluations are on, "validation" or "test".
+    """
+
+    def __init__(self, folder: Path, report: Report, rate: Callable[[int], float], since: int, part: str) -> None:
+        kept = [line for line in lines(folder) if line["step"] <= since]
+        write_atomically(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self._metrics = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._events = EventWriter(folder / "events", purge_step=since + 1 if since else None)
+        self._report, self._rate, self._part = report, rate, part
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._metrics.close()
+        self._events.close()
+
+    def __call__(self, event: Any) -> None:
+        if isinstance(event, Progress):
+            line = dataclasses.asdict(event)
+            del line["steps"], line["seconds_left"]
+            self._write(line | {"learning_rate": float(self._rate(event.step - 1))}, "train")
+        elif isinstance(event, Evaluation):
+            found = {"loss": event.found.loss, "accuracy": event.found.accuracy, **event.found.more}
+            self._write(
+                {"step": event.step} | {f"{self._part}_{name}": value for name, value in found.items()}, self._part
+            )
+        self._report(event)
+
+    def _write(self, line: dict[str, Any], part: str) -> None:
+        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.flush()  # whoever watches the file, or kills the run, has all of it so far
+        numbers = {name.removeprefix(f"{part}_"): value for name, value in line.items() if isinstance(value, float)}
+        self._events.scalars(line["step"], {f"{part}/{name}": value for name, value in numbers.items()})
+
+
+def manifest(settings: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """What a run's numbers depend on beside its config.
+
+    Args:
+      settings: the config.
+      data: the data's fingerprint.
+    """
+    return {
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": command(),
+        "versions": _versions(),
+        "device": device(),
+        "flags": {key: os.environ[key] for key in sorted(os.environ) if key.startswith(("XLA_", "JAX_", "JAXCONV_"))},
+        "precision": dataclasses.asdict(settings.precision),
+        "seed": settings.train.seed,
+        "revision": _revision(),
+        "data": data,
+    }
+
+
+def command() -> str:
+    """The command that this process was started with."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def device() -> dict[str, Any]:
+    """What the run ran on."""
+    first = jax.devices()[0]
+    return {
+        "kind": first.device_kind,
+        "platform": first.platform,
+        "count": jax.device_count(),
+        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "machine": platform.platform(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("jaxconv", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "grain"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def _revision() -> str | None:
+    """The git commit of the folder that the command runs in, "+" where files differ from it; None without one."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None

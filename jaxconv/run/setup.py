@@ -1,0 +1,245 @@
+"""What a config leads to before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv import augment, config, data, optim
+from jaxconv.analysis.table import Row, rows
+from jaxconv.augment import normalise
+from jaxconv.data import Arrays, Batch, Source
+from jaxconv.data.split import held_back
+from jaxconv.data.stream import evaluation_stream
+from jaxconv.ensemble import init_ensemble
+from jaxconv.errors import ConfigError
+from jaxconv.evaluate import batches
+from jaxconv.feed import Feed, Resident, Streamed
+from jaxconv.fit import compile_steps
+from jaxconv.layer import Layer
+from jaxconv.layers import cast
+from jaxconv.losses import cross_entropy
+from jaxconv.nets import make_net
+from jaxconv.ops import engine
+from jaxconv.ops.engine.form import Form
+from jaxconv.ops.engine.tune import Measured, seen
+from jaxconv.train import Step, TrainState, init_state, make_step
+
+__all__ = ["EVAL_BATCH", "Described", "Setup", "describe", "inputs", "set_up", "tune"]
+
+EVAL_BATCH = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """A config's data, net and step.
+
+    Args:
+      settings: the config.
+      dataset: what it names.
+      images: the images to train on.
+      validation: those kept back, or None.
+      net: what is trained, in its precision.
+      tx: the optimiser.
+      rate: `step -> learning rate`.
+      step: the pure function of one step.
+      prepare: normalisation.
+      steps: of the whole run.
+      seeds: one for each member of an ensemble; None for a lone net.
+    """
+
+    settings: config.Config
+    dataset: data.Dataset
+    images: Source
+    validation: Source | None
+    net: Layer
+    tx: Any
+    rate: Callable[[int], float]
+    step: Step
+    prepare: Callable[[jax.Array], jax.Array]
+    steps: int
+    seeds: tuple[int, ...] | None
+
+    def start(self) -> TrainState:
+        """The state before the first step."""
+        options = {
+            "average": self.settings.optim.average is not None,
+            "scale_loss": self.settings.precision.compute == "float16",
+        }
+        shape = (1, *self.dataset.image_shape)
+        if self.seeds is None:
+            return init_state(self.net, self.tx, jax.random.key(self.settings.train.seed), shape, **options)
+        return init_ensemble(self.net, self.tx, self.seeds, shape, **options)
+
+    def feed(self, first: int = 0) -> Feed:
+        """The batches of the steps from `first` on."""
+        seeds: Any = self.settings.train.seed if self.seeds is None else self.seeds
+        if isinstance(self.images, Arrays):
+            return Resident(self.images, self.settings.train.batch_size, seeds)
+        reading = _reading(self.settings, len(self.dataset.classes))
+        return Streamed(self.images, self.settings.train.batch_size, seeds, first, self.steps, **reading)
+
+
+def load_data(settings: config.Config, root: str | None = None) -> data.Dataset:
+    """The data set of a config; `root` where it lies elsewhere now."""
+    found = settings.data
+    return data.load(found.name, root or found.root, found.corrupt, **found.arguments)
+
+
+def _reading(settings: config.Config, classes: int) -> dict[str, Any]:
+    """How a set that does not lie in memory is read."""
+    return {"workers": settings.data.workers, "corrupt": settings.data.corrupt, "classes": classes}
+
+
+def inputs(source: Source, settings: config.Config, classes: int) -> Iterable[Batch]:
+    """All images of a source once, in batches to test on."""
+    if isinstance(source, Arrays):
+        return batches(source, EVAL_BATCH)
+    return evaluation_stream(source, min(EVAL_BATCH, settings.train.batch_size), **_reading(settings, classes))
+
+
+def set_up(settings: config.Config) -> Setup:
+    """Load the data and build the net, the optimiser and the step.
+
+    Args:
+      settings: the config.
+
+    Raises:
+      ConfigError, DataError, ShapeError: something in it cannot be.
+    """
+    train, precision = settings.train, settings.precision
+    dataset = load_data(settings)
+    images, validation = held_back(dataset.train, settings.data.validation)
+    net = make_net(settings.net.name, settings.net.arguments, len(dataset.classes))
+    if precision.compute != "float32":
+        net = cast(net, jnp.dtype(precision.compute))
+    if train.batch_size % settings.optim.accumulate:
+        raise ConfigError(
+            f"optim.accumulate must divide train.batch_size; got {settings.optim.accumulate} and {train.batch_size}"
+        )
+    steps = math.ceil(train.epochs * len(images) / train.batch_size)
+    schedule = settings.optim.schedule
+    arguments = optim.in_steps(schedule.arguments, train.batch_size, len(images), steps) if schedule else {}
+    tx = optim.optimizer(
+        settings.optim.name,
+        settings.optim.learning_rate,
+        steps,
+        schedule={"name": schedule.name, **arguments} if schedule else None,
+        decay=settings.optim.decay,
+        clip_norm=settings.optim.clip_norm,
+        **settings.optim.arguments,
+    )
+    peak = settings.optim.learning_rate
+    rate = optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
+    prepare = functools.partial(normalise, mean=dataset.mean, std=dataset.std)
+    step = make_step(
+        net,
+        tx,
+        loss=functools.partial(cross_entropy, smoothing=train.label_smoothing),
+        augment=augment.from_config(settings.augment, len(dataset.classes), dataset.peak),
+        prepare=prepare,
+        accumulate=settings.optim.accumulate,
+        average=settings.optim.average,
+        scale_loss=precision.compute == "float16",
+    )
+    size = settings.ensemble.size
+    seeds = tuple(range(train.seed, train.seed + size)) if size > 1 else None
+    return Setup(settings, dataset, images, validation, net, tx, rate, step, prepare, steps, seeds)
+
+
+def matmul_precision(settings: config.Config) -> Any:
+    """The context in which the config's matrix products and convolutions have their precision.
+
+    Raises:
+      ConfigError: jax knows no such precision.
+    """
+    try:
+        return jax.default_matmul_precision(settings.precision.matmul)
+    except ValueError as error:
+        raise ConfigError(f"precision.matmul: {error}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """What a run would be.
+
+    Args:
+      rows: the net, layer by layer, for one image.
+      parameters: of one net.
+      steps: of the whole run.
+      images: in the training set.
+      state_bytes: parameters, state, optimiser and averages.
+      data_bytes: images that lie on the device.
+      step_bytes: what a step needs beside them.
+    """
+
+    rows: list[Row]
+    parameters: int
+    steps: int
+    images: int
+    state_bytes: int
+    data_bytes: int
+    step_bytes: int
+
+
+def describe(settings: config.Config) -> Described:
+    """Say what a config would train and what memory it takes; the step is compiled, nothing is run.
+
+    Args:
+      settings: the config.
+
+    Raises:
+      ConfigError, DataError, ShapeError: something in it cannot be.
+    """
+    setup = set_up(settings)
+    start, feed = jax.eval_shape(setup.start), setup.feed()
+    with matmul_precision(settings):
+        compiled = compile_steps(setup.step, start, feed, members=setup.seeds is not None)
+    memory = compiled.memory_analysis()  # type: ignore[attr-defined]
+    table = rows(setup.net, (1, *setup.dataset.image_shape))
+    return Described(
+        table,
+        sum(row.parameters for row in table),
+        setup.steps,
+        len(setup.images),
+        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(_plain, start))),
+        sum(leaf.nbytes for leaf in jax.tree.leaves(feed.data)),
+        memory.temp_size_in_bytes if memory else 0,
+    )
+
+
+def _plain(state: TrainState) -> TrainState:
+    return dataclasses.replace(state, key=jax.random.key_data(state.key))
+
+
+def tune(settings: config.Config) -> dict[Form, Measured]:
+    """Measure the formulations of the convolutions in a config's step; nothing is trained.
+
+    Args:
+      settings: the config.
+
+    Returns:
+      What was measured, or read if it was measured before, for each convolution and gradient of the step.
+
+    Raises:
+      ConfigError, DataError, ShapeError: the config asks for something that cannot be.
+    """
+    setup = set_up(settings)
+    seen.clear()
+    size = settings.train.batch_size
+    batch = Batch(
+        jax.ShapeDtypeStruct((size, *setup.dataset.image_shape), np.uint8),
+        jax.ShapeDtypeStruct((size,), np.int32),
+        jax.ShapeDtypeStruct((size,), np.float32),
+    )
+    step = setup.step if setup.seeds is None else jax.vmap(setup.step, in_axes=(0, None))
+    with engine.using(impl="tune"), matmul_precision(settings):
+        jax.jit(step).lower(jax.eval_shape(setup.start), batch)
+    return {form: measured for (form, _), measured in seen.items()}

@@ -1,0 +1,157 @@
+"""From a config to a finished run, through whatever interrupts it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxconv import config
+from jaxconv.checkpoint import Checkpoints
+from jaxconv.data.fingerprint import fingerprint
+from jaxconv.errors import ConfigError, DataError
+from jaxconv.fit import DivergedError, Means, fit
+from jaxconv.run import folder as files
+from jaxconv.run.finish import finish
+from jaxconv.run.folder import Report
+from jaxconv.run.setup import Setup, matmul_precision, set_up
+from jaxconv.run.watch import Saver, Tester, signals
+
+__all__ = ["StoppedError", "resume", "train"]
+
+
+class StoppedError(Exception):
+    """A run was asked to stop, and has been saved."""
+
+    def __init__(self, folder: Path, done: int, steps: int, signal_number: int) -> None:
+        super().__init__(
+            f"stopped at step {done:,} of {steps:,} and saved; to go on:\n  jaxconv train --resume {folder}"
+        )
+        self.folder, self.signal_number = folder, signal_number
+
+
+def train(settings: config.Config, folder: str | Path, report: Report = lambda event: None) -> dict[str, Any]:
+    """Train as a config says and leave a run in a folder.
+
+    From the first moment the folder holds `config.toml`, then `manifest.json`; while it runs
+    `metrics.jsonl`, `events/` for TensorBoard and `checkpoints/`; then `params.safetensors`, pictures
+    and, last, `result.json`: where that is, the run is whole. Bad input is found before the folder is
+    made, and whatever moment it is killed at, `resume` goes on.
+
+    Args:
+      settings: the config.
+      folder: where the run goes; must not exist, or be empty.
+      report: called with each event of `jaxconv.fit.fit`.
+
+    Returns:
+      What `result.json` holds.
+
+    Raises:
+      ConfigError, DataError, ShapeError: the config asks for something that cannot be.
+      DivergedError: the loss became NaN or infinite.
+      StoppedError: Ctrl-C or SIGTERM came; the run was saved.
+    """
+    began = time.perf_counter()
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"a run never overwrites: {folder} exists already; give --out another folder")
+    setup = set_up(settings)
+    jax.eval_shape(setup.start)  # a net that cannot take these images is told before anything is written
+    files.make(folder, config.to_toml(settings))
+    with files.locked(folder):
+        return _go_on(setup, folder, report, began)
+
+
+def resume(
+    folder: str | Path, settings: config.Config | None = None, report: Report = lambda event: None
+) -> dict[str, Any]:
+    """Go on with a run that was stopped or killed: with the same settings to the same bits.
+
+    Args:
+      folder: the run's.
+      settings: other settings to go on with, of the same net and data; the run's own if None.
+      report: called with each event of `jaxconv.fit.fit`.
+
+    Returns:
+      What `result.json` holds.
+
+    Raises:
+      ConfigError: it is no run or a finished one, or the state that it kept is of another net.
+      DataError, ShapeError, DivergedError, StoppedError: as in `train`.
+    """
+    began = time.perf_counter()
+    folder = Path(folder)
+    if not (folder / "config.toml").is_file():
+        raise ConfigError(f"there is no run to go on with in {folder}: it must hold config.toml")
+    if (folder / "result.json").is_file():
+        raise ConfigError(f"{folder} is finished; to test it again: jaxconv evaluate {folder}")
+    kept = config.read(folder / "config.toml")
+    setup = set_up(settings or kept)
+    with files.locked(folder):
+        if settings is not None and settings != kept:
+            files.write_atomically(folder / "config.toml", config.to_toml(settings).encode())
+        return _go_on(setup, folder, report, began)
+
+
+def _go_on(setup: Setup, folder: Path, report: Report, began: float) -> dict[str, Any]:
+    """Train from the latest state in a folder, or from the start, to the end."""
+    settings = setup.settings
+    with (
+        matmul_precision(settings),
+        Checkpoints(folder / "checkpoints", settings.checkpoint.keep) as kept,
+        signals() as asked,
+    ):
+        latest = kept.restore(jax.eval_shape(setup.start))
+        first, start, notes = latest if latest is not None else (0, setup.start(), {})
+        _note(setup, folder, first)
+        tester = Tester(setup)
+        saver = Saver(kept, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, notes)
+        feed = setup.feed(first)
+        with (
+            contextlib.closing(feed),
+            files.Recorder(folder, report, setup.rate, first, tester.part) as record,
+        ):
+            try:
+                fitted = fit(
+                    setup.step,
+                    start,
+                    feed,
+                    steps=setup.steps,
+                    log_every=settings.train.log_every,
+                    report=record,
+                    test=saver.scored(tester),
+                    eval_every=settings.train.eval_every,
+                    save=saver.save,
+                    due=saver.due,
+                    stop=lambda: bool(asked),
+                    means=Means(**notes.get("means", {})),
+                    members=setup.seeds is not None,
+                )
+            except DivergedError as error:
+                last = f"the state of step {kept.steps[-1]} is kept" if kept.steps else "no state was kept before it"
+                error.add_note(f"{last}; to go on with other settings: jaxconv train --resume {folder} KEY=VALUE")
+                raise
+        if fitted.done < setup.steps:
+            raise StoppedError(folder, fitted.done, setup.steps, asked[0])
+        found = tester.finally_on_test(fitted.final)
+        return finish(setup, folder, fitted, feed, found, saver.before + time.perf_counter() - began)
+
+
+def _note(setup: Setup, folder: Path, first: int) -> None:
+    """Write the manifest; where the run goes on, what it goes on with."""
+    path = folder / "manifest.json"
+    now = files.manifest(setup.settings, fingerprint(setup.dataset))
+    if not path.exists():
+        files.write_json(path, now)
+        return
+    before = files.read_json(path)
+    if before["data"] != now["data"]:
+        raise DataError(
+            f"a run must go on with the data that it began with; {folder} began with {before['data']}, "
+            f"and now there is {now['data']}"
+        )
+    differ = {key: now[key] for key in now if key != "data" and now[key] != before[key]}
+    files.write_json(path, before | {"resumed": [*before.get("resumed", []), {"step": first, **differ}]})

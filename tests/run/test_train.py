@@ -1,0 +1,290 @@
+"""Runs that are stopped, killed and gone on with, and what they leave."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from jaxconv import config, run
+from jaxconv.errors import ConfigError, DataError
+from jaxconv.fit import DivergedError, Evaluation, Progress
+
+# One worker for all: they share one finished run.
+pytestmark = pytest.mark.xdist_group("runs")
+
+CONFIG = """
+[data]
+name = "digits"
+[net]
+name = "conv_pool"
+features = [6]
+size = 3
+hidden = [16]
+dropout = 0.2
+batch_norm = true
+[augment]
+shift = 1
+[optim]
+name = "muon"
+learning_rate = 0.1
+adam_learning_rate = 0.02
+weight_decay = 0.01
+average = 0.9
+clip_norm = 5.0
+[optim.schedule]
+name = "warmup_cosine_decay_schedule"
+warmup_percent = 20
+[train]
+epochs = 2
+batch_size = 48
+log_every = 7
+eval_every = 25
+[checkpoint]
+every_steps = 11
+"""
+STEPS = 60
+TIMES = ("images_per_second", "waiting")
+
+
+def settings(*overrides, text=CONFIG, folder=None):
+    import tempfile
+
+    path = (folder or tempfile.mkdtemp()) + "/tiny.toml"
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    return config.read(path, overrides)
+
+
+def measured(folder):
+    """metrics.jsonl without what differs from run to run."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+
+
+def same_bits(one, other):
+    a, b = (load_file(folder / "params.safetensors") for folder in (one, other))
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+class Stop:
+    """Sends this process a signal when training has come to a step."""
+
+    def __init__(self, step, number=signal.SIGTERM):
+        self.step, self.number = step, number
+
+    def __call__(self, event):
+        if isinstance(event, Progress | Evaluation) and event.step >= self.step:
+            self.step = 10**9
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    run.train(settings(), folder)
+    return folder
+
+
+def test_a_run_leaves_all_that_it_should(whole):
+    names = {path.name for path in whole.iterdir() if not path.name.startswith(".")}
+    pictures = {"curves.png", "confusion.png", "mistakes.png"}
+    files = {"config.toml", "manifest.json", "metrics.jsonl", "params.safetensors", "result.json"}
+    assert names == pictures | files | {"events", "checkpoints"}
+    manifest = json.loads((whole / "manifest.json").read_text())
+    assert {"started", "command", "versions", "device", "flags", "precision", "seed", "revision", "data"} == set(
+        manifest
+    )
+    result = json.loads((whole / "result.json").read_text())
+    assert result["steps"] == STEPS
+    assert result["test_accuracy"] > 0.6
+    steps = [line["step"] for line in measured(whole)]
+    assert steps == [7, 14, 21, 25, 25, 28, 35, 42, 49, 50, 50, 56, 60, 60]
+    rates = [line["learning_rate"] for line in measured(whole) if "learning_rate" in line]
+    assert max(rates) <= 0.1
+    assert rates[-1] < 0.001
+
+
+@pytest.mark.parametrize(("step", "number"), [(14, signal.SIGTERM), (49, signal.SIGINT)])
+def test_going_on_gives_the_same_bits(whole, tmp_path, step, number):
+    with pytest.raises(run.StoppedError) as caught:
+        run.train(settings(), tmp_path / "run", Stop(step, number))
+    done = int(str(caught.value).split()[3])
+    assert step <= done < STEPS
+    assert str(caught.value) == (
+        f"stopped at step {done} of {STEPS} and saved; to go on:\n  jaxconv train --resume {tmp_path / 'run'}"
+    )
+    assert caught.value.signal_number == number
+    assert not (tmp_path / "run" / "result.json").exists()
+    result = run.resume(tmp_path / "run")
+    same_bits(tmp_path / "run", whole)
+    assert measured(tmp_path / "run") == measured(whole)
+    before = json.loads((whole / "result.json").read_text())
+    assert result["test_loss"] == before["test_loss"]
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert [each["step"] for each in manifest["resumed"]] == [done]
+
+
+def test_a_run_that_lost_its_last_states_goes_on_from_the_one_before(whole, tmp_path):
+    import shutil
+
+    with pytest.raises(run.StoppedError):
+        run.train(settings(), tmp_path / "run", Stop(35))
+    kept = sorted((tmp_path / "run" / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    shutil.rmtree(kept[-1])
+    with open(tmp_path / "run" / "metrics.jsonl", "a", encoding="utf-8") as stream:
+        stream.write('{"step": 5')  # cut off by a kill
+    run.resume(tmp_path / "run")
+    same_bits(tmp_path / "run", whole)
+    assert measured(tmp_path / "run") == measured(whole)
+
+
+def test_what_cannot_be_gone_on_with(whole, tmp_path):
+    def message(*arguments):
+        with pytest.raises((ConfigError, DataError)) as caught:
+            run.resume(*arguments)
+        return str(caught.value)
+
+    none = f"there is no run to go on with in {tmp_path}: it must hold config.toml"
+    assert message(tmp_path) == none
+    assert message(whole) == f"{whole} is finished; to test it again: jaxconv evaluate {whole}"
+    folder = tmp_path / "run"
+    with pytest.raises(run.StoppedError):
+        run.train(settings(), folder, Stop(14))
+    told = message(folder, settings("net.hidden=[17]")).splitlines()
+    assert told[0].startswith(f"{folder}/checkpoints/")
+    assert "is a checkpoint of another net: " in told[0]
+    assert "  ! params/dense0/kernel  [54, 16] float32 in the file, [54, 17] float32 in this net" in told
+    (folder / "config.toml").write_text(config.to_toml(settings()))
+    with run.folder.locked(folder):
+        assert message(folder) == f"{folder} is being written by another process; wait for it, or stop it"
+    changed = run.resume(folder, settings("optim.learning_rate=0.01"))
+    assert changed["steps"] == STEPS
+    assert config.read(folder / "config.toml").optim.learning_rate == 0.01
+
+
+def test_a_loss_that_is_not_finite_stops_at_once_and_keeps_the_state_before(tmp_path):
+    text = (
+        CONFIG.replace("muon", "sgd")
+        .replace("adam_learning_rate = 0.02", "")
+        .replace("clip_norm = 5.0", "")
+        .replace("average = 0.9", "")
+    )
+    text = text.replace("batch_norm = true", "")
+    bad = settings("optim.learning_rate=1e30", "optim.schedule.warmup_percent=0", text=text)
+    with pytest.raises(DivergedError) as caught:
+        run.train(bad, tmp_path / "run")
+    assert caught.value.step < 11
+    assert caught.value.__notes__ == [
+        "no state was kept before it; to go on with other settings: "
+        f"jaxconv train --resume {tmp_path / 'run'} KEY=VALUE"
+    ]
+    good = settings("optim.learning_rate=0.3", text=text)
+    assert run.resume(tmp_path / "run", good)["test_accuracy"] > 0.2
+
+
+def test_an_ensemble_is_its_members(whole, tmp_path):
+    both = run.train(settings("ensemble.size=2", "train.epochs=0.4"), tmp_path / "both")
+    alone = run.train(settings("seed=1", "train.epochs=0.4"), tmp_path / "alone")
+    pair, lone = (load_file(tmp_path / name / "params.safetensors") for name in ("both", "alone"))
+    for name in lone:
+        scale = np.abs(lone[name]).max()
+        np.testing.assert_allclose(pair[name][1], lone[name], atol=2e-4 * scale, err_msg=name)
+    assert both["test_member_accuracies"][1] == pytest.approx(alone["test_accuracy"], abs=0.01)
+    assert both["parameters"] == alone["parameters"]
+    finished = run.load(tmp_path / "both")
+    found = finished.test()
+    assert found.answer.shape == (2, 359)
+    assert found.mean.accuracy == both["test_accuracy"]
+    chances = finished.probabilities(np.zeros([3, 8, 8, 1], np.uint8))
+    np.testing.assert_allclose(chances.sum(-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("compute", ["bfloat16", "float16"])
+def test_narrow_types_train(tmp_path, compute):
+    result = run.train(settings(f"precision.compute={compute}", "data.validation=200"), tmp_path / "run")
+    assert result["test_accuracy"] > 0.5
+    assert result["validation_accuracy"] > 0.5
+    assert all(value.dtype == np.float32 for value in load_file(tmp_path / "run" / "params.safetensors").values())
+
+
+def test_runs_are_compared_and_swept(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(CONFIG)
+    folder = tmp_path / "sweep"
+    begun = []
+    overrides = ["train.epochs=0.2", "seed=0,1", "net.hidden=[4],[5, 6]"]
+    results = run.sweep(path, overrides, folder, begin=lambda *event: begun.append(event))
+    assert [name for name, _, _ in begun] == [
+        "epochs=0.2,seed=0,hidden=_4_",
+        "epochs=0.2,seed=0,hidden=_5_6_",
+        "epochs=0.2,seed=1,hidden=_4_",
+        "epochs=0.2,seed=1,hidden=_5_6_",
+    ]
+    rows = run.compare(folder)
+    assert len(rows) == 4
+    assert set(rows[0]) == {"run", "accuracy", "loss", "step", "seconds", "net.hidden", "train.seed"}
+    assert rows[0]["accuracy"] == f"{max(result['test_accuracy'] for result in results):.2%}"
+    again = run.sweep(path, overrides, folder)
+    assert again == results
+    with pytest.raises(ConfigError, match="there are no runs in"):
+        run.compare(tmp_path / "none")
+
+
+def test_what_a_run_would_be():
+    found = run.describe(settings())
+    assert found.steps == STEPS
+    assert found.parameters == sum(row.parameters for row in found.rows)
+    assert [(row.path, row.shape) for row in found.rows][:2] == [("conv0", (1, 6, 6, 6)), ("batch_norm0", (1, 6, 6, 6))]
+    # parameters, muon's and adam's moments, averages: at least four times the parameters
+    assert found.state_bytes > 4 * 3 * found.parameters
+    assert found.data_bytes == 1438 * (64 + 4)
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_a_run_that_goes_on(whole, tmp_path):
+    """`JAXCONV_KILLS` says how often; each at a random moment of loading, compiling, training or saving."""
+    kills = int(os.environ.get("JAXCONV_KILLS", "8"))
+    path, folder = tmp_path / "tiny.toml", tmp_path / "run"
+    path.write_text(CONFIG)
+    moments = random.Random(0)
+    done = 0
+    while done < kills:
+        begin = ["--resume", folder] if (folder / "config.toml").exists() else [path, "--out", folder]
+        command = [sys.executable, "-m", "jaxconv", "train", *map(str, begin)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            _, err = process.communicate(timeout=moments.uniform(2, 14))
+            assert process.returncode == 0, err
+            same_bits(folder, whole)
+            assert measured(folder) == measured(whole)
+            folder = tmp_path / f"run{done}"  # it came to its end: another one
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            done += 1
+            time.sleep(0.05)
+    if (folder / "config.toml").exists() and not (folder / "result.json").exists():
+        run.resume(folder)
+        same_bits(folder, whole)
+        assert measured(folder) == measured(whole)
+
+
+def test_float16_scales_its_loss():
+    from jaxconv.train import LossScale, _rescale
+
+    scale = LossScale(jax.numpy.float32(8), jax.numpy.int32(3))
+    assert (float(_rescale(scale, False).scale), int(_rescale(scale, False).good)) == (4, 0)
+    assert (float(_rescale(scale, True).scale), int(_rescale(scale, True).good)) == (8, 4)
+    grown = _rescale(LossScale(jax.numpy.float32(8), jax.numpy.int32(1999)), True)
+    assert (float(grown.scale), int(grown.good)) == (16, 0)
