@@ -17,6 +17,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 import optax
+from timing import machine, on_two_threads
 
 import jaxconv as jc
 from jaxconv.augment import shift
@@ -43,7 +44,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, medians of {rounds}")
+    on_two_threads()
+    print(f"{machine('jax')}; medians of {rounds}")
     print(f"{'':40}{'1 a call':>10}{'many':>10}{'ratio':>8}{'host ms':>10}{'share':>8}")
     for name, (make, size, batch) in NETS.items():
         generator = np.random.default_rng(0)

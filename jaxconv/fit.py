@@ -186,7 +186,7 @@ def fit(
 
     clock, tested, pace, waited = Stopwatch(), None, 1.0, feed.waited
     calls: deque[tuple[int, Any]] = deque()
-    since, lapped = means or Means(), done
+    since, lapped, told = means or Means(), done, 0.0
     while done < steps and not stop():
         marks = [steps, done - done % log_every + log_every]
         marks += [done - done % eval_every + eval_every] if eval_every and test else []
@@ -201,12 +201,13 @@ def fit(
         pace = _pace(pace, clock.total + clock.running(), done - len(calls) - first)
         evaluates = test is not None and (done == steps or (eval_every > 0 and done % eval_every == 0))
         if done % log_every == 0 or done == steps or evaluates:
-            interval = clock.lap()
+            clock.lap()
+            interval = clock.total - told
             rate = (done - lapped) / interval
             left = (steps - done) * clock.total / (done - first)
             share = (feed.waited - waited) / interval
             report(Progress(done, steps, since.loss, since.accuracy, rate * feed.batch_size, left, share))
-            since, waited, lapped = Means(), feed.waited, done
+            since, waited, lapped, told = Means(), feed.waited, done, clock.total
         if evaluates and test is not None:
             clock.lap()
             tested = test(train)

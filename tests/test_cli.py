@@ -212,8 +212,8 @@ def test_a_dry_run_says_what_would_be_trained(finished, tmp_path):
     assert rows == [
         ["layer", "output", "parameters"],
         ["conv0", "8×8×8", "80"],
-        ["relu0", "8×8×8", "0"],
         ["max_pool0", "4×4×8", "0"],
+        ["relu0", "4×4×8", "0"],
         ["flatten0", "128", "0"],
         ["head", "10", "1,290"],
         ["parameters  1,370"],

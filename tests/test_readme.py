@@ -8,6 +8,7 @@ import jax
 import pytest
 
 import jaxconv as jc
+from jaxconv import augment, config, data
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 TEXT = README.read_text("utf-8")
@@ -36,12 +37,24 @@ def test_every_command_is_one_that_there_is():
 
     known = typer.main.get_command(app).commands
     for line in "".join(blocks("bash")).splitlines():
-        words = shlex.split(line.split("&&")[-1])
+        words = shlex.split(line.split("&&")[-1], comments=True)
         if words[0] != "jaxconv":
             continue
         assert words[1] in known
-        if words[1] == "train":
-            assert (README.parent / words[2]).is_file()
+        options = {option for parameter in known[words[1]].params for option in parameter.opts}
+        assert {word for word in words[2:] if word.startswith("--")} <= options, line
+        if words[1] in ("train", "sweep") and "--resume" not in words:
+            config.read(README.parent / words[2], [word for word in words[3:] if "=" in word and "," not in word])
+
+
+def test_every_section_and_augmentation_of_a_config_is_named():
+    start, end = TEXT.index("| in a config |"), TEXT.index("Small sets lie on the device")
+    table = TEXT[start:end]
+    sections = set(re.findall(r"`\[(\w+)\]`", table))
+    assert sections == {"data", "augment", "optim", "precision", "ensemble"}
+    assert sections < set(config.SECTIONS) | {"augment"}
+    assert all(f"`{name}`" in table for name in augment.registry)
+    assert all(f"`{name}`" in table for name in data.names())
 
 
 def test_the_table_names_everything_public():

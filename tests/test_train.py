@@ -243,3 +243,21 @@ def test_the_loss_sees_the_labels_that_the_augmentation_made(problem):
     step = make_step(net, tx, loss=loss, augment=mixup(1.0, classes=3))
     jax.eval_shape(step, start(net, tx), batch_of(problem, np.arange(4)))
     assert seen == [((4, 3), np.float32)]
+
+
+def test_time_spent_saving_is_no_training_time(problem):
+    import time
+
+    events: list[Any] = []
+
+    def save(state, done, means):
+        time.sleep(0.5)
+
+    def due(done):
+        return done if done % 4 == 0 and done else done - done % 4 + 4
+
+    saving = run(problem, steps=20, events=events, log_every=5, save=save, due=due)
+    reported = [event for event in events if isinstance(event, Progress)]
+    seconds = sum(5 * 8 / event.images_per_second for event in reported)
+    assert seconds == pytest.approx(saving.seconds, rel=0.05)
+    assert saving.seconds < 2

@@ -2,6 +2,7 @@
 
 from jaxconv.config.read import parse, read, to_toml
 from jaxconv.config.records import (
+    SECTIONS,
     CheckpointConfig,
     Config,
     DataConfig,
@@ -14,6 +15,7 @@ from jaxconv.config.records import (
 )
 
 __all__ = [
+    "SECTIONS",
     "CheckpointConfig",
     "Config",
     "DataConfig",

@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 
+from jaxconv.initializers import glorot_normal, he_normal
 from jaxconv.layer import Layer
 from jaxconv.layers import BatchNorm, Conv, Dense, Dropout, MaxPool, chain
 from jaxconv.ops import flatten
@@ -24,7 +25,7 @@ def conv_pool(
     batch_norm: bool = False,
     activation: Literal["relu", "sigmoid"] = "relu",
 ) -> Layer:
-    """Convolution, activation and 2×2 max pooling for each of `features`; then dense layers.
+    """Convolution, 2×2 max pooling and activation for each of `features`; then dense layers.
 
     Nielsen, "Neural Networks and Deep Learning" (2015), chapter 6: 28×28 images go through
     24×24×20, 12×12×20, 8×8×40 and 4×4×40 to 100 units and to the classes.
@@ -50,15 +51,16 @@ def conv_pool(
     >>> net.apply(params, state, jnp.zeros([2, 28, 28, 1]))[0].shape
     (2, 10)
     """
-    act = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}[activation]
+    act, start = {"relu": (jax.nn.relu, he_normal), "sigmoid": (jax.nn.sigmoid, glorot_normal)}[activation]
     parts: list[Layer | object] = []
     for count in features:
         # The norm's own offset makes a bias before it useless.
-        parts += [Conv(count, size, padding=padding, bias=not batch_norm)]
+        parts += [Conv(count, size, padding=padding, bias=not batch_norm, kernel_init=start)]
         parts += [BatchNorm()] if batch_norm else []
-        parts += [act, MaxPool(2)]
+        # Both activations only grow, so the largest of a window is the same before and after, and costs less before.
+        parts += [MaxPool(2), act]
     parts += [flatten]
     for units in hidden:
-        parts += [Dense(units), act]
+        parts += [Dense(units, kernel_init=start), act]
         parts += [Dropout(dropout)] if dropout else []
     return chain(*parts, head=Dense(classes))
