@@ -75,6 +75,7 @@ def test_the_run_folder_is_whole(finished):
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == [
         "checkpoints",
         "config.toml",
+        "confusion.csv",
         "confusion.png",
         "curves.png",
         "events",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,7 @@ def finish(setup: Setup, folder: Path, fitted: Fitted, feed: Feed, found: Answer
     params, state = fitted.final.tested
     checkpoint.save(folder / "params.safetensors", trained(params, state))
     _draw(setup, folder, found)
-    numbers = score(found)
+    numbers = score(found, len(dataset.classes))
     result: dict[str, Any] = {
         "test_accuracy": numbers.accuracy,
         "test_loss": numbers.loss,
@@ -79,12 +81,19 @@ def _skipped(setup: Setup, feed: Feed) -> list[str]:
 
 
 def _draw(setup: Setup, folder: Path, found: Answers) -> None:
-    """The training curves, the confusion matrix, and the images that were misread with most confidence."""
+    """The training curves, the confusion matrix, and the surest mistakes."""
     dataset = setup.dataset
     whole = found if found.mean is None else found.mean
     matrix = whole.confusion(len(dataset.classes))
+    rows = [
+        ["", *dataset.classes],
+        *([name, *map(str, row)] for name, row in zip(dataset.classes, matrix, strict=True)),
+    ]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    files.write_atomically(folder / "confusion.csv", text.getvalue().encode())
     wrong = np.flatnonzero(whole.rank > 0)
-    worst = wrong[np.argsort(-whole.loss[wrong], kind="stable")][:WORST]
+    worst = wrong[np.argsort(-whole.confidence[wrong], kind="stable")][:WORST]
     images = np.stack([dataset.test[int(number)][0] for number in worst]) if len(worst) else np.zeros([0, 1, 1, 1])
     figures = {
         "curves": pictures.training_curves(files.lines(folder), folder.name),

@@ -36,7 +36,7 @@ class Tester:
 
     def __call__(self, state: TrainState) -> Score:
         self.last = self._answers(state, self._source)
-        return score(self.last)
+        return score(self.last, len(self._setup.dataset.classes))
 
     def finally_on_test(self, state: TrainState) -> Answers:
         """The answers to the test images."""
@@ -49,7 +49,7 @@ class Tester:
         return answer(self._step, *state.tested, feed)
 
 
-def score(found: Answers) -> Score:
+def score(found: Answers, classes: int) -> Score:
     """Answers as the numbers that are reported; an ensemble's are those of its mean probability."""
     whole = found if found.mean is None else found.mean
     more: dict[str, Any] = {

@@ -98,7 +98,7 @@ def whole(tmp_path_factory):
 
 def test_a_run_leaves_all_that_it_should(whole):
     names = {path.name for path in whole.iterdir() if not path.name.startswith(".")}
-    pictures = {"curves.png", "confusion.png", "mistakes.png"}
+    pictures = {"curves.png", "confusion.png", "confusion.csv", "mistakes.png"}
     files = {"config.toml", "manifest.json", "metrics.jsonl", "params.safetensors", "result.json"}
     assert names == pictures | files | {"events", "checkpoints"}
     manifest = json.loads((whole / "manifest.json").read_text())
@@ -108,6 +108,10 @@ def test_a_run_leaves_all_that_it_should(whole):
     result = json.loads((whole / "result.json").read_text())
     assert result["steps"] == STEPS
     assert result["test_accuracy"] > 0.6
+    table = [line.split(",") for line in (whole / "confusion.csv").read_text().splitlines()]
+    counts = np.array([row[1:] for row in table[1:]], int)
+    assert table[0] == ["", *"0123456789"]
+    assert np.trace(counts) / counts.sum() == pytest.approx(result["test_accuracy"])
     steps = [line["step"] for line in measured(whole)]
     assert steps == [7, 14, 21, 25, 25, 28, 35, 42, 49, 50, 50, 56, 60, 60]
     rates = [line["learning_rate"] for line in measured(whole) if "learning_rate" in line]
@@ -216,6 +220,15 @@ def test_narrow_types_train(tmp_path, compute):
     assert result["test_accuracy"] > 0.5
     assert result["validation_accuracy"] > 0.5
     assert all(value.dtype == np.float32 for value in load_file(tmp_path / "run" / "params.safetensors").values())
+
+
+def test_the_precision_of_products_reaches_the_step(tmp_path):
+    from jaxconv.run.setup import matmul_precision
+
+    with matmul_precision(settings('precision.matmul="highest"')):
+        assert jax.config.jax_default_matmul_precision == "highest"
+    with pytest.raises(ConfigError, match=r"^precision\.matmul: "), matmul_precision(settings('precision.matmul="hi"')):
+        pass
 
 
 def test_runs_are_compared_and_swept(tmp_path):

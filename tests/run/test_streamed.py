@@ -1,0 +1,106 @@
+"""Runs on images that are read from files while it trains."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from jaxconv import config, run
+from jaxconv.errors import DataError
+from jaxconv.fit import Progress
+
+pytestmark = pytest.mark.xdist_group("streamed")
+
+CONFIG = """
+[data]
+name = "folder"
+root = "{root}"
+size = 8
+in_memory = false
+[net]
+name = "conv_pool"
+features = [4]
+size = 3
+hidden = []
+[augment]
+flip = true
+[optim]
+name = "adam"
+learning_rate = 0.01
+[train]
+epochs = 4
+batch_size = 10
+log_every = 3
+eval_every = 8
+[checkpoint]
+every_steps = 4
+"""
+
+
+@pytest.fixture
+def images(tmp_path, rng):
+    """Bright and dark PNG files, 30 of each to train on and 5 of each to test on."""
+    for part, count in (("train", 30), ("val", 5)):
+        for name, level in (("bright", 200), ("dark", 40)):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = (level + rng.integers(0, 50, (9, 12, 3))).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / part / name / f"{number}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def read(tmp_path, images):
+    def read(*overrides):
+        path = tmp_path / "stream.toml"
+        path.write_text(CONFIG.format(root=images))
+        return config.read(path, overrides)
+
+    return read
+
+
+def test_a_stream_trains_and_goes_on_to_the_same_bits(tmp_path, read):
+    whole = run.train(read(), tmp_path / "whole")
+    assert whole["steps"] == 24
+    assert whole["test_accuracy"] == 1
+    assert whole["seconds"]["waiting"] > 0
+    assert whole["skipped"] == []
+
+    def stop(event):
+        if isinstance(event, Progress) and event.step == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(run.StoppedError):
+        run.train(read(), tmp_path / "part", stop)
+    run.resume(tmp_path / "part")
+    one, other = (load_file(tmp_path / name / "params.safetensors") for name in ("whole", "part"))
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_a_damaged_image_is_named_or_skipped_and_counted(tmp_path, read, images):
+    damaged = images / "train" / "dark" / "7.png"
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    with pytest.raises(DataError, match=str(damaged)):
+        run.train(read(), tmp_path / "fails")
+    result = run.train(read('data.corrupt="skip"'), tmp_path / "skips")
+    assert len(result["skipped"]) == 1
+    assert str(damaged) in result["skipped"][0]
+    assert result["test_accuracy"] == 1
+    assert json.loads((tmp_path / "skips" / "result.json").read_text())["skipped"] == result["skipped"]
+
+
+def test_another_folders_images_are_refused_on_going_on(tmp_path, read, images):
+    def stop(event):
+        if isinstance(event, Progress):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(run.StoppedError):
+        run.train(read(), tmp_path / "run", stop)
+    (images / "train" / "dark" / "3.png").unlink()
+    with pytest.raises(DataError, match="a run must go on with the data that it began with; "):
+        run.resume(tmp_path / "run")
