@@ -224,6 +224,8 @@ def fit(
     clock.lap()
     if done < steps and save is not None:
         save(train, done, since)
+    if done >= steps and tested is None and test is not None:  # it was killed between its last step and its end
+        tested = test(train)
     speed = (done - first) * feed.batch_size / clock.total if done > first else 0.0
     return Fitted(train, tested, done, clock.total, compile_seconds, speed, feed.waited)
 

@@ -245,6 +245,12 @@ def test_the_loss_sees_the_labels_that_the_augmentation_made(problem):
     assert seen == [((4, 3), np.float32)]
 
 
+def test_a_run_that_has_all_its_steps_is_tested_all_the_same(problem):
+    done = run(problem, steps=3).final
+    fitted = run(problem, steps=3, train=done, test=lambda state: Score(float(state.step), 1.0))
+    assert (fitted.done, fitted.test) == (3, Score(3.0, 1.0))
+
+
 def test_time_spent_saving_is_no_training_time(problem):
     import time
 
