@@ -52,10 +52,8 @@ class Tester:
 def score(found: Answers, classes: int) -> Score:
     """Answers as the numbers that are reported; an ensemble's are those of its mean probability."""
     whole = found if found.mean is None else found.mean
-    more: dict[str, Any] = {
-        "top5": whole.top(5),
-        "calibration_error": float(calibration_gap(whole.confidence, whole.rank == 0)),
-    }
+    more: dict[str, Any] = {"top5": whole.top(5)} if classes > 5 else {}
+    more["calibration_error"] = float(calibration_gap(whole.confidence, whole.rank == 0))
     if found.vote is not None:
         more["vote_accuracy"] = float(np.mean(found.vote == found.label))
         more["member_accuracies"] = [float(share) for share in (found.rank == 0).mean(-1)]

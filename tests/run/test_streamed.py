@@ -69,6 +69,7 @@ def test_a_stream_trains_and_goes_on_to_the_same_bits(tmp_path, read):
     assert whole["test_accuracy"] == 1
     assert whole["seconds"]["waiting"] > 0
     assert whole["skipped"] == []
+    assert "test_top5" not in whole  # of two classes
 
     def stop(event):
         if isinstance(event, Progress) and event.step == 12:
