@@ -95,6 +95,7 @@ def test_a_damaged_image_is_named_or_skipped_and_counted(tmp_path, read, images)
     assert json.loads((tmp_path / "skips" / "result.json").read_text())["skipped"] == result["skipped"]
 
 
+@pytest.mark.slow
 def test_another_folders_images_are_refused_on_going_on(tmp_path, read, images):
     def stop(event):
         if isinstance(event, Progress):

@@ -119,7 +119,9 @@ def test_a_run_leaves_all_that_it_should(whole):
     assert rates[-1] < 0.001
 
 
-@pytest.mark.parametrize(("step", "number"), [(14, signal.SIGTERM), (49, signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("step", "number"), [(49, signal.SIGINT), pytest.param(14, signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_going_on_gives_the_same_bits(whole, tmp_path, step, number):
     with pytest.raises(run.StoppedError) as caught:
         run.train(settings(), tmp_path / "run", Stop(step, number))
@@ -139,6 +141,7 @@ def test_going_on_gives_the_same_bits(whole, tmp_path, step, number):
     assert [each["step"] for each in manifest["resumed"]] == [done]
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_its_last_states_goes_on_from_the_one_before(whole, tmp_path):
     import shutil
 
@@ -197,6 +200,7 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_keeps_the_state_before(tmp_
     assert run.resume(tmp_path / "run", good)["test_accuracy"] > 0.2
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_its_members(whole, tmp_path):
     both = run.train(settings("ensemble.size=2", "train.epochs=0.4"), tmp_path / "both")
     alone = run.train(settings("seed=1", "train.epochs=0.4"), tmp_path / "alone")
@@ -214,6 +218,7 @@ def test_an_ensemble_is_its_members(whole, tmp_path):
     np.testing.assert_allclose(chances.sum(-1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compute", ["bfloat16", "float16"])
 def test_narrow_types_train(tmp_path, compute):
     result = run.train(settings(f"precision.compute={compute}", "data.validation=200"), tmp_path / "run")
@@ -231,6 +236,7 @@ def test_the_precision_of_products_reaches_the_step(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_runs_are_compared_and_swept(tmp_path):
     path = tmp_path / "tiny.toml"
     path.write_text(CONFIG)
