@@ -15,9 +15,6 @@ from typer.testing import CliRunner
 
 from jaxconv.cli import app
 
-# One worker for all: they share one finished run.
-pytestmark = pytest.mark.xdist_group("cli")
-
 CONFIG = """
 [data]
 name = "digits"
@@ -185,7 +182,9 @@ def test_another_nets_parameters_are_refused(finished, tmp_path):
     assert "  + params/dense0/bias  [5] float32  only in this net" in lines
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
     (tmp_path / "tiny.toml").write_text(CONFIG)
     process = start("train", "tiny.toml", "train.epochs=10000", "--out", "mine", cwd=tmp_path, env=environment())
@@ -223,6 +222,7 @@ def test_a_dry_run_says_what_would_be_trained(finished, tmp_path):
     assert not (tmp_path / "never").exists()
 
 
+@pytest.mark.slow
 def test_runs_and_a_sweep_in_a_table(finished, tmp_path):
     result = invoke("runs", finished[0].parent)
     header, row = (line.split("\t") for line in result.stdout.splitlines())

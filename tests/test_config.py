@@ -129,7 +129,8 @@ SINGLE = [
     (
         '"conv_pool"',
         '"conv_pol"',
-        "net.name: must be one of conv_pool, or \"module:function\"; got 'conv_pol'; did you mean 'conv_pool'?",
+        'net.name: must be one of conv_pool, small_residual, or "module:function"; '
+        "got 'conv_pol'; did you mean 'conv_pool'?",
     ),
     (
         '"conv_pool"',

@@ -11,8 +11,6 @@ import pytest
 from jaxconv.errors import ConfigError, ShapeError
 from jaxconv.events import EventWriter
 
-pytestmark = pytest.mark.xdist_group("events")
-
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 300, 200) + b"\x08\x02\x00\x00\x00 the rest"
 
 

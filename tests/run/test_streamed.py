@@ -13,8 +13,6 @@ from jaxconv import config, run
 from jaxconv.errors import DataError
 from jaxconv.fit import Progress
 
-pytestmark = pytest.mark.xdist_group("streamed")
-
 CONFIG = """
 [data]
 name = "folder"

@@ -17,9 +17,6 @@ from jaxconv import config, run
 from jaxconv.errors import ConfigError, DataError
 from jaxconv.fit import DivergedError, Evaluation, Progress
 
-# One worker for all: they share one finished run.
-pytestmark = pytest.mark.xdist_group("runs")
-
 CONFIG = """
 [data]
 name = "digits"
