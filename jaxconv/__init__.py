@@ -6,6 +6,8 @@ params, state = net.init(jax.random.key(0), (1, 28, 28, 1))
 logits, state = net.apply(params, state, images)
 """
 
+from typing import TYPE_CHECKING, Any
+
 from jaxconv import errors, geometry, initializers
 from jaxconv.errors import ConfigError, DataError, ShapeError
 from jaxconv.layer import Layer, stateless, wire
@@ -15,8 +17,20 @@ from jaxconv.ops import *  # noqa: F403
 from jaxconv.ops import __all__ as _ops
 from jaxconv.rewrite import accelerate
 
+if TYPE_CHECKING:
+    from jaxconv.analysis.summary import summary as summary
+
 __version__ = "0.1.0"
 __all__ = [
     "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "errors", "geometry", "initializers", "stateless",
-    "wire", *_layers, *_ops,
+    "summary", "wire", *_layers, *_ops,
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """`summary`, imported when it is first used."""
+    if name == "summary":
+        from jaxconv.analysis.summary import summary
+
+        return summary
+    raise AttributeError(f"module 'jaxconv' has no attribute {name!r}")

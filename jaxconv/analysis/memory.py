@@ -1,0 +1,101 @@
+"""How much memory a program's arrays take at once, and what training keeps of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.analysis.walk import Array, Operation, Program, walk
+
+__all__ = ["Training", "peak"]
+
+MIDDLE = "between forward and backward"
+
+
+def peak(program: Program, without: Sequence[Array] = ()) -> tuple[int, Operation | None]:
+    """The most bytes alive at once, and the operation during which they are.
+
+    Each operation makes its result anew and in order, and an array goes after its last use; parameters, and arrays
+    `without`, are not counted. A compiler that fuses operations needs less.
+    """
+    most, now, where, change = 0, 0, None, [0] * (len(program.operations) + 2)
+    for array, born, dies in _lives(program, without):
+        change[born] += array.bytes
+        change[dies + 1] -= array.bytes
+    for operation, step in zip(program.operations, change, strict=False):
+        now += step
+        if now > most:
+            most, where = now, operation
+    return most, where
+
+
+def _lives(program: Program, without: Sequence[Array] = ()) -> Iterator[tuple[Array, int, int]]:
+    """Each array that owns memory and is no parameter: during which operations it is alive."""
+    left_out, inputs = {id(a.root) for a in without}, {id(a) for a in program.inputs}
+    born: dict[int, int] = {id(a): 0 for a in program.inputs}
+    dies: dict[int, int] = {id(a.root): len(program.operations) for a in program.outputs}
+    arrays: dict[int, Array] = {}
+    for at, operation in enumerate(program.operations):
+        for array in (a.root for a in (*operation.operands, *operation.results)):
+            arrays[id(array)] = array
+            born.setdefault(id(array), at)
+            dies[id(array)] = max(dies.get(id(array), at), at)
+    for name, array in arrays.items():
+        if (array.maker is not None or name in inputs) and array.parameter is None and name not in left_out:
+            yield array, born[name], dies[name]
+
+
+class Training:
+    """What the backward pass asks for, by the gradient of all floating parameters and inputs.
+
+    Attributes:
+      kept: bytes that are alive between the forward and the backward pass, parameters not counted.
+      peak: the most bytes alive at once in both, parameters and gradients that come out not counted.
+    """
+
+    def __init__(self, fn: Callable[..., Any], params: Any, inputs: Any):
+        self._arguments = fn, params, inputs
+
+    @functools.cached_property
+    def _program(self) -> Program:
+        def both(fn: Any, p: Any) -> Any:
+            y, pull = jax.vjp(fn, p)
+            with jax.named_scope(MIDDLE):
+                back, _ = jax.lax.optimization_barrier((jax.tree.map(jnp.ones_like, y), y))
+            return pull(back)
+
+        return walk(*_trace(both, *self._arguments))
+
+    @functools.cached_property
+    def peak(self) -> int:
+        return peak(self._program, self._program.outputs)[0]
+
+    @functools.cached_property
+    def kept(self) -> int:
+        mark = ("optimization_barrier", (MIDDLE,))
+        middle = next(i for i, o in enumerate(self._program.operations) if (o.name, o.path) == mark)
+        barrier = self._program.operations[middle]
+        given = barrier.operands[: len(barrier.operands) // 2]  # the cotangents
+        lives = _lives(self._program, given)
+        return sum(array.bytes for array, born, dies in lives if born < middle < dies)
+
+
+def _trace(make: Callable[..., Any], fn: Callable[..., Any], params: Any, inputs: Any) -> tuple[Any, list[int | None]]:
+    """The jaxpr of make(fn of the floating leaves, those leaves), and which of its inputs are parameters."""
+    leaves, tree = jax.tree.flatten((params, inputs))
+    floating = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+
+    def run(*leaves: Any) -> Any:
+        def of(some: list[Any]) -> Any:
+            rest = iter(some)
+            both = [next(rest) if f else leaf for leaf, f in zip(leaves, floating, strict=True)]
+            return fn(*jax.tree.unflatten(tree, both))
+
+        return make(of, [leaf for leaf, f in zip(leaves, floating, strict=True) if f])
+
+    count = len(jax.tree.leaves(params))
+    return jax.make_jaxpr(run)(*leaves), [i if i < count else None for i in range(len(leaves))]

@@ -1,0 +1,178 @@
+"""What each cell of an array sees of an input: intervals of input cells, and how windows and unions move them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Axis", "Reach", "union"]
+
+NOTHING = 1 << 40
+"""An interval from NOTHING to -NOTHING is empty, also after any shift that occurs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """Windows along one axis of an array: tap m of window o lies at cell (o*stride + m*dilation - low) / base.
+
+    `base` is the spacing of the array's cells where it is dilated itself; between them lie holes.
+    """
+
+    out: int
+    size: int = 1
+    stride: int = 1
+    low: int = 0
+    dilation: int = 1
+    base: int = 1
+
+    def taps(self) -> tuple[np.ndarray, np.ndarray]:
+        """The cell [out, size] of each tap, and whether it is one, or a hole."""
+        at = np.arange(self.out)[:, None] * self.stride + np.arange(self.size) * self.dilation - self.low
+        return at // self.base, at % self.base == 0
+
+    def inside(self, n: int) -> int:
+        """How many taps of all windows fall on the n cells, neither on padding nor on holes."""
+        at, real = self.taps()
+        return int((real & (at >= 0) & (at < n)).sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """The cells of one input axis that the cells of an array see.
+
+    Attributes:
+      low, high: the first and the last input cell, arrays that broadcast to the array's shape; empty where low > high.
+      seen_low, seen_high: the same on an input without borders, where padding is more input.
+      dim: the dimension of the array along which the input axis still lies, if there is one.
+      jump: input cells from one cell along `dim` to the next.
+      whole: whether a reduction or a table of indices made the field: there is no input beyond the borders then.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    seen_low: np.ndarray
+    seen_high: np.ndarray
+    dim: int | None
+    jump: Fraction | None
+    whole: bool = False
+
+    @classmethod
+    def of_input(cls, shape: Sequence[int], dim: int) -> Reach:
+        """What an input's own cells see along its dimension `dim`: themselves."""
+        cells = np.arange(shape[dim]).reshape([-1 if d == dim else 1 for d in range(len(shape))])
+        return cls(cells, cells, cells, cells, dim, Fraction(1))
+
+    def each(self, change: Callable[[np.ndarray, Any], np.ndarray], **fields: Any) -> Reach:
+        """`change(array, reduction)` on all four arrays; the reduction is np.min for lows, np.max for highs."""
+        arrays = [change(a, f) for a, f in zip(self.arrays, (np.min, np.max) * 2, strict=True)]
+        words: dict[str, Any] = dict(zip(_ARRAYS, arrays, strict=True)) | fields
+        return dataclasses.replace(self, **words)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """low, high, seen_low, seen_high."""
+        return self.low, self.high, self.seen_low, self.seen_high
+
+    def clipped(self) -> Reach:
+        """The same without anything beyond the borders."""
+        return dataclasses.replace(self, seen_low=self.low, seen_high=self.high, whole=True)
+
+    def reduced(self, dims: Sequence[int]) -> Reach:
+        """The hull over dimensions, which stay with length 1."""
+        dims = tuple(dims)
+        hull = self.each(lambda a, f: f(a, axis=dims, keepdims=True))
+        return dataclasses.replace(hull.clipped(), dim=None, jump=None) if self.dim in dims else hull
+
+    def windows(self, dim: int, n: int, axis: Axis) -> Reach:
+        """What windows along a dimension of n cells see."""
+        at, real = axis.taps()
+        inside = real & (at >= 0) & (at < n)
+        own = dim == self.dim
+        step = self.jump * axis.stride / axis.base if own and self.jump is not None else self.jump
+
+        def take(a: np.ndarray, reduce: Any, beyond: bool) -> np.ndarray:
+            empty = NOTHING if reduce is np.min else -NOTHING
+            a = np.moveaxis(a, dim, -1)
+            if a.shape[-1] == 1 and not own:
+                a = np.broadcast_to(a, (*a.shape[:-1], n))
+            if beyond:
+                cells, shift = self._beyond(at, n) if own else (np.clip(at, 0, n - 1), 0)
+                value, there = a[..., cells] + shift, real
+            else:
+                value, there = a[..., np.clip(at, 0, n - 1)], inside
+            return np.moveaxis(reduce(np.where(there, value, empty), axis=-1), -1, dim)
+
+        if not own and all(a.shape[dim] == 1 for a in self.arrays) and inside.any(axis=1).all():
+            return self
+        low, high = take(self.low, np.min, False), take(self.high, np.max, False)
+        seen = low, high
+        if not self.whole:
+            seen = take(self.seen_low, np.min, True), take(self.seen_high, np.max, True)
+        return Reach(low, high, *seen, self.dim, step, self.whole)
+
+    def _beyond(self, at: np.ndarray, n: int) -> tuple[np.ndarray, Any]:
+        """For cells that may lie outside an array of n: the cell a whole number of periods away, and how far it is."""
+        if self.jump is None:
+            return np.clip(at, 0, n - 1), 0
+        period = min(self.jump.denominator, n)
+        before, after = at // period, 1 + (at - n) // period
+        periods = np.where(at < 0, before, np.where(at >= n, after, 0))
+        shift = (periods * (self.jump * period).numerator) // (self.jump * period).denominator
+        return at - periods * period, shift
+
+    def tight(self) -> Reach:
+        """The same with length 1 along every dimension (but the input axis' own) on which nothing depends."""
+        field = self
+        for dim in range(self.low.ndim):
+            if dim == self.dim or all(a.shape[dim] == 1 for a in self.arrays):
+                continue
+            if all((a == a.take([0], axis=dim)).all() for a in field.arrays):
+                field = field.each(functools.partial(_first, dim=dim))
+        return field
+
+    def summary(self, shape: Sequence[int]) -> tuple[int, Fraction | None, float] | None:
+        """The largest field, the jump, and the centre of output 0's field; None where nothing is seen."""
+        low, high = (self.low, self.high) if self.whole else (self.seen_low, self.seen_high)
+        low, high = np.broadcast_arrays(low, high)
+        if low.size == 0 or not (low <= high).any():
+            return None
+        size = int((high - low).max()) + 1
+        keep = [d for d in range(low.ndim) if d != self.dim]
+        first, last = low.min(axis=tuple(keep)).ravel(), high.max(axis=tuple(keep)).ravel()
+        at = int((first <= last).argmax())
+        centre = (int(first[at]) + int(last[at])) / 2 - at * (self.jump or 0)
+        return size, self.jump, float(centre)
+
+
+def _first(a: np.ndarray, _: Any, dim: int) -> np.ndarray:
+    return a.take([0], axis=dim)
+
+
+_ARRAYS = ("low", "high", "seen_low", "seen_high")
+
+
+def union(fields: Sequence[Reach | None], rank: int) -> Reach | None:
+    """What is seen by cells that each see one cell of several arrays, of the same shape or scalars."""
+    found = [f for f in fields if f is not None]
+    if not found:
+        return None
+    found = [f if f.low.ndim == rank else f.each(lambda a, _: a.reshape((1,) * rank)) for f in found]
+    if len(found) == 1:
+        return found[0]
+    whole = any(f.whole for f in found)
+    lead = next((f for f in found if f.dim is not None and not f.whole), found[0])
+    for f in found:
+        if lead.dim is None and f.dim is not None:
+            lead = f
+    words: dict[str, Any] = {
+        name: functools.reduce(np.maximum if "high" in name else np.minimum, (getattr(f, name) for f in found))
+        for name in _ARRAYS
+    }
+    jumps = [f.jump for f in found if f.jump is not None]
+    joined = Reach(**words, dim=lead.dim, jump=max(jumps) if jumps else None, whole=whole).tight()
+    return joined.clipped() if whole else joined

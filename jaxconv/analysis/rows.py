@@ -1,0 +1,267 @@
+"""Operations gathered into rows: one for each layer, in the order that they run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+from jaxconv.analysis.walk import MOVES, Array, Operation, Program
+from jaxconv.geometry import Pair
+
+__all__ = ["Field", "Row", "gather"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What one output cell of a layer sees along one axis of the input, in input cells.
+
+    Attributes:
+      size: cells of the largest field; padding counts as cells, but not around a whole input (after a global pool).
+      jump: from one output cell to the next; None where no axis of the output runs along the input's.
+      centre: of output 0's field.
+    """
+
+    size: int
+    jump: Fraction | None
+    centre: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One layer.
+
+    Attributes:
+      path: the names of the scopes that lead to it; "#2" at the second call of the same.
+      output: the shape of its output, as the batch was given.
+      dtype: of the output.
+      size, stride, padding, dilation: of its windows, for each spatial axis; () where it has none.
+      groups: of channels.
+      transposed: whether its convolution is a transposed one.
+      parameters: its own; 0 where they are another row's, used again.
+      macs: multiplications with their additions in convolutions and matrix products, for the whole batch.
+      inside: the same without the taps that fall on padding.
+      other: operations of every other kind, one for each number that comes out (goes in, for sums).
+      bytes: of its output.
+      moved: bytes of all that it reads (its parameters, too) and gives to others.
+      field: what an output cell sees, for each axis of the input that is followed; () where nothing.
+      times: how often a loop runs it; parameters, macs and other are those of all times, the output the last.
+    """
+
+    path: str
+    output: tuple[int, ...]
+    dtype: str
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[Pair, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    transposed: bool
+    parameters: int
+    macs: int
+    inside: int
+    other: int
+    bytes: int
+    moved: int
+    field: tuple[Field, ...]
+    times: int = 1
+
+
+def gather(program: Program, sizes: dict[int, int]) -> tuple[list[Row], dict[int, str]]:
+    """The rows of a program, and the path of the row that each operation (by id) belongs to.
+
+    Args:
+      program: from `walk`.
+      sizes: numbers in each parameter.
+    """
+    names = _assign(program.operations)
+    order = list(dict.fromkeys(names))
+    owned: dict[str, list[Operation]] = {name: [] for name in order}
+    for operation, name in zip(program.operations, names, strict=True):
+        owned[name].append(operation)
+    by_id = {id(operation): name for operation, name in zip(program.operations, names, strict=True)}
+    given: dict[str, list[Array]] = {name: [] for name in order}
+    read: dict[str, dict[int, int]] = {name: {} for name in order}
+    claimed: dict[str, set[int]] = {name: set() for name in order}
+    taken: set[int] = set()
+
+    def arrive(array: Array, reader: str | None, operation: Operation) -> None:
+        maker = by_id.get(id(array.maker)) if array.maker is not None else None
+        if maker != reader:
+            if maker is not None:
+                given[maker].append(array)
+            if reader is not None and array.parameter is None and array.shape and operation.name != "loop":
+                read[reader][id(array.root)] = array.bytes
+
+    for operation, name in zip(program.operations, names, strict=True):
+        for array in operation.operands:
+            arrive(array, name, operation)
+            if array.parameter is not None and operation.name not in MOVES:
+                read[name].setdefault(-1 - array.parameter, sizes.get(array.parameter, 0) * array.dtype.itemsize)
+                if array.parameter not in taken:
+                    taken.add(array.parameter)
+                    claimed[name].add(array.parameter)
+    for array in program.outputs:
+        arrive(array, None, program.operations[-1])
+    rows = []
+    for name in order:
+        outs = given[name] or owned[name][-1].results
+        parameters = sum(sizes.get(p, 0) for p in claimed[name])
+        row = _row(name, owned[name], outs, parameters, read[name])
+        if row.field or row.parameters or row.macs:
+            rows.append(row)
+    return rows, by_id
+
+
+def _row(name: str, operations: list[Operation], outs: list[Array], parameters: int, read: dict[int, int]) -> Row:
+    seen = [a for a in outs if a.fields is not None] or outs
+    output = max(reversed(seen), key=lambda a: math.prod(a.shape))
+    made = [(o.products, o.times) for o in operations if o.products is not None]
+    window = _window(operations)
+    given = {id(a.root): a.bytes for a in outs}
+    times = max(o.times for o in operations)
+    return Row(
+        path=name,
+        output=output.shape,
+        dtype=str(output.dtype),
+        **window,
+        parameters=parameters,
+        macs=sum(p.macs * t for p, t in made),
+        inside=sum(p.inside * t for p, t in made),
+        other=sum(o.other for o in operations),
+        bytes=output.bytes,
+        moved=times * sum(given.values()) + sum(n if k < 0 else n * times for k, n in read.items()),
+        field=_field(output),
+        times=times,
+    )
+
+
+def _field(output: Array) -> tuple[Field, ...]:
+    found = [None if f is None else f.summary(output.shape) for f in output.fields or ()]
+    return tuple(Field(*f) for f in found if f is not None) if all(found) else ()
+
+
+def _window(operations: list[Operation]) -> dict[str, Any]:
+    """The windows of a layer: its convolution's, or else its pool's."""
+    for operation in operations:
+        made = operation.products
+        if made is not None and made.size:
+            words = ("size", "stride", "padding", "dilation", "groups", "transposed")
+            return {word: getattr(made, word) for word in words}
+    found = _reduced(operations) if all(o.products is None for o in operations) else {}
+    columns = [found[dim] for dim in sorted(found)]
+    shown = {w: tuple(c[i] for c in columns) for i, w in enumerate(("size", "stride", "padding", "dilation"))}
+    return shown | {"groups": 1, "transposed": False}
+
+
+def _reduced(operations: list[Operation]) -> dict[int, tuple[Any, ...]]:
+    """(size, stride, padding, dilation) for each dimension that a pool's windows lie on."""
+    for o in operations:
+        if o.name.startswith("reduce_window"):
+            n = len(o.params["window_dimensions"])
+            dilation = o.params.get("window_dilation") or (1,) * n
+            columns = zip(
+                o.params["window_dimensions"], o.params["window_strides"], o.params["padding"], dilation, strict=True
+            )
+            return {i: c for i, c in enumerate(columns) if (c[0], c[1]) != (1, 1)}
+    if any(o.name == "concatenate" for o in operations):
+        return {}
+    pads = next((o.params["padding_config"] for o in operations if o.name == "pad"), ())
+    cuts: dict[int, list[Operation]] = {}
+    for o in operations:
+        if o.name == "slice" and o.operands[0].fields is not None:
+            cuts.setdefault(id(o.operands[0]), []).append(o)
+    found: dict[int, tuple[Any, ...]] = {}
+    for group in cuts.values():
+        first, starts = group[0], [o.params["start_indices"] for o in group]
+        strides = first.params["strides"] or (1,) * len(starts[0])
+        shape, cut = first.operands[0].shape, first.results[0].shape
+        dims = [d for d in range(len(shape)) if shape[d] != cut[d]]
+        if len(dims) != 1 or len({o.results[0].shape for o in group}) > 1:
+            continue
+        (d,) = dims
+        step = starts[1][d] - starts[0][d] if len(group) > 1 else 1
+        found[d] = (len(group), strides[d], tuple(pads[d][:2]) if pads else (0, 0), step)
+    return found
+
+
+# ---------------------------------------------------------------- which row
+
+
+def _assign(operations: list[Operation]) -> list[str]:
+    """The row of each operation.
+
+    A scope that holds no other is a layer, and one again where the program comes back to it or to its weights. What
+    lies in no scope, or beside others in one, begins a row at each convolution, product, pool, `jax.nn` function,
+    reshape, and where two branches meet.
+    """
+    composite = _composites(operations)
+    names: list[str | None] = []
+    counts, visits = Counter[tuple[tuple[str, ...], str]](), Counter[tuple[str, ...]]()
+    last: Operation | None = None
+    used: set[int] = set()
+    current: dict[str, Any] = {"name": None, "path": None, "call": None}
+    for o in operations:
+        if o.name == "loop":  # it belongs to the first layer in it
+            names.append(None)
+            continue
+        if o.path not in composite:
+            weights = _weights(o)
+            if last is None or last.path != o.path or weights & used:
+                visits[o.path] += 1
+                used = set()
+            used |= weights
+            again = f"#{visits[o.path]}" if visits[o.path] > 1 else ""
+            current = {"name": "/".join(o.path) + again, "path": o.path, "call": None}
+        else:
+            label = _label(o, current)
+            if label is not None:
+                counts[o.path, label] += 1
+                name = "/".join((*o.path, f"{label}{counts[o.path, label] - 1}"))
+                current = {"name": name, "path": o.path, "call": o.call}
+        last = o
+        names.append(current["name"])
+    following, found = "function", list[str]()
+    for own in reversed(names):
+        following = own or following
+        found.append(following)
+    return found[::-1]
+
+
+def _composites(operations: list[Operation]) -> set[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = {()}
+    run: set[frozenset[int]] = set()
+    last = None
+    for o in operations:
+        found.update(o.path[:i] for i in range(len(o.path)))
+        run = run if last == o.path else set()
+        last = o.path
+        if weights := _weights(o):
+            run.add(frozenset(weights))
+        if len(run) > 1:
+            found.add(o.path)
+    return found
+
+
+def _weights(o: Operation) -> set[int]:
+    """The parameters that a convolution or product multiplies with."""
+    return {a.parameter for a in o.operands if a.parameter is not None} if o.products is not None else set()
+
+
+def _label(o: Operation, current: dict[str, Any]) -> str | None:
+    """The name of the row that an operation begins; None where it belongs to the one before."""
+    if o.call is not None:
+        return None if o.call == current["call"] else o.call[0]
+    if o.products is not None:
+        return "conv" if o.products.size else "dense" if _weights(o) else "dot"
+    seen = [a for a in o.operands if a.fields is not None]
+    if not seen:
+        return None
+    if o.name.startswith("reduce_window"):
+        return "max_pool" if "max" in o.name else "avg_pool" if "sum" in o.name else "pool"
+    alike = {id(a) for a in seen if a.shape == o.results[0].shape} if o.results else set()
+    if o.name in ("reshape", "concatenate") or o.name.startswith("reduce_") or len(alike) > 1:
+        return o.name
+    return None if current["path"] == o.path else o.name

@@ -1,0 +1,209 @@
+"""What a net is, in exact numbers: read from its jaxpr, with nothing computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+
+from jaxconv.analysis import show
+from jaxconv.analysis.memory import Training, peak
+from jaxconv.analysis.rows import Row, gather
+from jaxconv.analysis.walk import walk
+from jaxconv.errors import ShapeError
+from jaxconv.layer import Layer, shape_of
+
+__all__ = ["Summary", "summary"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A net layer by layer, and in all. As text a table of at most 80 columns.
+
+    Attributes:
+      rows: the layers, in the order that they run.
+      input: the shape that was given.
+      parameters: numbers that are trained; those that no operation reads, too.
+      macs: multiplications with their additions in convolutions and matrix products, for the whole batch.
+      inside: the same without the taps that fall on padding.
+      other: operations of every other kind.
+      parameter_bytes: of all parameters.
+      peak_bytes: the most bytes of activations alive at once in a forward pass, each operation on its own.
+      peak_at: the path of the layer where that is.
+      training: `.kept`, the bytes that a forward pass keeps for the backward pass, and `.peak`; worked out
+        when asked for.
+      notes: what is not exact.
+    """
+
+    rows: tuple[Row, ...]
+    input: tuple[int, ...]
+    parameters: int
+    macs: int
+    inside: int
+    other: int
+    parameter_bytes: int
+    peak_bytes: int
+    peak_at: str
+    training: Training = dataclasses.field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def moved(self) -> int:
+        """Bytes that all layers read and write, each running as one."""
+        return sum(row.moved for row in self.rows)
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity: 2 * MACs / bytes moved."""
+        return 2 * self.macs / self.moved if self.moved else 0.0
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, width: int = 80) -> str:
+        """A table of as many columns as `width` characters hold, and the totals."""
+        return show.text(self, width)
+
+    def markdown(self) -> str:
+        """A Markdown table of all columns, and the totals."""
+        return show.markdown(self)
+
+    def json(self) -> str:
+        """All numbers, for programs."""
+        return show.json_text(self)
+
+    def html(self) -> str:
+        """A page that stands alone."""
+        return show.page(self)
+
+    def _repr_html_(self) -> str:
+        return show.fragment(self)
+
+
+def summary(
+    net: Layer | Callable[..., Any],
+    x: Any,
+    *args: Any,
+    params: Any = None,
+    train: bool = False,
+    axes: Sequence[int] | None = None,
+) -> Summary:
+    """Every layer of a net: its shapes, parameters, multiplications, memory and receptive field.
+
+    Nothing is computed and no array is made: the function is traced, and its jaxpr is read.
+
+    Args:
+      net: a Layer; or any function that JAX can trace, of whichever library.
+      x: its input, of the batch that the numbers shall be for: an array, a `jax.ShapeDtypeStruct` or a shape.
+      args: further arguments of a function.
+      params: of a Layer: those that `init` gives if left out. Of a function: its first argument, before x; if left
+        out, the floating arrays that it closes over are its parameters.
+      train: whether a Layer's rows are those of training.
+      axes: the spatial axes of x; all between the first and the last if left out (2, 3 for NCHW).
+
+    Returns:
+      Summary: `print` shows it; `.markdown()`, `.json()` and `.html()` give it to others.
+
+    Raises:
+      ShapeError: the net does not take such an input.
+
+    >>> import jaxconv as jc
+    >>> found = summary(jc.chain(jc.Conv(8, 3, padding="same"), jax.nn.relu, jc.MaxPool(2)), (1, 28, 28, 1))
+    >>> found.parameters, found.macs, found.rows[-1].field[0].size
+    (80, 56448, 4)
+    """
+    x = shape_of(x)
+    if isinstance(net, Layer):
+        if args:
+            raise ShapeError("summary of a Layer takes its input alone", got=f"{len(args)} more arguments")
+        run, params, inputs, learn = _layer(net, x, params, train)
+    elif callable(net):
+        run, params, inputs = _function(net, x, args, params)
+        learn = run, inputs
+    else:
+        raise ShapeError("summary needs a Layer or a function", got=type(net).__name__)
+    leaves, tree = jax.tree.flatten((params, inputs))
+    count = len(jax.tree.leaves(params))
+    closed = jax.make_jaxpr(lambda *leaves: run(*jax.tree.unflatten(tree, leaves)))(*leaves)
+    followed = count + _image(jax.tree.leaves(inputs))
+    image = leaves[followed].shape
+    dims = tuple(range(1, len(image) - 1)) if axes is None else tuple(axes)
+    if any(not 0 <= d < len(image) for d in dims):
+        raise ShapeError(f"axes must be among the {len(image)} axes of x", got=f"axes={dims}, x {image}")
+    numbers = [i if i < count else None for i in range(len(leaves))]
+    program = walk(closed, numbers, followed, dims or range(len(image)))
+    held = dict(enumerate(leaves[:count])) | program.constants
+    rows, owners = gather(program, {n: math.prod(a.shape) for n, a in held.items()})
+    if not dims:
+        rows = [dataclasses.replace(row, field=()) for row in rows]
+    if program.constants:
+        learn, params = _hoisted(closed, leaves), list(closed.consts)
+    most, where = peak(program)
+    total = sum(math.prod(a.shape) for a in held.values())
+    unread = total - sum(row.parameters for row in rows)
+    notes = [*program.notes, *([f"{unread:,} parameters are read by no operation"] if unread else [])]
+    return Summary(
+        rows=tuple(rows),
+        input=tuple(image),
+        parameters=total,
+        macs=sum(row.macs for row in rows),
+        inside=sum(row.inside for row in rows),
+        other=sum(row.other for row in rows),
+        parameter_bytes=sum(math.prod(a.shape) * a.dtype.itemsize for a in held.values()),
+        peak_bytes=most,
+        peak_at=owners.get(id(where), ""),
+        training=Training(learn[0], params, learn[1]),
+        notes=tuple(notes),
+    )
+
+
+def _layer(net: Layer, x: Any, params: Any, train: bool) -> tuple[Any, Any, Any, tuple[Any, Any]]:
+    """A Layer as a function of (params, inputs), and the same in training, with its inputs."""
+    born, state = jax.eval_shape(lambda: net.init(jax.random.key(0), x))
+    params = born if params is None else shape_of(params) if jax.tree.leaves(params) else params
+    key = jax.eval_shape(lambda: jax.random.key(0))
+
+    def run(params: Any, inputs: Any) -> Any:
+        return net.apply(params, inputs[1], inputs[0])[0]
+
+    def learn(params: Any, inputs: Any) -> Any:
+        return net.apply(params, inputs[1], inputs[0], key=inputs[2], train=True)[0]
+
+    return (learn if train else run), params, (x, state, key) if train else (x, state), (learn, (x, state, key))
+
+
+def _function(net: Callable[..., Any], x: Any, args: Sequence[Any], params: Any) -> tuple[Any, Any, Any]:
+    """A function as one of (params, inputs); arguments that are no arrays stay as they are."""
+    leaves, tree = jax.tree.flatten(args)
+    traced = [hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves]
+    given = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v, t in zip(leaves, traced, strict=True) if t]
+    # Layers of some libraries are parameters and functions in one tree: only what is an array is an input.
+    params_leaves, params_tree = jax.tree.flatten(params)
+    arrays = {i: leaf for i, leaf in enumerate(params_leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")}
+
+    def run(params: dict[int, Any], inputs: Any) -> Any:
+        rest = iter(inputs[1])
+        more = jax.tree.unflatten(tree, [next(rest) if t else v for v, t in zip(leaves, traced, strict=True)])
+        if not arrays:
+            return net(inputs[0], *more)
+        own = jax.tree.unflatten(params_tree, [params.get(i, leaf) for i, leaf in enumerate(params_leaves)])
+        return net(own, inputs[0], *more)
+
+    shapes = {i: jax.ShapeDtypeStruct(a.shape, a.dtype) for i, a in arrays.items()}
+    return run, shapes, (x, given)
+
+
+def _hoisted(closed: ClosedJaxpr, leaves: Sequence[Any]) -> tuple[Any, Any]:
+    """A function of (what it closed over, its inputs), and those inputs."""
+    jaxpr = closed.jaxpr.replace(constvars=(), invars=[*closed.jaxpr.constvars, *closed.jaxpr.invars])
+    function = jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))
+    return lambda consts, inputs: function(*consts, *inputs), list(leaves)
+
+
+def _image(leaves: Sequence[Any]) -> int:
+    """Which leaf of x is the image: the first with spatial axes, or else the first."""
+    return next((i for i, leaf in enumerate(leaves) if len(leaf.shape) >= 3), 0)

@@ -1,0 +1,332 @@
+"""A jaxpr as one flat list of operations: calls entered, loops run on shapes alone, every array followed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal
+
+from jaxconv.analysis.reach import Reach, union
+from jaxconv.analysis.rules import ELEMENTWISE, through
+from jaxconv.analysis.windows import Products, products
+from jaxconv.rewrite import INSIDE
+
+__all__ = ["Array", "Operation", "Program", "walk"]
+
+MOVES = {"convert_element_type", "reshape", "transpose", "broadcast_in_dim", "squeeze", "copy", "copy_p"}
+"""Operations that only bring a parameter into shape: what reads their result is what uses it."""
+VIEWS = {"reshape", "squeeze", "expand_dims", "copy_p", "optimization_barrier"}
+"""Operations whose result lies where their operand does."""
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Array:
+    """One array of the program.
+
+    Attributes:
+      shape, dtype: its own.
+      fields: what it sees of each input axis that is followed; None where it does not depend on the input.
+      maker: the operation that made it, or None.
+      parameter: the parameter that it is, perhaps cast or reshaped.
+      store: the array in whose memory it lies.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    fields: tuple[Reach | None, ...] | None = None
+    maker: Operation | None = None
+    parameter: int | None = None
+    store: Array | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Its size in memory."""
+        return math.prod(self.shape) * (self.dtype.itemsize if hasattr(self.dtype, "itemsize") else 4)
+
+    @property
+    def root(self) -> Array:
+        """The array that owns the memory."""
+        return self if self.store is None else self.store.root
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Operation:
+    """One operation that is no call.
+
+    Attributes:
+      name, params: of its primitive.
+      path: the scopes around it.
+      call: the name of the `jax.nn` function it lies in and which call that is, or None.
+      operands, results: arrays.
+      times: how often it is run.
+      products: what it multiplies, where it does.
+    """
+
+    name: str
+    params: Any
+    path: tuple[str, ...]
+    call: tuple[str, int] | None
+    operands: list[Array]
+    results: list[Array]
+    times: int
+    products: Products | None
+
+    @property
+    def other(self) -> int:
+        """Operations on numbers that are no multiplication of a convolution or matrix product."""
+        if self.products is not None:
+            return 0
+        if self.name in ELEMENTWISE - MOVES:
+            return self.times * sum(math.prod(r.shape) for r in self.results)
+        if self.name.startswith(("reduce_", "arg", "cum")):
+            taps = math.prod(self.params.get("window_dimensions", ()))
+            counted = self.results if taps > 1 else self.operands[:1]
+            return self.times * taps * sum(math.prod(a.shape) for a in counted)
+        return 0
+
+
+@dataclasses.dataclass
+class Program:
+    """Everything that a function does.
+
+    Attributes:
+      operations: in order; the body of a loop once, with `times`.
+      inputs, outputs: the arrays.
+      constants: floating arrays that the function closes over, by parameter number.
+      notes: what could not be counted exactly.
+    """
+
+    operations: list[Operation]
+    inputs: list[Array]
+    outputs: list[Array]
+    constants: dict[int, Any]
+    notes: list[str]
+
+
+def walk(closed: ClosedJaxpr, parameters: Sequence[int | None], followed: int = 0, dims: Sequence[int] = ()) -> Program:
+    """Goes through a jaxpr and all that it calls.
+
+    Args:
+      closed: from `jax.make_jaxpr`.
+      followed: which of its inputs is the one whose cells are followed.
+      dims: the dimensions of it that are; none leaves all fields empty.
+      parameters: for each input the number of the parameter that it is, or None.
+    """
+    walker = _Walker(len(dims), sum(p is not None for p in parameters))
+    inputs = [_array(v.aval) for v in closed.jaxpr.invars]
+    for array, number in zip(inputs, parameters, strict=True):
+        array.parameter = number
+    x = inputs[followed]
+    x.fields = tuple(Reach.of_input(x.shape, dim) for dim in dims)
+    outputs = walker.run(closed.jaxpr, [walker.constant(c) for c in closed.consts], inputs, (), 1, None)
+    return Program(walker.operations, inputs, outputs, walker.constants, walker.notes)
+
+
+def _array(aval: Any, **rest: Any) -> Array:
+    return Array(tuple(getattr(aval, "shape", ())), getattr(aval, "dtype", np.dtype(np.float32)), **rest)
+
+
+class _Walker:
+    def __init__(self, axes: int, parameters: int):
+        self.axes, self.parameters = axes, parameters
+        self.operations: list[Operation] = []
+        self.constants: dict[int, Any] = {}
+        self.notes: list[str] = []
+        self._numbers: dict[int, int] = {}
+        self._calls = 0
+
+    def constant(self, value: Any) -> Array:
+        """An array that the function closes over; a floating one of JAX is a parameter."""
+        array = _array(jax.typeof(value))
+        if isinstance(value, jax.Array) and value.ndim and jnp.issubdtype(value.dtype, jnp.inexact):
+            number = self._numbers.setdefault(id(value), self.parameters + len(self._numbers))
+            self.constants[number], array.parameter = value, number
+        return array
+
+    def run(
+        self, jaxpr: Any, consts: list[Array], args: list[Array], path: tuple[str, ...], times: int, call: Any
+    ) -> list[Array]:
+        env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+
+        def read(atom: Any) -> Array:
+            return self.constant(atom.val) if isinstance(atom, Literal) else env[atom]
+
+        live = _live(jaxpr)
+        for eqn, wanted in zip(jaxpr.eqns, live, strict=True):
+            if not wanted:
+                continue
+            operands, scopes = [read(v) for v in eqn.invars], (*path, *_scopes(eqn))
+            for var, array in zip(eqn.outvars, self.step(eqn, operands, scopes, times, call), strict=True):
+                env[var] = array
+        return [read(v) for v in jaxpr.outvars]
+
+    def step(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
+        name, p = eqn.primitive.name, eqn.params
+        if name == "scan":
+            return self.scan(eqn, operands, path, times, call)
+        if name == "while":
+            return self.loop(eqn, operands, path, times, call)
+        if name == "cond":
+            return self.cond(eqn, operands, path, times, call)
+        inner = next((p[w] for w in ("jaxpr", "call_jaxpr", "fun_jaxpr") if w in p), None) if name in INSIDE else None
+        if inner is None:
+            return self.leaf(eqn, operands, path, times, call)
+        if call is None and hasattr(jax.nn, str(p.get("name", ""))):
+            self._calls += 1
+            call = (p["name"], self._calls)
+        if name == "shard_map":
+            times *= p["mesh"].size
+            self.note("inside shard_map every device's part is counted, and a result sees the whole input")
+        jaxpr, consts = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
+        results = self.run(jaxpr, [self.constant(c) for c in consts], operands, path, times, call)
+        if name == "shard_map":
+            return [_array(v.aval, fields=self.all_of(operands), maker=r.maker) for v, r in
+                    zip(eqn.outvars, results, strict=True)]  # fmt: skip
+        return results
+
+    def leaf(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
+        name, params = eqn.primitive.name, eqn.params
+        shapes = [a.shape for a in operands]
+        results = [_array(v.aval) for v in eqn.outvars]
+        made = products(name, params, shapes, results[0].shape) if results else None
+        operation = Operation(name, params, path, call, operands, results, times, made)
+        self.operations.append(operation)
+        for i, result in enumerate(results):
+            result.maker = operation
+            if name == "optimization_barrier":
+                result.fields, result.store = operands[i].fields, operands[i]
+            else:
+                result.fields = self.fields(name, params, shapes, operands, result.shape)
+        if name in VIEWS and name != "optimization_barrier" and operands:
+            results[0].store = operands[0]
+        if name in MOVES and operands[0].parameter is not None:
+            results[0].parameter = operands[0].parameter
+        return results
+
+    def fields(self, name: str, params: Any, shapes: Any, operands: list[Array], out: tuple[int, ...]) -> Any:
+        if all(a.fields is None for a in operands):
+            return None
+        columns = ([None if a.fields is None else a.fields[i] for a in operands] for i in range(self.axes))
+        return tuple(through(name, params, shapes, column, out) for column in columns)
+
+    def all_of(self, operands: list[Array]) -> Any:
+        """Fields of an array whose every cell sees what any operand does."""
+        return self.fields("?", {}, [a.shape for a in operands], operands, ())
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    # ---------------------------------------------------------------- loops
+
+    def scan(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
+        """Every step on its own, as a field grows from one to the next; counted is the last, so many times."""
+        p, inner = eqn.params, eqn.params["jaxpr"]
+        fixed, first = p["num_consts"], p["num_consts"] + p["num_carry"]
+        carry, length = operands[fixed:first], p["length"]
+        consts = [self.constant(c) for c in inner.consts]
+        stacked = [_array(v.aval) for v in eqn.outvars[p["num_carry"] :]]
+        slices: list[list[Any]] = [[] for _ in stacked]
+        for i in range(length):
+            at = length - 1 - i if p["reverse"] else i
+            xs = [self.element(a, at) for a in operands[first:]]
+            before = len(self.operations)
+            self.operations.append(Operation("loop", {}, path, call, operands[fixed:first], stacked, 1, None))
+            outs = self.run(inner.jaxpr, consts, [*operands[:fixed], *carry, *xs], path, times * length, call)
+            same = all(_alike(a.fields, b.fields) for a, b in zip(outs, carry, strict=False))
+            carry = outs[: p["num_carry"]]
+            for kept, y in zip(slices, outs[p["num_carry"] :], strict=True):
+                kept.append(y)
+            if i < length - 1 and not (same and all(a.fields is None for a in operands[first:])):
+                del self.operations[before:]
+            elif i < length - 1:
+                break
+        for array, ys in zip(stacked, slices, strict=True):
+            if ys:
+                array.maker = ys[-1].maker
+                array.fields = self.stack(ys[::-1] if p["reverse"] else ys, array.shape)
+        return [*carry, *stacked]
+
+    def element(self, array: Array, at: int) -> Array:
+        """One slice along the first axis, that axis gone."""
+        part = Array(array.shape[1:], array.dtype, maker=array.maker, parameter=array.parameter, store=array)
+        if array.fields is not None:
+            cut = {"start_indices": (at, *(0,) * len(part.shape)), "strides": None}
+            sliced = Array((1, *part.shape), array.dtype)
+            sliced.fields = self.fields("slice", cut, [array.shape], [array], sliced.shape)
+            part.fields = self.fields("squeeze", {"dimensions": (0,)}, [sliced.shape], [sliced], part.shape)
+        return part
+
+    def stack(self, ys: list[Array], shape: tuple[int, ...]) -> Any:
+        """The fields of arrays put side by side along a new first axis."""
+        if all(y.fields is None for y in ys):
+            return None
+        ys = ys + ys[-1:] * (shape[0] - len(ys))
+        spread = {"broadcast_dimensions": tuple(range(1, len(shape)))}
+        rows = [Array((1, *y.shape), y.dtype) for y in ys]
+        for row, y in zip(rows, ys, strict=True):
+            row.fields = self.fields("broadcast_in_dim", spread, [y.shape], [y], row.shape)
+        return self.fields("concatenate", {"dimension": 0}, [row.shape for row in rows], rows, shape)
+
+    def loop(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
+        self.note("a while loop is counted as one step, and its result sees all that goes in")
+        p = eqn.params
+        start = p["cond_nconsts"]
+        body, consts = p["body_jaxpr"], [self.constant(c) for c in p["body_jaxpr"].consts]
+        results = self.run(body.jaxpr, consts, operands[start:], path, times, call)
+        return [_array(v.aval, fields=self.all_of(operands), maker=r.maker) for v, r in
+                zip(eqn.outvars, results, strict=True)]  # fmt: skip
+
+    def cond(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
+        """The costliest branch is counted; a result sees what it does in any."""
+        self.note("of a cond the branch with the most multiplications is counted")
+        begin, tried = len(self.operations), []
+        for branch in eqn.params["branches"]:
+            consts = [self.constant(c) for c in branch.consts]
+            results = self.run(branch.jaxpr, consts, operands[1:], path, times, call)
+            tried.append((self.operations[begin:], results))
+            del self.operations[begin:]
+        operations, chosen = max(tried, key=lambda t: sum(o.products.macs for o in t[0] if o.products))
+        self.operations.extend(operations)
+        for i, result in enumerate(chosen):
+            every = [branch[1][i] for branch in tried]
+            if any(a.fields is not None for a in every):
+                columns = ([a.fields[j] if a.fields else None for a in every] for j in range(self.axes))
+                merged = tuple(union(list(c), len(result.shape)) for c in columns)
+                chosen[i] = dataclasses.replace(result, fields=merged)
+        return chosen
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two arrays see the same."""
+    if a is None or b is None:
+        return a is b
+    pairs = [(f, g) for f, g in zip(a, b, strict=True) if f is not g]
+    return all(
+        f is not None and g is not None and all(map(np.array_equal, f.arrays, g.arrays)) and f.jump == g.jump
+        for f, g in pairs
+    )
+
+
+def _live(jaxpr: Any) -> list[bool]:
+    """Which equations lead to a result, or do something besides."""
+    needed = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
+    live = []
+    for eqn in reversed(jaxpr.eqns):
+        used = bool(eqn.effects) or any(v in needed for v in eqn.outvars)
+        live.append(used)
+        if used:
+            needed.update(v for v in eqn.invars if not isinstance(v, Literal))
+    return live[::-1]
+
+
+def _scopes(eqn: Any) -> tuple[str, ...]:
+    """The names of `jax.named_scope` around an operation, without what vmap and grad add."""
+    stack = getattr(eqn.source_info.name_stack, "stack", ())
+    return tuple(str(part.name) for part in stack if type(part).__name__ == "Scope")

@@ -1,0 +1,394 @@
+"""Summaries: published sizes, counts by loops, fields by the support of gradients, nets of other libraries."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxconv as jc
+from jaxconv.analysis.summary import summary
+from jaxconv.analysis.walk import walk
+from jaxconv.geometry import ReceptiveField
+
+relu = jax.nn.relu
+
+
+def resnet(blocks, bottleneck):
+    def block(features, stride, first):
+        if bottleneck:
+            convs = [(features, 1, 1), (features, 3, stride), (4 * features, 1, 1)]
+        else:
+            convs = [(features, 3, stride), (features, 3, 1)]
+        parts = []
+        for f, size, s in convs:
+            parts += [jc.Conv(f, size, stride=s, padding=size // 2, bias=False), jc.BatchNorm(), relu]
+        shortcut = jc.chain(jc.Conv(convs[-1][0], 1, stride=stride, bias=False), jc.BatchNorm()) if first else None
+        return jc.chain(jc.residual(jc.chain(*parts[:-1]), shortcut), relu)
+
+    stages = [
+        jc.chain(*(block(64 << i, 2 if i and not j else 1, not j and (i or bottleneck)) for j in range(n)))
+        for i, n in enumerate(blocks)
+    ]
+    stem = [jc.Conv(64, 7, stride=2, padding=3, bias=False), jc.BatchNorm(), relu, jc.MaxPool(3, stride=2, padding=1)]
+    return jc.chain(*stem, *stages, jc.global_avg_pool, head=jc.Dense(1000))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "bottleneck", "parameters", "gmacs", "field"),
+    [((2, 2, 2, 2), False, 11_689_512, 1.81, 435), ((3, 4, 6, 3), True, 25_557_032, 4.09, 427)],
+    ids=["ResNet-18", "ResNet-50"],
+)
+def test_published_sizes(blocks, bottleneck, parameters, gmacs, field):
+    found = summary(resnet(blocks, bottleneck), (1, 224, 224, 3))
+    assert found.parameters == sum(row.parameters for row in found.rows) == parameters
+    assert round(found.macs / 1e9, 2) == gmacs
+    assert found.rows[-3].output == (1, 7, 7, 2048 if bottleneck else 512)
+    assert [(f.size, f.jump, f.centre) for f in found.rows[-3].field] == [(field, 32, 0.0)] * 2
+    assert [f.size for f in found.rows[-1].field] == [224, 224]
+    assert found.notes == ()
+
+
+# ---------------------------------------------------------------- multiplications
+
+
+def loops(n, k, stride=1, low=0, high=0, dilation=1):
+    """Taps of all windows along one axis: all, and those on the n cells."""
+    every = inside = 0
+    at = 0
+    while at + dilation * (k - 1) < n + low + high:
+        for tap in range(k):
+            every += 1
+            inside += low <= at + tap * dilation < low + n
+        at += stride
+    return every, inside
+
+
+CONVS = [
+    {"size": 3},
+    {"size": 3, "padding": 1},
+    {"size": 5, "padding": "same", "stride": 2},
+    {"size": 3, "padding": ((0, 2), (3, 1)), "dilation": 2},
+    {"size": (1, 4), "padding": "full", "groups": 2},
+    {"size": 2, "padding": "causal", "stride": 3, "dilation": 3, "groups": 4},
+]
+
+
+@pytest.mark.parametrize("arguments", CONVS, ids=str)
+def test_multiplications_of_a_convolution(arguments):
+    n = (9, 8)
+    net = jc.Conv(8, **arguments)
+    (row,) = summary(net, (3, *n, 4)).rows
+    per_pair = 3 * (4 // row.groups) * 8
+    axes = zip(n, row.size, row.stride, row.padding, row.dilation, strict=True)
+    counted = [loops(m, k, s, lo, hi, d) for m, k, s, (lo, hi), d in axes]
+    assert row.macs == per_pair * counted[0][0] * counted[1][0]
+    assert row.inside == per_pair * counted[0][1] * counted[1][1]
+    assert row.parameters == np.prod(row.size) * 4 // row.groups * 8 + 8
+    assert row.bytes == 4 * np.prod(row.output)
+    transposed = jc.ConvTranspose(4, **arguments)
+    (back,) = summary(transposed, row.output).rows
+    assert (back.transposed, back.stride, back.groups) == (True, row.stride, row.groups)
+    pairs = zip(row.output[1:-1], back.output[1:-1], back.size, back.stride, back.padding, back.dilation, strict=True)
+    every, inside = 1, 1
+    for cells, out, k, s, (lo, _), d in pairs:
+        every *= cells * k
+        inside *= sum(0 <= i * s + m * d - lo < out for i in range(cells) for m in range(k))
+    assert (back.macs, back.inside) == (every * per_pair, inside * per_pair)
+
+
+def test_lax_convolutions_are_counted_as_ours():
+    def plain(k, x):
+        return jax.lax.conv_general_dilated(
+            x, k, (2, 1), ((1, 0), (2, 2)), rhs_dilation=(1, 2), dimension_numbers=("NCHW", "OIHW", "NCHW"),
+            feature_group_count=2,
+        )  # fmt: skip
+
+    kernel = jax.ShapeDtypeStruct((6, 2, 3, 3), jnp.float32)
+    (theirs,) = summary(plain, (2, 4, 9, 8), params=kernel, axes=(2, 3)).rows
+    net = jc.Conv(6, 3, stride=(2, 1), padding=((1, 0), (2, 2)), dilation=(1, 2), groups=2, bias=False)
+    (ours,) = summary(net, (2, 9, 8, 4)).rows
+    same = {"path": "", "output": ()}
+    assert dataclasses.replace(theirs, **same) == dataclasses.replace(ours, **same)
+
+
+def test_products_and_numbers_of_a_small_net():
+    net = jc.chain(jc.Conv(2, 3), relu, jc.MaxPool(2), jc.flatten, head=jc.Dense(5, bias=False))
+    found = summary(net, (7, 6, 6, 1))
+    assert [row.path for row in found.rows] == ["conv0", "relu0", "max_pool0", "flatten0", "head"]
+    assert [row.output for row in found.rows] == [(7, 4, 4, 2), (7, 4, 4, 2), (7, 2, 2, 2), (7, 8), (7, 5)]
+    assert [row.macs for row in found.rows] == [7 * 16 * 9 * 2, 0, 0, 0, 7 * 8 * 5]
+    assert [row.parameters for row in found.rows] == [20, 0, 0, 0, 40]
+    assert [row.moved for row in found.rows[:2]] == [4 * (7 * 36 + 20 + 7 * 32), 4 * 2 * 7 * 32]
+    assert found.rows[0].other == found.rows[1].other == 7 * 32  # the bias; one maximum each
+    assert found.rows[2].size == found.rows[2].stride == (2, 2)
+    assert found.intensity == 2 * found.macs / found.moved
+    assert found.parameter_bytes == 240
+
+
+def test_pools_show_their_windows():
+    net = jc.chain(jc.MaxPool(3, stride=2, padding=1), jc.AvgPool((2, 3), stride=1, dilation=2), jc.L2Pool(2))
+    found = [(r.size, r.stride, r.padding, r.dilation) for r in summary(net, (1, 30, 30, 2)).rows]
+    none = ((0, 0), (0, 0))
+    assert found == [
+        ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1)),
+        ((2, 3), (1, 1), none, (2, 2)),
+        ((2, 2), (2, 2), none, (1, 1)),
+    ]
+
+
+def test_repeat_and_remat_are_the_same_net():
+    def layer():
+        return jc.chain(jc.Conv(3, 3, padding=1), jc.BatchNorm(), relu)
+
+    def sums(net):
+        found = summary(jc.chain(jc.Conv(3, 3), net, jc.Conv(3, 3, stride=2)), (1, 12, 12, 1))
+        return found.parameters, found.macs, found.inside, found.other, found.rows[-1].field
+
+    plain = sums(jc.chain(layer(), layer(), layer()))
+    assert sums(jc.repeat(layer(), 3)) == plain
+    assert sums(jc.remat(jc.chain(layer(), layer(), layer()))) == plain
+    rows = summary(jc.repeat(layer(), 3), (1, 12, 12, 3)).rows
+    assert [(r.path, r.times, r.parameters) for r in rows] == [
+        ("conv0", 3, 252), ("batch_norm0", 3, 18), ("relu0", 3, 0),
+    ]  # fmt: skip
+
+
+def test_a_part_called_twice_has_its_parameters_once():
+    twice = jc.wire("twice", {"half": jc.Dense(4)}, lambda call, x: call("half", call("half", x)))
+    found = summary(twice, (1, 4))
+    assert [(row.path, row.parameters, row.macs) for row in found.rows] == [("half", 20, 16), ("half#2", 0, 16)]
+    assert (found.parameters, found.macs) == (20, 32)
+
+
+# ---------------------------------------------------------------- fields
+
+
+def positive(tree):
+    return jax.tree.map(lambda v: jnp.abs(v) + 0.1, tree)
+
+
+def held_to_the_gradient(net, shape, jit):
+    """The reach of every output cell is the hull of what a linear net of positive weights makes of each pixel."""
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    params, state = net.init(jax.random.key(1), x)
+    params = positive(params)
+
+    def run(x):
+        return net.apply(params, state, x)[0]
+
+    axes = range(1, len(shape))
+    reach = walk(jax.make_jaxpr(run)(x), [None], 0, axes).outputs[0].fields
+    cells = int(np.prod(shape))
+    seen = np.asarray(jit(run)(jnp.eye(cells).reshape(cells, *shape))) != 0
+    seen = seen.reshape(*shape, *seen.shape[1:])
+    nothing = ~seen.any(axis=tuple(range(len(shape))))
+    empty = np.zeros(nothing.shape, bool)
+    for axis, field in zip(axes, reach, strict=True):
+        others = tuple(a for a in range(len(shape)) if a != axis - 1)
+        along = seen.any(axis=others)
+        low, high = (np.broadcast_to(a, (1, *nothing.shape))[0] for a in (field.low, field.high))
+        first, last = along.argmax(axis=0), along.shape[0] - 1 - along[::-1].argmax(axis=0)
+        np.testing.assert_array_equal(low[~nothing], first[~nothing])
+        np.testing.assert_array_equal(high[~nothing], last[~nothing])
+        empty |= low > high
+    np.testing.assert_array_equal(empty, nothing)
+
+
+def random_net(rng, rank):
+    """Linear layers of every kind, on inputs of at least 5 cells an axis."""
+
+    def pick(*values):
+        return values[rng.integers(len(values))]
+
+    def conv(**given):
+        size = tuple(int(k) for k in rng.integers(1, 4, rank))
+        arguments = {"stride": pick(1, 1, 2), "padding": pick("same", "causal", 1, "full"), "dilation": pick(1, 1, 2)}
+        return jc.Conv(pick(1, 2), size, bias=False, **(arguments | given))
+
+    def same(features=2):
+        size = tuple(int(k) for k in rng.integers(1, 4, rank))
+        return jc.Conv(features, size, padding="same", dilation=pick(1, 2), bias=False)
+
+    kinds = [
+        conv,
+        lambda: conv(pad_mode=pick("edge", "reflect", "wrap"), padding=1, dilation=1, stride=1),
+        lambda: jc.AvgPool((2,) * rank, stride=pick(1, 2), padding=pick("valid", "same")),
+        lambda: jc.ConvTranspose(2, (pick(1, 2, 3),) * rank, stride=pick(1, 2, 3), padding=pick("valid", "same"),
+                                 bias=False),
+        lambda: jc.chain(same(), jc.residual(jc.chain(same(), same()))),
+        lambda: jc.branch(same(1), jc.chain(same(2), same(2))),
+        lambda: jc.chain(jc.branch(same(1), jc.chain(same(1), same(1))), jc.DepthwiseConv((2,) * rank, bias=False)),
+        lambda: jc.chain(same(), jc.repeat(same(), pick(2, 3))),
+        lambda: jc.remat(conv()),
+    ]  # fmt: skip
+    ends = [[], [], [jc.global_avg_pool], [jc.flatten, jc.Dense(2, bias=False)], [jc.AdaptiveAvgPool(2)]]
+    return jc.chain(*(pick(*kinds)() for _ in range(rng.integers(1, 5))), *pick(*ends))
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_fields_are_the_support_of_the_gradient(number, quick_jit):
+    rng = np.random.default_rng(number)
+    rank = 1 + number % 2
+    held_to_the_gradient(random_net(rng, rank), (*(int(n) for n in rng.integers(5, 12, rank)), 1), quick_jit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(200))
+def test_fields_of_many_random_nets(number, quick_jit):
+    rng = np.random.default_rng(1000 + number)
+    rank = 1 + number % 2
+    held_to_the_gradient(random_net(rng, rank), (*(int(n) for n in rng.integers(5, 14, rank)), 1), quick_jit)
+
+
+def test_fields_follow_the_formula():
+    layers, field = [], [ReceptiveField(), ReceptiveField()]
+    rng = np.random.default_rng(3)
+    for _ in range(8):
+        size, stride, d = (tuple(int(v) for v in rng.integers(1, top, 2)) for top in (5, 3, 3))
+        low = tuple(int(rng.integers(0, k + 1)) for k in size)
+        layers.append(jc.Conv(1, size, stride=stride, dilation=d, padding=tuple((p, 9) for p in low)))
+        steps = zip(field, size, stride, low, d, strict=True)
+        field = [f.through(k, stride=s, low=p, dilation=e) for f, k, s, p, e in steps]
+        (*_, last) = summary(jc.chain(*layers), (1, 40, 50, 1)).rows
+        assert [(f.size, f.jump, f.centre) for f in last.field] == [(f.size, f.jump, f.centre) for f in field]
+
+
+def test_fields_of_maps_of_one_cell_and_of_squeeze_and_excitation():
+    same = jc.Conv(2, 3, padding=1)
+    (*_, last) = summary(jc.chain(jc.Conv(2, 4, stride=4), same, same), (1, 4, 4, 1)).rows
+    assert [(f.size, f.jump, f.centre) for f in last.field] == [(20, 4, 1.5)] * 2
+    gate = jc.chain(jc.global_avg_pool, jc.Dense(2), jax.nn.sigmoid)
+    excite = jc.wire("excite", {"gate": gate}, lambda call, x: x * call("gate", x)[:, None, None])
+    (*_, last) = summary(jc.chain(jc.Conv(2, 3, stride=2), excite), (1, 9, 9, 1)).rows
+    assert [(f.size, f.jump, f.centre) for f in last.field] == [(9, 2, 4.0)] * 2
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_memory_by_hand():
+    cell = 4 * 10 * 10
+    plain = summary(lambda x: jnp.sin(jnp.exp(x)), (1, 10, 10, 1))
+    assert plain.peak_bytes == 2 * cell  # an operand and its result
+    assert plain.training.kept == 2 * cell  # exp(x) and cos(exp(x))
+    held = summary(lambda x: jnp.exp(jnp.tanh(x)) + x, (1, 10, 10, 1))
+    assert held.peak_bytes == 3 * cell
+    wide = jax.ShapeDtypeStruct((10, 70), jnp.float32)
+    dense = summary(lambda k, x: x @ k, (10, 10), params=wide)
+    assert (dense.peak_bytes, dense.training.kept, dense.parameter_bytes) == (400 + 2800, 400, 2800)
+
+
+def test_remat_keeps_less():
+    body = jc.chain(*[jc.Conv(4, 3, padding=1), jnp.tanh] * 4)
+    plain, again = (summary(net, (1, 16, 16, 4)).training for net in (body, jc.remat(body)))
+    assert again.kept == 4 * 16 * 16 * 4  # the input alone
+    assert plain.kept >= 4 * again.kept
+    assert again.peak > again.kept
+
+
+# ---------------------------------------------------------------- other libraries
+
+
+def test_flax_nets():
+    from flax import linen, nnx
+
+    class Linen(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            x = linen.max_pool(linen.relu(linen.Conv(4, (3, 3))(x)), (2, 2), (2, 2))
+            return linen.Dense(3)(x.reshape(len(x), -1))
+
+    class NNX(nnx.Module):
+        def __init__(self, rngs):
+            self.conv = nnx.Conv(1, 4, (3, 3), rngs=rngs)
+            self.head = nnx.Linear(64, 3, rngs=rngs)
+
+        def __call__(self, x):
+            x = nnx.max_pool(nnx.relu(self.conv(x)), (2, 2), (2, 2))
+            return self.head(x.reshape(len(x), -1))
+
+    net = Linen()
+    params = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.ones((1, 8, 8, 1))))
+    tables = summary(net.apply, (2, 8, 8, 1), params=params), summary(NNX(nnx.Rngs(0)), (2, 8, 8, 1))
+    paths = [[row.path for row in table.rows] for table in tables]
+    assert paths[0] == ["Linen/Conv_0", "Linen/relu0", "Linen/max_pool0", "Linen/reshape0", "Linen/Dense_0"]
+    assert paths[1] == ["conv0", "relu0", "max_pool0", "reshape0", "dense0"]
+    for table in tables:
+        assert [row.parameters for row in table.rows] == [40, 0, 0, 0, 195]
+        assert [row.macs for row in table.rows] == [2 * 64 * 36, 0, 0, 0, 2 * 192]
+        assert [row.inside for row in table.rows] == [2 * 4 * 22 * 22, 0, 0, 0, 2 * 192]
+        assert [row.field[0].size for row in table.rows] == [3, 3, 4, 4, 8]
+        assert table.rows[2].size == (2, 2)
+
+
+# ---------------------------------------------------------------- what it looks like
+
+
+def example():
+    return jc.chain(jc.Conv(20, 5), relu, jc.MaxPool(2), jc.flatten, jc.Dense(100), head=jc.Dense(10))
+
+
+def test_text_fits():
+    for net in (example(), resnet((1, 1, 1, 1), True)):
+        found = summary(net, (1, 224, 224, 1))
+        for width in (80, 120, 200):
+            assert max(map(len, found.text(width).splitlines()[: len(found.rows) + 3])) <= width
+    first = str(summary(example(), (1, 28, 28, 1))).splitlines()[2]
+    assert " ".join(first.split()) == "conv0 24×24×20 5×5 520 288.00 k 288.00 k 46.08 kB 5×5"
+
+
+def test_the_other_formats():
+    found = summary(example(), (1, 28, 28, 1))
+    data = json.loads(found.json())
+    assert (data["parameters"], data["macs"], len(data["rows"])) == (found.parameters, found.macs, 6)
+    assert data["rows"][2]["field"][0] == {"size": 6, "jump": 2, "centre": 2.5}
+    lines = found.markdown().splitlines()
+    assert len({line.count("|") for line in lines[:8]}) == 1
+    page = found.html()
+    assert page.startswith("<!doctype html>")
+    assert "src=" not in page
+    assert page.count("<tr>") == 7
+    scope = summary(lambda x: jax.named_scope("<b>")(jnp.sin)(x), (1, 4, 4, 1))
+    assert "&lt;b&gt;" in scope._repr_html_()
+
+
+def test_import_stays_light():
+    code = "import sys, jaxconv; print(any('analysis' in m for m in sys.modules)); print(jaxconv.summary.__name__)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert out == ["False", "summary"]
+
+
+MESSAGES = {
+    "a net that cannot work": (
+        lambda: summary(jc.chain(jc.Conv(3, 9)), (1, 4, 4, 1)),
+        "at conv0: conv: a kernel of 9 must fit into the padded input of 4 + 0 + 0 cells on spatial axis 0\n"
+        "  got: spatial shape (4, 4); out = floor((4 + 0 + 0 - 1*(9 - 1) - 1) / 1) + 1 = -4\n"
+        "  fix: a larger input, a kernel of at most 4, or padding='same'",
+    ),
+    "no net": (lambda: summary(3, (1, 4)), "summary needs a Layer or a function\n  got: int"),
+    "no shape": (
+        lambda: summary(example(), [1, 28, 28, 1]),
+        "x must be an array, a ShapeDtypeStruct or a tuple of ints ≥ 0\n  got: [1, 28, 28, 1]\n  fix: (1, 28, 28, 1)",
+    ),
+    "more inputs": (
+        lambda: summary(example(), (1, 28, 28, 1), 3),
+        "summary of a Layer takes its input alone\n  got: 1 more arguments",
+    ),
+    "axes": (
+        lambda: summary(example(), (1, 28, 28, 1), axes=(4,)),
+        "axes must be among the 4 axes of x\n  got: axes=(4,), x (1, 28, 28, 1)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_messages(name):
+    call, message = MESSAGES[name]
+    with pytest.raises(jc.ShapeError) as caught:
+        call()
+    assert str(caught.value) == message
