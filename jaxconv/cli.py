@@ -1,4 +1,4 @@
-"""The command `jaxconv`: train, runs, sweep, evaluate, predict, tune, doctor."""
+"""The command `jaxconv`: train, runs, sweep, evaluate, predict, summary, tune, doctor."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 
 from jaxconv import config, display, run
 from jaxconv.analysis.doctor import main as examine
+from jaxconv.analysis.summary import summary as summarise
 from jaxconv.data.picture import read_picture
 from jaxconv.errors import ConfigError, DataError, ShapeError
 from jaxconv.fit import DivergedError
@@ -148,6 +149,30 @@ def predict(folder: RunFolder, images: Images, invert: Invert = None) -> None:
             best = int(chance.argmax())
             note = "  (light background: inverted)" if picture.inverted and invert is None else ""
             typer.echo(f"{path}: {wanted['classes'][best]}  {chance[best]:.1%}{note}")
+
+
+@app.command()
+def summary(
+    config_path: ConfigPath,
+    overrides: Overrides = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a Markdown table there.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every number there.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page there.")] = None,
+) -> None:
+    """Say what a config's net is for one image: parameters, multiplications, memory, receptive fields."""
+    with _errors():
+        setup = run.set_up(config.read(config_path, overrides or []))
+        found = summarise(setup.net, (1, *setup.dataset.image_shape))
+        files = {markdown: found.markdown, json: found.json, html: found.html}
+        for path, write in files.items():
+            if path is not None:
+                try:
+                    path.write_text(write(), "utf-8")
+                except OSError as error:
+                    raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+        if not any(files):
+            console = Console()
+            typer.echo(found.text(console.width if console.is_terminal else 80))
 
 
 @app.command()

@@ -222,6 +222,25 @@ def test_a_dry_run_says_what_would_be_trained(finished, tmp_path):
     assert not (tmp_path / "never").exists()
 
 
+def test_a_summary_says_what_the_net_is(finished, tmp_path):
+    config = finished[0].parent / "tiny.toml"
+    result = invoke("summary", config)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert " ".join(lines[2].split()) == "conv0 8×8×8 3×3 p1 80 5.8% 4.61 k 3.87 k 2.05 kB 3×3"
+    assert "MACs              5,888; 5,152 without the taps on padding" in lines
+    files = [tmp_path / name for name in ("net.md", "net.json", "net.html")]
+    result = invoke("summary", config, "--markdown", files[0], "--json", files[1], "--html", files[2])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert json.loads(files[1].read_text())["parameters"] == 1370
+    assert files[0].read_text().count("| conv0 |") == 1
+    assert "<td" in files[2].read_text()
+    refused = invoke("summary", config, "--json", tmp_path / "none" / "net.json")
+    assert (refused.exit_code, refused.stderr) == (
+        2, f"error: {tmp_path}/none/net.json cannot be written: No such file or directory\n",
+    )  # fmt: skip
+
+
 @pytest.mark.slow
 def test_runs_and_a_sweep_in_a_table(finished, tmp_path):
     result = invoke("runs", finished[0].parent)
