@@ -52,6 +52,8 @@ def _lives(program: Program, without: Sequence[Array] = ()) -> Iterator[tuple[Ar
 class Training:
     """What the backward pass asks for, by the gradient of all floating parameters and inputs.
 
+    Both numbers are None where JAX cannot differentiate the function backwards.
+
     Attributes:
       kept: bytes that are alive between the forward and the backward pass, parameters not counted.
       peak: the most bytes alive at once in both, parameters and gradients that come out not counted.
@@ -61,21 +63,26 @@ class Training:
         self._arguments = fn, params, inputs
 
     @functools.cached_property
-    def _program(self) -> Program:
+    def _program(self) -> Program | None:
         def both(fn: Any, p: Any) -> Any:
             y, pull = jax.vjp(fn, p)
             with jax.named_scope(MIDDLE):
                 back, _ = jax.lax.optimization_barrier((jax.tree.map(jnp.ones_like, y), y))
             return pull(back)
 
-        return walk(*_trace(both, *self._arguments))
+        try:
+            return walk(*_trace(both, *self._arguments))
+        except (TypeError, ValueError, NotImplementedError):  # a while loop, or results that are integers
+            return None
 
     @functools.cached_property
-    def peak(self) -> int:
-        return peak(self._program, self._program.outputs)[0]
+    def peak(self) -> int | None:
+        return peak(self._program, self._program.outputs)[0] if self._program else None
 
     @functools.cached_property
-    def kept(self) -> int:
+    def kept(self) -> int | None:
+        if self._program is None:
+            return None
         mark = ("optimization_barrier", (MIDDLE,))
         middle = next(i for i, o in enumerate(self._program.operations) if (o.name, o.path) == mark)
         barrier = self._program.operations[middle]

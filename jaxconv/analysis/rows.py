@@ -87,24 +87,24 @@ def gather(program: Program, sizes: dict[int, int]) -> tuple[list[Row], dict[int
     claimed: dict[str, set[int]] = {name: set() for name in order}
     taken: set[int] = set()
 
-    def arrive(array: Array, reader: str | None, operation: Operation) -> None:
+    def arrive(array: Array, reader: str | None, counts: bool) -> None:
         maker = by_id.get(id(array.maker)) if array.maker is not None else None
         if maker != reader:
             if maker is not None:
                 given[maker].append(array)
-            if reader is not None and array.parameter is None and array.shape and operation.name != "loop":
+            if reader is not None and array.parameter is None and array.shape and counts:
                 read[reader][id(array.root)] = array.bytes
 
     for operation, name in zip(program.operations, names, strict=True):
         for array in operation.operands:
-            arrive(array, name, operation)
+            arrive(array, name, operation.name != "loop")
             if array.parameter is not None and operation.name not in MOVES:
                 read[name].setdefault(-1 - array.parameter, sizes.get(array.parameter, 0) * array.dtype.itemsize)
                 if array.parameter not in taken:
                     taken.add(array.parameter)
                     claimed[name].add(array.parameter)
     for array in program.outputs:
-        arrive(array, None, program.operations[-1])
+        arrive(array, None, False)
     rows = []
     for name in order:
         outs = given[name] or owned[name][-1].results
@@ -119,7 +119,9 @@ def _row(name: str, operations: list[Operation], outs: list[Array], parameters: 
     seen = [a for a in outs if a.fields is not None] or outs
     output = max(reversed(seen), key=lambda a: math.prod(a.shape))
     made = [(o.products, o.times) for o in operations if o.products is not None]
-    window = _window(operations)
+    first = operations[0]
+    alone = first.call is not None or name.split("#")[0] == "/".join(first.path)
+    window = _window(operations, alone)
     given = {id(a.root): a.bytes for a in outs}
     times = max(o.times for o in operations)
     return Row(
@@ -143,20 +145,20 @@ def _field(output: Array) -> tuple[Field, ...]:
     return tuple(Field(*f) for f in found if f is not None) if all(found) else ()
 
 
-def _window(operations: list[Operation]) -> dict[str, Any]:
-    """The windows of a layer: its convolution's, or else its pool's."""
+def _window(operations: list[Operation], alone: bool) -> dict[str, Any]:
+    """The windows of a layer: its convolution's, or else, where it has a scope or call of its own, its pool's."""
     for operation in operations:
         made = operation.products
         if made is not None and made.size:
             words = ("size", "stride", "padding", "dilation", "groups", "transposed")
             return {word: getattr(made, word) for word in words}
-    found = _reduced(operations) if all(o.products is None for o in operations) else {}
+    found = _reduced(operations, alone) if all(o.products is None for o in operations) else {}
     columns = [found[dim] for dim in sorted(found)]
     shown = {w: tuple(c[i] for c in columns) for i, w in enumerate(("size", "stride", "padding", "dilation"))}
     return shown | {"groups": 1, "transposed": False}
 
 
-def _reduced(operations: list[Operation]) -> dict[int, tuple[Any, ...]]:
+def _reduced(operations: list[Operation], alone: bool) -> dict[int, tuple[Any, ...]]:
     """(size, stride, padding, dilation) for each dimension that a pool's windows lie on."""
     for o in operations:
         if o.name.startswith("reduce_window"):
@@ -166,7 +168,7 @@ def _reduced(operations: list[Operation]) -> dict[int, tuple[Any, ...]]:
                 o.params["window_dimensions"], o.params["window_strides"], o.params["padding"], dilation, strict=True
             )
             return {i: c for i, c in enumerate(columns) if (c[0], c[1]) != (1, 1)}
-    if any(o.name == "concatenate" for o in operations):
+    if not alone or any(o.name in ("concatenate", "stack") for o in operations):
         return {}
     pads = next((o.params["padding_config"] for o in operations if o.name == "pad"), ())
     cuts: dict[int, list[Operation]] = {}
@@ -174,6 +176,7 @@ def _reduced(operations: list[Operation]) -> dict[int, tuple[Any, ...]]:
         if o.name == "slice" and o.operands[0].fields is not None:
             cuts.setdefault(id(o.operands[0]), []).append(o)
     found: dict[int, tuple[Any, ...]] = {}
+    spatial = range(0)
     for group in cuts.values():
         first, starts = group[0], [o.params["start_indices"] for o in group]
         strides = first.params["strides"] or (1,) * len(starts[0])
@@ -184,7 +187,8 @@ def _reduced(operations: list[Operation]) -> dict[int, tuple[Any, ...]]:
         (d,) = dims
         step = starts[1][d] - starts[0][d] if len(group) > 1 else 1
         found[d] = (len(group), strides[d], tuple(pads[d][:2]) if pads else (0, 0), step)
-    return found
+        spatial = range(1, len(shape) - 1)
+    return {d: found.get(d, (1, 1, (0, 0), 1)) for d in spatial} if found and set(found) <= set(spatial) else {}
 
 
 # ---------------------------------------------------------------- which row
@@ -262,6 +266,6 @@ def _label(o: Operation, current: dict[str, Any]) -> str | None:
     if o.name.startswith("reduce_window"):
         return "max_pool" if "max" in o.name else "avg_pool" if "sum" in o.name else "pool"
     alike = {id(a) for a in seen if a.shape == o.results[0].shape} if o.results else set()
-    if o.name in ("reshape", "concatenate") or o.name.startswith("reduce_") or len(alike) > 1:
+    if o.name in ("reshape", "concatenate", "stack", "pad") or o.name.startswith("reduce_") or len(alike) > 1:
         return o.name
     return None if current["path"] == o.path else o.name

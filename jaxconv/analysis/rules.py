@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from jaxconv.analysis.reach import NOTHING, Axis, Reach, union
 from jaxconv.analysis.windows import conv_axes
 
-__all__ = ["ELEMENTWISE", "through"]
+__all__ = ["ELEMENTWISE", "piece", "through"]
 
 Shape = tuple[int, ...]
 
@@ -234,7 +235,8 @@ def _reduce(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None]
 
 def _concatenate(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
     dim, found = params["dimension"], [f for f in fields if f is not None]
-    lead = next((f for f in found if f.dim is not None), found[0])
+    sized = [(shape[dim], f) for shape, f in zip(shapes, fields, strict=True) if f is not None]
+    lead = max(sized, key=lambda pair: (pair[1].dim is not None, pair[0]))[1]  # not a turned round border
     first = found[0]
     if dim != lead.dim and len(found) == len(fields) and all(
         f.dim == first.dim and f.jump == first.jump and f.low.shape[dim] == 1 and
@@ -258,6 +260,48 @@ def _concatenate(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | 
         steps = {b - a for a, b in itertools.pairwise(centres)}
         joined = dataclasses.replace(joined, dim=dim, jump=Fraction(steps.pop()) if len(steps) == 1 else None)
     return joined.clipped() if whole else joined
+
+
+def _stack(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
+    dim = params["axis"]
+    one = tuple(1 if d == dim else n for d, n in enumerate(out))
+    spread = {"broadcast_dimensions": tuple(d for d in range(len(out)) if d != dim)}
+    rows = [f and _broadcast(spread, [s], [f], one) for s, f in zip(shapes, fields, strict=True)]
+    return _concatenate({"dimension": dim}, [one] * len(rows), rows, out)
+
+
+def _tile(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
+    (field,), reps = fields, params["reps"]
+    assert field is not None
+    for dim, (n, times) in enumerate(zip(shapes[0], reps[-len(out) :], strict=True)):
+        if times > 1 and any(a.shape[dim] > 1 for a in field.arrays):
+            field = field.each(functools.partial(_again, n=n, times=times, dim=dim))
+    return field.clipped() if any(times > 1 for times in reps) else field
+
+
+def _again(a: np.ndarray, _: Any, n: int, times: int, dim: int) -> np.ndarray:
+    return np.concatenate([np.broadcast_to(a, (*a.shape[:dim], n, *a.shape[dim + 1 :]))] * times, axis=dim)
+
+
+def _gather(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
+    """Cells from who knows where: along the axes that are cut, everything."""
+    field, numbers = _alone(fields), params["dimension_numbers"]
+    if field is None or numbers.operand_batching_dims:
+        return NotImplemented
+    field = field.reduced([d for d, n in enumerate(params["slice_sizes"]) if n != shapes[0][d]])
+    gone = [d for d in range(len(shapes[0])) if d in numbers.collapsed_slice_dims]
+    kept = tuple(n for d, n in enumerate(params["slice_sizes"]) if d not in gone)
+    field = _squeeze({"dimensions": gone}, shapes[:1], [field], kept)
+    return _broadcast({"broadcast_dimensions": numbers.offset_dims}, [kept], [field], out)
+
+
+def piece(name: str, params: Any, shape: Shape, field: Reach | None, which: int) -> Reach | None:
+    """The reach of one of the results of a split or unstack."""
+    axis, sizes = params["axis"], params.get("sizes") or (1,) * shape[params["axis"]]
+    start = tuple(int(sum(sizes[:which])) if d == axis else 0 for d in range(len(shape)))
+    part = tuple(int(sizes[which]) if d == axis else n for d, n in enumerate(shape))
+    field = field and _slice({"start_indices": start, "strides": None}, [shape], [field], part)
+    return field and _squeeze({"dimensions": (axis,)}, [part], [field], ()) if name == "unstack" else field
 
 
 def _along(field: Reach, dim: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -309,5 +353,8 @@ _RULES: dict[str, Any] = {
     "squeeze": _squeeze,
     "reshape": _reshape,
     "concatenate": _concatenate,
+    "stack": _stack,
+    "tile": _tile,
+    "gather": _gather,
     "dot_general": _dot,
 }

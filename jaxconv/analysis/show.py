@@ -89,13 +89,14 @@ COLUMNS = (
 def totals(found: Summary) -> dict[str, str]:
     """The numbers of the whole net, in words."""
     kept, most = found.training.kept, found.training.peak
+    needed = f"{_bytes(kept)} kept for the backward pass, {_bytes(most)} at most" if kept is not None and most else "–"
     return {
         "input": "×".join(map(str, found.input)),
         "parameters": f"{found.parameters:,} ({_bytes(found.parameter_bytes)})",
         "MACs": f"{found.macs:,}; {found.inside:,} without the taps on padding",
         "other operations": f"{found.other:,}",
         "forward memory": f"{_bytes(found.peak_bytes)} at most, at {found.peak_at}",
-        "training memory": f"{_bytes(kept)} kept for the backward pass, {_bytes(most)} at most",
+        "training memory": needed,
         "intensity": f"{found.intensity:.1f} operations a byte moved",
         **{f"note {i}": note for i, note in enumerate(found.notes, 1)},
     }

@@ -13,12 +13,13 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
 from jaxconv.analysis.reach import Reach, union
-from jaxconv.analysis.rules import ELEMENTWISE, through
+from jaxconv.analysis.rules import ELEMENTWISE, piece, through
 from jaxconv.analysis.windows import Products, products
 from jaxconv.rewrite import INSIDE
 
 __all__ = ["Array", "Operation", "Program", "walk"]
 
+ENTERED = INSIDE | {"composite"}
 MOVES = {"convert_element_type", "reshape", "transpose", "broadcast_in_dim", "squeeze", "copy", "copy_p"}
 """Operations that only bring a parameter into shape: what reads their result is what uses it."""
 VIEWS = {"reshape", "squeeze", "expand_dims", "copy_p", "optimization_barrier"}
@@ -174,12 +175,12 @@ class _Walker:
             return self.loop(eqn, operands, path, times, call)
         if name == "cond":
             return self.cond(eqn, operands, path, times, call)
-        inner = next((p[w] for w in ("jaxpr", "call_jaxpr", "fun_jaxpr") if w in p), None) if name in INSIDE else None
+        inner = next((p[w] for w in ("jaxpr", "call_jaxpr", "fun_jaxpr") if w in p), None) if name in ENTERED else None
         if inner is None:
             return self.leaf(eqn, operands, path, times, call)
-        if call is None and hasattr(jax.nn, str(p.get("name", ""))):
+        if call is None and (label := _known(eqn, inner)):
             self._calls += 1
-            call = (p["name"], self._calls)
+            call = (label, self._calls)
         if name == "shard_map":
             times *= p["mesh"].size
             self.note("inside shard_map every device's part is counted, and a result sees the whole input")
@@ -202,7 +203,11 @@ class _Walker:
             if name == "optimization_barrier":
                 result.fields, result.store = operands[i].fields, operands[i]
             else:
-                result.fields = self.fields(name, params, shapes, operands, result.shape)
+                result.fields = (
+                    self.piece(name, params, operands[0], i)
+                    if name in ("split", "unstack")
+                    else self.fields(name, params, shapes, operands, result.shape)
+                )
         if name in VIEWS and name != "optimization_barrier" and operands:
             results[0].store = operands[0]
         if name in MOVES and operands[0].parameter is not None:
@@ -212,8 +217,14 @@ class _Walker:
     def fields(self, name: str, params: Any, shapes: Any, operands: list[Array], out: tuple[int, ...]) -> Any:
         if all(a.fields is None for a in operands):
             return None
+        if name in ("gather", "dynamic_slice"):
+            self.note(f"what a {name} picks is not known: along the axes that it cuts, its result sees everything")
         columns = ([None if a.fields is None else a.fields[i] for a in operands] for i in range(self.axes))
         return tuple(through(name, params, shapes, column, out) for column in columns)
+
+    def piece(self, name: str, params: Any, operand: Array, which: int) -> Any:
+        fields = operand.fields
+        return fields and tuple(piece(name, params, operand.shape, f, which) for f in fields)
 
     def all_of(self, operands: list[Array]) -> Any:
         """Fields of an array whose every cell sees what any operand does."""
@@ -326,7 +337,19 @@ def _live(jaxpr: Any) -> list[bool]:
     return live[::-1]
 
 
+def _known(eqn: Any, inner: Any) -> str | None:
+    """The name of a called function that a row can bear: one of `jax.nn`, or a pool of ours."""
+    name = str(eqn.params.get("name", ""))
+    if hasattr(jax.nn, name):
+        return name
+    info = getattr(getattr(inner, "jaxpr", inner), "debug_info", None)
+    return _POOLS.get(str(getattr(info, "func_name", "")))
+
+
+_POOLS = {"window_max": "max_pool", "window_sum": "window_sum", "_norm": "lp_pool", "standardise": "norm"}
+
+
 def _scopes(eqn: Any) -> tuple[str, ...]:
-    """The names of `jax.named_scope` around an operation, without what vmap and grad add."""
-    stack = getattr(eqn.source_info.name_stack, "stack", ())
-    return tuple(str(part.name) for part in stack if type(part).__name__ == "Scope")
+    """The names of `jax.named_scope` around an operation, without what vmap, grad and `jnp.einsum` add."""
+    names = (str(p.name) for p in getattr(eqn.source_info.name_stack, "stack", ()) if type(p).__name__ == "Scope")
+    return tuple(name for name in names if "->" not in name)
