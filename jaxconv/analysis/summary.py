@@ -94,7 +94,9 @@ def summary(
 ) -> Summary:
     """Every layer of a net: its shapes, parameters, multiplications, memory and receptive field.
 
-    Nothing is computed and no array is made: the function is traced, and its jaxpr is read.
+    Nothing is computed and no array is made: the function is traced, and its jaxpr is read. Multiplications are exact,
+    and so are fields, as the hull of all cells that may matter, through every operation but these: a gather or dynamic
+    slice, a product with a fixed matrix that holds zeros (`jax.image.resize`) and a while loop see all they could.
 
     Args:
       net: a Layer; or any function that JAX can trace, of whichever library.
@@ -117,6 +119,9 @@ def summary(
     (80, 56448, 4)
     """
     x = shape_of(x)
+    if any(not isinstance(n, int) for leaf in jax.tree.leaves(x) for n in leaf.shape):
+        came = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(x))
+        raise ShapeError("x must have sizes that are numbers", got=came, fix="1 for the batch: all else grows with it")
     if isinstance(net, Layer):
         if args:
             raise ShapeError("summary of a Layer takes its input alone", got=f"{len(args)} more arguments")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -115,6 +116,23 @@ def test_lax_convolutions_are_counted_as_ours():
     (ours,) = summary(net, (2, 9, 8, 4)).rows
     same = {"path": "", "output": ()}
     assert dataclasses.replace(theirs, **same) == dataclasses.replace(ours, **same)
+
+
+HOLES = [
+    {"window_strides": (2, 2), "padding": "SAME"},
+    {"window_strides": (1, 1), "padding": ((2, 2), (1, 2)), "lhs_dilation": (2, 3), "rhs_dilation": (1, 2)},
+    {"window_strides": (2, 3), "padding": ((1, 4), (0, 3)), "lhs_dilation": (3, 2)},
+]
+
+
+@pytest.mark.parametrize("arguments", HOLES, ids=range(3))
+def test_multiplications_are_those_that_xla_counts(arguments):
+    def conv(x):
+        kernel = jnp.ones((3, 3, 1, 4))
+        return jax.lax.conv_general_dilated(x, kernel, dimension_numbers=("NHWC", "HWIO", "NHWC"), **arguments)
+
+    x = jax.ShapeDtypeStruct((2, 9, 8, 1), jnp.float32)
+    assert jax.jit(conv).lower(x).compile().cost_analysis()["flops"] == 2 * summary(conv, x).inside
 
 
 def test_products_and_numbers_of_a_small_net():
@@ -412,6 +430,10 @@ MESSAGES = {
     "no shape": (
         lambda: summary(example(), [1, 28, 28, 1]),
         "x must be an array, a ShapeDtypeStruct or a tuple of ints ≥ 0\n  got: [1, 28, 28, 1]\n  fix: (1, 28, 28, 1)",
+    ),
+    "a symbolic batch": (
+        lambda: summary(example(), jax.ShapeDtypeStruct((*jax.export.symbolic_shape("N"), 28, 28, 1), jnp.float32)),
+        "x must have sizes that are numbers\n  got: (N, 28, 28, 1)\n  fix: 1 for the batch: all else grows with it",
     ),
     "more inputs": (
         lambda: summary(example(), (1, 28, 28, 1), 3),
