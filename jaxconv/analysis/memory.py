@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv.analysis.walk import Array, Operation, Program, walk
+from jaxconv.analysis.program import Array, Operation, Program
+from jaxconv.analysis.walk import walk
 
 __all__ = ["Training", "peak"]
 

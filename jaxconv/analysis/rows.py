@@ -8,7 +8,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Any
 
-from jaxconv.analysis.walk import MOVES, Array, Operation, Program
+from jaxconv.analysis.program import MOVES, Array, Operation, Program
 from jaxconv.geometry import Pair
 
 __all__ = ["Field", "Row", "gather"]
