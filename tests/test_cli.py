@@ -163,9 +163,18 @@ def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
 def test_a_net_that_cannot_work_is_told_before_anything_is_written(finished, tmp_path):
     folder, _ = finished
     out = tmp_path / "never"
-    result = invoke("train", folder.parent / "tiny.toml", "net.size=50", "net.padding=valid", "--out", out)
-    assert result.exit_code == 2
-    assert result.stderr.startswith("error: at conv0: ")
+    wrong = ("net.features=[8,8]", "net.padding=valid", "precision.compute=bfloat16")
+    for words in [("--out", out), ("--dry-run",), ("ensemble.size=2", "--out", out)]:
+        result = invoke("train", folder.parent / "tiny.toml", *wrong, *words)
+        assert result.exit_code == 2
+        assert result.stderr == (
+            "error: at max_pool1: max_pool: a window of 2 must fit into the padded input of 1 + 0 + 0 cells on spatial "
+            "axis 0\n"
+            "  got: spatial shape (1, 1); out = floor((1 + 0 + 0 - 1*(2 - 1) - 1) / 2) + 1 = 0\n"
+            "  before: x (1, 8, 8, 1) → conv0 6×6×8 → max_pool0 3×3×8 → relu0 3×3×8 → conv1 1×1×8\n"
+            "  cause: 8×8 is too small for this net; its smallest legal input is 10×10\n"
+            "  fix: an input of 10×10, a window of at most 1\n"
+        )
     assert not out.exists()
 
 

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import augment, config, data, optim
+from jaxconv.analysis.explain import explain
 from jaxconv.analysis.table import Row, rows
 from jaxconv.augment import normalise
 from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.split import held_back
 from jaxconv.data.stream import evaluation_stream
 from jaxconv.ensemble import init_ensemble
-from jaxconv.errors import ConfigError
+from jaxconv.errors import ConfigError, ShapeError
 from jaxconv.evaluate import batches
 from jaxconv.feed import Feed, Resident, Streamed
 from jaxconv.fit import compile_steps
@@ -68,15 +69,22 @@ class Setup:
     seeds: tuple[int, ...] | None
 
     def start(self) -> TrainState:
-        """The state before the first step."""
+        """The state before the first step.
+
+        Raises:
+          ShapeError: the net does not take the data's images; it says why, and which it would take.
+        """
         options = {
             "average": self.settings.optim.average is not None,
             "scale_loss": self.settings.precision.compute == "float16",
         }
         shape = (1, *self.dataset.image_shape)
-        if self.seeds is None:
-            return init_state(self.net, self.tx, jax.random.key(self.settings.train.seed), shape, **options)
-        return init_ensemble(self.net, self.tx, self.seeds, shape, **options)
+        try:
+            if self.seeds is None:
+                return init_state(self.net, self.tx, jax.random.key(self.settings.train.seed), shape, **options)
+            return init_ensemble(self.net, self.tx, self.seeds, shape, **options)
+        except ShapeError as error:
+            raise ShapeError(explain(_plain_net(self.settings, self.dataset), shape, error)) from error
 
     def feed(self, first: int = 0) -> Feed:
         """The batches of the steps from `first` on."""
@@ -105,6 +113,11 @@ def inputs(source: Source, settings: config.Config, classes: int) -> Iterable[Ba
     return evaluation_stream(source, min(EVAL_BATCH, settings.train.batch_size), **_reading(settings, classes))
 
 
+def _plain_net(settings: config.Config, dataset: data.Dataset) -> Layer:
+    """The net before it is cast."""
+    return make_net(settings.net.name, settings.net.arguments, len(dataset.classes))
+
+
 def set_up(settings: config.Config) -> Setup:
     """Load the data and build the net, the optimiser and the step.
 
@@ -117,7 +130,7 @@ def set_up(settings: config.Config) -> Setup:
     train, precision = settings.train, settings.precision
     dataset = load_data(settings)
     images, validation = held_back(dataset.train, settings.data.validation)
-    net = make_net(settings.net.name, settings.net.arguments, len(dataset.classes))
+    net = _plain_net(settings, dataset)
     if precision.compute != "float32":
         net = cast(net, jnp.dtype(precision.compute))
     if train.batch_size % settings.optim.accumulate:
