@@ -1,10 +1,8 @@
-"""The command `jaxconv`: train, runs, sweep, evaluate, predict, summary, tune, doctor."""
+"""The command `jaxconv`: train, runs, sweep, evaluate, predict, summary, plot, tune, doctor."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,14 +14,13 @@ from jaxconv import config, display, run
 from jaxconv.analysis.doctor import main as examine
 from jaxconv.analysis.summary import summary as summarise
 from jaxconv.data.picture import read_picture
-from jaxconv.errors import ConfigError, DataError, ShapeError
-from jaxconv.fit import DivergedError
+from jaxconv.errors import ConfigError
+from jaxconv.failing import INTERRUPTED, fail, told
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.tune import Measured, cache_file
+from jaxconv.plots import plot
 
 __all__ = ["app"]
-
-BAD_INPUT, INTERRUPTED = 2, 130
 
 app = typer.Typer(
     name="jaxconv",
@@ -32,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(plot)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A config file, configs/digits.toml for example.")]
 MaybeConfig = Annotated[
@@ -62,7 +60,7 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train a net and leave its parameters and results in a run folder; or go on with a run."""
-    with _errors():
+    with told():
         console = Console()
         if resume is None:
             if config_path is None:
@@ -98,13 +96,13 @@ def _run(console: Console, folder: Path, go: Callable[[Path], None]) -> None:
     try:
         go(folder)
     except KeyboardInterrupt:
-        _fail(_left_behind(folder), INTERRUPTED)
+        fail(_left_behind(folder), INTERRUPTED)
 
 
 @app.command()
 def sweep(config_path: ConfigPath, overrides: Overrides = None, out: Out = None) -> None:
     """Train once for each combination of values: optim.learning_rate=0.1,0.03 seed=0,1,2"""
-    with _errors():
+    with told():
         console = Console()
         folder = out or run.new_folder(f"{config_path.stem}-sweep")
 
@@ -119,14 +117,14 @@ def sweep(config_path: ConfigPath, overrides: Overrides = None, out: Out = None)
 @app.command()
 def runs(folder: RunsFolder = Path("runs")) -> None:
     """Compare the runs in a folder: accuracy, loss, time, and where their configs differ."""
-    with _errors():
+    with told():
         display.columns(Console(), run.compare(folder))
 
 
 @app.command()
 def evaluate(folder: RunFolder, root: Root = None) -> None:
     """Test a finished run again on its data set's test images."""
-    with _errors():
+    with told():
         finished = run.load(folder)
         found = finished.test(root)
         whole = found if found.mean is None else found.mean
@@ -140,7 +138,7 @@ def evaluate(folder: RunFolder, root: Root = None) -> None:
 @app.command()
 def predict(folder: RunFolder, images: Images, invert: Invert = None) -> None:
     """Say which class each picture shows, and how probable that is."""
-    with _errors():
+    with told():
         finished = run.load(folder)
         wanted = finished.result["input"]
         pictures = [read_picture(path, tuple(wanted["shape"]), wanted["peak"], invert) for path in images]
@@ -160,7 +158,7 @@ def summary(
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page there.")] = None,
 ) -> None:
     """Say what a config's net is for one image: parameters, multiplications, memory, receptive fields."""
-    with _errors():
+    with told():
         setup = run.set_up(config.read(config_path, overrides or []))
         found = summarise(setup.net, (1, *setup.dataset.image_shape))
         files = {markdown: found.markdown, json: found.json, html: found.html}
@@ -178,7 +176,7 @@ def summary(
 @app.command()
 def tune(config_path: ConfigPath, overrides: Overrides = None) -> None:
     """Measure the formulations of a net's own convolutions on this device and keep the choices."""
-    with _errors():
+    with told():
         measured = run.tune(config.read(config_path, overrides or []))
         if not measured:
             typer.echo("no convolution in this net's step leaves its formulation open: there is nothing to measure")
@@ -192,28 +190,8 @@ def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="A third of the cases.")] = False,
 ) -> None:
     """Hold the convolutions on this device, jaxconv's and plain XLA's, to NumPy: 1 if jaxconv's are wrong."""
-    with _errors():
+    with told():
         raise typer.Exit(examine(quick))
-
-
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    """What the user can put right is told in a line or a few, without a traceback."""
-    try:
-        yield
-    except (ConfigError, DataError, ShapeError, DivergedError) as error:
-        notes = [note for note in getattr(error, "__notes__", []) if isinstance(error, DivergedError)]
-        _fail("\n  ".join([f"error: {error}", *notes]), BAD_INPUT)
-    except run.StoppedError as stopped:
-        _fail(str(stopped), 128 + stopped.signal_number)
-    except KeyboardInterrupt:
-        _fail("interrupted", INTERRUPTED)
-
-
-def _fail(message: str, code: int) -> Any:
-    sys.stdout.flush()
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
 
 
 def _left_behind(folder: Path) -> str:

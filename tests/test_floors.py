@@ -19,7 +19,7 @@ FLOORS = {
     5: "data augment losses metrics optim",
     6: "train feed fit ensemble evaluate checkpoint",
     7: "analysis",
-    8: "config events nets run display cli __main__",
+    8: "config events nets run display failing plots cli __main__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -1,0 +1,112 @@
+"""Cells of an input or an output, drawn as a grid with their indices; padding is hatched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+__all__ = [
+    "COLOURS",
+    "INPUT",
+    "PADDING",
+    "PAPER",
+    "TAP",
+    "TAP_ON_PADDING",
+    "UNIT",
+    "draw_grid",
+    "hatch",
+    "rows_and_columns",
+]
+
+INPUT, PADDING, TAP, TAP_ON_PADDING, UNIT = range(5)
+# Nothing (a line that passes behind is seen), grey, Okabe and Ito's orange (lighter on padding) and blue: told apart
+# with any colour vision, and in grey.
+COLOURS = ("#FFFFFF00", "#E4E4E4", "#E69F00", "#F3CF80", "#0072B2")
+_EDGE = "#1A1A1A"
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+"""Behind a label, so that it can be read where a line passes."""
+_LINE = "#767676"
+_HATCH = "#8A8A8A"
+_ROOM = 0.2  # inches for an index
+
+
+def draw_grid(
+    axes: Axes, cells: np.ndarray, low: Sequence[int], shape: Sequence[int], cell: float, *, below: bool
+) -> tuple[AxesImage, list[Artist]]:
+    """Cells with lines between them, and the indices of those that are no padding.
+
+    Args:
+      axes: as large as the cells are to be.
+      cells: [rows, columns] of INPUT, PADDING, TAP, TAP_ON_PADDING or UNIT.
+      low: rows and columns of padding before cell 0.
+      shape: of the cells without padding; of one axis where they are a signal.
+      cell: inches that each is wide.
+      below: the indices stand below and at the right instead of above and at the left.
+
+    Returns:
+      The image, whose data may be changed, and the lines.
+    """
+    from matplotlib.colors import ListedColormap
+
+    rows, columns = cells.shape
+    image = axes.imshow(cells, cmap=ListedColormap(COLOURS), vmin=0, vmax=UNIT, interpolation="nearest", aspect="auto")
+    style: dict[str, Any] = {"color": _LINE, "linewidth": 0.6 if cell > _ROOM else 0.35, "zorder": 2, "clip_on": False}
+    lines: list[Artist] = [
+        axes.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, **style),
+        axes.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, **style),
+    ]
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    axes.spines[:].set_visible(False)
+    down, across = rows_and_columns(shape, 1)
+    every = next(step for digits in range(9) for step in (10**digits, 2 * 10**digits) if step * cell >= _ROOM)
+    axes.set_xticks(np.arange(0, across, every) + low[1], np.arange(0, across, every))
+    axes.set_yticks(np.arange(0, down, every) + low[0], np.arange(0, down, every))
+    if len(shape) == 1:
+        axes.set_yticks([])
+    sides: dict[str, Any] = {"labeltop": not below, "labelbottom": below, "labelleft": not below, "labelright": below}
+    axes.tick_params("both", length=0, labelsize=7, pad=2, **sides)
+    axes.patch.set_visible(False)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_bbox(PAPER)
+    return image, lines
+
+
+def hatch(axes: Axes, low: Sequence[int], shape: Sequence[int], padded: Sequence[int]) -> list[Artist]:
+    """Hatches the four strips of padding, and draws the input's own edge.
+
+    Args:
+      axes: of `draw_grid`.
+      low: rows and columns of padding before cell 0.
+      shape: rows and columns of the input.
+      padded: those with padding.
+    """
+    from matplotlib.patches import Rectangle
+
+    (top, left), (rows, columns), (high, wide) = low, shape, padded
+    strips = [(0, 0, top, wide), (top + rows, 0, high - top - rows, wide)]
+    strips += [(top, 0, rows, left), (top, left + columns, rows, wide - left - columns)]
+    boxes: list[Artist] = []
+    for row, column, down, across in strips:
+        if down and across:
+            box = Rectangle((column - 0.5, row - 0.5), across, down, fill=False, hatch="////", linewidth=0)
+            box.set(edgecolor=_HATCH, zorder=1.5)
+            boxes.append(axes.add_patch(box))
+    edge = Rectangle((left - 0.5, top - 0.5), columns, rows, fill=False, edgecolor=_EDGE, linewidth=1.2)
+    edge.set(zorder=3, clip_on=False)
+    return [*boxes, axes.add_patch(edge)]
+
+
+def rows_and_columns(values: Sequence[Any], alone: Any) -> tuple[Any, Any]:
+    """The values for rows and for columns, where a signal is one row.
+
+    >>> rows_and_columns((5,), 1), rows_and_columns((5, 7), 1)
+    ((1, 5), (5, 7))
+    """
+    return (alone, values[0]) if len(values) == 1 else (values[0], values[1])

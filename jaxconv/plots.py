@@ -1,0 +1,69 @@
+"""The commands `jaxconv plot`: pictures of what the formulas say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jaxconv.analysis.drawing import animate_window, draw_window
+from jaxconv.analysis.pictures import save
+from jaxconv.errors import ConfigError
+from jaxconv.failing import told
+from jaxconv.files import write_atomically
+
+__all__ = ["plot"]
+
+plot = typer.Typer(name="plot", help="Draw what a layer does: pictures and animations.", no_args_is_help=True)
+
+_NUMBERS = "One number, or one for each axis: 7x9."
+
+
+@plot.callback()
+def _plot() -> None:
+    """One command alone would otherwise need no name."""
+
+
+@plot.command("window")
+def plot_window(
+    size: Annotated[str, typer.Option(help="Cells of the input: 7 for 7x7, or 7x9; with --signal one row of 7.")],
+    kernel: Annotated[str, typer.Option(help=f"Taps of the kernel. {_NUMBERS}")],
+    stride: Annotated[str, typer.Option(help=f"Cells from one window to the next. {_NUMBERS}")] = "1",
+    padding: Annotated[str, typer.Option(help='"same", "full" …, a number, or two: 0,1 for low and high.')] = "0",
+    dilation: Annotated[str, typer.Option(help=f"Cells from one tap to the next. {_NUMBERS}")] = "1",
+    position: Annotated[str, typer.Option(help="Which unit: its number, or 1x2. A GIF goes through all.")] = "0",
+    signal: Annotated[bool, typer.Option("--signal", help="One axis instead of two.")] = False,
+    out: Annotated[Path, typer.Option(help="A .png of one position or a .gif of all.")] = Path("window.png"),
+) -> None:
+    """Draw a window on its input and the unit it makes: --size 7 --kernel 3 --stride 2 --padding same --out w.gif"""
+    with told():
+        numbers = {"stride": stride, "dilation": dilation, "kernel": kernel}
+        given: dict[str, Any] = {name: _numbers(name, text) for name, text in numbers.items()}
+        cells = _numbers("size", size)
+        given["size"] = (cells,) if signal and isinstance(cells, int) else cells
+        given["padding"] = _padding(padding)
+        if out.suffix.lower() == ".gif":
+            write_atomically(out, animate_window(**given))
+        elif out.suffix.lower() == ".png":
+            save(draw_window(**given, position=_numbers("position", position)), out)
+        else:
+            raise ConfigError(f"--out must end in .png or .gif; got {out}")
+        typer.echo(f"drawn in {out}")
+
+
+def _numbers(name: str, text: str) -> int | tuple[int, ...]:
+    """3 or 3x5."""
+    if not re.fullmatch(r"\d+([x×]\d+)?", text):
+        raise ConfigError(f"--{name} must be a number like 3, or one for each axis like 3x5; got {text!r}")
+    numbers = tuple(map(int, re.split("[x×]", text)))
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _padding(text: str) -> Any:
+    """A word, 1, or 0,1."""
+    if re.fullmatch(r"\d+(,\d+)?", text):
+        numbers = tuple(map(int, text.split(",")))
+        return numbers if len(numbers) > 1 else numbers[0]
+    return text
