@@ -41,7 +41,9 @@ def test_every_command_is_one_that_there_is():
         if words[0] != "jaxconv":
             continue
         assert words[1] in known
-        options = {option for parameter in known[words[1]].params for option in parameter.opts}
+        command = known[words[1]]
+        command = command.commands[words[2]] if words[1] == "plot" else command
+        options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words[2:] if word.startswith("--")} <= options, line
         if words[1] in ("train", "sweep") and "--resume" not in words:
             config.read(README.parent / words[2], [word for word in words[3:] if "=" in word and "," not in word])
