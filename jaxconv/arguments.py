@@ -12,9 +12,9 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxconv.errors import ConfigError, did_you_mean
+from jaxconv.errors import ConfigError, did_you_mean, not_one_of
 
-__all__ = ["find", "problems", "typed", "with_defaults"]
+__all__ = ["find", "must", "problems", "typed", "with_defaults"]
 
 Function = Callable[..., Any]
 
@@ -37,10 +37,7 @@ def find(path: str, name: str, registry: Mapping[str, Function]) -> Function:
     if not colon:
         if name in registry:
             return registry[name]
-        known = ", ".join(registry)
-        raise ConfigError(
-            f'{path}: must be one of {known}, or "module:function"; got {name!r}{did_you_mean(name, registry)}'
-        )
+        raise ConfigError(not_one_of(path, name, registry, also=', or "module:function"'))
     # What is the user's own lies beside the config that he launches from there.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -83,8 +80,8 @@ def problems(
             if not open_ended:
                 takes = f"takes {', '.join(known)}" if known else "takes no arguments"
                 lines.append(f"{section}.{key}: {name} {takes}{did_you_mean(key, known)}")
-        elif must := _typed(function, key, value)[1]:
-            lines.append(f"{section}.{key}: {must}, got {value!r}")
+        elif wanted := _typed(function, key, value)[1]:
+            lines.append(f"{section}.{key}: {wanted}, got {value!r}")
     required = [key for key in known if parameters[key].default is inspect.Parameter.empty]
     missing = [key for key in required if key not in arguments and key not in elsewhere]
     return lines + [f"{section}.{key}: must be given; {name} has no default for it" for key in missing]
@@ -145,12 +142,20 @@ def _typed(function: Function, key: str, value: Any) -> tuple[Any, str]:
 
 _WORDS = {
     "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be text in quotes",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
+    "dataclass_type": "must be a table",
+    "dict_type": "must be a table",
 }
+
+
+def must(problem: Any) -> str:
+    """One of pydantic's problems as what must hold."""
+    return _WORDS.get(problem["type"], problem["msg"].replace("Input should be", "must be"))
 
 
 def _must(found: list[Any], hint: Any) -> str:
@@ -158,7 +163,6 @@ def _must(found: list[Any], hint: Any) -> str:
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     lines = []
     for problem in found if union else found[:1]:
-        must = _WORDS.get(problem["type"], problem["msg"].replace("Input should be", "must be"))
         places = [place for place in problem["loc"] if isinstance(place, int)] if union else problem["loc"]
-        lines.append(f"entry {'.'.join(map(str, places))} {must}" if places else must)
+        lines.append(f"entry {'.'.join(map(str, places))} {must(problem)}" if places else must(problem))
     return " or ".join([lines[0], *(line.removeprefix("must be ") for line in dict.fromkeys(lines[1:]))])

@@ -11,21 +11,9 @@ import numpy as np
 
 from jaxconv.errors import ConfigError, DataError
 from jaxconv.files import write_atomically
+from jaxconv.paths import leaf_names
 
-__all__ = ["Checkpoints", "leaf_names", "load", "save"]
-
-
-def leaf_names(tree: Any) -> list[str]:
-    """The flat name of each leaf, in the tree's own order.
-
-    Args:
-      tree: any pytree.
-
-    >>> leaf_names({"params": {"conv0": {"kernel": 1, "bias": 2}}, "state": {}})
-    ['params/conv0/bias', 'params/conv0/kernel']
-    """
-    paths, _ = jax.tree.flatten_with_path(tree)
-    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths]
+__all__ = ["Checkpoints", "load", "save"]
 
 
 def save(path: str | Path, tree: Any) -> None:

@@ -59,3 +59,19 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(str(word).lower(), {k.lower(): k for k in known}, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def not_one_of(path: str, name: str, known: Iterable[str], also: str = "") -> str:
+    """What is wrong with a name in a config that nothing known has.
+
+    Args:
+      path: where it stands, "optim.name" for example.
+      name: what came.
+      known: the names there are.
+      also: what else it may be.
+
+    >>> not_one_of("optim.name", "sdg", ["adam", "sgd"])
+    "optim.name: must be one of adam, sgd; got 'sdg'; did you mean 'sgd'?"
+    """
+    known = list(known)
+    return f"{path}: must be one of {', '.join(known)}{also}; got {name!r}{did_you_mean(name, known)}"

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jaxconv.errors import ShapeError, did_you_mean
 from jaxconv.ops.dropout import check_key
+from jaxconv.paths import leaf_names
 
 Tree = dict[str, Any]
 Flow = Callable[[Callable[..., Any], Any], Any]
@@ -284,10 +285,9 @@ def stateless(net: Layer) -> Stateless:
     def init(key: Any, x: Any) -> Tree:
         params, state = net.init(key, x)
         if jax.tree.leaves(state):
-            paths = [jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree.leaves_with_path(state)]
             raise ShapeError(
                 "stateless needs a net without state",
-                got=f"state {', '.join(paths)}",
+                got=f"state {', '.join(leaf_names(state))}",
                 fix="params, state = net.init(key, x)",
             )
         return params

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import optax
 
-from jaxconv.errors import ConfigError, did_you_mean
+from jaxconv.errors import ConfigError, did_you_mean, not_one_of
+from jaxconv.paths import leaf_names, path_name
 
 __all__ = [
     "argument_problems",
@@ -105,7 +106,7 @@ def decayed(params: Any, patterns: Sequence[str]) -> Any:
     >>> decayed({"conv0": {"kernel": 1, "bias": 2}}, ["*kernel"])
     {'conv0': {'bias': False, 'kernel': True}}
     """
-    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(params)]
+    paths = leaf_names(params)
     for pattern in patterns:
         # A net without any kernel has nothing to decay; any other pattern is one that somebody wrote.
         if pattern != "*kernel" and not any(fnmatch.fnmatchcase(path, pattern) for path in paths):
@@ -203,7 +204,7 @@ def _muon(learning_rate: Any, **args: Any) -> Any:
 
     def dimensions(params: Any) -> Any:
         def of(path: Any, leaf: Any) -> Any:
-            if leaf.ndim < 2 or "head" in jax.tree_util.keystr(path, simple=True, separator="/").split("/"):
+            if leaf.ndim < 2 or "head" in path_name(path).split("/"):
                 return None
             return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1)
 
@@ -285,7 +286,7 @@ def _wrong_kind(default: Any, value: Any) -> str | None:
 def _pick(path: str, name: str, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     if name in known:
         return known[name]
-    raise ConfigError(f"{path}: must be one of {', '.join(known)}; got {name!r}{did_you_mean(name, list(known))}")
+    raise ConfigError(not_one_of(path, name, known))
 
 
 def _refuse(lines: list[str]) -> None:

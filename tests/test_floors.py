@@ -13,7 +13,7 @@ ROOT = pathlib.Path(jaxconv.__file__).parent
 FLOORS = {
     0: "arguments errors files geometry inverse",
     1: "ops",
-    2: "rewrite layer initializers",
+    2: "rewrite paths layer initializers",
     3: "layers",
     4: "models",
     5: "data augment losses metrics optim",

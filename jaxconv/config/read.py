@@ -12,11 +12,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from jaxconv import optim
+from jaxconv.arguments import must
 from jaxconv.augment import augment_problems
 from jaxconv.config.records import SECTIONS, Config, DataConfig, NetConfig, OptimConfig, ScheduleConfig
 from jaxconv.data.registry import data_problems
 from jaxconv.data.registry import with_defaults as data_defaults
-from jaxconv.errors import ConfigError, did_you_mean
+from jaxconv.errors import ConfigError, did_you_mean, not_one_of
 from jaxconv.nets import net_problems, with_defaults
 
 __all__ = ["parse", "read", "to_toml"]
@@ -150,13 +151,9 @@ def _named(section: Any) -> tuple[str, dict[str, Any]] | None:
 def _optax_problems(path: str, found: tuple[str, dict[str, Any]], known: Any, rate: Any) -> list[str]:
     name, arguments = found
     if name not in known:
-        return [_unknown(f"{path}.name", name, known)]
+        return [not_one_of(f"{path}.name", name, known)]
     also = ("weight_decay",) if path == "optim" else ()
     return optim.argument_problems(path, known[name], arguments, (rate(known[name]),), also)
-
-
-def _unknown(path: str, name: str, known: Any) -> str:
-    return f"{path}: must be one of {', '.join(known)}; got {name!r}{did_you_mean(name, known)}"
 
 
 def _line(problem: Any) -> str:
@@ -169,17 +166,7 @@ def _line(problem: Any) -> str:
         record = SECTIONS[parents[0]] if parents else Config
         known = [field.name for field in dataclasses.fields(record)]
         return f"{path}: there is no such key; known are {', '.join(known)}{did_you_mean(key, known)}"
-    words = {
-        "int_type": "must be a whole number",
-        "int_from_float": "must be a whole number",
-        "float_type": "must be a number",
-        "string_type": "must be text in quotes",
-        "dataclass_type": "must be a table",
-        "dict_type": "must be a table",
-        "list_type": "must be a list",
-    }
-    must = words.get(problem["type"], problem["msg"].replace("Input should be", "must be"))
-    return f"{path}: {must}, got {problem['input']!r}"
+    return f"{path}: {must(problem)}, got {problem['input']!r}"
 
 
 def _set(table: dict[str, Any], override: str) -> None:

@@ -8,6 +8,7 @@ import jax
 
 from jaxconv.errors import ShapeError, did_you_mean
 from jaxconv.layer import Layer, Tree, lift, wire
+from jaxconv.paths import leaf_names
 
 
 def replace(net: Layer, path: str, part: Any) -> Layer:
@@ -152,9 +153,7 @@ def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str
     if not isinstance(labels, Mapping):
         raise ShapeError("labels must be {label: pattern or patterns}", got=f"{labels!r}", fix="{'frozen': 'stem'}")
     pairs = [(word, p) for word, found in labels.items() for p in ([found] if isinstance(found, str) else found)]
-    leaves, structure = jax.tree.flatten_with_path(tree)
-    paths = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-
+    paths = leaf_names(tree)
     prefixes = sorted({path.rsplit("/", i)[0] for path in paths for i in range(path.count("/") + 1)})
 
     def fits(path: str, pattern: str) -> bool:
@@ -170,7 +169,7 @@ def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str
                 else "a tree of params",
             )
     marks = [next((word for word, pattern in pairs if fits(path, pattern)), default) for path in paths]
-    return jax.tree.unflatten(structure, marks)
+    return jax.tree.unflatten(jax.tree.structure(tree), marks)
 
 
 def freeze(optimizer: Any, *patterns: str) -> Any:
