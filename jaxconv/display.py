@@ -107,13 +107,13 @@ def described(console: Console, found: Described) -> None:
       found: from `jaxconv.run.describe`.
     """
     layers = [
-        {"layer": row.path, "output": "×".join(map(str, row.shape[1:])), "parameters": f"{row.parameters:,}"}
-        for row in found.rows
+        {"layer": row.path, "output": "×".join(map(str, row.output[1:])), "parameters": f"{row.parameters:,}"}
+        for row in found.net.rows
     ]
     columns(console, layers)
     memory = {"state": found.state_bytes, "data": found.data_bytes, "a step": found.step_bytes}
     numbers = {
-        "parameters": f"{found.parameters:,}",
+        "parameters": f"{found.net.parameters:,}",
         "images": f"{found.images:,}",
         "steps": f"{found.steps:,}",
         "memory": ", ".join(f"{name} {size(count)}" for name, count in memory.items()),

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxconv import augment, config, data, optim
 from jaxconv.analysis.explain import explain
-from jaxconv.analysis.table import Row, rows
+from jaxconv.analysis.summary import Summary, summary
 from jaxconv.augment import normalise
 from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.split import held_back
@@ -184,8 +184,7 @@ class Described:
     """What a run would be.
 
     Args:
-      rows: the net, layer by layer, for one image.
-      parameters: of one net.
+      net: the net layer by layer, for one image.
       steps: of the whole run.
       images: in the training set.
       state_bytes: parameters, state, optimiser and averages.
@@ -193,8 +192,7 @@ class Described:
       step_bytes: what a step needs beside them.
     """
 
-    rows: list[Row]
-    parameters: int
+    net: Summary
     steps: int
     images: int
     state_bytes: int
@@ -216,10 +214,8 @@ def describe(settings: config.Config) -> Described:
     with matmul_precision(settings):
         compiled = compile_steps(setup.step, start, feed, members=setup.seeds is not None)
     memory = compiled.memory_analysis()  # type: ignore[attr-defined]
-    table = rows(setup.net, (1, *setup.dataset.image_shape))
     return Described(
-        table,
-        sum(row.parameters for row in table),
+        summary(setup.net, (1, *setup.dataset.image_shape)),
         setup.steps,
         len(setup.images),
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(_plain, start))),

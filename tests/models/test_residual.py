@@ -5,6 +5,7 @@ import math
 import jax
 import pytest
 
+from jaxconv.analysis.summary import summary
 from jaxconv.models import registry
 
 
@@ -13,15 +14,13 @@ def shapes(net, shape):
 
 
 def test_parameters_and_maps_by_hand():
-    from jaxconv.analysis.table import rows
-
     net = registry["small_residual"](stem=8, features=[16, 32], blocks=[1, 2])
     params, state = shapes(net, (1, 32, 32, 3))
     kernels = 9 * (3 * 8 + 8 * 16 + 16 * 16 + 16 * 32 + 2 * 32 * 32)
     norms = 8 + 2 * 16 + 3 * 32
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == kernels + 2 * norms + 32 * 10
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state)) == 2 * norms
-    table = {row.path: row.shape for row in rows(net, (1, 32, 32, 3))}
+    table = {row.path: row.output for row in summary(net, (1, 32, 32, 3)).rows}
     assert table["stem/max_pool0"] == (1, 16, 16, 8)
     assert table["stage0/residual0/body/relu0"] == (1, 8, 8, 16)
     assert table["stage1/residual1/body/relu0"] == (1, 4, 4, 32)

@@ -218,9 +218,11 @@ def test_an_ensemble_is_its_members(whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("compute", ["bfloat16", "float16"])
 def test_narrow_types_train(tmp_path, compute):
-    result = run.train(settings(f"precision.compute={compute}", "data.validation=200"), tmp_path / "run")
-    assert result["test_accuracy"] > 0.5
-    assert result["validation_accuracy"] > 0.5
+    result = run.train(
+        settings(f"precision.compute={compute}", "data.validation=200", "train.epochs=3"), tmp_path / "run"
+    )
+    assert result["test_accuracy"] > 0.8
+    assert result["validation_accuracy"] > 0.8
     assert all(value.dtype == np.float32 for value in load_file(tmp_path / "run" / "params.safetensors").values())
 
 
@@ -260,10 +262,11 @@ def test_runs_are_compared_and_swept(tmp_path):
 def test_what_a_run_would_be():
     found = run.describe(settings())
     assert found.steps == STEPS
-    assert found.parameters == sum(row.parameters for row in found.rows)
-    assert [(row.path, row.shape) for row in found.rows][:2] == [("conv0", (1, 6, 6, 6)), ("batch_norm0", (1, 6, 6, 6))]
+    rows = found.net.rows
+    assert found.net.parameters == sum(row.parameters for row in rows)
+    assert [(row.path, row.output) for row in rows][:2] == [("conv0", (1, 6, 6, 6)), ("batch_norm0", (1, 6, 6, 6))]
     # parameters, muon's and adam's moments, averages: at least four times the parameters
-    assert found.state_bytes > 4 * 3 * found.parameters
+    assert found.state_bytes > 4 * 3 * found.net.parameters
     assert found.data_bytes == 1438 * (64 + 4)
 
 
