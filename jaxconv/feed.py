@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -11,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.data import Arrays, Batch, Source
+from jaxconv.data.dataset import shape_of
 from jaxconv.data.order import batch_indices
-from jaxconv.data.stream import stream
+from jaxconv.data.stream import prefetch_to_device, stream
 from jaxconv.errors import ConfigError
 
 __all__ = ["Feed", "Resident", "Streamed"]
@@ -128,12 +130,19 @@ class Streamed:
             for seed in each
         ]
         axes = (1, batch_size) if self._lone else (1, len(each), batch_size)
-        image = source[0][0].shape
+        image = shape_of(source)
         self.shapes = Batch(
             jax.ShapeDtypeStruct((*axes, *image), jnp.uint8),
             jax.ShapeDtypeStruct(axes, jnp.int32),
             jax.ShapeDtypeStruct(axes, jnp.float32),
         )
+
+        # The next batches are on their way to the device while a step runs there.
+        self._batches = prefetch_to_device(map(self._join, zip(*self._streams, strict=True)))
+
+    def _join(self, members: tuple[Batch, ...]) -> Batch:
+        """A step's batches as one, of `shapes`."""
+        return jax.tree.map(lambda shape, *parts: np.stack(parts).reshape(shape.shape), self.shapes, *members)
 
     def close(self) -> None:
         """Stop reading ahead."""
@@ -148,18 +157,13 @@ class Streamed:
     @property
     def skipped(self) -> dict[str, int]:
         """Images that could not be read, by what was wrong, and how often each was left out."""
-        found: dict[str, int] = {}
-        for each in self._streams:
-            for message, count in each.skipped.items():
-                found[message] = found.get(message, 0) + count
-        return found
+        return dict(sum((Counter(each.skipped) for each in self._streams), Counter[str]()))
 
     def items(self, first: int, count: int) -> Batch:
         """The images themselves: a batch with a first axis of 1, and one for members."""
         assert (first, count) == (self._next, 1), f"a stream goes on at {self._next}, not at {first}"
         self._next += 1
-        batches = [next(each) for each in self._streams]
-        return jax.tree.map(lambda shape, *parts: np.stack(parts).reshape(shape.shape), self.shapes, *batches)
+        return next(self._batches)
 
     def take(self, data: Any, item: Batch) -> Batch:
         """The batch as it is."""
