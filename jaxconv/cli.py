@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,38 +65,29 @@ def train(
         if resume is None:
             if config_path is None:
                 raise ConfigError("train needs a config file, or --resume RUN: jaxconv train configs/digits.toml")
-            settings = config.read(config_path, overrides or [])
-            if dry_run:
-                display.described(console, run.describe(settings))
-                return
-            _run(console, out or run.new_folder(config_path.stem), lambda folder: _train(console, settings, folder))
-            return
-        if out is not None:
-            raise ConfigError("--resume goes on in the run's own folder; leave --out away")
-        changes = overrides or []
-        if config_path is not None and "=" in str(config_path):  # no config but the first of the overrides
-            config_path, changes = None, [str(config_path), *changes]
-        changed = config.read(config_path or resume / "config.toml", changes) if config_path or changes else None
+            settings, folder = config.read(config_path, overrides or []), out or run.new_folder(config_path.stem)
+            go = functools.partial(run.train, settings, folder)
+        else:
+            if out is not None:
+                raise ConfigError("--resume goes on in the run's own folder; leave --out away")
+            settings, folder = _changed(resume, config_path, overrides or []), resume
+            go = functools.partial(run.resume, folder, settings)
         if dry_run:
-            display.described(console, run.describe(changed or config.read(resume / "config.toml")))
+            display.described(console, run.describe(settings))
             return
-        with display.progress(console) as report:
-            result = run.resume(resume, changed, report)
-        display.table(console, _summary(result) | {"run": str(resume)})
+        try:
+            with display.progress(console) as report:
+                result = go(report=report)
+        except KeyboardInterrupt:
+            fail(_left_behind(folder), INTERRUPTED)
+        display.table(console, _summary(result) | {"run": str(folder)})
 
 
-def _train(console: Console, settings: config.Config, folder: Path) -> None:
-    with display.progress(console) as report:
-        result = run.train(settings, folder, report)
-    display.table(console, _summary(result) | {"run": str(folder)})
-
-
-def _run(console: Console, folder: Path, go: Callable[[Path], None]) -> None:
-    """Train, and where that is cut off before it is saved, say what there is."""
-    try:
-        go(folder)
-    except KeyboardInterrupt:
-        fail(_left_behind(folder), INTERRUPTED)
+def _changed(folder: Path, path: Path | None, changes: list[str]) -> config.Config:
+    """The settings that a run goes on with."""
+    if path is not None and "=" in str(path):  # no config but the first of the changes
+        path, changes = None, [str(path), *changes]
+    return run.settings_of(folder, changes) if path is None else config.read(path, changes)
 
 
 @app.command()
@@ -127,11 +118,11 @@ def evaluate(folder: RunFolder, root: Root = None) -> None:
     with told():
         finished = run.load(folder)
         found = finished.test(root)
-        whole = found if found.mean is None else found.mean
+        whole = found.together
         then = finished.result["test_accuracy"]
         rows = {"test accuracy": f"{whole.accuracy:.2%}", "test loss": f"{whole.mean_loss:.4f}"}
-        if found.vote is not None:
-            rows["by vote"] = f"{(found.vote == found.label).mean():.2%}"
+        if found.vote_accuracy is not None:
+            rows["by vote"] = f"{found.vote_accuracy:.2%}"
         display.table(Console(), rows | {"when trained": f"{then:.2%}"})
 
 
@@ -197,7 +188,13 @@ def doctor(
 def _left_behind(folder: Path) -> str:
     if not folder.is_dir():
         return "interrupted before the first step; nothing was written"
-    return f"interrupted before anything was saved; to begin again there:\n  jaxconv train --resume {folder}"
+    saved = any((folder / "checkpoints").glob("[0-9]*"))
+    what = (
+        "interrupted; to go on from what was saved last"
+        if saved
+        else "interrupted before anything was saved; to begin again there"
+    )
+    return f"{what}:\n  jaxconv train --resume {folder}"
 
 
 def _summary(result: dict[str, Any]) -> dict[str, str]:

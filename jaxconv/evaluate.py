@@ -60,6 +60,16 @@ class Answers:
         return found
 
     @property
+    def together(self) -> Answers:
+        """An ensemble's as one: those of the mean probability; a lone net's own."""
+        return self if self.mean is None else self.mean
+
+    @property
+    def vote_accuracy(self) -> float | None:
+        """Share of images for which the members' vote is right; None for a lone net."""
+        return None if self.vote is None else float(np.mean(self.vote == self.label))
+
+    @property
     def mean_loss(self) -> float:
         """Cross-entropy, a mean over images and members."""
         return float(np.mean(self.loss, dtype=np.float64))

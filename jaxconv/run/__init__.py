@@ -5,7 +5,7 @@ from jaxconv.run.finished import Run, load
 from jaxconv.run.folder import new_folder
 from jaxconv.run.setup import describe, set_up, tune
 from jaxconv.run.sweep import points, sweep
-from jaxconv.run.train import StoppedError, resume, train
+from jaxconv.run.train import StoppedError, resume, settings_of, train
 
 __all__ = [
     "Run",
@@ -17,6 +17,7 @@ __all__ = [
     "points",
     "resume",
     "set_up",
+    "settings_of",
     "sweep",
     "train",
     "tune",

@@ -77,13 +77,13 @@ def finish(setup: Setup, folder: Path, fitted: Fitted, feed: Feed, found: Answer
 
 def _skipped(setup: Setup, feed: Feed) -> list[str]:
     """Images that could not be read, each once."""
-    return sorted({*getattr(setup.dataset, "skipped", ()), *feed.skipped})
+    return sorted({*setup.dataset.skipped, *feed.skipped})
 
 
 def _draw(setup: Setup, folder: Path, found: Answers) -> None:
     """The training curves, the confusion matrix, and the surest mistakes."""
     dataset = setup.dataset
-    whole = found if found.mean is None else found.mean
+    whole = found.together
     matrix = whole.confusion(len(dataset.classes))
     rows = [
         ["", *dataset.classes],

@@ -26,6 +26,7 @@ from jaxconv.fit import Evaluation, Progress
 
 __all__ = [
     "Recorder",
+    "check_new",
     "command",
     "device",
     "lines",
@@ -52,14 +53,19 @@ def new_folder(stem: str, parent: str | Path = "runs") -> Path:
     return next(folder for folder in candidates if not folder.exists())
 
 
+def check_new(folder: Path) -> None:
+    """Raise ConfigError where a run would overwrite something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"a run never overwrites: {folder} exists already; give --out another folder")
+
+
 def make(folder: Path, text: str) -> None:
     """Make the folder of a run, with its config in it from the first moment on.
 
     Raises:
       ConfigError: it holds something already, or cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"a run never overwrites: {folder} exists already; give --out another folder")
+    check_new(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "config.toml", text.encode())

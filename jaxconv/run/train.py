@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from jaxconv.run.folder import Report
 from jaxconv.run.setup import Setup, matmul_precision, set_up
 from jaxconv.run.watch import Saver, Tester, signals
 
-__all__ = ["StoppedError", "resume", "train"]
+__all__ = ["StoppedError", "resume", "settings_of", "train"]
 
 
 class StoppedError(Exception):
@@ -56,8 +57,7 @@ def train(settings: config.Config, folder: str | Path, report: Report = lambda e
     """
     began = time.perf_counter()
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"a run never overwrites: {folder} exists already; give --out another folder")
+    files.check_new(folder)
     setup = set_up(settings)
     jax.eval_shape(setup.start)  # a net that cannot take these images is told before anything is written
     files.make(folder, config.to_toml(settings))
@@ -84,16 +84,29 @@ def resume(
     """
     began = time.perf_counter()
     folder = Path(folder)
-    if not (folder / "config.toml").is_file():
-        raise ConfigError(f"there is no run to go on with in {folder}: it must hold config.toml")
+    kept = settings_of(folder)
     if (folder / "result.json").is_file():
         raise ConfigError(f"{folder} is finished; to test it again: jaxconv evaluate {folder}")
-    kept = config.read(folder / "config.toml")
     setup = set_up(settings or kept)
     with files.locked(folder):
         if settings is not None and settings != kept:
             files.write_atomically(folder / "config.toml", config.to_toml(settings).encode())
         return _go_on(setup, folder, report, began)
+
+
+def settings_of(folder: Path, changes: Sequence[str] = ()) -> config.Config:
+    """The settings of a run.
+
+    Args:
+      folder: the run's.
+      changes: as `jaxconv.config.read` takes them.
+
+    Raises:
+      ConfigError: it is no run, or a change is a mistake.
+    """
+    if not (folder / "config.toml").is_file():
+        raise ConfigError(f"there is no run to go on with in {folder}: it must hold config.toml")
+    return config.read(folder / "config.toml", list(changes))
 
 
 def _go_on(setup: Setup, folder: Path, report: Report, began: float) -> dict[str, Any]:

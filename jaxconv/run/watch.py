@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxconv.checkpoint import Checkpoints
 from jaxconv.data import Source
@@ -51,11 +50,11 @@ class Tester:
 
 def score(found: Answers, classes: int) -> Score:
     """Answers as the numbers that are reported; an ensemble's are those of its mean probability."""
-    whole = found if found.mean is None else found.mean
+    whole = found.together
     more: dict[str, Any] = {"top5": whole.top(5)} if classes > 5 else {}
     more["calibration_error"] = float(calibration_gap(whole.confidence, whole.rank == 0))
-    if found.vote is not None:
-        more["vote_accuracy"] = float(np.mean(found.vote == found.label))
+    if found.vote_accuracy is not None:
+        more["vote_accuracy"] = found.vote_accuracy
         more["member_accuracies"] = [float(share) for share in (found.rank == 0).mean(-1)]
     return Score(whole.mean_loss, whole.accuracy, more)
 
