@@ -18,7 +18,7 @@ FLOORS = {
     4: "models",
     5: "data augment losses metrics optim",
     6: "train feed fit ensemble evaluate checkpoint",
-    7: "analysis",
+    7: "analysis port",
     8: "config events nets run display failing plots cli __main__",
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names.split()}

@@ -1,0 +1,136 @@
+"""Weights held beside a net's own: what is missing, what is left over, what has another shape, all at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import itertools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from jaxconv.errors import ConfigError, did_you_mean
+from jaxconv.port.leaves import Leaf
+
+__all__ = ["Match", "PortError", "fitted", "match", "selected"]
+
+BUFFERS = re.compile(r"(^|\.)(num_batches_tracked|position_ids|relative_position_index|attn_mask|total_(ops|params))$")
+"""What torch keeps beside weights and no net of ours needs."""
+
+
+class PortError(ConfigError):
+    """Weights that are not those of the net; lists every difference. Nothing was loaded."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """Weights of a net by path, and what stands in the way.
+
+    Attributes:
+      arrays: what fits, in torch's layout, by our path.
+      missing: leaves without a tensor: (leaf, the name looked for).
+      left: names of tensors that no leaf asked for.
+      wrong: leaves with a tensor of another shape: (leaf, name, its shape).
+    """
+
+    arrays: dict[str, np.ndarray]
+    missing: list[tuple[Leaf, str]]
+    left: list[str]
+    wrong: list[tuple[Leaf, str, tuple[int, ...]]]
+
+
+def match(leaves: Sequence[Leaf], names: Mapping[str, str], found: Mapping[str, np.ndarray]) -> Match:
+    """Looks up every leaf by name.
+
+    Args:
+      leaves: those that want a tensor.
+      names: {path: name}; see `names.name_leaves`.
+      found: tensors by name.
+    """
+    arrays, missing, wrong = {}, [], []
+    for leaf in leaves:
+        name = names[leaf.path]
+        if name not in found:
+            missing.append((leaf, name))
+        elif (array := fitted(leaf, found[name])) is None:
+            wrong.append((leaf, name, found[name].shape))
+        else:
+            arrays[leaf.path] = array
+    wanted = set(names.values())
+    left = [name for name in found if name not in wanted and not BUFFERS.search(name)]
+    return Match(arrays, missing, left, wrong)
+
+
+def fitted(leaf: Leaf, array: np.ndarray) -> np.ndarray | None:
+    """A tensor in the leaf's `torch_shape` where it says the same in another number of axes; None where it does not.
+
+    A 1×1 convolution and a dense layer are one thing, as is a convolution over the whole of the maps that a dense
+    layer gets flattened; a vector may have axes of 1 behind it.
+    """
+    want, came = leaf.torch_shape, array.shape
+    if came == want:
+        return array
+    if leaf.turned:
+        point = len(came) > 1 and set(want[2:]) | set(came[2:]) <= {1}
+        whole = len(want) == 2 and any((*want[:1], m[-1], *m[:-1]) == came for m in leaf.maps.values())
+        return array.reshape(want) if whole or (point and came[:2] == want[:2]) else None
+    if len(want) == 1 and leaf.keys[-1] == "layer_scale" and came[:1] == want and set(came[1:]) <= {1}:
+        return array.reshape(want)
+    return None
+
+
+def selected(patterns: str | Iterable[str], paths: Iterable[str], word: str) -> set[str]:
+    """The paths (or names) that fit one of the patterns; a part's own path stands for all in it.
+
+    Raises:
+      ConfigError: a pattern that fits none.
+    """
+    patterns, paths = [patterns] if isinstance(patterns, str) else list(patterns), list(paths)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        joint = "/" if word == "skip" else "."
+        fits = {p for p in paths if fnmatch.fnmatchcase(p, pattern) or fnmatch.fnmatchcase(p, f"{pattern}{joint}*")}
+        if not fits:
+            near = did_you_mean(pattern, {p.rsplit(joint, i)[0] for p in paths for i in range(p.count(joint) + 1)})
+            listed = f"{', '.join(paths[:8])}{', …' * (len(paths) > 8)}"
+            raise ConfigError(f"{word} must fit at least one of {listed}; got {pattern!r}{near}")
+        chosen |= fits
+    return chosen
+
+
+def layout(leaf: Leaf, came: tuple[int, ...]) -> str:
+    """What order of axes a tensor of as many numbers seems to be in; empty where it is none of these."""
+    want = leaf.torch_shape
+    if len(want) < 2 or sorted(came) != sorted(want):
+        return ""
+    words = "IO" if leaf.kind == "conv_transpose" else "OI"
+    axes = words + "DHW"[3 - len(want) + 2 :] if len(want) > 2 else "OI"
+    if came == leaf.shape and leaf.turned:
+        return f"looks like {axes[2:]}{axes[1]}{axes[0]}, our own order, where torch's is {axes}"
+    for turn in itertools.permutations(range(len(want))):
+        if tuple(want[i] for i in turn) == came:
+            return f"looks like {''.join(axes[i] for i in turn)} where torch's order is {axes}"
+    return ""
+
+
+def told(source: str, found: Match, total: int, hints: Sequence[str]) -> str:
+    """All that stands in the way, one line each."""
+    parts = [
+        (len(found.missing), "missing"),
+        (len(found.left), "left over"),
+        (len(found.wrong), "of another shape"),
+    ]
+    differ = ", ".join(f"{number} {word}" for number, word in parts if number)
+    lines = [
+        f"{source} are not the weights of this net: {differ}, {len(found.arrays)} of {total} fit; nothing was loaded"
+    ]
+    lines += [f"  fix: {hint}" for hint in hints]
+    for leaf, name, came in found.wrong:
+        seems = layout(leaf, came)
+        lines.append(
+            f"  ! {leaf.path}  wants {name} {list(leaf.torch_shape)}, found {list(came)}{f': {seems}' if seems else ''}"
+        )
+    lines += [f"  + {leaf.path}  wants {name} {list(leaf.torch_shape)}, not there" for leaf, name in found.missing]
+    lines += [f"  - {name}  not in this net" for name in found.left]
+    return "\n".join(lines)
