@@ -1,6 +1,8 @@
 """Weights that exist already: torch's into our nets, ours into torch's, and why the two differ."""
 
+from jaxconv.port.hub import download
 from jaxconv.port.load import load
 from jaxconv.port.match import PortError
+from jaxconv.port.save import save, state_dict
 
-__all__ = ["PortError", "load"]
+__all__ = ["PortError", "download", "load", "save", "state_dict"]

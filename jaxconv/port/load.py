@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxconv.errors import ConfigError
 from jaxconv.layer import lift
+from jaxconv.port.hints import hints
 from jaxconv.port.leaves import leaves_of
 from jaxconv.port.match import PortError, match, selected, told
 from jaxconv.port.names import Source, name_leaves
@@ -38,7 +39,8 @@ def load(
     Args:
       net: a Layer.
       weights: a state dict, a torch module, or the path of a .safetensors, .pth, .pt, .bin or .npz file.
-      source: whose names they are: "torchvision", or a mapping or function; see `names.name_leaves`.
+      source: whose names they are: "torchvision", "timm", "transformers", {our path, or a regular expression: their
+        name}, or a function from path to name; see `names.name_leaves`.
       x: an input of the net: an array, a `jax.ShapeDtypeStruct` or a shape.
       skip: patterns of paths ("fc", "*/bias") that stay as `net.init(key, x)` draws them: a new head.
       ignore: patterns of names in the file that the net does without ("fc", "aux1.*").
@@ -66,12 +68,13 @@ def load(
     skipped = selected(skip, [leaf.path for leaf in leaves], "skip")
     if skipped and key is None:
         raise ConfigError("skip leaves weights as init draws them, and needs a key\n  fix: key=jax.random.key(0)")
-    names = name_leaves(leaves, source)
+    names = name_leaves(leaves, source, found)
     ignored = selected(ignore, found, "ignore")
     fit = match([leaf for leaf in leaves if leaf.path not in skipped], names, found)
     fit.left[:] = [name for name in fit.left if name not in ignored]
     if fit.missing or fit.left or fit.wrong:
-        raise PortError(told(str(weights) if isinstance(weights, str | Path) else "these", fit, len(leaves), []))
+        where = str(weights) if isinstance(weights, str | Path) else "the state dict"
+        raise PortError(told(where, fit, len(leaves), hints(leaves, fit, found, source)))
     fresh = jax.tree.leaves(net.init(key, x)) if skipped else [None] * len(leaves)
     arrays = [
         new if leaf.path in skipped else jnp.asarray(leaf.from_torch(fit.arrays[leaf.path]), leaf.dtype)

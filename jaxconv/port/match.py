@@ -7,13 +7,14 @@ import fnmatch
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxconv.errors import ConfigError, did_you_mean
 from jaxconv.port.leaves import Leaf
 
-__all__ = ["Match", "PortError", "fitted", "match", "selected"]
+__all__ = ["Match", "PortError", "fitted", "layout", "match", "selected", "told"]
 
 BUFFERS = re.compile(r"(^|\.)(num_batches_tracked|position_ids|relative_position_index|attn_mask|total_(ops|params))$")
 """What torch keeps beside weights and no net of ours needs."""
@@ -99,38 +100,48 @@ def selected(patterns: str | Iterable[str], paths: Iterable[str], word: str) -> 
     return chosen
 
 
-def layout(leaf: Leaf, came: tuple[int, ...]) -> str:
-    """What order of axes a tensor of as many numbers seems to be in; empty where it is none of these."""
-    want = leaf.torch_shape
+def layout(leaf: Leaf, came: Sequence[int]) -> str:
+    """What order of axes a tensor of as many numbers seems to be in; empty where it is none of these.
+
+    Args:
+      leaf: whose `torch_shape` it should have.
+      came: its shape.
+
+    >>> layout(Leaf(("kernel",), "conv", (3, 3, 4, 8), "float32", False, {}, {}), (8, 3, 3, 4))
+    "looks like OHWI where torch's order is OIHW"
+    """
+    want, came = leaf.torch_shape, tuple(came)
     if len(want) < 2 or sorted(came) != sorted(want):
         return ""
-    words = "IO" if leaf.kind == "conv_transpose" else "OI"
-    axes = words + "DHW"[3 - len(want) + 2 :] if len(want) > 2 else "OI"
+    axes = ("IO" if leaf.kind == "conv_transpose" else "OI") + "DHW"[5 - len(want) :]
     if came == leaf.shape and leaf.turned:
-        return f"looks like {axes[2:]}{axes[1]}{axes[0]}, our own order, where torch's is {axes}"
+        return f"looks like {axes[2:]}{axes[1]}{axes[0]}, which is our order, where torch's is {axes}"
     for turn in itertools.permutations(range(len(want))):
         if tuple(want[i] for i in turn) == came:
             return f"looks like {''.join(axes[i] for i in turn)} where torch's order is {axes}"
     return ""
 
 
-def told(source: str, found: Match, total: int, hints: Sequence[str]) -> str:
-    """All that stands in the way, one line each."""
-    parts = [
-        (len(found.missing), "missing"),
-        (len(found.left), "left over"),
-        (len(found.wrong), "of another shape"),
-    ]
-    differ = ", ".join(f"{number} {word}" for number, word in parts if number)
-    lines = [
-        f"{source} are not the weights of this net: {differ}, {len(found.arrays)} of {total} fit; nothing was loaded"
-    ]
+def told(where: str, found: Match, total: int, hints: Sequence[str]) -> str:
+    """All that stands in the way, what to do first, then one line for each difference.
+
+    Args:
+      where: the file, or what stands for it.
+      found: what came of the search.
+      total: leaves of the net.
+      hints: what to do about it.
+    """
+    numbers: dict[str, Sequence[Any]] = {
+        "missing": found.missing,
+        "left over": found.left,
+        "of another shape": found.wrong,
+    }
+    differ = ", ".join(f"{len(those)} {word}" for word, those in numbers.items() if those)
+    lines = [f"{where} does not fit this net: {differ}; {len(found.arrays)} of {total} leaves fit, nothing was loaded"]
     lines += [f"  fix: {hint}" for hint in hints]
     for leaf, name, came in found.wrong:
-        seems = layout(leaf, came)
-        lines.append(
-            f"  ! {leaf.path}  wants {name} {list(leaf.torch_shape)}, found {list(came)}{f': {seems}' if seems else ''}"
-        )
+        seems = f": {words}" if (words := layout(leaf, came)) else ""
+        lines.append(f"  ! {leaf.path}  wants {name} {list(leaf.torch_shape)}, found {list(came)}{seems}")
     lines += [f"  + {leaf.path}  wants {name} {list(leaf.torch_shape)}, not there" for leaf, name in found.missing]
     lines += [f"  - {name}  not in this net" for name in found.left]
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from jaxconv.errors import ConfigError, did_you_mean
+from jaxconv.port.families import TABLES, family_of, renamed
 from jaxconv.port.leaves import Leaf
 
 __all__ = ["Source", "name_leaves"]
@@ -22,7 +23,7 @@ def dotted(keys: Iterable[str]) -> str:
     return ".".join(keys)
 
 
-def name_leaves(leaves: Sequence[Leaf], source: Source) -> dict[str, str]:
+def name_leaves(leaves: Sequence[Leaf], source: Source, found: Iterable[str] | None = None) -> dict[str, str]:
     """For each leaf's path the name of its tensor.
 
     Args:
@@ -30,26 +31,40 @@ def name_leaves(leaves: Sequence[Leaf], source: Source) -> dict[str, str]:
       source: "torchvision", "timm" or "transformers"; a function of a leaf's path ("layer1/0/conv1/kernel") to
         the whole name; or a mapping of paths, of leaves or of parts, or regular expressions that match one whole,
         to names: `{r"stage(\\d)": r"layer\\1", "head/kernel": "fc.weight"}`. A leaf's own path counts before its
-        parts', a longer part before a shorter one; whatever is not in it has torchvision's name.
+        parts', a longer part before a shorter one, "" (the net itself) last; whatever is not in it has torchvision's
+        name.
+      found: the names at hand; where none has the prefix of transformers' models with a head, ours are those without.
 
     Returns:
       {path: name}.
 
     Raises:
-      ConfigError: an unknown word, or what fits no path.
+      ConfigError: an unknown word, a net that a source has no table for, or what fits no path.
     """
     own = {leaf.path: dotted([*leaf.part, leaf.word]) for leaf in leaves}
     if callable(source):
         return {leaf.path: _text(leaf.path, source(leaf.path)) for leaf in leaves}
     if isinstance(source, Mapping):
         return own | _mapped(leaves, source)
-    if source in SOURCES:
-        return SOURCES[source](own)
-    known = ", ".join(SOURCES)
-    raise ConfigError(
-        f"source must be {known}, a mapping of our paths to their names, or a function; "
-        f"got {source!r}{did_you_mean(source, SOURCES)}"
-    )
+    if source == "torchvision":
+        return own
+    if source not in TABLES:
+        known = ["torchvision", *TABLES]
+        raise ConfigError(
+            f"source must be {', '.join(known)}, a mapping of our paths to their names, or a function; "
+            f"got {source!r}{did_you_mean(source, known)}"
+        )
+    family = family_of(own.values())
+    if family not in TABLES[source]:
+        raise ConfigError(
+            f"source {source!r} knows the names of {', '.join(TABLES[source])}; this net is "
+            f"{f'a {family}' if family else 'none of them'}\n"
+            f"  fix: a mapping of our paths to their names, {{{next(iter(own), 'fc/kernel')!r}: '…'}}"
+        )
+    theirs = renamed(own.values(), family, TABLES[source][family])
+    prefix = f"{family}."
+    bare = found is not None and not any(name.startswith(prefix) for name in found)
+    return {path: theirs[name].removeprefix(prefix if bare else "") for path, name in own.items()}
 
 
 def _text(path: str, name: object) -> str:
@@ -61,7 +76,7 @@ def _text(path: str, name: object) -> str:
 def _mapped(leaves: Sequence[Leaf], source: Mapping[str, str]) -> dict[str, str]:
     patterns, used, found = {key: _pattern(key) for key in source}, set(), {}
     for leaf in leaves:
-        for length in range(len(leaf.keys), 0, -1):
+        for length in range(len(leaf.keys), -1, -1):
             begin, rest = "/".join(leaf.keys[:length]), leaf.keys[length:-1]
             key = next((key for key, pattern in patterns.items() if key == begin or pattern.fullmatch(begin)), None)
             if key is None:
@@ -88,10 +103,3 @@ def _pattern(key: str) -> re.Pattern[str]:
         return re.compile(key)
     except re.error as error:
         raise ConfigError(f"a key of source must be a path or a regular expression; got {key!r}: {error}") from None
-
-
-def _same(own: Mapping[str, str]) -> dict[str, str]:
-    return dict(own)
-
-
-SOURCES: dict[str, Callable[[Mapping[str, str]], dict[str, str]]] = {"torchvision": _same}
