@@ -32,8 +32,8 @@ def download(
     The variable HF_ENDPOINT names a mirror; HF_HUB_OFFLINE=1 asks the cache alone.
     """
     try:
-        from huggingface_hub import hf_hub_download
         from huggingface_hub import errors as hub
+        from huggingface_hub import hf_hub_download
     except ImportError:
         raise ConfigError(
             "download needs huggingface_hub, which is not installed\n  fix: pip install 'jaxconv[port]'"

@@ -1,0 +1,167 @@
+"""What every layer got and gave while a net ran: ours by its flow, torch's by hooks."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxconv.errors import ShapeError
+from jaxconv.layer import Layer, Tree, lift
+
+__all__ = ["Call", "our_calls", "their_calls"]
+
+
+@dataclasses.dataclass
+class Call:
+    """One call of a layer.
+
+    Attributes:
+      path: the names that lead to it, ours.
+      layer: ours; None for torch's.
+      x, y: what went in and came out; None where it was no single array.
+      flat_x, flat_y: (*spatial, C) of the maps that x and y are, flattened, or None.
+      params, state, after: ours: its own, and the state that it left.
+    """
+
+    path: tuple[str, ...]
+    layer: Layer | None
+    x: Any
+    y: Any
+    flat_x: tuple[int, ...] | None = None
+    flat_y: tuple[int, ...] | None = None
+    params: Any = None
+    state: Any = None
+    after: Any = None
+
+
+def our_calls(net: Any, params: Any, state: Any, x: Any, train: bool = False) -> tuple[list[Call], ShapeError | None]:
+    """Runs a net and keeps every call, the inner before the outer, in the order that they ended in.
+
+    Args:
+      net: a Layer.
+      params, state: its own.
+      x: an array.
+      train: as in `apply`.
+
+    Returns:
+      The calls, as far as they came, and the ShapeError that stopped them or None.
+
+    >>> from jaxconv.layers import chain
+    >>> calls, _ = our_calls(chain(a=jax.numpy.negative, b=jax.numpy.square), {"a": {}, "b": {}},
+    ...                      {"a": {}, "b": {}}, np.ones([1, 2]))
+    >>> [(call.path, float(call.y[0, 0])) for call in calls]
+    [(('a',), -1.0), (('b',), 1.0), ((), 1.0)]
+    """
+    net, calls, stopped = lift(net), list[Call](), list[ShapeError]()
+
+    def program(params: Any, state: Any, x: Any) -> Any:
+        calls.clear()
+        try:
+            _Run(calls, train).run(net, (), params, state, x)
+        except ShapeError as error:
+            stopped.append(error)
+        kept = [(call.x, call.y, call.params, call.state, call.after) for call in calls]
+        for call in calls:  # what was traced must not outlive the trace
+            call.x = call.y = call.params = call.state = call.after = None
+        return kept
+
+    values = jax.device_get(jax.jit(program)(params, state, x))
+    for call, kept in zip(calls, values, strict=True):
+        call.x, call.y, call.params, call.state, call.after = kept
+    return calls, stopped[0] if stopped else None
+
+
+class _Run:
+    """One run, with the maps that each flat value was made of."""
+
+    def __init__(self, calls: list[Call], train: bool):
+        self.calls, self.train = calls, train
+        self.flat: dict[int, tuple[int, ...]] = {}
+        self.alive: list[Any] = []  # an id is a value's own only as long as it lives
+
+    def run(self, layer: Layer, path: tuple[str, ...], params: Any, state: Any, h: Any) -> tuple[Any, Tree]:
+        if layer.flow is None:
+            y, new = layer.apply(params, state, h, train=self.train)
+        else:
+            new = dict(state)
+
+            def call(part: str, h: Any, by: Layer | None = None) -> Any:
+                inner = by or layer.parts[part]
+                y, new[part] = self.run(inner, (*path, part), params[part], new[part], h)
+                return y
+
+            try:
+                y = layer.flow(call, h)
+            except ShapeError as error:
+                error.path = error.path or path
+                raise
+        self.keep(layer, path, h, y, params, state, new)
+        return y, new
+
+    def keep(self, layer: Layer, path: tuple[str, ...], h: Any, y: Any, params: Any, state: Any, new: Any) -> None:
+        if not (hasattr(h, "shape") and hasattr(y, "shape")):
+            h = y = None
+        else:
+            self.alive += [h, y]
+            if layer.name == "flatten" and h.ndim > 2:
+                self.flat[id(y)] = h.shape[1:]
+            elif layer.flow is None and id(h) in self.flat and h.shape == y.shape and layer.name != "dense":
+                self.flat[id(y)] = self.flat[id(h)]
+        flats = (self.flat.get(id(h)), self.flat.get(id(y)))
+        own = (params, state, new) if layer.flow is None else (None, None, None)
+        self.calls.append(Call(path, layer, h, y, *flats, *own))
+
+
+def their_calls(module: Any, x: np.ndarray, train: bool = False) -> tuple[dict[str, list[Call]], dict[str, Any]]:
+    """Runs a copy of a torch module and keeps what every module in it got and gave, in torch's layout.
+
+    Args:
+      module: a torch.nn.Module.
+      x: [N, *spatial, C].
+      train: the mode that it runs in.
+
+    Returns:
+      {name: its calls}, and {name: module}, of the copy as it is after the run.
+    """
+    import torch
+
+    module = copy.deepcopy(module).train(train)
+    modules: Mapping[str, Any] = dict(module.named_modules())
+    calls: dict[str, list[Call]] = {name: [] for name in modules}
+    hooks, given = [], list[Any]()
+
+    def before(part: Any, args: Any, words: Any) -> None:
+        given.append(_tensor([*args, *words.values()]))
+
+    def after(name: str) -> Any:
+        def hook(part: Any, args: Any, result: Any) -> None:
+            calls[name].append(Call(tuple(name.split(".")), None, given.pop(), _tensor(result)))
+
+        return hook
+
+    for name, part in modules.items():
+        hooks.append(part.register_forward_pre_hook(before, with_kwargs=True))
+        hooks.append(part.register_forward_hook(after(name)))
+    weight = next(module.parameters(), None)
+    image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+    try:
+        with torch.no_grad():
+            module(image if weight is None else image.to(weight.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls, dict(modules)
+
+
+def _tensor(result: Any) -> np.ndarray | None:
+    """The tensor that a module gives, or the one that matters of what transformers' give; a copy, as of now."""
+    for word in ("logits", "last_hidden_state"):
+        result = getattr(result, word, result)
+    if isinstance(result, tuple | list):
+        result = next((one for one in result if hasattr(one, "detach")), None)
+    return np.array(result.detach().float().cpu()) if hasattr(result, "detach") else None
