@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -122,7 +123,7 @@ def _npz(path: Path) -> dict[str, Any]:
 
 def _torch(path: Path) -> Any:
     try:
-        import torch  # type: ignore[import-not-found, unused-ignore]
+        import torch
     except ImportError:
         raise ConfigError(
             f"{path} can be read by torch alone, which is not installed\n"
@@ -133,9 +134,10 @@ def _torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if "weights_only" not in str(error).lower() and "unsupported" not in str(error).lower():
             raise DataError(f"{path} is truncated, altered or no file of torch's: {_line(error)}") from None
+        asks = re.search(r"GLOBAL (\S+)", str(error))
         raise DataError(
             f"{path} holds code beside its weights: it was refused, and nothing in it was run\n"
-            f"  got: {_line(error)}\n"
+            f"  got: {f'it asks for {asks[1]}' if asks else _line(error)}\n"
             "  fix: where you trust it, torch.save(model.state_dict(), 'weights.pth') in the program that wrote it, "
             "or a .safetensors file"
         ) from None
@@ -144,7 +146,5 @@ def _torch(path: Path) -> Any:
 
 
 def _line(error: Exception) -> str:
-    """What of torch's long advice names the thing itself."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
-    return (named or lines or [type(error).__name__])[0][:200]
+    """The first line of torch's long advice."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
