@@ -164,4 +164,4 @@ def _tensor(result: Any) -> np.ndarray | None:
         result = getattr(result, word, result)
     if isinstance(result, tuple | list):
         result = next((one for one in result if hasattr(one, "detach")), None)
-    return np.array(result.detach().float().cpu()) if hasattr(result, "detach") else None
+    return result.detach().float().cpu().numpy().copy() if hasattr(result, "detach") else None
