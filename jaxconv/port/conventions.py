@@ -131,13 +131,9 @@ def _conv(case: Case) -> Tried:
 
     theirs = module.padding if isinstance(module.padding, str) else f"symmetric {_short(module.padding)}"
     fix = f"padding={_short(module.padding)!r}"
-    padding: Any
-    rank, most = (
-        len(module.kernel_size),
-        max(d * (k - 1) for k, d in zip(module.kernel_size, module.dilation, strict=True)),
-    )
-    numbers = {((n, n),) * rank: str(n) for n in range(1, most + 1)}
-    for padding, name in {"valid": "'valid'", **numbers, **_PADDINGS}.items():
+    rank, most = len(module.kernel_size), max(module.dilation) * (max(module.kernel_size) - 1)
+    numbers: dict[Any, str] = {((n, n),) * rank: str(n) for n in range(1, most + 1)}
+    for padding, name in [("valid", _PADDINGS["valid"]), *numbers.items(), *_PADDINGS.items()]:
         yield Cause(f"padding: ours is {name}, torch's {theirs}", fix), run(padding=padding)
     for mode in ("zeros", "reflect", "edge", "wrap"):
         at = f"pad_mode={_MODES[module.padding_mode]!r}"
