@@ -13,12 +13,12 @@ from rich.console import Console
 from jaxconv import config, display, run
 from jaxconv.analysis.doctor import main as examine
 from jaxconv.analysis.summary import summary as summarise
-from jaxconv.data.picture import read_picture
 from jaxconv.errors import ConfigError
 from jaxconv.failing import INTERRUPTED, fail, told
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.tune import Measured, cache_file
 from jaxconv.plots import plot
+from jaxconv.run.predict import Predictor, class_names, pretrained
 
 __all__ = ["app"]
 
@@ -44,7 +44,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 RunsFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of runs.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 Root = Annotated[str | None, typer.Option(help="Where the data lies, if not where the run found it.")]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures of any size and format.")]
+Paths = Annotated[
+    list[Path], typer.Argument(metavar="RUN IMAGE...", help="A finished run, and pictures of any size and format.")
+]
 Invert = Annotated[
     bool | None,
     typer.Option("--invert/--no-invert", help="Exchange light and dark; by default where the border is light."),
@@ -127,17 +129,39 @@ def evaluate(folder: RunFolder, root: Root = None) -> None:
 
 
 @app.command()
-def predict(folder: RunFolder, images: Images, invert: Invert = None) -> None:
-    """Say which class each picture shows, and how probable that is."""
+def predict(
+    paths: Paths,
+    net: Annotated[str | None, typer.Option(help="Instead of RUN: a net of the registry, as resnet50.")] = None,
+    weights: Annotated[str | None, typer.Option(metavar="FILE", help="Its weights, .safetensors or .pth.")] = None,
+    names: Annotated[Path | None, typer.Option(metavar="FILE", help="Its classes, one a line.")] = None,
+    source: Annotated[str, typer.Option(help="Whose names the weights have.")] = "torchvision",
+    size: Annotated[int, typer.Option(help="Side of the square that is cut out of a photograph.", min=1)] = 224,
+    shorter: Annotated[int, typer.Option(help="What its shorter side becomes before that.", min=1)] = 256,
+    top: Annotated[int | None, typer.Option(help="How many classes to name; 5 of a photograph, else 1.", min=1)] = None,
+    invert: Invert = None,
+) -> None:
+    """Say which classes each picture shows, and how probable they are."""
     with told():
-        finished = run.load(folder)
-        wanted = finished.result["input"]
-        pictures = [read_picture(path, tuple(wanted["shape"]), wanted["peak"], invert) for path in images]
+        if net is None:
+            if weights or names:
+                raise ConfigError("--weights and --names go with --net, the net that they are of")
+            finished: Predictor = run.load(paths[0])
+            images = paths[1:]
+        else:
+            if weights is None or names is None:
+                raise ConfigError("--net needs --weights FILE and --names FILE")
+            finished = pretrained(net, weights, class_names(names), source, size=size, shorter=shorter)
+            images = paths
+        if not images:
+            raise ConfigError("predict needs at least one picture: jaxconv predict RUN photo.jpg")
+        pictures = [finished.picture(path, invert) for path in images]
         chances = np.asarray(finished.probabilities(np.stack([picture.pixels for picture in pictures])))
+        classes = finished.input.classes
+        count = min(top or (5 if finished.input.photographs else 1), len(classes))
         for path, picture, chance in zip(images, pictures, chances, strict=True):
-            best = int(chance.argmax())
+            best = np.argsort(-chance, kind="stable")[:count]
             note = "  (light background: inverted)" if picture.inverted and invert is None else ""
-            typer.echo(f"{path}: {wanted['classes'][best]}  {chance[best]:.1%}{note}")
+            typer.echo(f"{path}: {', '.join(f'{classes[i]}  {chance[i]:.1%}' for i in best)}{note}")
 
 
 @app.command()

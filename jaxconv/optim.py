@@ -12,6 +12,8 @@ import jax
 import optax
 
 from jaxconv.errors import ConfigError, did_you_mean, not_one_of
+from jaxconv.layers import freeze as frozen
+from jaxconv.layers import slow
 from jaxconv.paths import leaf_names, path_name
 
 __all__ = [
@@ -45,6 +47,8 @@ def optimizer(
     *,
     decay: Sequence[str] = ("*kernel",),
     clip_norm: float | None = None,
+    freeze: Sequence[str] = (),
+    rates: Mapping[str, float] | None = None,
     **args: Any,
 ) -> Any:
     """Make an optax optimiser.
@@ -57,6 +61,8 @@ def optimizer(
       decay: patterns of the paths of those parameters that `weight_decay` makes smaller, as
         "head/kernel"; * stands for anything. Without biases and norms by default.
       clip_norm: the largest norm of the whole gradient; a longer one is shortened to it.
+      freeze: patterns of the paths of those parts or parameters that stay as they are.
+      rates: {pattern: share}: parts that learn at a share of the rate.
       **args: the optimiser's own arguments; a second rate, as muon's `adam_learning_rate`, follows
         the schedule too. One without `weight_decay`, sgd for example, takes it
         all the same: as `weight_decay * parameter` added to the gradient.
@@ -85,7 +91,9 @@ def optimizer(
     if "weight_decay" in args and "weight_decay" not in known:
         mask = functools.partial(decayed, patterns=tuple(decay))
         before.append(optax.add_decayed_weights(args.pop("weight_decay"), mask))
-    return optax.chain(*before, make(rate, **masks | args))
+    tx = optax.chain(*before, make(rate, **masks | args))
+    tx = slow(tx, rates) if rates else tx
+    return frozen(tx, *freeze) if freeze else tx
 
 
 def _in_step(count: Any, rate: Callable[[Any], Any], share: float) -> Any:

@@ -11,6 +11,7 @@ from jaxconv.config.records import (
     OptimConfig,
     PrecisionConfig,
     ScheduleConfig,
+    StartConfig,
     TrainConfig,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "OptimConfig",
     "PrecisionConfig",
     "ScheduleConfig",
+    "StartConfig",
     "TrainConfig",
     "parse",
     "read",

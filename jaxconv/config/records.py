@@ -17,6 +17,7 @@ __all__ = [
     "OptimConfig",
     "PrecisionConfig",
     "ScheduleConfig",
+    "StartConfig",
     "TrainConfig",
 ]
 
@@ -68,6 +69,24 @@ class ScheduleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class StartConfig:
+    """`[start]`: the weights that a net begins with.
+
+    Args:
+      weights: a .safetensors, .pth, .pt, .bin or .npz file, or "hf://owner/repository/file"; none for random ones.
+      source: whose names they have.
+      skip: patterns of paths that begin with random values all the same: a new head.
+      ignore: patterns of names in the file that the net does without.
+    """
+
+    __pydantic_config__ = _strict
+    weights: str | None = None
+    source: Literal["torchvision", "timm", "transformers"] = "torchvision"
+    skip: list[str] = dataclasses.field(default_factory=list)
+    ignore: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimConfig:
     """`[optim]`.
 
@@ -79,6 +98,8 @@ class OptimConfig:
       clip_norm: the longest that a gradient may be.
       accumulate: parts that a batch is cut into, one after the other in memory.
       average: decay of moving averages of the parameters, which are then tested and kept.
+      freeze: patterns of the paths of parts that stay as they are.
+      rates: pattern of a path -> share of the learning rate at which it learns.
       arguments: all else is the optimiser's own.
     """
 
@@ -90,6 +111,8 @@ class OptimConfig:
     clip_norm: PositiveNumber | None = None
     accumulate: Positive = 1
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    freeze: list[str] = dataclasses.field(default_factory=list)
+    rates: dict[str, PositiveNumber] = dataclasses.field(default_factory=dict)
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -166,6 +189,7 @@ class Config:
     net: NetConfig
     optim: OptimConfig
     train: TrainConfig
+    start: StartConfig = StartConfig()
     augment: dict[str, Any] = dataclasses.field(default_factory=dict)
     precision: PrecisionConfig = PrecisionConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
@@ -175,6 +199,7 @@ class Config:
 SECTIONS = {
     "data": DataConfig,
     "net": NetConfig,
+    "start": StartConfig,
     "optim": OptimConfig,
     "train": TrainConfig,
     "precision": PrecisionConfig,

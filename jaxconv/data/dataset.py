@@ -90,6 +90,7 @@ class Dataset:
       std: their standard deviation, in the same units.
       peak: the brightest value that a pixel can have.
       skipped: what was left out while loading, a message for each damaged image.
+      photographs: whether a picture is one by its middle square; else it is a drawing on a ground of its own.
 
     Raises:
       DataError: a part is empty, its labels lie outside the classes, or the parts' images differ
@@ -108,6 +109,7 @@ class Dataset:
     std: tuple[float, ...]
     peak: int = 255
     skipped: tuple[str, ...] = ()
+    photographs: bool = False
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):

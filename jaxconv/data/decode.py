@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def read_square(path: str | Path, size: int, channels: int = 3) -> np.ndarray:
+def read_square(path: str | Path, size: int, channels: int = 3, shorter: int | None = None) -> np.ndarray:
     """Read a photograph: the shorter side becomes `size`, and the square in its middle is kept.
 
     It is turned as the camera was held, resampled by Lanczos' filter with its support widened so
@@ -28,6 +28,8 @@ def read_square(path: str | Path, size: int, channels: int = 3) -> np.ndarray:
       path: a file of any format that Pillow reads.
       size: side of the square, in pixels.
       channels: 3 for colour, 1 for luminance.
+      shorter: what the shorter side becomes, where more than a square of it is cut off: 256 for
+        the usual 224 of ImageNet.
 
     Returns:
       uint8 [size, size, channels].
@@ -39,9 +41,9 @@ def read_square(path: str | Path, size: int, channels: int = 3) -> np.ndarray:
 
     mode = "L" if channels == 1 else "RGB"
     # Twice the size: what a JPEG's own reduction blurs lies beyond what the filter lets through.
-    picture = _plain(open_picture(path, near=2 * size, mode=mode), mode)
-    if picture.size != (size, size):
-        side = min(picture.size)
+    picture = _plain(open_picture(path, near=2 * (shorter or size), mode=mode), mode)
+    side = min(picture.size) * size / (shorter or size)
+    if picture.size != (size, size) or side != size:
         left, top = ((length - side) / 2 for length in picture.size)
         box = (left, top, left + side, top + side)
         picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=box)

@@ -16,15 +16,15 @@ from jaxconv.data.moments import moments
 from jaxconv.data.order import stratified
 from jaxconv.errors import ConfigError, DataError
 
-__all__ = ["FolderSource", "folder"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "FolderSource", "folder"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 TEST_FOLDERS = ("val", "validation", "test")
 IN_MEMORY_BYTES = 512 * 2**20
 MEASURED_IMAGES = 1000
 # ImageNet's training images (Russakovsky et al. 2015), and their luminance.
-_MEAN = {3: (0.485 * 255, 0.456 * 255, 0.406 * 255), 1: (0.449 * 255,)}
-_STD = {3: (0.229 * 255, 0.224 * 255, 0.225 * 255), 1: (0.226 * 255,)}
+IMAGENET_MEAN: dict[int, tuple[float, ...]] = {3: (0.485 * 255, 0.456 * 255, 0.406 * 255), 1: (0.449 * 255,)}
+IMAGENET_STD: dict[int, tuple[float, ...]] = {3: (0.229 * 255, 0.224 * 255, 0.225 * 255), 1: (0.226 * 255,)}
 
 Moments = tuple[float, ...] | Literal["measure"] | None
 
@@ -130,9 +130,10 @@ def folder(
         train=sources[0],
         test=sources[1],
         classes=classes,
-        mean=_moment(mean, _MEAN[channels], measured[0]),
-        std=_moment(std, _STD[channels], measured[1]),
+        mean=_moment(mean, IMAGENET_MEAN[channels], measured[0]),
+        std=_moment(std, IMAGENET_STD[channels], measured[1]),
         skipped=tuple(skipped),
+        photographs=True,
     )
 
 

@@ -8,7 +8,7 @@ from jaxconv.layers.local_conv import LocalConv
 from jaxconv.layers.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from jaxconv.layers.pool import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, BlurPool, L2Pool, LpPool, MaxPool
 from jaxconv.layers.separable import DepthwiseConv, SeparableConv, SpatiallySeparableConv
-from jaxconv.layers.surgery import features, freeze, partition, replace
+from jaxconv.layers.surgery import features, freeze, partition, replace, slow
 from jaxconv.layers.transpose import ConvTranspose, adjoint
 from jaxconv.layers.wrap import cast, remat, repeat
 
@@ -17,5 +17,5 @@ __all__ = [
     "DepthwiseConv", "DropPath", "Dropout", "GroupNorm", "InstanceNorm", "L2Pool", "LayerNorm", "LocalConv",
     "LocalResponseNorm", "LpPool", "MaxPool", "RMSNorm", "SeparableConv", "SpatialDropout",
     "SpatiallySeparableConv", "adjoint", "branch", "cast", "chain", "features", "freeze", "masked", "partition",
-    "remat", "repeat", "replace", "residual",
+    "remat", "repeat", "replace", "residual", "slow",
 ]  # fmt: skip

@@ -195,3 +195,42 @@ def freeze(optimizer: Any, *patterns: str) -> Any:
         raise ShapeError("freeze needs patterns", got=f"{patterns!r}", fix="freeze(optimizer, 'stem', '*/bias')")
     parts = {"train": optimizer, "frozen": optax.set_to_zero()}
     return optax.multi_transform(parts, lambda params: partition(params, {"frozen": patterns}))
+
+
+def slow(optimizer: Any, rates: Mapping[str, float]) -> Any:
+    """An optax optimiser that moves some parameters by a share of its updates: a lower learning rate for a backbone.
+
+    Args:
+      optimizer: an `optax.GradientTransformation`.
+      rates: {pattern: share}; patterns as in `partition`, the first that fits counts, and what none fits moves wholly.
+
+    Returns:
+      An `optax.GradientTransformation`.
+
+    Raises:
+      ShapeError: when first used, a pattern that no parameter fits; a share that is no number ≥ 0.
+
+    >>> import optax, jax.numpy as jnp
+    >>> params = {"stem": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
+    >>> tx = slow(optax.sgd(1.0), {"stem": 0.25})
+    >>> updates, _ = tx.update(params, tx.init(params), params)
+    >>> updates["stem"]["kernel"], updates["head"]["kernel"]
+    (Array([-0.25, -0.25], dtype=float32), Array([-1., -1.], dtype=float32))
+    """
+    import optax
+
+    if not isinstance(rates, Mapping) or not all(
+        isinstance(share, int | float) and share >= 0 for share in rates.values()
+    ):
+        raise ShapeError("slow needs {pattern: share ≥ 0}", got=f"{rates!r}", fix="slow(optimizer, {'stem': 0.1})")
+    labels, shares = {str(i): pattern for i, pattern in enumerate(rates)}, list(rates.values())
+
+    def init(params: Any) -> Any:
+        partition(params, labels)  # a pattern that fits nothing is told before the first step
+        return optax.EmptyState()
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        marks = partition(updates, labels, default="")
+        return jax.tree.map(lambda leaf, mark: leaf * shares[int(mark)] if mark else leaf, updates, marks), state
+
+    return optax.chain(optimizer, optax.GradientTransformation(init, update))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxconv.errors import ConfigError, DataError
@@ -96,7 +97,7 @@ def _safetensors(path: Path) -> dict[str, Any]:
 
     try:
         # Its reader for NumPy knows no bfloat16; the one called flax makes plain jax arrays.
-        with safe_open(path, framework="flax") as stream:
+        with jax.ensure_compile_time_eval(), safe_open(path, framework="flax") as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error

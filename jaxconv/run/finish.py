@@ -67,7 +67,8 @@ def finish(setup: Setup, folder: Path, fitted: Fitted, feed: Feed, found: Answer
         "images_per_second": fitted.images_per_second,
         "seed": settings.train.seed,
         "input": {"shape": list(dataset.image_shape), "peak": dataset.peak}
-        | {"mean": list(dataset.mean), "std": list(dataset.std), "classes": list(dataset.classes)},
+        | {"mean": list(dataset.mean), "std": list(dataset.std), "classes": list(dataset.classes)}
+        | {"photographs": dataset.photographs},
         "device": files.device(),
         "command": files.command(),
     }

@@ -11,37 +11,24 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import checkpoint, config
-from jaxconv.augment import normalise
 from jaxconv.errors import DataError
 from jaxconv.evaluate import Answers, answer, make_eval_step
-from jaxconv.layer import Layer
 from jaxconv.layers import cast
 from jaxconv.nets import make_net
 from jaxconv.run.finish import trained
+from jaxconv.run.predict import Input, Predictor
 from jaxconv.run.setup import inputs, load_data
 
 __all__ = ["Run", "load"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """A finished run, read back."""
+class Run(Predictor):
+    """A finished run, read back: its trained net, and where that came from."""
 
     folder: Path
     settings: config.Config
     result: dict[str, Any]
-    net: Layer
-    params: Any
-    state: Any
-
-    def prepare(self, images: jax.Array) -> jax.Array:
-        """Normalise images as in training: [N, H, W, C] in the data's pixel units."""
-        return normalise(images, self.result["input"]["mean"], self.result["input"]["std"])
-
-    @property
-    def members(self) -> bool:
-        """Whether it is an ensemble."""
-        return self.settings.ensemble.size > 1
 
     def test(self, root: str | None = None) -> Answers:
         """What is answered to the test images of the run's data set.
@@ -52,24 +39,6 @@ class Run:
         dataset = load_data(self.settings, root)
         step = jax.jit(make_eval_step(self.net, self.prepare, members=self.members))
         return answer(step, self.params, self.state, inputs(dataset.test, self.settings, len(dataset.classes)))
-
-    def probabilities(self, images: jax.typing.ArrayLike) -> jax.Array:
-        """Each class's probability.
-
-        Args:
-          images: [N, H, W, C] in the data's pixel units.
-
-        Returns:
-          float32 [N, classes]; an ensemble's are the mean of its members'.
-        """
-        x = self.prepare(jnp.asarray(images))
-
-        def one(params: Any, state: Any) -> jax.Array:
-            return jax.nn.softmax(self.net.apply(params, state, x)[0].astype(jnp.float32))
-
-        if self.members:
-            return jax.jit(lambda params, state: jax.vmap(one)(params, state).mean(0))(self.params, self.state)
-        return jax.jit(one)(self.params, self.state)
 
 
 def load(folder: str | Path) -> Run:
@@ -97,7 +66,8 @@ def load(folder: str | Path) -> Run:
     settings = config.read(folder / "config.toml")
     try:
         result = json.loads((folder / "result.json").read_text("utf-8"))
-        shape, classes = tuple(result["input"]["shape"]), result["input"]["classes"]
+        wanted = Input(**{key: _tuple(value) for key, value in result["input"].items()})
+        shape, classes = wanted.shape, wanted.classes
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / 'result.json'} was altered: {type(error).__name__}: {error}") from None
     net = make_net(settings.net.name, settings.net.arguments, len(classes))
@@ -108,7 +78,12 @@ def load(folder: str | Path) -> Run:
         size = settings.ensemble.size
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), like)
     found = checkpoint.load(folder / "params.safetensors", like)
-    return Run(folder, settings, result, net, found["params"], found["state"])
+    members = settings.ensemble.size > 1
+    return Run(net, found["params"], found["state"], wanted, members, folder, settings, result)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _near_runs(folder: Path) -> str:

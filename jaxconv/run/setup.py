@@ -31,6 +31,7 @@ from jaxconv.nets import make_net
 from jaxconv.ops import engine
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.tune import Measured, seen
+from jaxconv.port import begin
 from jaxconv.train import Step, TrainState, init_state, make_step
 
 __all__ = ["EVAL_BATCH", "Described", "Setup", "describe", "inputs", "set_up", "tune"]
@@ -114,8 +115,13 @@ def inputs(source: Source, settings: config.Config, classes: int) -> Iterable[Ba
 
 
 def _plain_net(settings: config.Config, dataset: data.Dataset) -> Layer:
-    """The net before it is cast."""
-    return make_net(settings.net.name, settings.net.arguments, len(dataset.classes))
+    """The net before it is cast, with the weights that it begins with."""
+    net, start = make_net(settings.net.name, settings.net.arguments, len(dataset.classes)), settings.start
+    if start.weights is None:
+        if start.skip or start.ignore:
+            raise ConfigError("start.skip and start.ignore go with start.weights, the file that they are about")
+        return net
+    return begin(net, start.weights, start.source, skip=start.skip, ignore=start.ignore)
 
 
 def set_up(settings: config.Config) -> Setup:
@@ -147,6 +153,8 @@ def set_up(settings: config.Config) -> Setup:
         schedule={"name": schedule.name, **arguments} if schedule else None,
         decay=settings.optim.decay,
         clip_norm=settings.optim.clip_norm,
+        freeze=settings.optim.freeze,
+        rates=settings.optim.rates,
         **settings.optim.arguments,
     )
     peak = settings.optim.learning_rate
