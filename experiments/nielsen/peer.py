@@ -43,6 +43,29 @@ def _prepare(images, mean, std):
     return (images.permute(0, 3, 1, 2).float() - mean) / std
 
 
+def _expand(images, generator):
+    """Each image as it is, or one of its four one-pixel shifts."""
+    import torch
+
+    moves = np.array([(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)])
+    corner = torch.from_numpy(moves[generator.integers(0, 5, len(images))])
+    padded = torch.nn.functional.pad(images[..., 0], (1, 1, 1, 1))
+    down, right = corner[:, 0, None, None] + torch.arange(28)[:, None], corner[:, 1, None, None] + torch.arange(28)
+    return padded[torch.arange(len(images))[:, None, None], down, right][..., None]
+
+
+def _rotate(images, generator, degrees):
+    """Each image turned by up to so many degrees, either way."""
+    import torch
+
+    turn = torch.from_numpy(np.deg2rad(generator.uniform(-degrees, degrees, len(images)))).float()
+    zero = torch.zeros_like(turn)
+    matrix = torch.stack([turn.cos(), -turn.sin(), zero, turn.sin(), turn.cos(), zero], -1).reshape(-1, 2, 3)
+    grid = torch.nn.functional.affine_grid(matrix, [len(images), 1, 28, 28], align_corners=False)
+    turned = torch.nn.functional.grid_sample(images.permute(0, 3, 1, 2).float(), grid, align_corners=False)
+    return turned.permute(0, 2, 3, 1)
+
+
 def _train_one(settings, images, labels, mean, std, seed):
     import torch
     from torch import nn
@@ -72,17 +95,12 @@ def _train_one(settings, images, labels, mean, std, seed):
     )
     generator = np.random.default_rng([seed, 1])
     order = np.concatenate([generator.permutation(len(labels)) for _ in range(math.ceil(train.epochs))])
-    moves = np.array([(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)])  # the image itself and its four one-pixel shifts
-    rows, columns = torch.arange(28)[:, None], torch.arange(28)
     net.train()
     for step in range(steps):
         chosen = torch.from_numpy(order[step * train.batch_size : (step + 1) * train.batch_size])
         batch, answers = images[chosen], labels[chosen].long()
-        if "expand" in settings.augment:
-            corner = torch.from_numpy(moves[generator.integers(0, 5, len(chosen))])
-            padded = nn.functional.pad(batch[..., 0], (1, 1, 1, 1))
-            down, right = corner[:, 0, None, None] + rows, corner[:, 1, None, None] + columns
-            batch = padded[torch.arange(len(chosen))[:, None, None], down, right][..., None]
+        batch = _expand(batch, generator) if "expand" in settings.augment else batch
+        batch = _rotate(batch, generator, settings.augment["rotate"]) if "rotate" in settings.augment else batch
         loss = nn.functional.cross_entropy(
             net(_prepare(batch, mean, std)), answers, label_smoothing=train.label_smoothing
         )

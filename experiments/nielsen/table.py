@@ -40,8 +40,10 @@ DROPOUT = (
     "net.hidden=[1000, 1000]",
     "net.dropout=0.5",
     "augment.expand=1",
-    "epochs=20",
+    "augment.rotate=10",
+    "epochs=16",
     "optim.learning_rate=2e-3",
+    "train.label_smoothing=0.1",
     DECAY,
 )
 ROWS = {
@@ -52,9 +54,9 @@ ROWS = {
             "net.features=[]",
             "net.hidden=[100]",
             SIGMOID,
-            "train.epochs=20",
+            "epochs=20",
             "optim.learning_rate=5e-3",
-            "optim.weight_decay=0.1",
+            DECAY,
         ),
     ),
     "conv1": Row(
@@ -64,9 +66,9 @@ ROWS = {
             "net.features=[20]",
             "net.hidden=[100]",
             SIGMOID,
-            "train.epochs=6",
+            "epochs=6",
             "optim.learning_rate=1e-2",
-            "optim.weight_decay=0.1",
+            DECAY,
         ),
     ),
     "conv2": Row(
