@@ -1,0 +1,140 @@
+"""A net against a torch module of the same parts: the same weights, values, statistics and gradients.
+
+`check` is all that a test needs. The torch side is written by other hands from the papers, or is transformers' own;
+weights go over by name through `jaxconv.port.load`, and torch's gradients do, too, as if they were weights.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from quick import QUICK
+
+from jaxconv import port
+
+TOLERANCE = 1e-4  # of |difference| / |theirs|, in float32
+
+
+def check(net, module, shape, rng, *, forward=None, dead=None, train=True, source="torchvision"):
+    """Holds a net to a torch module: evaluation, and training with its statistics and all gradients.
+
+    Args:
+      net: of ours, with dropout off in training.
+      module: the torch module; its weights and statistics are drawn anew, its dropout is turned off.
+      shape: of the images, [N, H, W, C].
+      rng: a NumPy generator.
+      forward: (module, images [N, C, H, W]) -> tensor, where calling the module gives something else.
+      dead: a pattern of paths whose gradient is zero in theory, as that of a bias before a batch norm.
+      train: whether the net is also held to it in training.
+      source: of `port.load`.
+    """
+    import torch
+
+    randomise(module, rng)
+    x = rng.normal(size=shape).astype(np.float32)
+    images = torch.tensor(x).movedim(-1, 1).contiguous().requires_grad_()
+    call = forward or (lambda module, images: module(images))
+
+    def moved(weights):
+        return port.load(net, weights, source=source, x=shape)
+
+    params, state = moved(module.state_dict())
+    with torch.no_grad():
+        want = call(module.eval(), images)
+    got = jax.jit(lambda x: net.apply(params, state, x)[0], compiler_options=QUICK)(x)
+    close({"evaluation": got}, {"evaluation": ours(want)})
+    if not train:
+        return
+
+    want, after, slopes = torch_step(module, call, images, rng)
+    along = ours(want["along"])
+
+    def loss(params, x):
+        y, new = net.apply(params, state, x, key=jax.random.key(0), train=True)
+        return jnp.vdot(y, along), (y, new)
+
+    step = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True), compiler_options=QUICK)
+    (by_params, by_x), (y, new) = step(params, x)
+    close({"training": y, "statistics": new}, {"training": ours(want["y"]), "statistics": moved(after)[1]})
+    close({"by": by_params, "by x": by_x}, {"by": moved(slopes)[0], "by x": ours(images.grad)}, dead)
+
+
+def randomise(module, rng):
+    """Weights that keep the size of what goes through, and statistics that are not those of a fresh net."""
+    import torch
+
+    def put(tensor, values):
+        with torch.no_grad():
+            tensor.copy_(torch.tensor(values.astype(np.float32)))
+
+    for name, weight in module.named_parameters():
+        size = tuple(weight.shape)
+        if weight.ndim > 1:
+            put(weight, rng.normal(size=size) * np.sqrt(2 / weight[0].numel()))
+        else:
+            put(weight, rng.normal(size=size) * 0.2 if name.endswith("bias") else rng.uniform(0.5, 1.5, size))
+    for name, statistic in module.named_buffers():
+        if name.endswith("running_mean"):
+            put(statistic, rng.normal(size=tuple(statistic.shape)) * 0.2)
+        if name.endswith("running_var"):
+            put(statistic, rng.uniform(0.5, 1.5, tuple(statistic.shape)))
+    for part in module.modules():
+        if isinstance(part, torch.nn.modules.dropout._DropoutNd):
+            part.p = 0.0
+
+
+def torch_step(module, call, images, rng):
+    """A forward and a backward pass in training: values, the state dict after it, and one of gradients."""
+    import torch
+
+    norms = {n: part for n, part in module.named_modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)}
+    before = {n: part.running_var.clone() for n, part in norms.items()}
+    counts = {}
+
+    def count(name):
+        return lambda part, given, result: counts.update({name: given[0].numel() / given[0].shape[1]})
+
+    hooks = [part.register_forward_hook(count(name)) for name, part in norms.items()]
+    y = call(module.train(), images)
+    along = torch.tensor(rng.normal(size=tuple(y.shape)).astype(np.float32))
+    (y * along).sum().backward()
+    for hook in hooks:
+        hook.remove()
+    after = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    for name, part in norms.items():  # torch's running variance is the unbiased one, ours the biased
+        kept = (1 - part.momentum) * before[name]
+        n = counts[name]
+        after[f"{name}.running_var"] = kept + (part.running_var - kept) * (n - 1) / n
+    slopes = {name: weight.grad for name, weight in module.named_parameters()}
+    return {"y": y.detach(), "along": along}, after, {**after, **slopes}
+
+
+def ours(tensor):
+    """A torch tensor as we have it: [N, C, H, W] as [N, H, W, C]."""
+    array = tensor.detach().numpy()
+    return np.moveaxis(array, 1, -1) if array.ndim > 2 else array
+
+
+def close(got, want, dead=None):
+    """Every leaf within TOLERANCE; says which are not, the worst first."""
+    got, want = (leaves_of(tree) for tree in (got, want))
+    assert got.keys() == want.keys()
+    wrong = {}
+    for path, theirs in want.items():
+        assert got[path].shape == theirs.shape, path
+        difference, size = np.linalg.norm(got[path] - theirs), np.linalg.norm(theirs)
+        if dead and re.search(dead, path):  # nothing but rounding: as small as that is beside the kernel's
+            difference = max(np.linalg.norm(got[path]), size)
+            size = np.linalg.norm(want[re.sub("bias$", "kernel", path)])
+        if not difference <= TOLERANCE * size:
+            wrong[path] = difference / size
+    worst = sorted(wrong.items(), key=lambda item: -item[1])
+    assert not wrong, f"{len(wrong)} of {len(want)} differ: " + ", ".join(f"{p} {e:.1e}" for p, e in worst[:8])
+
+
+def leaves_of(tree):
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, np.float64)
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
