@@ -3,10 +3,49 @@
 from collections.abc import Callable
 
 from jaxconv.layer import Layer
+from jaxconv.models.alexnet import alexnet
+from jaxconv.models.densenet import densenet, densenet121, densenet161, densenet169, densenet201
+from jaxconv.models.lenet import lenet5
 from jaxconv.models.nielsen import conv_pool
 from jaxconv.models.residual import small_residual
+from jaxconv.models.resnet import (
+    resnet,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnext50_32x4d,
+    resnext101_32x8d,
+    wide_resnet50_2,
+    wide_resnet101_2,
+)
+from jaxconv.models.resnet_cifar import (
+    resnet20,
+    resnet32,
+    resnet44,
+    resnet56,
+    resnet110,
+    resnet_cifar,
+    wide_resnet,
+    wide_resnet16_8,
+    wide_resnet28_10,
+    wide_resnet40_4,
+)
+from jaxconv.models.vgg import vgg, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
-__all__ = ["conv_pool", "registry", "small_residual"]
+__all__ = [
+    "alexnet",
+    "conv_pool",
+    "densenet", "densenet121", "densenet161", "densenet169", "densenet201",
+    "lenet5",
+    "registry",
+    "resnet", "resnet18", "resnet20", "resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet101",
+    "resnet110", "resnet152", "resnet_cifar", "resnext50_32x4d", "resnext101_32x8d",
+    "small_residual",
+    "vgg", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
+    "wide_resnet", "wide_resnet16_8", "wide_resnet28_10", "wide_resnet40_4", "wide_resnet50_2", "wide_resnet101_2",
+]  # fmt: skip
 
-# What a config file may name as net.name.
-registry: dict[str, Callable[..., Layer]] = {"conv_pool": conv_pool, "small_residual": small_residual}
+# What a config file may name as net.name: every net above, by the name of its function.
+registry: dict[str, Callable[..., Layer]] = {name: globals()[name] for name in __all__ if name != "registry"}

@@ -45,10 +45,10 @@ def ending(
 
     Args:
       body: the parts that make maps [N, H, W, C] of images, by name, in the order that they run.
-      head: classes -> the parts that make logits of what `pool` gives.
+      head: classes -> the parts that make logits of what `pool` gives (of the maps, where that is None).
       classes: units of the last layer; 0 leaves the head out and takes the mean of each map instead of `pool`.
       features: path of the part that the net ends with, as a backbone ("layer3"); None for the whole.
-      pool: what stands between body and head, as part `avgpool`.
+      pool: what stands between body and head, as part `avgpool`; None where the head takes the maps themselves.
 
     Returns:
       A Layer: images to [N, classes]; with classes=0 to [N, C]; with `features` to that part's output.
@@ -63,7 +63,8 @@ def ending(
       avgpool: global_avg_pool
     """
     if geometry.integer(classes, "classes", least=0):
-        net = chain(**body, avgpool=pool, **head(classes))
+        between = {} if pool is None else {"avgpool": pool}
+        net = chain(**body, **between, **head(classes))
     else:
         net = chain(**body, avgpool=global_avg_pool)
     return net if features is None else backbone(net, upto=features)
