@@ -39,7 +39,8 @@ def check(net, module, shape, rng, *, forward=None, dead=None, train=True, sourc
     def moved(weights):
         return port.load(net, weights, source=source, x=shape)
 
-    params, state = moved(module.state_dict())
+    # Copies: torch writes its new statistics where the old ones stand.
+    params, state = moved({name: tensor.clone() for name, tensor in module.state_dict().items()})
     with torch.no_grad():
         want = call(module.eval(), images)
     got = jax.jit(lambda x: net.apply(params, state, x)[0], compiler_options=QUICK)(x)
