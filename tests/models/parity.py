@@ -4,8 +4,6 @@
 weights go over by name through `jaxconv.port.load`, and torch's gradients do, too, as if they were weights.
 """
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,7 @@ TOLERANCE = 1e-4  # of |difference| / |theirs|, in float32
 FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)  # a quarter of the time to compile
 
 
-def check(net, module, shape, rng, *, forward=None, dead=None, train=True, source="torchvision"):
+def check(net, module, shape, rng, *, forward=None, train=True, source="torchvision"):
     """Holds a net to a torch module: evaluation, and training with its statistics and all gradients.
 
     Args:
@@ -26,12 +24,12 @@ def check(net, module, shape, rng, *, forward=None, dead=None, train=True, sourc
       shape: of the images, [N, H, W, C].
       rng: a NumPy generator.
       forward: (module, images [N, C, H, W]) -> tensor, where calling the module gives something else.
-      dead: a pattern of paths whose gradient is zero in theory, as that of a bias before a batch norm.
       train: whether the net is also held to it in training.
       source: of `port.load`.
     """
     import torch
 
+    torch.set_num_threads(1)  # these nets are small, and other workers want the cores
     randomise(module, rng)
     x = rng.normal(size=shape).astype(np.float32)
     images = torch.tensor(x).movedim(-1, 1).contiguous().requires_grad_()
@@ -49,8 +47,8 @@ def check(net, module, shape, rng, *, forward=None, dead=None, train=True, sourc
     if not train:
         return
 
-    want, after, slopes = torch_step(module, call, images, rng)
-    along = ours(want["along"])
+    want, along, after = torch_step(module, call, images, rng)
+    slopes, statistics = moved(after)
 
     def loss(params, x):
         y, new = net.apply(params, state, x, key=jax.random.key(0), train=True)
@@ -58,8 +56,8 @@ def check(net, module, shape, rng, *, forward=None, dead=None, train=True, sourc
 
     step = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True), compiler_options=FAST)
     (by_params, by_x), (y, new) = step(params, x)
-    close({"training": y, "statistics": new}, {"training": ours(want["y"]), "statistics": moved(after)[1]})
-    close({"by": by_params, "by x": by_x}, {"by": moved(slopes)[0], "by x": ours(images.grad)}, dead)
+    close({"training": y, "statistics": new}, {"training": ours(want), "statistics": statistics})
+    close({"by": by_params, "by x": by_x}, {"by": slopes, "by x": ours(images.grad)}, layers=True)
 
 
 def randomise(module, rng):
@@ -87,7 +85,11 @@ def randomise(module, rng):
 
 
 def torch_step(module, call, images, rng):
-    """A forward and a backward pass in training: values, the state dict after it, and one of gradients."""
+    """A pass forward and backward in training.
+
+    Returns the values, what they are multiplied by before they are summed up to what is differentiated, and a state
+    dict with the gradients in the weights' places and the statistics after the pass.
+    """
     import torch
 
     norms = {n: part for n, part in module.named_modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)}
@@ -108,8 +110,8 @@ def torch_step(module, call, images, rng):
         kept = (1 - part.momentum) * before[name]
         n = counts[name]
         after[f"{name}.running_var"] = kept + (part.running_var - kept) * (n - 1) / n
-    slopes = {name: weight.grad for name, weight in module.named_parameters()}
-    return {"y": y.detach(), "along": along}, after, {**after, **slopes}
+    after |= {name: weight.grad for name, weight in module.named_parameters()}
+    return y, ours(along), after
 
 
 def ours(tensor):
@@ -118,21 +120,22 @@ def ours(tensor):
     return np.moveaxis(array, 1, -1) if array.ndim > 2 else array
 
 
-def close(got, want, dead=None):
-    """Every leaf within TOLERANCE; says which are not, the worst first."""
+def close(got, want, layers=False):
+    """Every leaf, or with `layers` all leaves of a layer as one, within TOLERANCE; says which are not, the worst first.
+
+    A bias before a batch norm has no gradient but rounding, and what a norm's scale has is nearly cancelled by what
+    comes later: such are right where they are right beside the rest of their layer's.
+    """
     got, want = (leaves_of(tree) for tree in (got, want))
-    assert got.keys() == want.keys()
-    wrong = {}
+    assert {path: leaf.shape for path, leaf in got.items()} == {path: leaf.shape for path, leaf in want.items()}
+    squares = {}
     for path, theirs in want.items():
-        assert got[path].shape == theirs.shape, path
-        difference, size = np.linalg.norm(got[path] - theirs), np.linalg.norm(theirs)
-        if dead and re.search(dead, path):  # nothing but rounding: as small as that is beside the kernel's
-            difference = max(np.linalg.norm(got[path]), size)
-            size = np.linalg.norm(want[re.sub("bias$", "kernel", path)])
-        if not difference <= TOLERANCE * size:
-            wrong[path] = difference / size
-    worst = sorted(wrong.items(), key=lambda item: -item[1])
-    assert not wrong, f"{len(wrong)} of {len(want)} differ: " + ", ".join(f"{p} {e:.1e}" for p, e in worst[:8])
+        pair = np.sum((got[path] - theirs) ** 2), np.sum(theirs**2)
+        group = path.rsplit("/", 1)[0] if layers else path
+        squares[group] = np.add(squares.get(group, 0), pair)
+    errors = {path: np.sqrt(difference / size) for path, (difference, size) in squares.items()}
+    wrong = sorted((item for item in errors.items() if not item[1] <= TOLERANCE), key=lambda item: -item[1])
+    assert not wrong, f"{len(wrong)} of {len(errors)} differ: " + ", ".join(f"{p} {e:.1e}" for p, e in wrong[:8])
 
 
 def leaves_of(tree):

@@ -1,0 +1,48 @@
+"""DenseNet: counts as published, numbers as torch's."""
+
+import pytest
+
+import jaxconv as jc
+from jaxconv import models
+
+# Parameters and GFLOPS (multiplications with their additions, taps on padding among them: `Summary.macs`) as
+# torchvision 0.15 documents them for its weights of these nets.
+PUBLISHED = {
+    "densenet121": (7_978_856, 2.834),
+    "densenet161": (28_681_000, 7.728),
+    "densenet169": (14_149_480, 3.360),
+    "densenet201": (20_013_928, 4.291),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n == "densenet121" else [pytest.mark.slow]) for n in PUBLISHED]
+)
+def test_parameters_and_multiplications_as_published(name):
+    found = jc.summary(models.registry[name](), (1, 224, 224, 3))
+    assert (found.parameters, round(found.macs / 1e9, 3)) == PUBLISHED[name]
+
+
+WHOLE = {"blocks": (6, 12, 24, 16), "growth": 32, "stem": 64}
+
+
+@pytest.mark.parametrize(
+    ("words", "shape"),
+    [
+        ({"blocks": (1, 3), "growth": 4, "stem": 6}, (2, 21, 32, 3)),
+        pytest.param(WHOLE, (2, 64, 64, 3), marks=pytest.mark.slow),
+    ],
+    ids=["narrow", "whole"],
+)
+def test_equals_torch(words, shape, rng):
+    pytest.importorskip("torch")
+    from models.parity import check
+    from models.torch_nets.densenet import densenet
+
+    check(models.densenet(7, **words), densenet(7, **words), shape, rng)
+
+
+def test_28_pixels_are_too_few():
+    with pytest.raises(jc.ShapeError) as caught:
+        models.densenet(blocks=(1, 1, 1, 1), growth=1, stem=1).init(None, (1, 28, 40, 3))
+    assert str(caught.value).startswith("at features/transition3/pool: ")

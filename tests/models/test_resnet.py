@@ -1,0 +1,82 @@
+"""ResNet, ResNeXt and wide ResNet: counts as published, numbers as torch's."""
+
+import pytest
+
+import jaxconv as jc
+from jaxconv import models
+
+# Parameters and GFLOPS (which are multiplications with their additions in convolutions and dense layers, taps on
+# padding among them: `Summary.macs`) as torchvision 0.15 documents them for its weights of these nets.
+PUBLISHED = {
+    "resnet18": (11_689_512, 1.814),
+    "resnet34": (21_797_672, 3.664),
+    "resnet50": (25_557_032, 4.089),
+    "resnet101": (44_549_160, 7.801),
+    "resnet152": (60_192_808, 11.514),
+    "resnext50_32x4d": (25_028_904, 4.230),
+    "resnext101_32x8d": (88_791_336, 16.414),
+    "wide_resnet50_2": (68_883_240, 11.398),
+    "wide_resnet101_2": (126_886_696, 22.753),
+}
+LONG = {"resnet34", "resnet101", "resnet152", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in PUBLISHED])
+def test_parameters_and_multiplications_as_published(name):
+    found = jc.summary(models.registry[name](), (1, 224, 224, 3))
+    assert (found.parameters, round(found.macs / 1e9, 3)) == PUBLISHED[name]
+
+
+def parity(shape, rng, **words):
+    pytest.importorskip("torch")
+    from models.parity import check
+    from models.torch_nets.resnet import resnet
+
+    check(models.resnet(7, **words), resnet(7, **words), shape, rng)
+
+
+SMALL = {
+    "basic": {"blocks": (1, 1, 2), "bottleneck": False, "width": 4},
+    "bottleneck": {"blocks": (1, 2), "bottleneck": True, "width": 4},
+    "grouped": {"blocks": (1, 1), "bottleneck": True, "width": 8, "groups": 4, "width_per_group": 16},
+    "wide": {"blocks": (2, 1), "bottleneck": True, "width": 4, "width_per_group": 128},
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_ones_equal_torch(name, rng):
+    parity((2, 33, 40, 3), rng, **SMALL[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"blocks": (2, 2, 2, 2), "bottleneck": False},
+        {"blocks": (3, 4, 6, 3), "bottleneck": True},
+        {"blocks": (3, 4, 6, 3), "bottleneck": True, "groups": 32, "width_per_group": 4},
+    ],
+    ids=["resnet18", "resnet50", "resnext50_32x4d"],
+)
+def test_whole_ones_equal_torch(words, rng):
+    parity((2, 64, 64, 3), rng, **words)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: models.resnet(bottleneck=False, groups=32),
+         "groups and width_per_group are of the bottleneck's 3×3 convolution\n"
+         "  got: bottleneck=False, groups=32, width_per_group=64\n  fix: bottleneck=True"),
+        (lambda: models.resnet(blocks=(2, 0)), "blocks must be ≥ 1\n  got: blocks=0"),
+        (lambda: models.resnet50(-1), "classes must be ≥ 0\n  got: classes=-1"),
+        (lambda: models.resnet50(10.0), "classes must be an int\n  got: classes=10.0\n  fix: classes=10"),
+        (lambda: models.resnet50(features="layer5"),
+         "chain has conv1, bn1, relu, maxpool, layer1, layer2, layer3, layer4, avgpool, fc\n"
+         "  got: path 'layer5'; did you mean 'layer4'?"),
+    ],
+)  # fmt: skip
+def test_messages(call, message):
+    with pytest.raises(jc.ShapeError) as caught:
+        call()
+    assert str(caught.value) == message
