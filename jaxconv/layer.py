@@ -295,14 +295,17 @@ def stateless(net: Layer) -> Stateless:
     def apply(params: Tree, x: Any, *, key: Any = None, train: bool = False) -> Any:
         if not isinstance(params, Mapping):
             raise ShapeError("params must be what init gave: a dict", got=type(params).__name__)
-        return net.apply(params, _empty_state(params), x, key=key, train=train)[0]
+        return net.apply(params, _empty_state(net, params), x, key=key, train=train)[0]
 
     return Stateless(init, apply)
 
 
-def _empty_state(params: Mapping[str, Any]) -> Tree:
-    """The state of a net without state: the tree of its params less the leaves."""
-    return {name: _empty_state(part) for name, part in params.items() if isinstance(part, Mapping)}
+def _empty_state(net: Layer, params: Any) -> Tree:
+    """The state of a net without state: a dict for each part; of a layer without parts, for each dict in its params."""
+    if net.parts:
+        return {name: _empty_state(part, params.get(name, {})) for name, part in net.parts.items()}
+    nested = params.items() if isinstance(params, Mapping) else ()
+    return {name: _empty_state(net, part) for name, part in nested if isinstance(part, Mapping)}
 
 
 def check_params(layer: str, params: Any, names: Iterable[str], word: str = "params") -> None:

@@ -110,3 +110,19 @@ def test_init_compiles_nothing_for_new_shapes():
     assert before == 0
     assert len(compiled) > 0
     assert params["dense0"]["kernel"].shape[1] == 5
+
+
+@pytest.mark.parametrize("layer", [jc.Conv, jc.DepthwiseConv, jc.Dense], ids=lambda layer: layer.__name__)
+def test_normal_has_the_deviation_asked_for_whatever_the_fan(layer):
+    sizes = {jc.Conv: (64, 3), jc.DepthwiseConv: (7,), jc.Dense: (64,)}[layer]
+    net = layer(*sizes, kernel_init=inits.Normal(0.02))
+    kernel = np.asarray(net.init(jax.random.key(0), (1, 9, 9, 300))[0]["kernel"])
+    assert abs(kernel.mean()) < 4 * 0.02 / np.sqrt(kernel.size)
+    np.testing.assert_allclose(kernel.std(), 0.02, rtol=0.02)
+    assert len(np.unique(kernel)) > 0.99 * kernel.size  # groups are drawn apart
+
+
+def test_normal_refuses_a_deviation_that_is_none():
+    with pytest.raises(jc.ShapeError) as caught:
+        inits.Normal(0.0)
+    assert str(caught.value) == "Normal needs a standard deviation > 0\n  got: 0.0"
