@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxconv.initializers import VarianceScaling
+from jaxconv.initializers import Normal, VarianceScaling
 from jaxconv.layer import Layer
 from jaxconv.layers import AdaptiveAvgPool, BatchNorm, Conv, Dense, Dropout, MaxPool
 from jaxconv.models.numbered import ending, numbered
@@ -18,7 +18,7 @@ __all__ = ["vgg", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn",
 # Table 1 of the paper, columns A, B, D and E by the number of layers with weights: convolutions before each pool.
 CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 HE = VarianceScaling(2, "out")
-SMALL = jax.nn.initializers.normal(0.01)
+SMALL = Normal(0.01)
 
 
 def vgg(
