@@ -1,0 +1,137 @@
+"""What every model promises: by shapes for each in the registry, by numbers for a small one of each family."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import quick
+from models.families import FAMILIES, small, to_learn
+
+from jaxconv import models
+
+FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)
+# More than a second each, and nothing that a sibling of theirs does not have.
+LONG = {
+    "densenet161", "densenet169", "densenet201", "resnet34", "resnet44", "resnet56", "resnet101", "resnet110",
+    "resnet152", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
+}  # fmt: skip
+
+
+def marked(names, slow):
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names]
+
+
+def born(net, shape):
+    """Params and state as shapes."""
+    return jax.eval_shape(lambda key: net.init(key, shape), jax.random.key(0))
+
+
+def passed(net, params, state, shape, train=True):
+    """Output and new state as shapes."""
+
+    def run(params, state, x, key):
+        return net.apply(params, state, x, key=key, train=train)
+
+    return jax.eval_shape(run, params, state, jax.ShapeDtypeStruct(shape, "float32"), jax.random.key(0))
+
+
+def paths(tree):
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): (v.shape, v.dtype) for path, v in leaves}
+
+
+def test_every_family_has_a_row_and_is_in_the_registry():
+    assert FAMILIES.keys() <= models.registry.keys()
+    assert sorted(models.registry) == sorted(set(models.__all__) - {"registry"})
+    assert all(getattr(models, name) is function for name, function in models.registry.items())
+    modules = {function.__module__ for function in models.registry.values()}
+    assert modules == {models.registry[name].__module__ for name in FAMILIES}
+
+
+@pytest.mark.parametrize("name", marked(models.registry, LONG))
+def test_odd_sizes_one_channel_and_any_classes(name):
+    """By shapes alone; in training, too, where the state keeps its structure, shapes and types."""
+    net, shape = (small(name, classes=7) if name in FAMILIES else models.registry[name](classes=7)), (2, 77, 83, 1)
+    params, state = born(net, shape)
+    y, new = passed(net, params, state, shape)
+    assert (y.shape, y.dtype) == ((2, 7), "float32")
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    assert paths(new) == paths(state)
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.part])
+def test_headless_and_backbone_have_the_whole_nets_weights(name):
+    family = FAMILIES[name]
+    whole = paths(born(small(name), family.shape))
+    for words, axes in (({"classes": 0}, 2), ({"features": family.part}, 4)):
+        net = small(name, **words)
+        params, state = born(net, family.shape)
+        y, _ = passed(net, params, state, family.shape, train=False)
+        assert len(y.shape) == axes
+        assert paths((params, state)).items() < whole.items()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_eager_is_jit_is_vmap_and_gradients_are_finite(name):
+    family, net = FAMILIES[name], small(name)
+    x = jax.random.normal(jax.random.key(1), (2, *family.shape))
+    params, state = net.init(jax.random.key(0), family.shape)
+
+    def run(x, train):
+        return net.apply(params, state, x, key=jax.random.key(2), train=train)
+
+    for train in (False, True):
+        one = functools.partial(run, train=train)
+        eager, jitted = one(x[0]), jax.jit(one, compiler_options=FAST)(x[0])
+        together = jax.jit(jax.vmap(one), compiler_options=FAST)(x)
+        assert paths(eager[1]) == paths(jitted[1]) == paths(state)
+        for got in (jitted, jax.tree.map(lambda v: v[0], together)):
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), got, eager)
+
+    def loss(params, x):
+        return jnp.sum(jnp.sin(net.apply(params, state, x, key=jax.random.key(2), train=True)[0]))
+
+    slopes = jax.jit(jax.grad(loss, argnums=(0, 1)), compiler_options=FAST)(params, x[0])
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(slopes))
+    assert sum(math.prod(leaf.shape) * bool(jnp.any(leaf)) for leaf in jax.tree.leaves(slopes)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_learns_8_random_images_by_heart_in_200_steps(name):
+    """At least 99 % right, judged as in evaluation, with running statistics."""
+    family, (x, labels) = FAMILIES[name], to_learn(name)
+    net, tx = small(name, classes=family.classes), optax.adam(family.rate)
+    params, state = net.init(jax.random.key(0), x)
+
+    def loss(params, state, key):
+        logits, state = net.apply(params, state, x, key=key, train=True)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), state
+
+    def step(carry, key):
+        params, state, opt = carry
+        slopes, state = jax.grad(loss, has_aux=True)(params, state, key)
+        updates, opt = tx.update(slopes, opt)
+        return (optax.apply_updates(params, updates), state, opt), None
+
+    def right(params, state):
+        return (net.apply(params, state, x)[0].argmax(-1) == labels).mean()
+
+    @functools.partial(jax.jit, compiler_options=FAST)
+    def twenty(carry, key):
+        carry, _ = jax.lax.scan(step, carry, jax.random.split(key, 20))
+        return carry, right(*carry[:2])
+
+    carry = params, state, tx.init(params)
+    shares = []
+    for key in jax.random.split(jax.random.key(3), 10):
+        carry, share = twenty(carry, key)
+        shares.append(round(float(share), 3))
+        if shares[-1] >= 0.99:
+            return
+    pytest.fail(f"after 20, 40, … 200 steps the share that is right is {shares}")
