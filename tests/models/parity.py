@@ -11,11 +11,11 @@ import quick
 
 from jaxconv import port
 
-TOLERANCE = 1e-4  # of |difference| / |theirs|, in float32
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # of |difference| / |theirs|
 FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)  # a quarter of the time to compile
 
 
-def check(net, module, shape, rng, *, forward=None, train=True, source="torchvision"):
+def check(net, module, shape, rng, *, dtype="float32", slopes=True, forward=None, train=True, source="torchvision"):
     """Holds a net to a torch module: evaluation, and training with its statistics and all gradients.
 
     Args:
@@ -23,6 +23,9 @@ def check(net, module, shape, rng, *, forward=None, train=True, source="torchvis
       module: the torch module; its weights and statistics are drawn anew, its dropout is turned off.
       shape: of the images, [N, H, W, C].
       rng: a NumPy generator.
+      dtype: "float64" within jax.enable_x64. In float32 the rounding of a deep net moves some ReLU's input across
+        zero, and the gradient jumps: torch's own is then off its float64 by more than TOLERANCE.
+      slopes: whether gradients are compared.
       forward: (module, images [N, C, H, W]) -> tensor, where calling the module gives something else.
       train: whether the net is also held to it in training.
       source: of `port.load`.
@@ -30,34 +33,35 @@ def check(net, module, shape, rng, *, forward=None, train=True, source="torchvis
     import torch
 
     torch.set_num_threads(1)  # these nets are small, and other workers want the cores
-    randomise(module, rng)
-    x = rng.normal(size=shape).astype(np.float32)
+    randomise(module.to(getattr(torch, dtype)), rng)
+    x = rng.normal(size=shape).astype(dtype)
     images = torch.tensor(x).movedim(-1, 1).contiguous().requires_grad_()
     call = forward or (lambda module, images: module(images))
 
     def moved(weights):
-        return port.load(net, weights, source=source, x=shape)
+        return port.load(net, weights, source=source, x=x)
 
     # Copies: torch writes its new statistics where the old ones stand.
     params, state = moved({name: tensor.clone() for name, tensor in module.state_dict().items()})
     with torch.no_grad():
         want = call(module.eval(), images)
     got = jax.jit(lambda x: net.apply(params, state, x)[0], compiler_options=FAST)(x)
-    close({"evaluation": got}, {"evaluation": ours(want)})
+    close({"evaluation": got}, {"evaluation": ours(want)}, dtype)
     if not train:
         return
 
     want, along, after = torch_step(module, call, images, rng)
-    slopes, statistics = moved(after)
+    by, statistics = moved(after)
 
     def loss(params, x):
         y, new = net.apply(params, state, x, key=jax.random.key(0), train=True)
         return jnp.vdot(y, along), (y, new)
 
-    step = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True), compiler_options=FAST)
-    (by_params, by_x), (y, new) = step(params, x)
-    close({"training": y, "statistics": new}, {"training": ours(want), "statistics": statistics})
-    close({"by": by_params, "by x": by_x}, {"by": slopes, "by x": ours(images.grad)}, layers=True)
+    step = jax.grad(loss, argnums=(0, 1), has_aux=True) if slopes else lambda *args: (None, loss(*args)[1])
+    found, (y, new) = jax.jit(step, compiler_options=FAST)(params, x)
+    close({"training": y, "statistics": new}, {"training": ours(want), "statistics": statistics}, dtype)
+    if slopes:
+        close({"by": found[0], "by x": found[1]}, {"by": by, "by x": ours(images.grad)}, dtype, layers=True)
 
 
 def randomise(module, rng):
@@ -66,7 +70,7 @@ def randomise(module, rng):
 
     def put(tensor, values):
         with torch.no_grad():
-            tensor.copy_(torch.tensor(values.astype(np.float32)))
+            tensor.copy_(torch.tensor(values))
 
     for name, weight in module.named_parameters():
         size = tuple(weight.shape)
@@ -101,7 +105,7 @@ def torch_step(module, call, images, rng):
 
     hooks = [part.register_forward_hook(count(name)) for name, part in norms.items()]
     y = call(module.train(), images)
-    along = torch.tensor(rng.normal(size=tuple(y.shape)).astype(np.float32))
+    along = torch.tensor(rng.normal(size=tuple(y.shape)), dtype=y.dtype)
     (y * along).sum().backward()
     for hook in hooks:
         hook.remove()
@@ -120,26 +124,27 @@ def ours(tensor):
     return np.moveaxis(array, 1, -1) if array.ndim > 2 else array
 
 
-def close(got, want, layers=False):
-    """Every leaf, or with `layers` all leaves of a layer as one, within TOLERANCE; says which are not, the worst first.
+def close(got, want, dtype, layers=False):
+    """Every leaf, or with `layers` all leaves of a layer as one, within TOLERANCE; says which are not, worst first.
 
     A bias before a batch norm has no gradient but rounding, and what a norm's scale has is nearly cancelled by what
     comes later: such are right where they are right beside the rest of their layer's.
     """
     got, want = (leaves_of(tree) for tree in (got, want))
     assert {path: leaf.shape for path, leaf in got.items()} == {path: leaf.shape for path, leaf in want.items()}
+    assert {str(leaf.dtype) for leaf in got.values()} == {dtype}
     squares = {}
     for path, theirs in want.items():
-        pair = np.sum((got[path] - theirs) ** 2), np.sum(theirs**2)
+        pair = np.sum(np.subtract(got[path], theirs, dtype="float64") ** 2), np.sum(np.square(theirs, dtype="float64"))
         group = path.rsplit("/", 1)[0] if layers else path
         squares[group] = np.add(squares.get(group, 0), pair)
     errors = {path: np.sqrt(difference / size) for path, (difference, size) in squares.items()}
-    wrong = sorted((item for item in errors.items() if not item[1] <= TOLERANCE), key=lambda item: -item[1])
+    wrong = sorted((item for item in errors.items() if not item[1] <= TOLERANCE[dtype]), key=lambda item: -item[1])
     assert not wrong, f"{len(wrong)} of {len(errors)} differ: " + ", ".join(f"{p} {e:.1e}" for p, e in wrong[:8])
 
 
 def leaves_of(tree):
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, np.float64)
+        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
         for path, leaf in jax.tree.leaves_with_path(tree)
     }

@@ -27,12 +27,12 @@ def test_parameters_and_multiplications_as_published(name):
     assert (found.parameters, round(found.macs / 1e9, 3)) == PUBLISHED[name]
 
 
-def parity(shape, rng, **words):
+def parity(shape, rng, words, **how):
     pytest.importorskip("torch")
     from models.parity import check
     from models.torch_nets.resnet import resnet
 
-    check(models.resnet(7, **words), resnet(7, **words), shape, rng)
+    check(models.resnet(7, **words), resnet(7, **words), shape, rng, **how)
 
 
 SMALL = {
@@ -45,21 +45,26 @@ SMALL = {
 
 @pytest.mark.parametrize("name", SMALL)
 def test_small_ones_equal_torch(name, rng):
-    parity((2, 33, 40, 3), rng, **SMALL[name])
+    parity((2, 33, 40, 3), rng, SMALL[name])
+
+
+WHOLE = {
+    "resnet18": {"blocks": (2, 2, 2, 2), "bottleneck": False},
+    "resnet50": {"blocks": (3, 4, 6, 3), "bottleneck": True},
+    "resnext50_32x4d": {"blocks": (3, 4, 6, 3), "bottleneck": True, "groups": 32, "width_per_group": 4},
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "words",
-    [
-        {"blocks": (2, 2, 2, 2), "bottleneck": False},
-        {"blocks": (3, 4, 6, 3), "bottleneck": True},
-        {"blocks": (3, 4, 6, 3), "bottleneck": True, "groups": 32, "width_per_group": 4},
-    ],
-    ids=["resnet18", "resnet50", "resnext50_32x4d"],
-)
-def test_whole_ones_equal_torch(words, rng):
-    parity((2, 64, 64, 3), rng, **words)
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_ones_equal_torch(name, rng):
+    """50 layers' gradients are compared in float64 below."""
+    parity((2, 64, 64, 3), rng, WHOLE[name], slopes=name == "resnet18")
+
+
+@pytest.mark.slow
+def test_whole_resnet50_equals_torch_in_float64(rng, x64):
+    parity((2, 64, 64, 3), rng, WHOLE["resnet50"], dtype="float64")
 
 
 @pytest.mark.parametrize(

@@ -68,12 +68,12 @@ def test_option_a_takes_every_second_pixel_and_adds_zeros(rng):
         assert y[n, i, j, 3 + c] == 0
 
 
-def parity(ours, name, words, shape, rng):
+def parity(ours, name, words, shape, rng, **how):
     pytest.importorskip("torch")
     from models import parity
     from models.torch_nets import resnet_cifar
 
-    parity.check(ours, getattr(resnet_cifar, name)(**words), shape, rng)
+    parity.check(ours, getattr(resnet_cifar, name)(**words), shape, rng, **how)
 
 
 @pytest.mark.parametrize("shortcut", ["A", "B"])
@@ -93,8 +93,14 @@ def test_small_wide_ones_equal_torch(depth, width, rng):
 
 @pytest.mark.slow
 def test_whole_ones_equal_torch(rng):
-    parity(models.resnet56(), "resnet_cifar", {"depth": 56}, (2, 32, 32, 3), rng)
+    """56 layers' gradients are compared in float64 below."""
+    parity(models.resnet56(), "resnet_cifar", {"depth": 56}, (2, 32, 32, 3), rng, slopes=False)
     parity(models.wide_resnet16_8(), "wide_resnet", {"depth": 16, "width": 8}, (2, 16, 16, 3), rng)
+
+
+@pytest.mark.slow
+def test_whole_resnet56_equals_torch_in_float64(rng, x64):
+    parity(models.resnet56(), "resnet_cifar", {"depth": 56}, (2, 32, 32, 3), rng, dtype="float64")
 
 
 def test_dropout_stands_between_the_convolutions_of_a_wide_block(rng):
