@@ -11,7 +11,9 @@ import pytest
 import quick
 from models.families import FAMILIES, small, to_learn
 
+import jaxconv as jc
 from jaxconv import models
+from jaxconv.nets import make_net, net_problems, with_defaults
 
 FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)
 # More than a second each, and nothing that a sibling of theirs does not have.
@@ -73,6 +75,13 @@ def test_headless_and_backbone_have_the_whole_nets_weights(name):
         y, _ = passed(net, params, state, family.shape, train=False)
         assert len(y.shape) == axes
         assert paths((params, state)).items() < whole.items()
+
+
+@pytest.mark.parametrize("name", models.registry)
+def test_a_config_may_name_it_with_its_defaults(name):
+    arguments = with_defaults(name, {})
+    assert net_problems(name, arguments) == []
+    assert isinstance(make_net(name, arguments, classes=5), jc.Layer)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ WHOLE = {"blocks": (6, 12, 24, 16), "growth": 32, "stem": 64}
 @pytest.mark.parametrize(
     ("words", "shape"),
     [
-        ({"blocks": (1, 3), "growth": 4, "stem": 6}, (2, 21, 32, 3)),
+        ({"blocks": (1, 3), "growth": 4, "stem": 6}, (2, 33, 40, 3)),
         pytest.param(WHOLE, (2, 64, 64, 3), marks=pytest.mark.slow),
     ],
     ids=["narrow", "whole"],
