@@ -56,7 +56,8 @@ def alexnet(
     """
     body: list[Any] = []
     for count, size, stride, padding, pooled in CONVS:
-        body += [Conv(count * width // 64, size, stride=stride, padding=padding, kernel_init=UNIFORM), jax.nn.relu]
+        sizes = (size, size) if body else size  # only an image is refused where it looks like NCHW
+        body += [Conv(count * width // 64, sizes, stride=stride, padding=padding, kernel_init=UNIFORM), jax.nn.relu]
         body += [MaxPool(3, stride=2)] if pooled else []
 
     def head(classes: int) -> dict[str, Any]:

@@ -20,9 +20,10 @@ __all__ = ["densenet", "densenet121", "densenet161", "densenet169", "densenet201
 BLOCKS = {121: (6, 12, 24, 16), 161: (6, 12, 36, 24), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
 
 
-def conv(features: int, size: int, stride: int = 1) -> Layer:
-    """A convolution that keeps height and width but for its stride; a norm before the next one has the offset."""
-    return Conv(features, size, stride=stride, padding=size // 2, bias=False, kernel_init=he_normal)
+def conv(features: int, size: int) -> Layer:
+    """A convolution that keeps height and width; a norm before the next one has the offset."""
+    # Two numbers: an image that looks like NCHW is refused, yet maps inside a net may well have such a shape.
+    return Conv(features, (size, size), padding=size // 2, bias=False, kernel_init=he_normal)
 
 
 def dense_layer(growth: int, bottleneck: int, dropout: float) -> Layer:
@@ -88,7 +89,8 @@ def densenet(
     (1, 1, 16, 8)
     """
     maps = geometry.integer(stem, "stem")
-    body: dict[str, Any] = {"conv0": conv(stem, 7, 2), "norm0": BatchNorm(), "relu0": jax.nn.relu}
+    first = Conv(stem, 7, stride=2, padding=3, bias=False, kernel_init=he_normal)
+    body: dict[str, Any] = {"conv0": first, "norm0": BatchNorm(), "relu0": jax.nn.relu}
     body["pool0"] = MaxPool(3, stride=2, padding=1)
     for n, count in enumerate(blocks, 1):
         layers = [dense_layer(growth, bottleneck, dropout) for _ in range(geometry.integer(count, "blocks"))]

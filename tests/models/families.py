@@ -1,6 +1,5 @@
 """A small net of every family, for what all models promise (test_contract.py). One row gets a new one all of it."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,28 +8,45 @@ from jaxconv import models
 
 
 class Family(NamedTuple):
-    """`arguments`: of the function in the registry. `shape`: of an input. `part`: one that gives maps on
-    the way; empty where the function can leave neither head nor end out."""
+    """`arguments`: of the function in the registry. `shape`: of an input. `part`: one that gives maps on the way;
+    empty where the function can leave neither head nor end out. `says`: of what it gives logits ("classes" of an
+    image, "pixels"), or that it gives the "image" again. `rate`: of Adam, to learn 8 images by heart."""
 
     arguments: dict[str, Any]
     shape: tuple[int, ...]
     part: str
-    rate: float = 3e-3  # of Adam, to learn 8 images by heart
-    classes: int = 8
-    batch: Callable[[Any], tuple[Any, Any]] | None = None  # generator -> images, labels, where a label is no class
+    says: str = "classes"
+    rate: float = 3e-3
 
 
-FAMILIES = {
-    "alexnet": Family({"width": 8, "hidden": 32, "dropout": 0.0}, (2, 63, 71, 3), "features/5", 1e-3),
+SIX = (8, 8, 12, 4, 4, 4)  # an Inception module
+ROWS = {
+    "airbench": Family({"width": 8}, (2, 17, 20, 3), "group1"),
+    "alexnet": Family({"width": 8, "hidden": 32, "dropout": 0.0}, (2, 63, 71, 3), "features/5", rate=1e-3),
+    "autoencoder": Family({"code": 32, "maps": (16, 32)}, (2, 9, 12, 3), "encode2", "image"),
     "conv_pool": Family({"features": (8, 16), "hidden": (32,)}, (2, 20, 23, 3), ""),
+    "convnext": Family({"widths": (8, 16), "depths": (1, 1), "drop_path": 0.0}, (2, 33, 40, 3), "features/1"),
     "densenet": Family({"blocks": (2, 2), "growth": 4, "stem": 8}, (2, 33, 40, 3), "features/denseblock1"),
+    "efficientnet": Family(
+        {"width": 0.5, "stages": ((1, 3, 16, 1, 1), (6, 5, 40, 2, 2)), "dropout": 0.0, "drop_path": 0.0},
+        (2, 33, 40, 3),
+        "features/1",
+    ),
+    "googlenet": Family({"dropout": 0.0, "stages": {"3": {"a": SIX}, "4": {"a": SIX}}}, (2, 33, 40, 3), "conv3"),
+    "inception_v3": Family({"width": 0.1, "dropout": 0.0}, (2, 75, 79, 3), "Mixed_5b"),
     "lenet5": Family({}, (2, 20, 23, 3), "s2"),
+    "mobilenet_v2": Family(
+        {"width": 0.5, "stages": ((1, 16, 1, 1), (6, 24, 2, 2)), "dropout": 0.0}, (2, 33, 40, 3), "features/1"
+    ),
+    "mobilenet_v3_small": Family({"width": 0.25, "dropout": 0.0}, (2, 33, 40, 3), "features/1"),
     "resnet": Family({"blocks": (1, 1), "width": 8}, (2, 33, 40, 3), "layer1"),
     "resnet_cifar": Family({"depth": 8, "width": 8}, (2, 13, 16, 3), "stage2"),
     "small_residual": Family({"stem": 8, "features": (8, 16)}, (2, 17, 20, 3), ""),
+    "unet": Family({"width": 8, "depth": 2, "padding": "same"}, (2, 13, 16, 3), "bottom", "pixels"),
     "vgg": Family({"convs": (1, 1), "width": 8, "hidden": 32, "dropout": 0.0}, (2, 17, 20, 3), "features/2"),
     "wide_resnet": Family({"depth": 10, "width": 1}, (2, 13, 16, 3), "stage2"),
 }
+FAMILIES = {name: row for name, row in ROWS.items() if name in models.registry}
 
 
 def small(name, **words):
@@ -39,8 +55,8 @@ def small(name, **words):
 
 
 def to_learn(name):
-    """8 random images [8, H, W, C] and what the net shall say of each."""
+    """8 random images [8, H, W, C], and what the net shall say of them: a class each, of each pixel whether its first
+    channel is positive, or the images themselves."""
     family, rng = FAMILIES[name], np.random.default_rng(1)
-    if family.batch:
-        return family.batch(rng)
-    return rng.normal(size=(8, *family.shape[1:])).astype(np.float32), np.arange(8) % family.classes
+    x = rng.normal(size=(8, *family.shape[1:])).astype(np.float32)
+    return x, {"classes": np.arange(8), "pixels": (x[..., 0] > 0).astype(int), "image": x}[family.says]
