@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,100 +14,10 @@ from jaxconv.port.calls import Call, our_calls, their_calls
 from jaxconv.port.conventions import Case, Cause, explain, relative
 from jaxconv.port.leaves import Leaf, leaves_of
 from jaxconv.port.names import Source, dotted, name_leaves
+from jaxconv.port.report import Comparison, Pair
 from jaxconv.port.weights import statistics, weights_differ
 
 __all__ = ["Comparison", "Pair", "compare"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """A call of a layer and of torch's module of its name.
-
-    Attributes:
-      path, name: ours, and torch's.
-      kind, module: what they are, "conv" and "Conv2d".
-      error: |ours - theirs| / |theirs| of the outputs; infinity where their shapes differ.
-      error_in: the same of what went in; None where that cannot be said.
-      largest, at: the largest difference of one number, and where.
-      shapes: of the outputs, both in our layout.
-    """
-
-    path: str
-    name: str
-    kind: str
-    module: str
-    error: float
-    error_in: float | None
-    largest: float
-    at: tuple[int, ...]
-    shapes: tuple[tuple[int, ...], tuple[int, ...]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """What `compare` found; `print` it.
-
-    Attributes:
-      pairs: in the order that they ran.
-      first: the first that differ; None where all agree.
-      alone: the error of the first layer on torch's own input; None where it cannot be run on that.
-      cause: what explains it, or None.
-      notes: differences that are no fault: how running variances are counted.
-      ours, theirs: layers without a pair.
-      tolerance: of `error`.
-    """
-
-    pairs: tuple[Pair, ...]
-    first: Pair | None
-    alone: float | None
-    cause: Cause | None
-    notes: tuple[str, ...]
-    ours: tuple[str, ...]
-    theirs: tuple[str, ...]
-    tolerance: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every pair does, and there is one."""
-        return self.first is None and bool(self.pairs)
-
-    def __str__(self) -> str:
-        return "\n".join([*(_differs(self, self.first) if self.first else [_all(self)]), *_rest(self)])
-
-
-def _all(found: Comparison) -> str:
-    if not found.pairs:
-        return "no layer has torch's name: nothing was compared"
-    worst = max(found.pairs, key=lambda pair: pair.error)
-    return f"{len(found.pairs)} pairs of layers agree; the worst is {worst.path or 'the net'} with {worst.error:.1e}"
-
-
-def _differs(found: Comparison, pair: Pair) -> list[str]:
-    before = found.pairs.index(pair)
-    lines = [
-        f"{before} pairs of layers agree, then {pair.path or 'the net'} ({pair.kind}) differs from torch's "
-        f"{pair.name or 'module'} ({pair.module})"
-    ]
-    ours, theirs = pair.shapes
-    if ours != theirs:
-        lines.append(f"  by: shape {ours}, torch's {theirs}")
-    else:
-        lines.append(f"  by: {pair.error:.1e} of torch's norm; at most {pair.largest:.3g}, at {pair.at}")
-    if pair.error_in is not None:
-        lines.append(f"  its input: {'agrees' if pair.error_in <= found.tolerance else 'differs'}, {pair.error_in:.1e}")
-    if found.alone is not None:
-        lines.append(f"  on torch's own input: {found.alone:.1e}")
-    lines.append(f"  cause: {found.cause.words if found.cause else 'none of the known conventions'}")
-    fix = found.cause.fix if found.cause else ""
-    return lines + [f"  fix: {fix}"] * bool(fix)
-
-
-def _rest(found: Comparison) -> list[str]:
-    lines = [f"  note: {note}" for note in found.notes]
-    for whose, names in (("ours", found.ours), ("torch's", found.theirs)):
-        if names:
-            lines.append(f"  without a pair, {whose}: {', '.join(names[:12])}{', …' * (len(names) > 12)}")
-    return lines
 
 
 def compare(
@@ -149,28 +58,34 @@ def compare(
     calls, stopped = our_calls(net, params, state, x, train)
     theirs, modules = their_calls(torch_module, x, train)
     leaves, _ = leaves_of(net, x)
-    names = _module_names(calls, leaves, name_leaves(leaves, source, _weights(torch_module)), modules)
+    names = _module_names(calls, leaves, name_leaves(leaves, source, torch_module.state_dict()), modules)
     met = _meet(calls, theirs, names)
     pairs = [_pair(call, their, names[call.path], modules) for call, their in met]
     first = next((i for i, pair in enumerate(pairs) if not pair.error <= tolerance), None)
     alone, cause, notes = None, None, list[str]()
     if first is not None:
-        alone, cause = _cause(*met[first], modules, names, leaves, calls, tolerance)
+        alone, cause = _cause(met, first, modules, names, leaves, calls, tolerance)
     elif train:
         wrong, notes = statistics([(call, their, modules[names[call.path]]) for call, their in met], tolerance)
         if wrong is not None:
             first, cause = wrong
     if stopped is not None:
         notes.append(f"ours stopped: {stopped}".replace("\n", "; "))
-    lone = [dotted(call.path) for call in calls if names.get(call.path) is None and not call.layer.parts]  # type: ignore[union-attr]
-    used = {names[call.path] for call, _ in met}
-    other = [
-        name for name, part in modules.items() if name not in used and theirs[name] and not len(list(part.children()))
-    ]
-    return Comparison(
-        tuple(pairs), None if first is None else pairs[first], alone, cause, tuple(notes),
-        tuple(dict.fromkeys(lone)), tuple(other), tolerance,
-    )  # fmt: skip
+    ours, others = _alone(calls, theirs, met, names, modules)
+    found = None if first is None else pairs[first]
+    return Comparison(tuple(pairs), found, alone, cause, tuple(notes), ours, others, tolerance)
+
+
+def _alone(
+    calls: Sequence[Call], theirs: Mapping[str, list[Call]], met: Sequence[tuple[Call, Call]],
+    names: Mapping[tuple[str, ...], str], modules: Mapping[str, Any],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:  # fmt: skip
+    """Layers without parts that ran and have no pair: ours and torch's."""
+    paired = {call.path for call, _ in met}
+    lone = [call for call in calls if call.path not in paired and call.layer is not None and not call.layer.parts]
+    used = {names[path] for path in paired}
+    others = [name for name, part in modules.items() if name not in used and theirs[name] and not [*part.children()]]
+    return tuple(dict.fromkeys("/".join(call.path) for call in lone)), tuple(others)
 
 
 def _images(x: Any) -> np.ndarray:
@@ -182,10 +97,6 @@ def _images(x: Any) -> np.ndarray:
             fix="np.moveaxis(x, 1, -1)",
         )
     return x
-
-
-def _weights(module: Any) -> list[str]:
-    return list(module.state_dict())
 
 
 def _module_names(
@@ -248,10 +159,11 @@ def _pair(call: Call, their: Call, name: str, modules: Mapping[str, Any]) -> Pai
 
 
 def _cause(
-    call: Call, their: Call, modules: Mapping[str, Any], names: Mapping[tuple[str, ...], str],
+    met: Sequence[tuple[Call, Call]], first: int, modules: Mapping[str, Any], names: Mapping[tuple[str, ...], str],
     leaves: Sequence[Leaf], calls: Sequence[Call], tolerance: float,
 ) -> tuple[float | None, Cause | None]:  # fmt: skip
     """The error of a layer on torch's own input, and what explains it."""
+    call, their = met[first]
     layer, module = call.layer, modules[names[call.path]]
     if layer is None or layer.parts:
         return None, Cause("all its parts agree: what it does between them is not what torch's forward does")
@@ -265,7 +177,8 @@ def _cause(
         return None, Cause(f"our layer does not take what torch's does: {error.must}; got {error.got}")
     alone = relative(ours, theirs)
     if alone <= tolerance:
-        return alone, _before(call, their, calls, names, tolerance)
+        last = "/".join(met[first - 1][0].path) if first else "the images"
+        return alone, _before(call, their, calls, names, tolerance, last)
     if differ := weights_differ(call.path, call.params, call.state, module, leaves):
         return alone, differ
     case = Case(layer.name, module, x, theirs, ours, jax.device_get(call.params), call.state, tolerance)
@@ -273,7 +186,7 @@ def _cause(
 
 
 def _before(
-    call: Call, their: Call, calls: Sequence[Call], names: Mapping[tuple[str, ...], str], tolerance: float
+    call: Call, their: Call, calls: Sequence[Call], names: Mapping[tuple[str, ...], str], tolerance: float, last: str
 ) -> Cause:
     """What stands before a layer that itself agrees: a layer of ours that is no module of torch's, if it is one."""
     for other in calls:
@@ -285,4 +198,4 @@ def _before(
             cause = explain(case)
             where = f"{'/'.join(other.path)} before it, which is no module of torch's"
             return Cause(f"{where}: {cause.words}", cause.fix) if cause else Cause(f"{where}, gives something else")
-    return Cause("what goes into it: between the last pair that agrees and this one, the two do different things")
+    return Cause(f"what goes into it: between {last} and this layer the two do different things")

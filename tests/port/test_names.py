@@ -142,7 +142,8 @@ NETS = {
         ("dwconv", "layernorm", "pwconv1", "pwconv2", "layer_scale_parameter"), ("convnext.layernorm", "classifier"),
     ),
     ("transformers", "mobilenet_v2"): mobilenet_v2(
-        halves("mobilenet_v2.conv_stem.first_conv"), halves("mobilenet_v2.conv_1x1"), transformers_v2_block, "classifier",
+        halves("mobilenet_v2.conv_stem.first_conv"), halves("mobilenet_v2.conv_1x1"), transformers_v2_block,
+        "classifier",
     ),
     ("transformers", "efficientnet"): transformers_efficientnet(),
 }  # fmt: skip
