@@ -6,6 +6,7 @@ params, state = net.init(jax.random.key(0), (1, 28, 28, 1))
 logits, state = net.apply(params, state, images)
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from jaxconv import errors, geometry, initializers
@@ -18,6 +19,8 @@ from jaxconv.ops import __all__ as _ops
 from jaxconv.rewrite import accelerate
 
 if TYPE_CHECKING:
+    from jaxconv import models as models
+    from jaxconv import port as port
     from jaxconv.analysis.summary import summary as summary
 
 __version__ = "0.1.0"
@@ -28,7 +31,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`summary`, imported when it is first used."""
+    """`summary`, `models` and `port`, imported when they are first used."""
+    if name in ("models", "port"):
+        return importlib.import_module(f"jaxconv.{name}")
     if name == "summary":
         from jaxconv.analysis.summary import summary
 

@@ -57,7 +57,7 @@ def compare(
     net, x = lift(net), _images(x)
     calls, stopped = our_calls(net, params, state, x, train)
     theirs, modules = their_calls(torch_module, x, train)
-    leaves, _ = leaves_of(net, x)
+    leaves = leaves_of(net, x)
     names = _module_names(calls, leaves, name_leaves(leaves, source, torch_module.state_dict()), modules)
     met = _meet(calls, theirs, names)
     pairs = [_pair(call, their, names[call.path], modules) for call, their in met]

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from jaxconv.errors import ConfigError
@@ -63,7 +62,7 @@ def load(
     (5, 5, 3, 8)
     """
     net = lift(net)
-    leaves, structure = leaves_of(net, x)
+    leaves = leaves_of(net, x)
     found = read(weights)
     skipped = selected(skip, [leaf.path for leaf in leaves], "skip")
     if skipped and key is None:
@@ -75,9 +74,9 @@ def load(
     if fit.missing or fit.left or fit.wrong:
         where = str(weights) if isinstance(weights, str | Path) else "the state dict"
         raise PortError(told(where, fit, len(leaves), hints(leaves, fit, found, source)))
-    fresh = jax.tree.leaves(net.init(key, x)) if skipped else [None] * len(leaves)
+    fresh = leaves.split(net.init(key, x)) if skipped else [None] * len(leaves)
     arrays = [
         new if leaf.path in skipped else jnp.asarray(leaf.from_torch(fit.arrays[leaf.path]), leaf.dtype)
         for leaf, new in zip(leaves, fresh, strict=True)
     ]
-    return jax.tree.unflatten(structure, arrays)
+    return leaves.join(arrays)

@@ -8,9 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv.errors import ConfigError
 from jaxconv.files import write_atomically
-from jaxconv.port.leaves import Leaf, leaves_of
+from jaxconv.port.leaves import leaves_of
 from jaxconv.port.match import PortError
 from jaxconv.port.names import Source, name_leaves
 from jaxconv.port.read import read
@@ -84,28 +83,16 @@ def state_dict(
     >>> {name: array.shape for name, array in state_dict(net, params, state, x=(1, 9, 9, 3)).items()}
     {'conv1.bias': (8,), 'conv1.weight': (8, 3, 5, 5)}
     """
-    leaves, structure = leaves_of(net, x)
-    _check(leaves, structure, (params, state))
+    leaves = leaves_of(net, x)
     names = name_leaves(leaves, target)
     arrays: dict[str, np.ndarray] = {}
-    for leaf, array in zip(leaves, jax.device_get(jax.tree.leaves((params, state))), strict=True):
+    for leaf, array in zip(leaves, leaves.split(jax.device_get((params, state))), strict=True):
         tensor = np.ascontiguousarray(leaf.to_torch(np.asarray(array)))
         wide = leaf.keys[-1] == "layer_scale" and target == "torchvision"
         arrays[names[leaf.path]] = tensor[:, None, None] if wide else tensor
         if leaf.keys[-1] == "mean" and leaf.statistic:
             arrays[names[leaf.path].removesuffix("running_mean") + "num_batches_tracked"] = np.zeros((), np.int64)
     return arrays if like is None else _shaped(arrays, {name: array.shape for name, array in read(like).items()})
-
-
-def _check(leaves: list[Leaf], structure: Any, trees: Any) -> None:
-    if jax.tree.structure(trees) != structure:
-        raise ConfigError("params and state must be those of this net\n  fix: params, state = net.init(key, x)")
-    for leaf, array in zip(leaves, jax.tree.leaves(trees), strict=True):
-        if np.shape(array) != leaf.shape:
-            raise ConfigError(
-                f"params and state must be those of this net for this x: {leaf.path} must be {list(leaf.shape)}, "
-                f"got {list(np.shape(array))}\n  fix: x= the shape that they were initialised for"
-            )
 
 
 def _shaped(arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

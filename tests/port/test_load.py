@@ -79,6 +79,19 @@ def test_a_head_behind_a_flatten(rng, assert_close):
     assert_same(ours, randomised(theirs, rng), (2, 6, 5, 3), rng, assert_close)
 
 
+def test_what_repeat_stacks(rng, assert_close):
+    block = jc.remat(named(jc.Conv(3, 3, padding=1), jc.BatchNorm(), jax.nn.relu))
+    theirs = [[nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU()) for _ in "ab"] for _ in "abc"]
+    twice = nn.Sequential(*(nn.Sequential(*pair) for pair in theirs), nn.Conv2d(3, 2, 1))
+    ours = jc.chain(stage=jc.repeat(jc.repeat(block, 2), 3), out=jc.remat(jc.Conv(2, 1)))
+    source = {"stage": "", "out": "3"}
+    assert_same(ours, randomised(twice, rng), (2, 5, 4, 3), rng, assert_close, source=source)
+    params, state = port.load(ours, twice, source, x=(1, 5, 4, 3))
+    back = port.state_dict(ours, params, state, source, x=(1, 5, 4, 3), like=twice)
+    for name, tensor in twice.state_dict().items():
+        assert name.endswith("tracked") or np.array_equal(back[name], tensor.numpy()), name
+
+
 def test_a_decoder(rng, assert_close):
     ours = named(jc.Dense(24), jax.nn.relu, lambda x: x.reshape(-1, 2, 3, 4), jc.ConvTranspose(2, 3))
     theirs = nn.Sequential(nn.Linear(5, 24), nn.ReLU(), nn.Unflatten(1, (4, 2, 3)), nn.ConvTranspose2d(4, 2, 3))

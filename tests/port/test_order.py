@@ -24,9 +24,7 @@ def by_loops(*maps):
 
 def orders(net, *shape):
     """{path: {axis: order}} of the leaves that have one."""
-    return {
-        leaf.path: {a: o.tolist() for a, o in leaf.orders.items()} for leaf in leaves_of(net, shape)[0] if leaf.orders
-    }
+    return {leaf.path: {a: o.tolist() for a, o in leaf.orders.items()} for leaf in leaves_of(net, shape) if leaf.orders}
 
 
 def turned(x):

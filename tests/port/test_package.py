@@ -1,0 +1,14 @@
+"""The package's own namespaces: there by name, and imported only then."""
+
+import subprocess
+import sys
+
+
+def test_port_and_models_are_imported_when_they_are_used():
+    code = """
+import sys, jaxconv as jc
+before = {"jaxconv.port", "jaxconv.models"} & set(sys.modules)
+print(before, callable(jc.port.load), "conv_pool" in jc.models.registry, "torch" in sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["set()", "True", "True", "False"]
