@@ -39,7 +39,17 @@ class Call:
     after: Any = None
 
 
-def our_calls(net: Any, params: Any, state: Any, x: Any, train: bool = False) -> tuple[list[Call], ShapeError | None]:
+Maps = tuple[int, ...] | None
+
+
+def our_calls(
+    net: Any,
+    params: Any,
+    state: Any,
+    x: Any,
+    train: bool = False,
+    flat: Mapping[tuple[str, ...], tuple[Maps, Maps]] | None = None,
+) -> tuple[list[Call], ShapeError | None]:
     """Runs a net and keeps every call, the inner before the outer, in the order that they ended in.
 
     Args:
@@ -47,6 +57,7 @@ def our_calls(net: Any, params: Any, state: Any, x: Any, train: bool = False) ->
       params, state: its own.
       x: an array.
       train: as in `apply`.
+      flat: {path: (*spatial, C) of the maps that go into a layer as a row of values, and of those that come out}.
 
     Returns:
       The calls, as far as they came, and the ShapeError that stopped them or None.
@@ -61,10 +72,13 @@ def our_calls(net: Any, params: Any, state: Any, x: Any, train: bool = False) ->
 
     def program(params: Any, state: Any, x: Any) -> Any:
         calls.clear()
+        run = _Run(calls, train, flat or {})
         try:
-            _Run(calls, train).run(net, (), params, state, x)
+            run.run(net, (), params, state, x)
         except ShapeError as error:
             stopped.append(error)
+        for call in calls:  # what a value is may show but where it is used
+            call.flat_x, call.flat_y = run.flat.get(id(call.x)), run.flat.get(id(call.y))
         kept = [(call.x, call.y, call.params, call.state, call.after) for call in calls]
         for call in calls:  # what was traced must not outlive the trace
             call.x = call.y = call.params = call.state = call.after = None
@@ -79,9 +93,9 @@ def our_calls(net: Any, params: Any, state: Any, x: Any, train: bool = False) ->
 class _Run:
     """One run, with the maps that each flat value was made of."""
 
-    def __init__(self, calls: list[Call], train: bool):
-        self.calls, self.train = calls, train
-        self.flat: dict[int, tuple[int, ...]] = {}
+    def __init__(self, calls: list[Call], train: bool, known: Mapping[tuple[str, ...], tuple[Maps, Maps]]):
+        self.calls, self.train, self.known = calls, train, known
+        self.flat: dict[int, Maps] = {}
         self.alive: list[Any] = []  # an id is a value's own only as long as it lives
 
     def run(self, layer: Layer, path: tuple[str, ...], params: Any, state: Any, h: Any) -> tuple[Any, Tree]:
@@ -108,13 +122,15 @@ class _Run:
             h = y = None
         else:
             self.alive += [h, y]
-            if layer.name == "flatten" and h.ndim > 2:
+            if path in self.known:
+                for value, maps in zip((h, y), self.known[path], strict=True):
+                    self.flat[id(value)] = maps or self.flat.get(id(value))
+            elif layer.name == "flatten" and h.ndim > 2:
                 self.flat[id(y)] = h.shape[1:]
             elif layer.flow is None and id(h) in self.flat and h.shape == y.shape and layer.name != "dense":
                 self.flat[id(y)] = self.flat[id(h)]
-        flats = (self.flat.get(id(h)), self.flat.get(id(y)))
         own = (params, state, new) if layer.flow is None else (None, None, None)
-        self.calls.append(Call(path, layer, h, y, *flats, *own))
+        self.calls.append(Call(path, layer, h, y, None, None, *own))
 
 
 def their_calls(module: Any, x: np.ndarray, train: bool = False) -> tuple[dict[str, list[Call]], dict[str, Any]]:

@@ -55,9 +55,10 @@ def compare(
       ConfigError: an unknown source.
     """
     net, x = lift(net), _images(x)
-    calls, stopped = our_calls(net, params, state, x, train)
-    theirs, modules = their_calls(torch_module, x, train)
     leaves = leaves_of(net, x)
+    flat = {leaf.part: (leaf.maps.get(0), leaf.maps.get(1)) for leaf in leaves if leaf.maps and len(leaf.shape) == 2}
+    calls, stopped = our_calls(net, params, state, x, train, flat)
+    theirs, modules = their_calls(torch_module, x, train)
     names = _module_names(calls, leaves, name_leaves(leaves, source, torch_module.state_dict()), modules)
     met = _meet(calls, theirs, names)
     pairs = [_pair(call, their, names[call.path], modules) for call, their in met]
@@ -96,7 +97,7 @@ def _images(x: Any) -> np.ndarray:
             got=f"{x.shape}, which looks like NCHW",
             fix="np.moveaxis(x, 1, -1)",
         )
-    return x
+    return x.astype(np.float32)
 
 
 def _module_names(

@@ -59,12 +59,18 @@ def rounded(bits):
     return lambda a: jax.lax.reduce_precision(a, 8, bits)
 
 
-def coarse(bits):
+def cut(a):
+    """An array without its last 13 bits."""
+    bits = jax.lax.bitcast_convert_type(a, jnp.uint32) & jnp.uint32(0xFFFFE000)
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)
+
+
+def coarse(factor):
     """A convolution whose factors are rounded, as some devices do it."""
-    conv = jc.Conv(4, 3, transform=rounded(bits))
+    conv = jc.Conv(4, 3, transform=factor)
 
     def apply(params, state, x, *, key=None, train=False):
-        return conv.apply(params, state, rounded(bits)(x))
+        return conv.apply(params, state, factor(jnp.asarray(x)))
 
     return jc.Layer("conv", conv.init, apply)
 
@@ -138,12 +144,17 @@ CONVENTIONS = {
         "alpha: ours is 0.1 for each map, torch divides its 0.1 by size=3", "alpha=0.0333333",
     ),
     "tf32": (
-        coarse(10), nn.Conv2d(4, 4, 3),
+        coarse(rounded(10)), nn.Conv2d(4, 4, 3),
         "TF32 (or float16): factors of 10 bits in ours, float32 in torch's",
-        "precision='highest', jax.default_matmul_precision",
+        "precision='highest', or jax.default_matmul_precision('highest')",
+    ),
+    "tf32, cut": (
+        coarse(cut), nn.Conv2d(4, 4, 3),
+        "TF32 (or float16): factors of 10 bits in ours, float32 in torch's",
+        "precision='highest', or jax.default_matmul_precision('highest')",
     ),
     "bfloat16": (
-        coarse(7), nn.Conv2d(4, 4, 3), "bfloat16: factors of 7 bits in ours, float32 in torch's",
+        coarse(rounded(7)), nn.Conv2d(4, 4, 3), "bfloat16: factors of 7 bits in ours, float32 in torch's",
         "precision='highest', or no cast",
     ),
 }  # fmt: skip
@@ -240,6 +251,23 @@ def test_rows_in_the_order_of_channels_first(run, images):
     assert found.first.path == "3"
     assert found.cause.words == "layout: its rows are in the order of a flattened [C, H, W], ours are [H, W, C]"
     assert found.cause.fix == "params, state = port.load(net, torch_module)"
+
+
+def test_values_unfolded_by_hand(run, rng):
+    def unfold(x):
+        return x.reshape(-1, 2, 3, 4)
+
+    net = named(jc.Dense(24), jax.nn.relu, unfold, jc.ConvTranspose(2, 3), lambda x: x.reshape(len(x), -1), jc.Dense(5))
+    module = nn.Sequential(
+        nn.Linear(6, 24),
+        nn.ReLU(),
+        nn.Unflatten(1, (4, 2, 3)),
+        nn.ConvTranspose2d(4, 2, 3),
+        nn.Flatten(),
+        nn.Linear(40, 5),
+    )
+    found = run(net, module, x=rng.normal(size=(2, 6)))
+    assert found.agrees, str(found)
 
 
 @pytest.mark.parametrize(
