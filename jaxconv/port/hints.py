@@ -24,7 +24,7 @@ def hints(leaves: Sequence[Leaf], found: Match, arrays: Mapping[str, np.ndarray]
       arrays: tensors by name.
       source: whose names were looked for.
     """
-    lines = [_source(leaves, found, arrays, source), _prefix(leaves, arrays)] if found.missing else []
+    lines = [_own(arrays), _source(leaves, found, arrays, source), _prefix(leaves, arrays)] if found.missing else []
     if any(lines):  # nothing else is known while the names are the wrong ones
         return [line for line in lines if line]
     lines = [_layout(found), *_classes(found), *_channels(found), _size(found)]
@@ -33,6 +33,13 @@ def hints(leaves: Sequence[Leaf], found: Match, arrays: Mapping[str, np.ndarray]
     if found.missing and not found.left and not found.wrong:
         lines.append(f"skip={_common([leaf.path for leaf, _ in found.missing], '/')}, key=… draws what is missing anew")
     return [line for line in lines if line]
+
+
+def _own(arrays: Mapping[str, np.ndarray]) -> str:
+    """A file that `checkpoint.save` wrote."""
+    if arrays and all(name.startswith(("params/", "state/")) for name in arrays):
+        return "this is a checkpoint of jaxconv's own: jaxconv.checkpoint.load(path, like)"
+    return ""
 
 
 def _source(leaves: Sequence[Leaf], found: Match, arrays: Mapping[str, np.ndarray], source: Source) -> str:

@@ -1,0 +1,176 @@
+"""Weights that do not fit a net: whole messages, with what to do."""
+
+import functools
+
+import numpy as np
+import pytest
+from weights import IMAGES, NET, named, weights_of
+
+import jaxconv as jc
+from jaxconv import port
+from jaxconv.errors import ConfigError
+
+
+def changed(rng, changes):
+    """The weights with some of another shape, left out (None) or added."""
+    weights = weights_of("stem", "head", rng) | {n: shape and np.zeros(shape) for n, shape in changes.items()}
+    return {name: array for name, array in weights.items() if array is not None}
+
+
+MESSAGES = {
+    "all at once": (
+        {"stem.0.weight": (3, 3, 3, 4), "stem.1.bias": None, "extra.weight": (3,)}, {},
+        """\
+the state dict does not fit this net: 1 missing, 1 left over, 1 of another shape; 5 of 7 leaves fit, nothing was loaded
+  fix: stem/0/kernel and the like are not in torch's order of axes (those of one length all round cannot be told \
+apart): turn all of them before, or take the file that torch itself wrote
+  ! stem/0/kernel  wants stem.0.weight [4, 3, 3, 3], found [3, 3, 3, 4]: looks like HWIO, which is our order, where \
+torch's is OIHW
+  + stem/1/bias  wants stem.1.bias [4], not there
+  - extra.weight  not in this net""",
+    ),
+    "rows and columns": (
+        {"head.weight": (4, 2)}, {},
+        """\
+the state dict does not fit this net: 1 of another shape; 6 of 7 leaves fit, nothing was loaded
+  fix: head/kernel and the like are not in torch's order of axes (those of one length all round cannot be told apart): \
+turn all of them before, or take the file that torch itself wrote
+  ! head/kernel  wants head.weight [2, 4], found [4, 2]: looks like IO, which is our order, where torch's is OI""",
+    ),
+    "as many numbers": (
+        {"stem.0.weight": (4, 27)}, {},
+        """\
+the state dict does not fit this net: 1 of another shape; 6 of 7 leaves fit, nothing was loaded
+  ! stem/0/kernel  wants stem.0.weight [4, 3, 3, 3], found [4, 27]""",
+    ),
+    "classes": (
+        {"head.weight": (10, 4), "head.bias": (10,)}, {},
+        """\
+the state dict does not fit this net: 2 of another shape; 5 of 7 leaves fit, nothing was loaded
+  fix: head has 10 outputs there and 2 here: classes=10, or skip='head', key=…
+  ! head/bias  wants head.bias [2], found [10]
+  ! head/kernel  wants head.weight [2, 4], found [10, 4]""",
+    ),
+    "grey images": (
+        {}, {"x": (1, 6, 6, 1)},
+        """\
+the state dict does not fit this net: 1 of another shape; 6 of 7 leaves fit, nothing was loaded
+  fix: stem/0 takes 3 channels there and 1 here: images of 3 channels (jnp.repeat(x, 3, -1) of grey ones), or \
+skip='stem/0/kernel', key=…
+  ! stem/0/kernel  wants stem.0.weight [4, 1, 3, 3], found [4, 3, 3, 3]""",
+    ),
+    "left over alone": (
+        {"aux.0.weight": (3,), "fc": (2,)}, {},
+        """\
+the state dict does not fit this net: 2 left over; 7 of 7 leaves fit, nothing was loaded
+  fix: ignore=['aux', 'fc*'] where the net needs none of what is left over
+  - aux.0.weight  not in this net
+  - fc  not in this net""",
+    ),
+    "missing alone": (
+        {"head.weight": None, "head.bias": None}, {},
+        """\
+the state dict does not fit this net: 2 missing; 5 of 7 leaves fit, nothing was loaded
+  fix: skip='head', key=… draws what is missing anew
+  + head/bias  wants head.bias [2], not there
+  + head/kernel  wants head.weight [2, 4], not there""",
+    ),
+    "a key that fits nothing": (
+        {}, {"source": {"stm": "a", "head": "head"}},
+        """\
+every key of source must fit a path of this net
+  got: 'stm'; did you mean 'stem'?
+  fix: paths here: head/bias, head/kernel, stem/0/kernel, stem/1/bias, stem/1/scale, stem/1/mean, stem/1/var""",
+    ),
+    "a key that is no expression": (
+        {}, {"source": {"(stem": "a"}},
+        "a key of source must be a path or a regular expression; got '(stem': missing ), unterminated subpattern at "
+        "position 0",
+    ),
+    "a function without an answer": (
+        {}, {"source": lambda path: None}, "source must give a name for every path; for 'head/bias' it gave None",
+    ),
+    "a source": (
+        {}, {"source": "torchvison"},
+        "source must be torchvision, timm, transformers, a mapping of our paths to their names, or a function; got "
+        "'torchvison'; did you mean 'torchvision'?",
+    ),
+    "a net that timm has not": (
+        {}, {"source": "timm"},
+        """\
+source 'timm' knows the names of resnet, densenet, convnext, vgg, mobilenet_v2, mobilenet_v3, efficientnet; this net \
+is none of them
+  fix: a mapping of our paths to their names, {'head/bias': '…'}""",
+    ),
+    "no key": (
+        {}, {"skip": "head"}, "skip leaves weights as init draws them, and needs a key\n  fix: key=jax.random.key(0)",
+    ),
+    "a pattern to skip": (
+        {}, {"skip": "haed", "key": 0},
+        "skip must fit at least one of head/bias, head/kernel, stem/0/kernel, stem/1/bias, stem/1/scale, stem/1/mean, "
+        "stem/1/var; got 'haed'; did you mean 'head'?",
+    ),
+    "a pattern to ignore": (
+        {}, {"ignore": "fc"},
+        "ignore must fit at least one of stem.0.weight, stem.1.weight, stem.1.bias, stem.1.running_mean, "
+        "stem.1.running_var, head.weight, head.bias; got 'fc'",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_messages(case, rng):
+    changes, words, message = MESSAGES[case]
+    with pytest.raises(ConfigError) as caught:
+        port.load(NET, changed(rng, changes), **{"x": IMAGES} | words)
+    assert str(caught.value) == message
+    assert isinstance(caught.value, port.PortError) == ("nothing was loaded" in message)
+
+
+def test_another_size_of_images(rng):
+    net = named(jc.flatten, jc.Dense(2))
+    with pytest.raises(port.PortError) as caught:
+        port.load(net, {"1.weight": rng.normal(size=(2, 75)), "1.bias": np.zeros(2)}, x=(1, 4, 4, 3))
+    assert str(caught.value).splitlines()[1] == (
+        "  fix: 1 takes 75 values there and 48 here: x= of the size that they were trained on"
+    )
+
+
+def test_a_word_before_every_name(rng):
+    weights = {f"backbone.{name}": array for name, array in weights_of("stem", "head", rng).items()}
+    with pytest.raises(port.PortError) as caught:
+        port.load(NET, weights, x=IMAGES)
+    lines = str(caught.value).splitlines()
+    assert lines[:2] == [
+        "the state dict does not fit this net: 7 missing, 7 left over; 0 of 7 leaves fit, nothing was loaded",
+        "  fix: source={'': 'backbone'}: every name of this net is there, with 'backbone' before it",
+    ]
+    assert len(lines) == 16
+
+
+def test_a_checkpoint_of_ours(rng):
+    with pytest.raises(port.PortError) as caught:
+        port.load(NET, {"params/head/kernel": rng.normal(size=(4, 2))}, x=IMAGES)
+    assert str(caught.value).splitlines()[1] == (
+        "  fix: this is a checkpoint of jaxconv's own: jaxconv.checkpoint.load(path, like)"
+    )
+
+
+def test_a_state_dict_of_another_net(rng):
+    with pytest.raises(port.PortError) as caught:
+        port.load(NET, {"encoder.weight": rng.normal(size=(3, 3))}, x=IMAGES)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == (
+        "the state dict does not fit this net: 7 missing, 1 left over; 0 of 7 leaves fit, nothing was loaded"
+    )
+    assert lines[-1] == "  - encoder.weight  not in this net"
+    assert len(lines) == 9
+
+
+def test_layouts_are_told_by_name():
+    leaf = functools.partial(port.match.Leaf, ("kernel",), dtype="float32", statistic=False, orders={}, maps={})
+    conv, up = leaf(kind="conv", shape=(3, 2, 4, 8)), leaf(kind="conv_transpose", shape=(3, 2, 4, 8))
+    for came, words in {(8, 3, 2, 4): "OHWI", (4, 8, 3, 2): "IOHW", (8, 4, 2, 3): "OIWH", (3, 2, 8, 4): "HWOI"}.items():
+        assert port.match.layout(conv, came) == f"looks like {words} where torch's order is OIHW"
+    assert port.match.layout(up, (3, 2, 4, 8)) == "looks like HWOI, which is our order, where torch's is IOHW"
+    assert port.match.layout(conv, (8, 4, 6)) == ""
