@@ -99,23 +99,26 @@ class _Run:
         self.alive: list[Any] = []  # an id is a value's own only as long as it lives
 
     def run(self, layer: Layer, path: tuple[str, ...], params: Any, state: Any, h: Any) -> tuple[Any, Tree]:
-        if layer.flow is None:
-            y, new = layer.apply(params, state, h, train=self.train)
-        else:
-            new = dict(state)
-
-            def call(part: str, h: Any, by: Layer | None = None) -> Any:
-                inner = by or layer.parts[part]
-                y, new[part] = self.run(inner, (*path, part), params[part], new[part], h)
-                return y
-
-            try:
-                y = layer.flow(call, h)
-            except ShapeError as error:
-                error.path = error.path or path
-                raise
+        try:
+            y, new = self.passed(layer, path, params, state, h)
+        except ShapeError as error:
+            if layer.flow is None or not error.path:
+                error.path = (*path, *error.path)
+            raise
         self.keep(layer, path, h, y, params, state, new)
         return y, new
+
+    def passed(self, layer: Layer, path: tuple[str, ...], params: Any, state: Any, h: Any) -> tuple[Any, Tree]:
+        """A leaf run as it is, a composite part by part."""
+        if layer.flow is None:
+            return layer.apply(params, state, h, train=self.train)
+        new = dict(state)
+
+        def call(part: str, h: Any, by: Layer | None = None) -> Any:
+            y, new[part] = self.run(by or layer.parts[part], (*path, part), params[part], new[part], h)
+            return y
+
+        return layer.flow(call, h), new
 
     def keep(self, layer: Layer, path: tuple[str, ...], h: Any, y: Any, params: Any, state: Any, new: Any) -> None:
         if not (hasattr(h, "shape") and hasattr(y, "shape")):
@@ -167,7 +170,7 @@ def their_calls(module: Any, x: np.ndarray, train: bool = False) -> tuple[dict[s
     image = torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
     try:
         with torch.no_grad():
-            module(image if weight is None else image.to(weight.device))
+            module(image if weight is None else image.to(weight.device, weight.dtype))
     finally:
         for hook in hooks:
             hook.remove()

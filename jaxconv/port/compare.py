@@ -70,11 +70,10 @@ def compare(
         wrong, notes = statistics([(call, their, modules[names[call.path]]) for call, their in met], tolerance)
         if wrong is not None:
             first, cause = wrong
-    if stopped is not None:
-        notes.append(f"ours stopped: {stopped}".replace("\n", "; "))
     ours, others = _alone(calls, theirs, met, names, modules)
     found = None if first is None else pairs[first]
-    return Comparison(tuple(pairs), found, alone, cause, tuple(notes), ours, others, tolerance)
+    ended = None if stopped is None else "; ".join(line.strip() for line in str(stopped).splitlines())
+    return Comparison(tuple(pairs), found, alone, cause, tuple(notes), ended, ours, others, tolerance)
 
 
 def _alone(
@@ -189,7 +188,7 @@ def _cause(
 def _before(
     call: Call, their: Call, calls: Sequence[Call], names: Mapping[tuple[str, ...], str], tolerance: float, last: str
 ) -> Cause:
-    """What stands before a layer that itself agrees: a layer of ours that is no module of torch's, if it is one."""
+    """What stands before a layer that itself agrees: a layer of ours that has no pair, if it is one."""
     for other in calls:
         if other.layer is not None and not other.layer.parts and other.path not in names and other.y is not None:
             if other.y.shape != call.x.shape or relative(other.y, call.x) > 0:
@@ -197,6 +196,6 @@ def _before(
             theirs = turned(their.x, call.x, call.flat_x)
             case = Case(other.layer.name, None, other.x, theirs, other.y, other.params, other.state, tolerance)
             cause = explain(case)
-            where = f"{'/'.join(other.path)} before it, which is no module of torch's"
+            where = f"{'/'.join(other.path)} before it, which has no pair"
             return Cause(f"{where}: {cause.words}", cause.fix) if cause else Cause(f"{where}, gives something else")
     return Cause(f"what goes into it: between {last} and this layer the two do different things")

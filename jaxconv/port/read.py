@@ -20,6 +20,8 @@ __all__ = ["read"]
 ENDINGS = {".safetensors": "safetensors", ".npz": "npz", ".pth": "torch", ".pt": "torch", ".bin": "torch"}
 _INSIDE = ("state_dict", "model_state_dict", "model", "params", "weights")
 _AROUND = ("module.", "_orig_mod.")
+# The files of torchvision's DenseNets are from a time when a name could have a dot of its own.
+_OLD = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
 
 
 def read(weights: Any) -> dict[str, np.ndarray]:
@@ -50,7 +52,7 @@ def read(weights: Any) -> dict[str, np.ndarray]:
     for prefix in _AROUND:
         if arrays and all(name.startswith(prefix) for name in arrays):
             arrays = {name.removeprefix(prefix): array for name, array in arrays.items()}
-    return arrays
+    return {_OLD.sub(r"\1\2", name): array for name, array in arrays.items()}
 
 
 def _inner(where: str, found: Any) -> dict[str, Any]:

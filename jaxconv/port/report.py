@@ -37,12 +37,17 @@ class Pair:
 class Comparison:
     """What `compare` found; `print` it.
 
+    >>> print(Comparison((), None, None, None, (), None, (), ("conv0",), 1e-4))
+    no layer has torch's name: nothing was compared
+      without a pair, torch's: conv0
+
     Attributes:
       pairs: in the order that they ran.
       first: the first that differ; None where all agree.
       alone: the error of the first layer on torch's own input; None where it cannot be run on that.
       cause: what explains it, or None.
       notes: differences that are no fault: how running variances are counted.
+      stopped: the error that ended our run before its end, or None.
       ours, theirs: layers without a pair.
       tolerance: of `error`.
     """
@@ -52,14 +57,15 @@ class Comparison:
     alone: float | None
     cause: Cause | None
     notes: tuple[str, ...]
+    stopped: str | None
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
     tolerance: float
 
     @property
     def agrees(self) -> bool:
-        """Whether every pair does, and there is one."""
-        return self.first is None and bool(self.pairs)
+        """Whether every pair does, to the end, and there is one."""
+        return self.first is None and self.stopped is None and bool(self.pairs)
 
     def __str__(self) -> str:
         return "\n".join([*(_differs(self, self.first) if self.first else [_all(self)]), *_rest(self)])
@@ -69,6 +75,8 @@ def _all(found: Comparison) -> str:
     if not found.pairs:
         return "no layer has torch's name: nothing was compared"
     worst = max(found.pairs, key=lambda pair: pair.error)
+    if found.stopped is not None:
+        return f"{len(found.pairs)} pairs of layers agree, then ours stops"
     return f"{len(found.pairs)} pairs of layers agree; the worst is {worst.path or 'the net'} with {worst.error:.1e}"
 
 
@@ -93,7 +101,8 @@ def _differs(found: Comparison, pair: Pair) -> list[str]:
 
 
 def _rest(found: Comparison) -> list[str]:
-    lines = [f"  note: {note}" for note in found.notes]
+    lines = [f"  ours stopped: {found.stopped}"] * (found.stopped is not None)
+    lines += [f"  note: {note}" for note in found.notes]
     for whose, names in (("ours", found.ours), ("torch's", found.theirs)):
         if names:
             lines.append(f"  without a pair, {whose}: {', '.join(names[:12])}{', …' * (len(names) > 12)}")

@@ -74,6 +74,16 @@ def test_half_precision_of_a_file(tmp_path, tensors):
     np.testing.assert_array_equal(read(tmp_path / "a.safetensors")["conv.bias"].astype(np.float32), np.arange(4))
 
 
+def test_names_of_old_files():
+    """As in densenet121-a639ec97.pth; torchvision renames them when it loads them."""
+    old = {"features.denseblock1.denselayer12.norm.1.weight": 1, "features.denseblock1.denselayer2.conv.2.weight": 2}
+    old |= {"features.transition1.norm.weight": 3, "features.conv0.weight": 4}
+    assert list(read({name: np.full(3, value) for name, value in old.items()})) == [
+        "features.denseblock1.denselayer12.norm1.weight", "features.denseblock1.denselayer2.conv2.weight",
+        "features.transition1.norm.weight", "features.conv0.weight",
+    ]  # fmt: skip
+
+
 class Code:
     """A pickle that would make a folder."""
 

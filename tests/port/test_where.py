@@ -131,7 +131,7 @@ def test_what_is_no_module(run):
     assert found.first.path == "norm"
     assert found.first.error_in > 1e-4
     assert found.alone < 1e-5
-    assert found.cause.words == "gelu before it, which is no module of torch's: GELU: ours is by erf, torch's by tanh"
+    assert found.cause.words == "gelu before it, which has no pair: GELU: ours is by erf, torch's by tanh"
     assert found.ours == ("gelu",)
     assert run(block(), Functional()).agrees
 
@@ -170,6 +170,20 @@ def test_shapes_that_differ_later_stop_ours_and_not_the_report(run):
         "  by: shape (2, 1, 1, 4), torch's (2, 2, 2, 4)",
     ]
     assert "  cause: ceil mode: ours does not count a last partial window, torch's does (ceil_mode=True)" in lines
+
+
+def test_a_run_of_ours_that_ends_early(run):
+    net = named(jc.Conv(4, 3), jc.Dropout(0.5), jc.Conv(2, 1))
+    found = run(net, nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(0.0), nn.Conv2d(4, 2, 1)), train=True)
+    assert not found.agrees
+    lines = str(found).splitlines()
+    assert lines[0] == "1 pairs of layers agree, then ours stops"
+    assert lines[1].startswith("  ours stopped: at 1: ")
+    assert "key" in lines[1]
+
+
+def test_a_module_in_double_precision(run):
+    assert run(around(jc.BatchNorm()), around_torch(nn.BatchNorm2d(4)).double()).agrees
 
 
 def test_nothing_in_common(images):
