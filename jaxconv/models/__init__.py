@@ -3,9 +3,28 @@
 from collections.abc import Callable
 
 from jaxconv.layer import Layer
+from jaxconv.models.airbench import airbench
+from jaxconv.models.airbench import whitening_kernel as whitening_kernel
 from jaxconv.models.alexnet import alexnet
+from jaxconv.models.autoencoder import autoencoder
+from jaxconv.models.convnext import convnext, convnext_base, convnext_small, convnext_tiny
 from jaxconv.models.densenet import densenet, densenet121, densenet161, densenet169, densenet201
+from jaxconv.models.efficientnet import (
+    efficientnet,
+    efficientnet_b0,
+    efficientnet_b1,
+    efficientnet_b2,
+    efficientnet_b3,
+    efficientnet_b4,
+    efficientnet_b5,
+    efficientnet_b6,
+    efficientnet_b7,
+)
+from jaxconv.models.googlenet import googlenet
+from jaxconv.models.inception_v3 import inception_v3
 from jaxconv.models.lenet import lenet5
+from jaxconv.models.mobilenet_v2 import mobilenet_v2
+from jaxconv.models.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
 from jaxconv.models.nielsen import conv_pool
 from jaxconv.models.residual import small_residual
 from jaxconv.models.resnet import (
@@ -32,17 +51,28 @@ from jaxconv.models.resnet_cifar import (
     wide_resnet28_10,
     wide_resnet40_4,
 )
+from jaxconv.models.unet import unet
 from jaxconv.models.vgg import vgg, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
 __all__ = [
+    "airbench",
     "alexnet",
+    "autoencoder",
     "conv_pool",
+    "convnext", "convnext_base", "convnext_small", "convnext_tiny",
     "densenet", "densenet121", "densenet161", "densenet169", "densenet201",
+    "efficientnet", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4",
+    "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",
+    "googlenet",
+    "inception_v3",
     "lenet5",
+    "mobilenet_v2",
+    "mobilenet_v3_large", "mobilenet_v3_small",
     "registry",
     "resnet", "resnet18", "resnet20", "resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet101",
     "resnet110", "resnet152", "resnet_cifar", "resnext50_32x4d", "resnext101_32x8d",
     "small_residual",
+    "unet",
     "vgg", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
     "wide_resnet", "wide_resnet16_8", "wide_resnet28_10", "wide_resnet40_4", "wide_resnet50_2", "wide_resnet101_2",
 ]  # fmt: skip
