@@ -47,7 +47,7 @@ def airbench(classes: int = 10, *, width: int = 64, scale: float = 1 / 9, featur
 
     >>> net = airbench()
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 32, 32, 3)))
-    >>> list(params), params["whiten"]["kernel"].shape
+    >>> list(net.parts), params["whiten"]["kernel"].shape
     (['whiten', 'gelu', 'group1', 'group2', 'group3', 'avgpool', 'head', 'scaled'], (2, 2, 3, 24))
     """
     geometry.integer(width, "width")
@@ -109,7 +109,7 @@ def whitening_kernel(images: Any, *, eps: float = 5e-4) -> jax.Array:
 
     Source: Page, How to Train Your ResNet 8: Bag of Tricks, 2019; Jordan, 2024.
 
-    >>> whitening_kernel(jax.random.normal(jax.random.key(0), (8, 6, 6, 3))).shape
+    >>> jax.eval_shape(whitening_kernel, jax.ShapeDtypeStruct((5000, 32, 32, 3), "float32")).shape
     (2, 2, 3, 24)
     """
     x = jnp.asarray(images, jnp.float32)

@@ -45,10 +45,10 @@ def autoencoder(
       ShapeError: numbers that cannot be, or a path that is not there.
 
     >>> net = autoencoder(8, maps=(4,), tied=True)
-    >>> params, state = net.init(jax.random.key(0), (1, 7, 9, 3))
-    >>> jax.tree.map(jax.numpy.shape, params["decode1"])
+    >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 7, 9, 3)))
+    >>> {name: leaf.shape for name, leaf in params["decode1"].items()}
     {'bias': (3,)}
-    >>> net.apply(params, state, jax.numpy.zeros((2, 7, 9, 3)))[0].shape
+    >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((2, 7, 9, 3), "float32"))[0].shape
     (2, 7, 9, 3)
     """
     numbers = range(1, len(maps) + 1)

@@ -58,9 +58,9 @@ def test_a_small_v2_equals_torch(rng):
     from models.parity import check
     from models.torch_nets import inverted
 
-    net = models.mobilenet_v2(5, width=0.5, dropout=0.0, stages=((1, 16, 1, 1), (6, 24, 2, 2)))
-    blocks = [(16, 16, 8, 1), (8, 48, 16, 2), (16, 96, 16, 1)]
-    check(net, inverted.mobilenet_v2(16, blocks, 1280, 5), (2, 33, 40, 3), rng)
+    net = models.mobilenet_v2(5, width=0.25, dropout=0.0, stages=((1, 16, 1, 1), (6, 24, 2, 2)))
+    blocks = [(8, 8, 8, 1), (8, 48, 8, 2), (8, 48, 8, 1)]
+    check(net, inverted.mobilenet_v2(8, blocks, 1280, 5), (2, 33, 40, 3), rng)
 
 
 def test_a_small_v3_equals_torch(rng):
