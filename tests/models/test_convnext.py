@@ -26,13 +26,13 @@ def test_parameters_and_multiplications_as_published(name):
     assert (found.parameters, round(found.macs / 1e9, 3)) == PUBLISHED[name]
 
 
-def parity(shape, widths, depths, classes, rng, **how):
+def parity(shape, widths, depths, classes, rng):
     pytest.importorskip("torch")
     from models.parity import check
     from models.torch_nets.convnext import ConvNeXt
 
     net = models.convnext(classes, widths=widths, depths=depths, drop_path=0.0)
-    check(net, ConvNeXt(widths, depths, classes), shape, rng, **how)
+    check(net, ConvNeXt(widths, depths, classes), shape, rng)
 
 
 def test_a_small_one_equals_torch(rng):
@@ -40,12 +40,8 @@ def test_a_small_one_equals_torch(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_whole_tiny_one_equals_torch(dtype, rng):
-    """Values in float32, gradients in float64, as of the other deep nets."""
-    with jax.enable_x64(dtype == "float64"):
-        how = {"dtype": dtype, "slopes": dtype == "float64"}
-        parity((2, 64, 64, 3), (96, 192, 384, 768), (3, 3, 9, 3), 1000, rng, **how)
+def test_the_whole_tiny_one_equals_torch(rng):
+    parity((2, 32, 45, 3), (96, 192, 384, 768), (3, 3, 9, 3), 1000, rng)
 
 
 def test_blocks_are_dropped_more_often_the_deeper_they_are(monkeypatch):

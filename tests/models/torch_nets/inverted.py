@@ -15,6 +15,20 @@ class ConvNorm(nn.Sequential):
         super().__init__(conv, nn.BatchNorm2d(c_out, eps, momentum), *([act] if act else []))
 
 
+class HardSigmoid(nn.Module):
+    """relu6(x + 3) / 6; torch's own takes a sixth in float32 in its gradient, whatever the type."""
+
+    def forward(self, x):
+        return nn.functional.relu6(x + 3) / 6
+
+
+class HardSwish(nn.Module):
+    """x relu6(x + 3) / 6, see above."""
+
+    def forward(self, x):
+        return x * nn.functional.relu6(x + 3) / 6
+
+
 class Excite(nn.Module):
     """x times sigma(fc2(delta(fc1(mean of x))))."""
 
@@ -74,15 +88,15 @@ def v3_block(c_in, size, hidden, c_out, squeezed, act, stride):
     """squeezed: units of the squeeze, 0 for none."""
     layers = [ConvNorm(c_in, hidden, 1, act=act, **V3)] if hidden != c_in else []
     layers += [ConvNorm(hidden, hidden, size, stride, hidden, act, **V3)]
-    layers += [Excite(hidden, squeezed, nn.ReLU(), nn.Hardsigmoid())] if squeezed else []
+    layers += [Excite(hidden, squeezed, nn.ReLU(), HardSigmoid())] if squeezed else []
     layers += [ConvNorm(hidden, c_out, 1, **V3)]
     return Block("block", layers, stride == 1 and c_in == c_out)
 
 
 def mobilenet_v3(stem, blocks, wide, last, classes):
-    features = [ConvNorm(3, stem, 3, 2, act=nn.Hardswish(), **V3), *(v3_block(*block) for block in blocks)]
-    features += [ConvNorm(blocks[-1][3], wide, 1, act=nn.Hardswish(), **V3)]
-    return Classifier(features, [nn.Linear(wide, last), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(last, classes)])
+    features = [ConvNorm(3, stem, 3, 2, act=HardSwish(), **V3), *(v3_block(*block) for block in blocks)]
+    features += [ConvNorm(blocks[-1][3], wide, 1, act=HardSwish(), **V3)]
+    return Classifier(features, [nn.Linear(wide, last), HardSwish(), nn.Dropout(0.2), nn.Linear(last, classes)])
 
 
 def mb_block(c_in, size, hidden, c_out, squeezed, stride, norm):
