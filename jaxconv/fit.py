@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxconv.errors import ConfigError
 from jaxconv.feed import Feed
+from jaxconv.means import DivergedError, Means
 from jaxconv.train import METRICS, Metrics, Step, TrainState
 
 __all__ = ["Compiled", "DivergedError", "Evaluation", "Fitted", "Means", "Progress", "Score", "compile_steps", "fit"]
@@ -34,7 +35,8 @@ class Compiled:
 class Progress:
     """Told every `log_every` steps: means over the steps since the last time (and over an ensemble).
 
-    `waiting` is the share of the time that the device waited for data.
+    `waiting` is the share of the time that the device waited for data. Where the step measures norms, `gradient_norm`
+    is a mean like the others, over the steps whose gradient was finite, and `weight_norms` are those of the last step.
     """
 
     step: int
@@ -44,6 +46,8 @@ class Progress:
     images_per_second: float
     seconds_left: float
     waiting: float = 0.0
+    gradient_norm: float | None = None
+    weight_norms: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,19 +84,9 @@ class Fitted:
     waited: float
 
 
-class DivergedError(ArithmeticError):
-    """The loss became NaN or infinite; `step` says when."""
-
-    def __init__(self, step: int, value: float, member: int | None = None) -> None:
-        whose = "" if member is None else f" of member {member}"
-        super().__init__(
-            f"the loss{whose} became {value} at step {step}; "
-            "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalisation"
-        )
-        self.step = step
-
-
-def compile_steps(step: Step, train: TrainState, feed: Feed, *, members: bool = False) -> Callable[..., Any]:
+def compile_steps(
+    step: Step, train: TrainState, feed: Feed, *, members: bool = False, metrics: Sequence[str] = METRICS
+) -> Callable[..., Any]:
     """Compile the loop over steps: one program, whatever number of steps it is asked for.
 
     Args:
@@ -100,6 +94,7 @@ def compile_steps(step: Step, train: TrainState, feed: Feed, *, members: bool = 
       train: a state, or its shapes; with a first axis for the members of an ensemble.
       feed: where batches come from.
       members: whether the state is an ensemble's; the step is then mapped over its members.
+      metrics: the names of those that are kept.
 
     Returns:
       `(train, data, items, count) -> (train, taken, metrics)`: it takes `count` steps, or fewer: it stops
@@ -113,7 +108,7 @@ def compile_steps(step: Step, train: TrainState, feed: Feed, *, members: bool = 
     mapped = jax.vmap(one, in_axes=(0, None, 0)) if members else one
 
     def run(train: TrainState, data: Any, items: Any, count: Any) -> tuple[TrainState, jax.Array, Metrics]:
-        zeros = dict.fromkeys(METRICS, jnp.zeros([feed.longest, *train.step.shape]))
+        zeros = dict.fromkeys(metrics, jnp.zeros([feed.longest, *train.step.shape]))
 
         def more(carry: tuple[jax.Array, jax.Array, TrainState, Metrics]) -> jax.Array:
             number, finite, _, _ = carry
@@ -122,9 +117,9 @@ def compile_steps(step: Step, train: TrainState, feed: Feed, *, members: bool = 
         def body(carry: tuple[jax.Array, jax.Array, TrainState, Metrics]) -> tuple[Any, Any, TrainState, Metrics]:
             number, _, train, found = carry
             item = jax.tree.map(lambda v: jax.lax.dynamic_index_in_dim(v, number, keepdims=False), items)
-            train, metrics = mapped(train, data, item)
-            found = {name: found[name].at[number].set(metrics[name].astype(jnp.float32)) for name in METRICS}
-            return number + 1, jnp.isfinite(metrics["loss"]).all(), train, found
+            train, new = mapped(train, data, item)
+            found = {name: found[name].at[number].set(new[name].astype(jnp.float32)) for name in metrics}
+            return number + 1, jnp.isfinite(new["loss"]).all(), train, found
 
         taken, _, train, found = jax.lax.while_loop(more, body, (jnp.int32(0), jnp.array(True), train, zeros))
         return train, taken, found
@@ -148,6 +143,7 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     means: Means | None = None,
     members: bool = False,
+    metrics: Sequence[str] = METRICS,
 ) -> Fitted:
     """Take steps until `steps` have been taken in all; prints nothing.
 
@@ -168,6 +164,7 @@ def fit(
       stop: asked after every call of the device; True ends it, and the state is saved.
       means: those that were saved with the state, for a report of progress without a gap.
       members: whether the state is an ensemble's.
+      metrics: the names of those that the step measures, from `metric_names`.
 
     Returns:
       The final state, and how long it took.
@@ -180,7 +177,7 @@ def fit(
         raise ConfigError(f"log_every must be at least 1, got {log_every}")
     first = done = int(np.asarray(train.step).flat[0])
     began = time.perf_counter()
-    compiled = compile_steps(step, train, feed, members=members)
+    compiled = compile_steps(step, train, feed, members=members, metrics=metrics)
     compile_seconds = time.perf_counter() - began
     report(Compiled(compile_seconds))
 
@@ -206,7 +203,8 @@ def fit(
             rate = (done - lapped) / interval
             left = (steps - done) * clock.total / (done - first)
             share = (feed.waited - waited) / interval
-            report(Progress(done, steps, since.loss, since.accuracy, rate * feed.batch_size, left, share))
+            norms = since.gradient_norm, since.weights
+            report(Progress(done, steps, since.loss, since.accuracy, rate * feed.batch_size, left, share, *norms))
             since, waited, lapped, told = Means(), feed.waited, done, clock.total
         if evaluates and test is not None:
             clock.lap()
@@ -233,48 +231,6 @@ def fit(
 def _pace(pace: float, seconds: float, settled: int) -> float:
     """Steps that a call of the device should hold, going up gently since the first ones are the slowest."""
     return min(pace * 2, max(1.0, CALL_SECONDS * settled / seconds)) if settled else pace
-
-
-@dataclasses.dataclass(frozen=True)
-class Means:
-    """Sums over the steps since the last report, from which it takes its means.
-
-    They are added step by step in float64, so that they do not depend on how steps were cut into calls.
-    """
-
-    steps: int = 0
-    losses: float = 0.0
-    correct: float = 0.0
-    count: float = 0.0
-
-    def after(self, before: int, found: Any) -> Means:
-        """With the steps of another call of the device added; waits for it.
-
-        Raises:
-          DivergedError: a loss was not finite.
-        """
-        taken, metrics = jax.device_get(found)
-        each = {name: np.asarray(value[:taken], np.float64) for name, value in metrics.items()}
-        finite = np.isfinite(each["loss"])
-        if not finite.all():
-            number, *member = np.argwhere(~finite)[0]
-            raise DivergedError(before + int(number) + 1, float(each["loss"][number, *member]), *map(int, member))
-        losses, correct, count = self.losses, self.correct, self.count
-        for number in range(taken):
-            losses += float(each["loss"][number].mean())
-            correct += float(each["correct"][number].sum())
-            count += float(each["count"][number].sum())
-        return Means(self.steps + int(taken), losses, correct, count)
-
-    @property
-    def loss(self) -> float:
-        """A step's, and over the members of an ensemble."""
-        return self.losses / self.steps if self.steps else 0.0
-
-    @property
-    def accuracy(self) -> float:
-        """Share of right answers."""
-        return self.correct / self.count if self.count else 0.0
 
 
 class Stopwatch:

@@ -17,7 +17,10 @@ from jaxconv.layer import Layer
 from jaxconv.losses import cross_entropy
 from jaxconv.metrics import correct
 
-__all__ = ["METRICS", "LossScale", "Metrics", "Prepare", "Step", "TrainState", "init_state", "make_step"]
+__all__ = [
+    "GRADIENT_NORM", "METRICS", "WEIGHT_NORM", "LossScale", "Metrics", "Prepare", "Step", "TrainState", "init_state",
+    "make_step", "metric_names",
+]  # fmt: skip
 
 Prepare = Callable[[jax.Array], jax.Array]
 Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -25,6 +28,8 @@ Metrics = dict[str, jax.Array]
 Step = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 
 METRICS = ("loss", "correct", "count")
+GRADIENT_NORM = "gradient_norm"
+WEIGHT_NORM = "weight_norm/"  # and the name of a part
 
 # Good steps after which the loss scale is doubled (Micikevicius et al. 2018, "Mixed precision training").
 _GROWTH = 2000
@@ -119,6 +124,7 @@ def make_step(
     accumulate: int = 1,
     average: float | None = None,
     scale_loss: bool = False,
+    log_norms: bool = False,
 ) -> Step:
     """Make the pure function of one step; nothing is compiled here.
 
@@ -133,10 +139,12 @@ def make_step(
       average: decay of the moving averages of params and state, nearly 1. It is ramped up as
         `(1 + step) / (10 + step)`, or the first parameters would weigh too much.
       scale_loss: for computing in float16, see `LossScale`.
+      log_norms: measure norms, too.
 
     Returns:
       `(train_state, batch) -> (train_state, metrics)`. metrics are scalars: "loss"; "correct",
-      the weighted number of right answers; and "count", the sum of the weights.
+      the weighted number of right answers; "count", the sum of the weights; with `log_norms` "gradient_norm",
+      of the whole gradient before the optimiser sees it, and "weight_norm/<part>", of each part's new params.
 
     Raises:
       ConfigError: when called with a batch that `accumulate` does not divide.
@@ -190,6 +198,9 @@ def make_step(
                 lambda new, old: jnp.where(good, new, old), (params, opt_state), (train.params, train.opt_state)
             )
             scale = _rescale(scale, good)
+        if log_norms:
+            metrics |= {GRADIENT_NORM: optax.global_norm(gradient)}
+            metrics |= {f"{WEIGHT_NORM}{name}": optax.global_norm(part) for name, part in _parts(params).items()}
         new_average = train.average
         if average is not None:
             decay = jnp.minimum(average, (1.0 + train.step) / (10.0 + train.step))
@@ -197,6 +208,26 @@ def make_step(
         return TrainState(params, state, opt_state, train.step + 1, train.key, new_average, scale), metrics
 
     return step
+
+
+def metric_names(params: Any, log_norms: bool) -> tuple[str, ...]:
+    """What a step of `make_step` measures.
+
+    Args:
+      params: the net's parameters, or their shapes.
+      log_norms: as in `make_step`.
+
+    >>> metric_names({"conv0": {"kernel": 0}, "relu0": {}}, log_norms=True)
+    ('loss', 'correct', 'count', 'gradient_norm', 'weight_norm/conv0')
+    """
+    return (*METRICS, GRADIENT_NORM, *(f"{WEIGHT_NORM}{name}" for name in _parts(params))) if log_norms else METRICS
+
+
+def _parts(params: Any) -> dict[str, Any]:
+    """The top-level parts that have parameters; a net of one layer is one part."""
+    whole = not isinstance(params, dict) or any(not isinstance(part, dict) for part in params.values())
+    parts = {"net": params} if whole else params
+    return {name: part for name, part in parts.items() if jax.tree.leaves(part)}
 
 
 def _rescale(scale: LossScale, good: jax.Array) -> LossScale:

@@ -17,7 +17,7 @@ FLOORS = {
     3: "layers",
     4: "models",
     5: "data augment losses metrics optim",
-    6: "train feed fit ensemble evaluate checkpoint",
+    6: "train feed means fit ensemble evaluate checkpoint",
     7: "analysis port",
     8: "config events nets run display failing plots cli __main__",
 }

@@ -127,6 +127,7 @@ class TrainConfig:
       label_smoothing: share of the target spread over all classes.
       log_every: steps between two lines of progress.
       eval_every: steps between two evaluations; 0 for one at the end.
+      log_norms: whether the norms of the gradient and of each part's weights are logged, too.
     """
 
     __pydantic_config__ = _strict
@@ -136,6 +137,7 @@ class TrainConfig:
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     log_every: Positive = 100
     eval_every: Count = 0
+    log_norms: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

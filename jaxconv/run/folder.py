@@ -154,6 +154,9 @@ class Recorder:
         if isinstance(event, Progress):
             line = dataclasses.asdict(event)
             del line["steps"], line["seconds_left"]
+            for name in ("gradient_norm", "weight_norms"):
+                if not line[name]:
+                    del line[name]
             self._write(line | {"learning_rate": float(self._rate(event.step - 1))}, "train")
         elif isinstance(event, Evaluation):
             found = {"loss": event.found.loss, "accuracy": event.found.accuracy, **event.found.more}
@@ -166,7 +169,8 @@ class Recorder:
         self._metrics.write(json.dumps(line) + "\n")
         self._metrics.flush()  # whoever watches the file, or kills the run, has all of it so far
         numbers = {name.removeprefix(f"{part}_"): value for name, value in line.items() if isinstance(value, float)}
-        self._events.scalars(line["step"], {f"{part}/{name}": value for name, value in numbers.items()})
+        norms = {f"weight_norm/{name}": value for name, value in line.get("weight_norms", {}).items()}
+        self._events.scalars(line["step"], {f"{part}/{name}": value for name, value in numbers.items()} | norms)
 
 
 def manifest(settings: Any, data: dict[str, Any]) -> dict[str, Any]:

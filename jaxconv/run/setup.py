@@ -169,6 +169,7 @@ def set_up(settings: config.Config) -> Setup:
         accumulate=settings.optim.accumulate,
         average=settings.optim.average,
         scale_loss=precision.compute == "float16",
+        log_norms=train.log_norms,
     )
     size = settings.ensemble.size
     seeds = tuple(range(train.seed, train.seed + size)) if size > 1 else None

@@ -20,6 +20,7 @@ from jaxconv.run.finish import finish
 from jaxconv.run.folder import Report
 from jaxconv.run.setup import Setup, matmul_precision, set_up
 from jaxconv.run.watch import Saver, Tester, signals
+from jaxconv.train import metric_names
 
 __all__ = ["StoppedError", "resume", "settings_of", "train"]
 
@@ -142,6 +143,7 @@ def _go_on(setup: Setup, folder: Path, report: Report, began: float) -> dict[str
                     stop=lambda: bool(asked),
                     means=Means(**notes.get("means", {})),
                     members=setup.seeds is not None,
+                    metrics=metric_names(start.params, settings.train.log_norms),
                 )
             except DivergedError as error:
                 last = f"the state of step {kept.steps[-1]} is kept" if kept.steps else "no state was kept before it"
