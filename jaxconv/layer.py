@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import html
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,6 +47,10 @@ class Layer:
             return self.name
         inner = "\n".join(f"{name}: {part!r}" for name, part in self.parts.items())
         return f"{self.name}\n" + "\n".join(f"  {line}" for line in inner.splitlines())
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook; `jaxconv.summary(net, x)` shows it the numbers, which need an input."""
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
 
 def shape_of(x: Any) -> Any:
