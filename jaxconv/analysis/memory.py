@@ -9,10 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxconv.analysis.affine import affine
 from jaxconv.analysis.program import Array, Operation, Program
 from jaxconv.analysis.walk import walk
+from jaxconv.errors import ShapeError
 
-__all__ = ["Training", "peak"]
+__all__ = ["Grown", "Training", "peak"]
 
 MIDDLE = "between forward and backward"
 
@@ -90,6 +92,28 @@ class Training:
         given = barrier.operands[: len(barrier.operands) // 2]  # the cotangents
         lives = _lives(self._program, given)
         return sum(array.bytes for array, born, dies in lives if born < middle < dies)
+
+
+class Grown:
+    """The training memory of a net whose batch is a symbol; None where it grows in no straight line."""
+
+    def __init__(self, found: Sequence[Any], symbol: str):
+        self._found, self._symbol = found, symbol
+
+    @property
+    def kept(self) -> Any:
+        return self._grown([each.kept for each in self._found])
+
+    @property
+    def peak(self) -> Any:
+        return self._grown([each.peak for each in self._found])
+
+    def _grown(self, values: Sequence[int | None]) -> Any:
+        numbers = [value for value in values if value is not None]
+        try:
+            return affine(numbers, self._symbol, "bytes") if len(numbers) == len(values) else None
+        except ShapeError:
+            return None
 
 
 def _trace(make: Callable[..., Any], fn: Callable[..., Any], params: Any, inputs: Any) -> tuple[Any, list[int | None]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from jaxconv.analysis.affine import Affine
 from jaxconv.analysis.rows import Row
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ __all__ = ["fragment", "json_text", "markdown", "page", "text"]
 LONGEST_PATH = 30
 
 
-def _short(number: float, units: Sequence[str] = ("", " k", " M", " G", " T")) -> str:
+def _short(number: Any, units: Sequence[str] = ("", " k", " M", " G", " T")) -> str:
     """A count in at most three digits before the unit: 118.01 M."""
+    if isinstance(number, Affine):
+        return number.words(lambda n: _short(n, units))
     for unit in units:
         if abs(number) < 1000 or unit == units[-1]:
             return f"{number:.2f}{unit}" if unit != units[0] else f"{number:.0f}{unit}"
@@ -28,7 +31,7 @@ def _short(number: float, units: Sequence[str] = ("", " k", " M", " G", " T")) -
     raise AssertionError
 
 
-def _bytes(number: float) -> str:
+def _bytes(number: Any) -> str:
     return _short(number, (" B", " kB", " MB", " GB", " TB"))
 
 
@@ -71,8 +74,8 @@ class Column:
 
 
 COLUMNS = (
-    Column("layer", lambda r, s: r.path + (f" ×{r.times}" if r.times > 1 else ""), left=True),
-    Column("output", lambda r, s: "×".join(map(str, r.output[1:])) or "1"),
+    Column("layer", lambda r, s: r.path + (f" ×{r.times}" if r.times != 1 else ""), left=True),
+    Column("output", lambda r, s: "×".join(map(str, r.output[0 if s.symbol else 1 :])) or "1"),
     Column("window", lambda r, s: window(r), 7, left=True),
     Column("parameters", lambda r, s: f"{r.parameters:,}" if r.parameters else ""),
     Column("share", lambda r, s: f"{r.parameters / s.parameters:.1%}" if r.parameters else "", 4),
@@ -82,12 +85,13 @@ COLUMNS = (
     Column("sees", lambda r, s: _by([f.size for f in r.field]), 8),
     Column("jump", lambda r, s: _each([f.jump for f in r.field]) if r.field else "", 3),
     Column("centre", lambda r, s: _each([f.centre for f in r.field]) if r.field else "", 2),
-    Column("MAC/byte", lambda r, s: f"{r.macs / r.moved:.1f}" if r.macs and r.moved else "", 1),
+    Column("MAC/byte", lambda r, s: f"{r.macs / r.moved:.1f}" if r.macs and r.moved and not s.symbol else "", 1),
 )
 
 
 def totals(found: Summary) -> dict[str, str]:
     """The numbers of the whole net, in words."""
+    large = f" where {found.symbol} is large" if found.symbol else ""
     kept, most = found.training.kept, found.training.peak
     needed = f"{_bytes(kept)} kept for the backward pass, {_bytes(most)} at most" if kept is not None and most else "–"
     return {
@@ -97,7 +101,7 @@ def totals(found: Summary) -> dict[str, str]:
         "other operations": f"{found.other:,}",
         "forward memory": f"{_bytes(found.peak_bytes)} at most, at {found.peak_at}",
         "training memory": needed,
-        "intensity": f"{found.intensity:.1f} operations a byte moved",
+        "intensity": f"{found.intensity:.1f} operations a byte moved{large}",
         **{f"note {i}": note for i, note in enumerate(found.notes, 1)},
     }
 
@@ -141,7 +145,9 @@ def json_text(found: Summary) -> str:
     return json.dumps(whole | {"rows": rows}, indent=1, ensure_ascii=False, default=_plain)
 
 
-def _plain(value: Fraction) -> float | int:
+def _plain(value: Any) -> Any:
+    if isinstance(value, Affine):
+        return dataclasses.asdict(value)
     return int(value) if value.denominator == 1 else float(value)
 
 

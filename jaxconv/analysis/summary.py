@@ -11,7 +11,8 @@ import jax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jaxconv.analysis import show
-from jaxconv.analysis.memory import Training, peak
+from jaxconv.analysis.affine import AT, Affine, affine, with_batch
+from jaxconv.analysis.memory import Grown, Training, peak
 from jaxconv.analysis.rows import Row, gather
 from jaxconv.analysis.walk import walk
 from jaxconv.errors import ShapeError
@@ -37,6 +38,8 @@ class Summary:
       training: `.kept`, the bytes that a forward pass keeps for the backward pass, and `.peak`; worked out
         when asked for.
       notes: what is not exact.
+      symbol: the name of the batch where it has no number, else "". Whatever grows with it is an `Affine` then, in the
+        rows, too: `found.macs(64)` is the number for a batch of 64.
     """
 
     rows: tuple[Row, ...]
@@ -48,8 +51,9 @@ class Summary:
     parameter_bytes: int
     peak_bytes: int
     peak_at: str
-    training: Training = dataclasses.field(repr=False)
+    training: Training | Grown = dataclasses.field(repr=False)
     notes: tuple[str, ...] = ()
+    symbol: str = ""
 
     @property
     def moved(self) -> int:
@@ -58,7 +62,9 @@ class Summary:
 
     @property
     def intensity(self) -> float:
-        """Arithmetic intensity: 2 * MACs / bytes moved."""
+        """Arithmetic intensity: 2 * MACs / bytes moved; where the batch is a symbol, what that nears as it grows."""
+        if isinstance(self.moved, Affine):
+            return 2 * self.macs.each / self.moved.each if isinstance(self.macs, Affine) else 0.0
         return 2 * self.macs / self.moved if self.moved else 0.0
 
     def __str__(self) -> str:
@@ -100,7 +106,9 @@ def summary(
 
     Args:
       net: a Layer; or any function that JAX can trace, of whichever library.
-      x: its input, of the batch that the numbers shall be for: an array, a `jax.ShapeDtypeStruct` or a shape.
+      x: its input, of the batch that the numbers shall be for: an array, a `jax.ShapeDtypeStruct` or a shape. The
+        batch may be a symbol, as in `("n", 28, 28, 1)` or of `jax.export.symbolic_shape`: the net is read at three
+        batches, and the numbers are those that grow with n in a straight line.
       args: further arguments of a function.
       params: of a Layer: those that `init` gives if left out. Of a function: its first argument, before x; if left
         out, the floating arrays that it closes over are its parameters.
@@ -111,17 +119,19 @@ def summary(
       Summary: `print` shows it; `.markdown()`, `.json()` and `.html()` give it to others.
 
     Raises:
-      ShapeError: the net does not take such an input.
+      ShapeError: the net does not take such an input, or what it does grows with a symbol in no straight line.
 
     >>> import jaxconv as jc
     >>> found = summary(jc.chain(jc.Conv(8, 3, padding="same"), jax.nn.relu, jc.MaxPool(2)), (1, 28, 28, 1))
     >>> found.parameters, found.macs, found.rows[-1].field[0].size
     (80, 56448, 4)
+    >>> str(summary(jc.Conv(8, 3), ("n", 28, 28, 1)).macs)
+    'n·48672'
     """
+    if (batch := with_batch(x)) is not None:
+        symbol, at = batch
+        return _joined([summary(net, at(n), *args, params=params, train=train, axes=axes) for n in AT], symbol)
     x = shape_of(x)
-    if any(not isinstance(n, int) for leaf in jax.tree.leaves(x) for n in leaf.shape):
-        came = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(x))
-        raise ShapeError("x must have sizes that are numbers", got=came, fix="1 for the batch: all else grows with it")
     if isinstance(net, Layer):
         if args:
             raise ShapeError("summary of a Layer takes its input alone", got=f"{len(args)} more arguments")
@@ -164,6 +174,28 @@ def summary(
         training=Training(learn[0], params, learn[1]),
         notes=tuple(notes),
     )
+
+
+def _joined(found: Sequence[Summary], symbol: str) -> Summary:
+    """The summaries of one net at the batches of `AT` as one of a batch that is a symbol."""
+
+    def joined(values: Sequence[Any], what: str) -> Any:
+        if all(value == values[0] for value in values):
+            return values[0]
+        if isinstance(values[0], tuple) and len({len(value) for value in values}) == 1:
+            return tuple(joined(each, what) for each in zip(*values, strict=True))
+        if all(dataclasses.is_dataclass(value) for value in values):
+            return dataclasses.replace(values[0], **fields(values, getattr(values[0], "path", what)))
+        if not all(isinstance(value, int) for value in values):
+            values = [value if isinstance(value, str) else type(value).__name__ for value in values]
+        return affine(values, symbol, what)
+
+    def fields(values: Sequence[Any], where: str) -> dict[str, Any]:
+        names = [field.name for field in dataclasses.fields(values[0]) if field.name != "training"]
+        return {n: joined([getattr(v, n) for v in values], f"{n} of {where}") for n in names}
+
+    grown: dict[str, Any] = {"training": Grown([each.training for each in found], symbol), "symbol": symbol}
+    return dataclasses.replace(found[0], **fields(found, "the net") | grown)
 
 
 def _layer(net: Layer, x: Any, params: Any, train: bool) -> tuple[Any, Any, Any, tuple[Any, Any]]:
