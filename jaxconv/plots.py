@@ -1,4 +1,4 @@
-"""The commands `jaxconv plot`: pictures of what the formulas say."""
+"""The commands `jaxconv plot`: pictures of what a run learned, and of what the formulas say."""
 
 from __future__ import annotations
 
@@ -10,20 +10,64 @@ import typer
 
 from jaxconv.analysis.drawing import animate_window, draw_window
 from jaxconv.analysis.pictures import save
-from jaxconv.errors import ConfigError
+from jaxconv.errors import ConfigError, did_you_mean
 from jaxconv.failing import told
 from jaxconv.files import write_atomically
+from jaxconv.run.plots import KINDS, draw
 
 __all__ = ["plot"]
 
-plot = typer.Typer(name="plot", help="Draw what a layer does: pictures and animations.", no_args_is_help=True)
+_RUN = "run"
+
+
+class _Runs(typer.core.TyperGroup):
+    """Commands of which one needs no name: `plot RUN` is `plot run RUN`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = args[0] if args else "--help"
+        known = first in self.commands or first in ("--help", "-h")
+        if not known and (Path(first).exists() or not did_you_mean(first, self.commands)):
+            args = [_RUN, *args]
+        return super().parse_args(ctx, args)
+
+
+plot = typer.Typer(
+    name="plot",
+    cls=_Runs,
+    help="Draw what a run learned (jaxconv plot RUN), and what a layer does to its input (jaxconv plot window).",
+    no_args_is_help=True,
+)
 
 _NUMBERS = "One number, or one for each axis: 7x9."
 
 
-@plot.callback()
-def _plot() -> None:
-    """One command alone would otherwise need no name."""
+@plot.command(_RUN)
+def plot_run(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    kinds: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND]...", help=f"{', '.join(KINDS)}; all if none is named.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder they go to; RUN/plots if not given.")] = None,
+    image: Annotated[int, typer.Option(help="The test image that features and fields are shown on.")] = 0,
+    root: Annotated[str | None, typer.Option(help="Where the data lies, if not where the run found it.")] = None,
+) -> None:
+    """Draw a finished run's first kernels, features, receptive fields, activations and norms; print where they are."""
+    with told():
+        found = draw(folder, kinds or list(KINDS), image, root)
+        for kind, reason in found.items():
+            if isinstance(reason, str) and kinds:
+                raise ConfigError(f"{kind}: {reason}")
+        target = folder / "plots" if out is None else out
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for kind, figure in found.items():
+                if isinstance(figure, str):
+                    typer.echo(f"{kind} left out: {figure}", err=True)
+                    continue
+                save(figure, target / f"{kind}.png")
+                typer.echo(target / f"{kind}.png")
+        except OSError as error:
+            raise ConfigError(f"cannot write pictures to {target}: {error.strerror or error}") from None
 
 
 @plot.command("window")

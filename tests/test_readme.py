@@ -42,7 +42,7 @@ def test_every_command_is_one_that_there_is():
             continue
         assert words[1] in known
         command = known[words[1]]
-        command = command.commands[words[2]] if words[1] == "plot" else command
+        command = command.commands.get(words[2], command.commands["run"]) if words[1] == "plot" else command
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words[2:] if word.startswith("--")} <= options, line
         if words[1] in ("train", "sweep") and "--resume" not in words:

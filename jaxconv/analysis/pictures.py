@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion", "mistakes", "png", "save", "training_curves"]
+__all__ = ["confusion", "inches", "mistakes", "png", "save", "training_curves"]
 
 _GREY = "#767676"  # the lightest that can be read on white
 _NAMED_CLASSES = 40
@@ -64,10 +64,10 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     shares = np.ma.array(counts / np.maximum(images, 1)[:, None], mask=np.eye(number, dtype=bool))
 
     named, counted = number <= _NAMED_CLASSES, number <= _COUNTED_CLASSES
-    cell = max(0.42, _inches(str(counts.max()), 8) + 0.14) if counted else 0.17
+    cell = max(0.42, inches(str(counts.max()), 8) + 0.14) if counted else 0.17
     wrong = f"{images.sum() - right.sum():,} of {images.sum():,} images misclassified"
-    side = max(cell * number if counted else min(cell * number, 7.5), _inches(wrong, 10) + 0.2)
-    label = max(_inches(name, 8) for name in names) if named else 0.3
+    side = max(cell * number if counted else min(cell * number, 7.5), inches(wrong, 10) + 0.2)
+    label = max(inches(name, 8) for name in names) if named else 0.3
     # Everything stands at its place in inches: constrained layout knows no neighbours of equal height.
     sloping = label + 0.08 > side / number
     left, bottom, top = label + 0.5, (0.75 * label if sloping else 0.1) + 0.55, 0.4
@@ -146,7 +146,7 @@ def mistakes(
     names = [_short(name) for name in classes]
     titles = _titles([names[labels[k]] for k in order], [names[answers[k]] for k in order], probabilities[order])
     height = min(max(1.1 * images.shape[1] / images.shape[2], 0.4), 3.0)
-    cell = max(1.2, *(_inches(line, 8) + 0.2 for text in titles for line in text.split("\n")))
+    cell = max(1.2, *(inches(line, 8) + 0.2 for text in titles for line in text.split("\n")))
     across = min(len(order), max(int(10 / cell), 1))
     down = -(-len(order) // across)
     across = -(-len(order) // down)
@@ -254,8 +254,13 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def _inches(text: str, size: float) -> float:
-    """Width of a line of text in points of the font that figures use."""
+def inches(text: str, size: float) -> float:
+    """The width of a line of text in the font that figures use.
+
+    Args:
+      text: one line.
+      size: of the font, in points.
+    """
     from matplotlib.textpath import TextPath
 
     return float(TextPath((0, 0), text.replace("$", "S"), size=size).get_extents().width) / 72 if text.strip() else 0.0

@@ -1,0 +1,149 @@
+"""Pictures of what a finished run learned."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv.analysis.activations import activations, draw_activations
+from jaxconv.analysis.features import draw_features
+from jaxconv.analysis.field import effective_fields
+from jaxconv.analysis.field_pictures import draw_fields
+from jaxconv.analysis.kernels import draw_kernels, first_kernel
+from jaxconv.analysis.norms import norm_curves
+from jaxconv.analysis.outputs import output_structs, outputs
+from jaxconv.ensemble import member
+from jaxconv.errors import ConfigError, did_you_mean
+from jaxconv.nets import make_net
+from jaxconv.run.finished import Run, load
+from jaxconv.run.folder import lines
+from jaxconv.run.setup import load_data
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["KINDS", "Unsuited", "draw"]
+
+_FIELDS = 8
+_IMAGES = 64
+
+
+class Unsuited(ConfigError):
+    """This run has nothing to show in such a picture."""
+
+
+def draw(folder: str | Path, kinds: Sequence[str], image: int = 0, root: str | None = None) -> dict[str, Figure | str]:
+    """Draw pictures of a finished run. Of an ensemble, the first member is shown.
+
+    Args:
+      folder: the run's.
+      kinds: of pictures, from `KINDS`.
+      image: the number of the test image that features and fields are shown on.
+      root: where the data lies, if it is no longer where the config says.
+
+    Returns:
+      By kind, a figure; or a text that says why there is none.
+
+    Raises:
+      ConfigError: there is no such kind, or no such image.
+      DataError: the run or its data is missing or damaged.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            known = ", ".join(KINDS)
+            raise ConfigError(f"there is no picture {kind!r}{did_you_mean(kind, KINDS)}; there are {known}")
+    shown = _Shown(load(folder), image, root)
+    found: dict[str, Figure | str] = {}
+    for kind in kinds:
+        try:
+            found[kind] = KINDS[kind](shown)
+        except Unsuited as reason:
+            found[kind] = str(reason)
+    return found
+
+
+class _Shown:
+    """A run with what is drawn of it: one net in float32, its parameters, and images of its test set."""
+
+    def __init__(self, run: Run, image: int, root: str | None) -> None:
+        self.run, self.root = run, root
+        settings, one = run.settings, (lambda tree: member(tree, 0)) if run.members else (lambda tree: tree)
+        self.net = make_net(settings.net.name, settings.net.arguments, len(run.result["input"]["classes"]))
+        self.params, self.state = one(run.params), one(run.state)
+        self.title = f"{run.folder.resolve().name}, member 1 of {settings.ensemble.size}" if run.members else ""
+        self.title = self.title or run.folder.resolve().name
+        self.number = image
+
+    @functools.cached_property
+    def dataset(self) -> Any:
+        return load_data(self.run.settings, self.root)
+
+    @functools.cached_property
+    def image(self) -> np.ndarray:
+        """The chosen test image as it is stored."""
+        count = len(self.dataset.test)
+        if not 0 <= self.number < count:
+            raise ConfigError(f"there is no test image {self.number}; there are {count:,}: 0 to {count - 1}")
+        return np.asarray(self.dataset.test[self.number][0])
+
+    @functools.cached_property
+    def named(self) -> str:
+        """The title, and which image it is."""
+        label = int(self.dataset.test[self.number][1])
+        return f"{self.title}, test image {self.number} ({self.dataset.classes[label]})"
+
+    @functools.cached_property
+    def images(self) -> Any:
+        """Test images from all over the set, as the net takes them."""
+        test = self.dataset.test
+        numbers = np.unique(np.linspace(0, len(test) - 1, _IMAGES).astype(int))
+        return self.run.prepare(jnp.asarray(np.stack([test[int(number)][0] for number in numbers])))
+
+
+def _kernels(shown: _Shown) -> Figure:
+    found = first_kernel(shown.net, shown.params)
+    if found is None:
+        raise Unsuited("this net has no convolution over images")
+    return draw_kernels(found[1], f"{shown.title}: {found[0]}")
+
+
+def _features(shown: _Shown) -> Figure:
+    x = shown.run.prepare(jnp.asarray(shown.image)[None])
+    if not any(y.ndim == 4 for y in output_structs(shown.net, shown.params, shown.state, x).values()):
+        raise Unsuited("no layer of this net gives feature maps")
+    return draw_features(shown.image, outputs(shown.net, shown.params, shown.state, x), shown.named)
+
+
+def _field(shown: _Shown) -> Figure:
+    words = {"params": shown.params, "state": shown.state}
+    found = effective_fields(shown.net, shown.images, most=_FIELDS, **words)
+    if not found:
+        raise Unsuited("no layer of this net sees a part of the image")
+    return draw_fields(shown.image, found, f"{shown.named}; gradients: a mean over {len(shown.images)} test images")
+
+
+def _activations(shown: _Shown) -> Figure:
+    found = activations(shown.net, shown.params, shown.state, shown.images)
+    return draw_activations(found, f"{shown.title}, {len(shown.images)} test images")
+
+
+def _norms(shown: _Shown) -> Figure:
+    measured = lines(shown.run.folder)
+    if not any("gradient_norm" in line for line in measured):
+        raise Unsuited("this run logged no norms; they are where it is trained with train.log_norms=true")
+    return norm_curves(measured, shown.title)
+
+
+KINDS: dict[str, Callable[[_Shown], Figure]] = {
+    "kernels": _kernels,
+    "features": _features,
+    "field": _field,
+    "activations": _activations,
+    "norms": _norms,
+}
+"""What can be drawn of a run, by name."""
