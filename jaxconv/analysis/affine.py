@@ -54,7 +54,7 @@ class Affine:
         return format(self, "")
 
 
-def affine(values: Sequence[int], symbol: str, what: str) -> int | Affine:
+def affine(values: Sequence[Any], symbol: str, what: str) -> Any:
     """The line through numbers found at the batches of `AT`; a plain number where they are all the same.
 
     Args:
@@ -63,18 +63,19 @@ def affine(values: Sequence[int], symbol: str, what: str) -> int | Affine:
       what: they are, for the message.
 
     Raises:
-      ShapeError: they do not lie on a line of whole numbers.
+      ShapeError: they are no whole numbers on one line.
 
     >>> affine([25, 35, 75], "n", "MACs"), affine([4, 4, 4], "n", "MACs")
     (Affine(fixed=5, each=10, symbol='n'), 4)
     """
-    first, second, third = values
-    if first == second == third:
-        return first
-    each = (second - first) // (AT[1] - AT[0])
-    line = Affine(first - each * AT[0], each, symbol)
-    if [line(n) for n in AT] != list(values) or line.fixed < 0:
-        came = ", ".join(map(str, values))
+    if values[0] == values[1] == values[2]:
+        return values[0]
+    line = None
+    if all(isinstance(value, int) for value in values):
+        each = (values[1] - values[0]) // (AT[1] - AT[0])
+        line = Affine(values[0] - each * AT[0], each, symbol)
+    if line is None or line.fixed < 0 or [line(n) for n in AT] != list(values):
+        came = ", ".join(f"{len(value)}" if isinstance(value, tuple) else str(value) for value in values)
         raise ShapeError(
             f"with a batch of {symbol}, every number must grow with {symbol} in a straight line",
             got=f"{what}: {came} for {symbol} = {', '.join(map(str, AT))}",

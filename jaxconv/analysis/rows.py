@@ -122,8 +122,9 @@ def _row(name: str, operations: list[Operation], outs: list[Array], parameters: 
     first = operations[0]
     alone = first.call is not None or name.split("#")[0] == "/".join(first.path)
     window = _window(operations, alone)
-    given = {id(a.root): a.bytes for a in outs}
     times = max(o.times for o in operations)
+    stacked = {id(a) for o in operations if o.name == "loop" for a in o.results}  # over all times
+    given = {id(a.root): a.bytes * (1 if id(a) in stacked else times) for a in outs}
     return Row(
         path=name,
         output=output.shape,
@@ -134,7 +135,7 @@ def _row(name: str, operations: list[Operation], outs: list[Array], parameters: 
         inside=sum(p.inside * t for p, t in made),
         other=sum(o.other for o in operations),
         bytes=output.bytes,
-        moved=times * sum(given.values()) + sum(n if k < 0 else n * times for k, n in read.items()),
+        moved=sum(given.values()) + sum(n if k < 0 else n * times for k, n in read.items()),
         field=_field(output),
         times=times,
     )

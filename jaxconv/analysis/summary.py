@@ -186,8 +186,6 @@ def _joined(found: Sequence[Summary], symbol: str) -> Summary:
             return tuple(joined(each, what) for each in zip(*values, strict=True))
         if all(dataclasses.is_dataclass(value) for value in values):
             return dataclasses.replace(values[0], **fields(values, getattr(values[0], "path", what)))
-        if not all(isinstance(value, int) for value in values):
-            values = [value if isinstance(value, str) else type(value).__name__ for value in values]
         return affine(values, symbol, what)
 
     def fields(values: Sequence[Any], where: str) -> dict[str, Any]:
