@@ -199,8 +199,8 @@ def make_step(
             )
             scale = _rescale(scale, good)
         if log_norms:
-            metrics |= {GRADIENT_NORM: optax.global_norm(gradient)}
-            metrics |= {f"{WEIGHT_NORM}{name}": optax.global_norm(part) for name, part in _parts(params).items()}
+            metrics |= {GRADIENT_NORM: _norm(gradient)}
+            metrics |= {f"{WEIGHT_NORM}{name}": _norm(part) for name, part in _parts(params).items()}
         new_average = train.average
         if average is not None:
             decay = jnp.minimum(average, (1.0 + train.step) / (10.0 + train.step))
@@ -228,6 +228,12 @@ def _parts(params: Any) -> dict[str, Any]:
     whole = not isinstance(params, dict) or any(not isinstance(part, dict) for part in params.values())
     parts = {"net": params} if whole else params
     return {name: part for name, part in parts.items() if jax.tree.leaves(part)}
+
+
+def _norm(tree: Any) -> jax.Array:
+    """Of all numbers in a tree, summed in float32."""
+    squares = [jnp.square(jnp.abs(leaf).astype(jnp.float32)).sum() for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(jnp.stack(squares).sum()) if squares else jnp.float32(0)
 
 
 def _rescale(scale: LossScale, good: jax.Array) -> LossScale:

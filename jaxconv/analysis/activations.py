@@ -142,6 +142,7 @@ def draw_activations(found: Sequence[Activation], title: str = "") -> Figure:
         spread.text(
             0.5, place, "NaN or infinity", transform=spread.get_yaxis_transform(), ha="center", va="center", fontsize=8
         )
+    spread.tick_params(axis="x", labelsize=8)
     spread.set_title("mean ± standard deviation", fontsize=9)
     spread.set_yticks(places, names, fontsize=8, parse_math=False)
     spread.set_ylim(len(found) - 0.4, -0.6)

@@ -15,12 +15,15 @@ from jaxconv.errors import ShapeError, count
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 __all__ = ["draw_features"]
 
 _LAYERS = 12
 _MAPS = 10
-_CELL = 0.82  # inches
+_CELL = 0.82  # inches of a map
+_GAP = 0.06  # of a map's width
+_BETWEEN = 0.17  # inches from one row to the next
 
 
 def draw_features(image: np.ndarray, found: Mapping[str, Any], title: str = "") -> Figure:
@@ -33,14 +36,14 @@ def draw_features(image: np.ndarray, found: Mapping[str, Any], title: str = "") 
       title: above all.
 
     Returns:
-      A figure of an axes for the image, and in each row one for each map and one for the scale.
+      A figure of an axes for the image, and in each row one for the maps and one for their scale.
 
     Raises:
       ShapeError: nothing in `found` is a feature map of one image.
 
     >>> figure = draw_features(np.eye(8), {"conv0": np.random.default_rng(0).normal(size=(1, 6, 6, 3))})
     >>> [axes.get_ylabel() for axes in figure.axes]
-    ['image\\n8×8', 'conv0\\n6×6×3', '', '', '']
+    ['image\\n8×8', 'conv0\\n6×6×3', '']
     """
     from matplotlib.figure import Figure
 
@@ -59,24 +62,24 @@ def draw_features(image: np.ndarray, found: Mapping[str, Any], title: str = "") 
     words = ", ".join([title, *notes] if title else notes)
 
     height = _CELL * min(max(image.shape[0] / image.shape[1], 0.4), 2.5)
-    wide = max(beside + across * (_CELL + 0.06) + 0.85, inches(words, 10) + 0.4)
-    tall = (len(maps) + 1) * (height + 0.1) + (0.52 if words else 0.2)
+    row_width = _CELL * (across * (1 + _GAP) - _GAP)
+    wide = max(beside + row_width + 0.8, inches(words, 10) + 0.4)
+    tall = (len(maps) + 1) * (height + _BETWEEN) + (0.45 if words else 0.1)
     figure = Figure(figsize=(wide, tall))
-    left, right, above = beside / wide, 1 - 0.85 / wide, 1 - (0.42 if words else 0.1) / tall
-    grid = figure.add_gridspec(len(maps) + 1, across + 1, width_ratios=[1] * across + [0.14], hspace=0.12, wspace=0.07)
-    grid.update(left=left, right=right, top=above, bottom=0.08 / tall)
 
-    axes = figure.add_subplot(grid[0, 0])
+    def place(row: int, start: float, width: float) -> Axes:
+        above = (0.45 if words else 0.1) + row * (height + _BETWEEN)
+        return figure.add_axes((start / wide, 1 - (above + height) / tall, width / wide, height / tall))
+
+    axes = _row(place(0, beside, row_width), top, across)
     colours = image.ndim == 3 and image.shape[-1] == 3
-    axes.imshow(unit_range(image) if colours else grey(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _label(axes, top)
+    _show(axes, unit_range(image) if colours else grey(image), 0, cmap="gray", vmin=0, vmax=1)
     for row, (name, y) in enumerate(maps.items(), 1):
         low, high = _limits(y[..., :across])
-        for column in range(min(across, y.shape[-1])):
-            axes = figure.add_subplot(grid[row, column])
-            shown = axes.imshow(y[..., column], cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
-            _label(axes, "" if column else labels[name])
-        bar = figure.colorbar(shown, cax=figure.add_subplot(grid[row, across]), ticks=[low, high])
+        axes = _row(place(row, beside, row_width), labels[name], across)
+        for number in range(min(across, y.shape[-1])):
+            shown = _show(axes, y[..., number], number, cmap="viridis", vmin=low, vmax=high)
+        bar = figure.colorbar(shown, cax=place(row, beside + row_width + 0.08, 0.12), ticks=[low, high])
         bar.ax.set_yticklabels([f"{low:.2g}", f"{high:.2g}"], fontsize=7)
         bar.ax.tick_params(length=2)
         bar.outline.set_visible(False)
@@ -85,11 +88,17 @@ def draw_features(image: np.ndarray, found: Mapping[str, Any], title: str = "") 
     return figure
 
 
-def _label(axes: Axes, text: str) -> None:
-    """Words at the left of an image in place of its ticks."""
-    axes.set(xticks=[], yticks=[])
+def _row(axes: Axes, text: str, across: int) -> Axes:
+    """Room for so many maps beside each other, each one wide and one high; words at the left in place of ticks."""
+    axes.set(xticks=[], yticks=[], xlim=(0, across * (1 + _GAP) - _GAP), ylim=(0, 1))
     axes.spines[:].set_visible(False)
     axes.set_ylabel(text, fontsize=8, rotation=0, ha="right", va="center", parse_math=False)
+    return axes
+
+
+def _show(axes: Axes, pixels: np.ndarray, place: int, **scale: Any) -> AxesImage:
+    left = place * (1 + _GAP)
+    return axes.imshow(pixels, extent=(left, left + 1, 0, 1), aspect="auto", interpolation="nearest", **scale)
 
 
 def _limits(y: np.ndarray) -> tuple[float, float]:

@@ -59,7 +59,7 @@ def draw_fields(image: np.ndarray, fields: Sequence[EffectiveField], title: str 
         shown = _draw(axes, grey(image), field)
         axes.set_title(words, fontsize=8, pad=4, parse_math=False)
     bar = figure.colorbar(shown, ax=cells, fraction=0.04, pad=0.02, aspect=30)
-    bar.set_label("size of the gradient, share of the layer's largest", fontsize=8)
+    bar.set_label("size of the gradient,\nshare of the layer's largest", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure
 

@@ -19,6 +19,8 @@ __all__ = ["draw_kernels", "first_kernel"]
 _MOST = 64
 _MOST_CHANNELS = 8
 _MOST_BY_CHANNEL = 24
+_TILE = 0.9  # inches of a kernel where there is room
+_FINE = 12
 _GAP = 1  # cells between two kernels
 _BETWEEN = "#9A9A9A"  # no colour of the scale: white is a weight of 0
 
@@ -79,18 +81,22 @@ def draw_kernels(kernel: Any, title: str = "") -> Figure:
     colours, alone = channels == 3, channels in (1, 3)
     shown = kernel[..., : channels if alone else _MOST_CHANNELS, : _MOST if alone else _MOST_BY_CHANNEL]
     largest = float(np.abs(shown).max()) or 1.0
-    tiles = _tiles(shown, *_grid(shown.shape))
+    fine = max(1, _FINE // max(height, width))  # so that the gap between kernels is thin beside a weight
+    tiles = _tiles(shown.repeat(fine, 0).repeat(fine, 1), *_grid(shown.shape))
     if colours:
         tiles = np.where(np.isnan(tiles), 1.0, 0.5 + tiles / (2 * largest))
 
     words = _words(kernel.shape, shown.shape)
-    inch = min(0.16 * 28 / max(height, width, 4), 8.5 / tiles.shape[1], 7.0 / tiles.shape[0])
-    wide = max(tiles.shape[1] * inch + (0.6 if colours else 1.5), inches(words, 9) + 0.4, inches(title, 10) + 0.4)
-    figure = Figure(figsize=(wide, tiles.shape[0] * inch + 0.85), layout="constrained")
+    scale = f"as red, green and blue: grey is 0, white {largest:.2g} and black −{largest:.2g}" if colours else ""
+    inch = min(_TILE / max(height, width) / fine, 8.5 / tiles.shape[1], 7.0 / tiles.shape[0])
+    wide = max(
+        tiles.shape[1] * inch + 1.5, *(inches(text, 9) + 0.5 for text in (words, scale)), inches(title, 10) + 0.5
+    )
+    figure = Figure(figsize=(wide, tiles.shape[0] * inch + (1.3 if colours else 0.9)), layout="constrained")
     axes = figure.subplots()
     if colours:
         axes.imshow(tiles, interpolation="nearest")
-        axes.set_xlabel(f"as red, green and blue: grey is 0, white {largest:.2g} and black −{largest:.2g}", fontsize=8)
+        axes.set_xlabel(scale, fontsize=8)
     else:
         cmap = colormaps["RdBu_r"].with_extremes(bad=_BETWEEN)
         image = axes.imshow(tiles, cmap=cmap, vmin=-largest, vmax=largest, interpolation="nearest")
@@ -101,7 +107,7 @@ def draw_kernels(kernel: Any, title: str = "") -> Figure:
     axes.spines[:].set_visible(False)
     axes.set(xticks=[], yticks=[])
     if not alone:
-        rows = np.arange(shown.shape[2]) * (height + _GAP) + (height - 1) / 2
+        rows = np.arange(shown.shape[2]) * (height * fine + _GAP) + (height * fine - 1) / 2
         axes.set_yticks(rows, [f"channel {i}" for i in range(len(rows))], fontsize=8)
         axes.tick_params(length=0)
     if title:
@@ -110,11 +116,11 @@ def draw_kernels(kernel: Any, title: str = "") -> Figure:
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of tiles: a grid about twice as wide as it is high, or one row for each channel."""
+    """Rows and columns of tiles: a grid, wider than it is high and with few holes, or one row for each channel."""
     _, _, channels, count = shape
     if channels not in (1, 3):
         return channels, count
-    across = min(count, max(8, math.ceil(math.sqrt(2 * count))))
+    across = min(range(min(count, 8), min(count, 16) + 1), key=lambda n: (-count % n, abs(n - math.sqrt(2 * count))))
     return math.ceil(count / across), across
 
 

@@ -23,13 +23,14 @@ _MARKED_POINTS = 40
 _NAMED = 28
 
 
-def norm_curves(lines: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
+def norm_curves(lines: Sequence[Mapping[str, Any]], title: str = "", order: Sequence[str] = ()) -> Figure:
     """The gradient's norm, and that of each part's weights, over the steps of a run.
 
     Args:
       lines: the objects of a run's `metrics.jsonl`; those with "gradient_norm" and "weight_norms" are drawn. Where a
         step was gone over again, as after a resumed run, its later line counts.
       title: above all.
+      order: of the parts, where it shall be another than that of the lines.
 
     Returns:
       A figure of two axes, one above the other, both logarithmic: every step upwards is a factor.
@@ -48,7 +49,8 @@ def norm_curves(lines: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     if not found:
         raise DataError("this run wrote no norms; they are logged where it is trained with train.log_norms=true")
     steps = sorted(found)
-    parts = list(dict.fromkeys(name for step in steps for name in found[step].get("weight_norms", {})))
+    named = dict.fromkeys(name for step in steps for name in found[step].get("weight_norms", {}))
+    parts = [*(name for name in order if name in named), *(name for name in named if name not in order)]
     figure = Figure(figsize=(8, 6 + max(0, 0.2 * (len(parts) - 14))), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     _draw(above, steps, [found[step].get("gradient_norm") for step in steps], "gradient", 0)
@@ -88,7 +90,7 @@ def _logarithmic(axes: Axes) -> None:
     axes.set_yscale("log")
     decades = np.log10(high / low)
     locator = (
-        MaxNLocator(6, steps=[1, 2, 5, 10]) if decades < 0.7 else LogLocator(subs=(1, 2, 5) if decades < 3 else (1,))
+        MaxNLocator(6, steps=[1, 2, 5, 10]) if decades < 1.3 else LogLocator(subs=(1, 2, 5) if decades < 3 else (1,))
     )
     axes.yaxis.set_major_locator(locator)
     axes.yaxis.set_minor_locator(NullLocator())

@@ -63,7 +63,7 @@ def panels(titles: Sequence[str], aspect: float, title: str = "", width: float =
     across = math.ceil(len(titles) / down)
     text = 0.16 * max(text.count("\n") + 1 for text in titles) + 0.15
     wide = max(across * cell + 0.9, inches(title, 10) + 0.4)
-    figure = Figure(figsize=(wide, down * (height + text) + 0.5), layout="constrained")
+    figure = Figure(figsize=(wide, max(down * (height + text), 1.8) + 0.5), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False).ravel()
     for axes in grid[len(titles) :]:
         axes.remove()

@@ -12,6 +12,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jaxconv.analysis import show
 from jaxconv.analysis.affine import AT, Affine, affine, with_batch
+from jaxconv.analysis.alike import shapes_only
 from jaxconv.analysis.memory import Grown, Training, peak
 from jaxconv.analysis.rows import Row, gather
 from jaxconv.analysis.walk import walk
@@ -198,6 +199,7 @@ def _joined(found: Sequence[Summary], symbol: str) -> Summary:
 
 def _layer(net: Layer, x: Any, params: Any, train: bool) -> tuple[Any, Any, Any, tuple[Any, Any]]:
     """A Layer as a function of (params, inputs), and the same in training, with its inputs."""
+    net = shapes_only(net)
     born, state = jax.eval_shape(lambda: net.init(jax.random.key(0), x))
     params = born if params is None else shape_of(params) if jax.tree.leaves(params) else params
     key = jax.eval_shape(lambda: jax.random.key(0))

@@ -66,23 +66,33 @@ class _Walker:
         return array
 
     def run(
-        self, jaxpr: Any, consts: list[Array], args: list[Array], path: tuple[str, ...], times: int, call: Any
+        self,
+        jaxpr: Any,
+        consts: list[Array],
+        args: list[Array],
+        path: tuple[str, ...],
+        times: int,
+        call: Any,
+        wanted: Sequence[bool] | None = None,
     ) -> list[Array]:
+        """The results of a jaxpr, and everything that leads to those wanted; a result that is not sees nothing."""
         env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
 
         def read(atom: Any) -> Array:
             return self.constant(atom.val) if isinstance(atom, Literal) else env[atom]
 
-        live = _live(jaxpr)
-        for eqn, wanted in zip(jaxpr.eqns, live, strict=True):
-            if not wanted:
+        wanted = wanted or [True] * len(jaxpr.outvars)
+        for eqn, live in zip(jaxpr.eqns, _live(jaxpr, wanted), strict=True):
+            if live is None:
                 continue
             operands, scopes = [read(v) for v in eqn.invars], (*path, *_scopes(eqn))
-            for var, array in zip(eqn.outvars, self.step(eqn, operands, scopes, times, call), strict=True):
+            for var, array in zip(eqn.outvars, self.step(eqn, operands, scopes, times, call, live), strict=True):
                 env[var] = array
-        return [read(v) for v in jaxpr.outvars]
+        return [read(v) if want else _array(v.aval) for v, want in zip(jaxpr.outvars, wanted, strict=True)]
 
-    def step(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
+    def step(
+        self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any, wanted: list[bool]
+    ) -> list[Array]:
         name, p = eqn.primitive.name, eqn.params
         if name == "scan":
             return self.scan(eqn, operands, path, times, call)
@@ -100,7 +110,7 @@ class _Walker:
             times *= p["mesh"].size
             self.note("inside shard_map every device's part is counted, and a result sees the whole input")
         jaxpr, consts = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
-        results = self.run(jaxpr, [self.constant(c) for c in consts], operands, path, times, call)
+        results = self.run(jaxpr, [self.constant(c) for c in consts], operands, path, times, call, wanted)
         if name == "shard_map":
             return [_array(v.aval, fields=self.all_of(operands), maker=r.maker) for v, r in
                     zip(eqn.outvars, results, strict=True)]  # fmt: skip
@@ -240,13 +250,15 @@ def _alike(a: Any, b: Any) -> bool:
     )
 
 
-def _live(jaxpr: Any) -> list[bool]:
-    """Which equations lead to a result, or do something besides."""
-    needed = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
-    live = []
+def _live(jaxpr: Any, wanted: Sequence[bool]) -> list[list[bool] | None]:
+    """For each equation that leads to a wanted result, or does something besides, which of its own are needed."""
+    outs = zip(jaxpr.outvars, wanted, strict=True)
+    needed = {v for v, want in outs if want and not isinstance(v, Literal)}
+    live: list[list[bool] | None] = []
     for eqn in reversed(jaxpr.eqns):
-        used = bool(eqn.effects) or any(v in needed for v in eqn.outvars)
-        live.append(used)
+        own = [v in needed for v in eqn.outvars]
+        used = bool(eqn.effects) or any(own)
+        live.append(own if used else None)
         if used:
             needed.update(v for v in eqn.invars if not isinstance(v, Literal))
     return live[::-1]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -114,9 +115,13 @@ def _kernels(shown: _Shown) -> Figure:
 
 def _features(shown: _Shown) -> Figure:
     x = shown.run.prepare(jnp.asarray(shown.image)[None])
-    if not any(y.ndim == 4 for y in output_structs(shown.net, shown.params, shown.state, x).values()):
+    own = shown.net, shown.params, shown.state
+    maps = [name for name, y in output_structs(*own, x).items() if len(getattr(y, "shape", ())) == 4]
+    if not maps:
         raise Unsuited("no layer of this net gives feature maps")
-    return draw_features(shown.image, outputs(shown.net, shown.params, shown.state, x), shown.named)
+    run = jax.jit(lambda params, state, x: outputs(shown.net, params, state, x))
+    found = run(shown.params, shown.state, x)
+    return draw_features(shown.image, {name: found[name] for name in maps}, shown.named)
 
 
 def _field(shown: _Shown) -> Figure:
@@ -136,7 +141,7 @@ def _norms(shown: _Shown) -> Figure:
     measured = lines(shown.run.folder)
     if not any("gradient_norm" in line for line in measured):
         raise Unsuited("this run logged no norms; they are where it is trained with train.log_norms=true")
-    return norm_curves(measured, shown.title)
+    return norm_curves(measured, shown.title, list(shown.net.parts))
 
 
 KINDS: dict[str, Callable[[_Shown], Figure]] = {

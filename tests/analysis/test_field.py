@@ -209,7 +209,7 @@ def test_each_layer_is_drawn_over_the_image(rng):
         )  # fmt: skip
         sees = "×".join(map(str, field.size))
         assert axes.get_title().startswith(f"{field.layer} {field.unit}\nsees {sees}, 95 % in ")
-    assert bar.get_ylabel() == "size of the gradient, share of the layer's largest"
+    assert bar.get_ylabel() == "size of the gradient,\nshare of the layer's largest"
     assert figure.get_suptitle() == "a run, test image 0 (7)"
     assert_nothing_cut(figure)
     assert not overlapping([axes.title for axes in cells])

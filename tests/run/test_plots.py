@@ -1,0 +1,166 @@
+"""`jaxconv plot RUN`: each picture of a run, on the command line as a user meets it."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from figures import assert_nothing_cut
+from PIL import Image
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from jaxconv import checkpoint, config, run
+from jaxconv.cli import app
+from jaxconv.data import load
+from jaxconv.nets import make_net
+from jaxconv.run.finish import trained
+from jaxconv.run.plots import KINDS, draw
+
+CONFIG = """
+[data]
+name = "digits"
+[net]
+name = "conv_pool"
+features = [4, 6]
+size = 3
+padding = "same"
+hidden = [8]
+activation = "sigmoid"
+[optim]
+name = "sgd"
+learning_rate = 0.5
+[train]
+epochs = 0.5
+batch_size = 48
+log_every = 5
+log_norms = true
+"""
+NAMES = ["kernels", "features", "field", "activations", "norms"]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["plot", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("plots")
+    (folder / "tiny.toml").write_text(CONFIG)
+    run.train(config.read(folder / "tiny.toml"), folder / "a run")
+    return folder / "a run"
+
+
+def test_all_pictures_go_to_the_runs_folder_and_their_paths_are_printed(finished):
+    result = invoke(finished)
+    paths = [finished / "plots" / f"{name}.png" for name in NAMES]
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == "".join(f"{path}\n" for path in paths)
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+            assert min(image.size) > 200
+    assert list(KINDS) == NAMES
+
+
+def test_the_pictures_show_this_run(finished):
+    figures = draw(finished, NAMES, image=3)
+    params = load_file(finished / "params.safetensors")
+    tiles = np.ma.filled(figures["kernels"].axes[0].images[0].get_array(), np.nan)
+    np.testing.assert_allclose(tiles[:3, 4:7], params["params/conv0/kernel"][..., 0, 1], rtol=1e-6)
+    assert figures["kernels"].get_suptitle() == "a run: conv0"
+    pixels, label = load("digits").test[3]
+    image = np.asarray(pixels[..., 0], float)
+    shown = figures["features"].axes[0].images[0].get_array()
+    np.testing.assert_allclose(shown, (image - image.min()) / np.ptp(image), atol=1e-6)
+    assert figures["features"].get_suptitle() == f"a run, test image 3 ({label})"
+    titles = [axes.get_title().split(" (")[0] for axes in figures["field"].axes[:-1]]
+    assert titles == ["conv0", "max_pool0", "conv1", "max_pool1"]
+    labels = [text.get_text() for text in figures["activations"].axes[0].get_yticklabels()]
+    assert labels[:3] == ["conv0", "max_pool0", "sigmoid0"]
+    assert len(figures["activations"].axes) == 3  # a sigmoid can be saturated
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if "gradient_norm" in line]
+    assert [line["step"] for line in lines] == [5, 10, 15]
+    drawn = figures["norms"].axes[0].lines[0]
+    assert list(drawn.get_ydata()) == [line["gradient_norm"] for line in lines]
+    norms = lines[-1]["weight_norms"]
+    assert list(norms) == ["conv0", "conv1", "dense0", "head"]
+    for name, norm in norms.items():
+        leaves = [leaf for path, leaf in params.items() if path.startswith(f"params/{name}/")]
+        assert norm == pytest.approx(np.sqrt(sum((leaf.astype(np.float64) ** 2).sum() for leaf in leaves)), rel=1e-5)
+    for figure in figures.values():
+        assert_nothing_cut(figure)
+
+
+def test_kinds_are_chosen_and_a_folder_of_ones_own(finished, tmp_path):
+    result = invoke(finished, "norms", "kernels", "--out", tmp_path / "deep" / "er")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == [
+        str(tmp_path / "deep" / "er" / f"{name}.png") for name in ("norms", "kernels")
+    ]
+    assert {path.name for path in (tmp_path / "deep" / "er").iterdir()} == {"norms.png", "kernels.png"}
+    named = invoke("run", finished, "kernels", "--out", tmp_path / "again")
+    assert named.stdout == f"{tmp_path / 'again' / 'kernels.png'}\n"
+
+
+def test_the_commands_errors_are_lines(finished, tmp_path):
+    known = "there are kernels, features, field, activations, norms"
+    cases = [
+        ((finished, "kernel"), f"there is no picture 'kernel'; did you mean 'kernels'?; {known}"),
+        ((finished, "norms", "windows"), f"there is no picture 'windows'; {known}"),
+        ((finished, "features", "--image", 359), "there is no test image 359; there are 359: 0 to 358"),
+        ((tmp_path, "kernels"), f"{tmp_path} is no run: config.toml, params.safetensors, result.json missing"),
+        ((finished, "kernels", "--out", finished / "result.json"),
+         f"cannot write pictures to {finished}/result.json: File exists"),
+    ]  # fmt: skip
+    for arguments, message in cases:
+        result = invoke(*arguments)
+        assert (result.exit_code, result.stderr, result.stdout) == (2, f"error: {message}\n", "")
+    missing = invoke("runs/nowhere", "kernels")
+    assert (missing.exit_code, missing.stderr.split(";")[0]) == (2, "error: there is no run runs/nowhere\n")
+    wrong = invoke("winodw", "--size", 7)
+    assert wrong.exit_code == 2
+    assert "No such command 'winodw'. Did you mean 'window'?" in wrong.stderr
+
+
+def test_what_a_run_has_nothing_for_is_left_out(finished, tmp_path):
+    """A run without norms, of a net of dense layers alone: only activations can be drawn."""
+    plain = tmp_path / "plain"
+    shutil.copytree(finished, plain, ignore=shutil.ignore_patterns("plots", "checkpoints", "events"))
+    text = (plain / "config.toml").read_text().replace("features = [\n    4,\n    6,\n]", "features = []")
+    (plain / "config.toml").write_text(text)
+    settings = config.read(plain / "config.toml")
+    assert settings.net.arguments["features"] == []
+
+    net = make_net("conv_pool", settings.net.arguments, 10)
+    checkpoint.save(plain / "params.safetensors", trained(*net.init(jax.random.key(0), (1, 8, 8, 1))))
+    lines = [json.loads(line) for line in (plain / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("gradient_norm", None), line.pop("weight_norms", None)
+    (plain / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = invoke(plain)
+    assert (result.exit_code, result.stdout) == (0, f"{plain / 'plots' / 'activations.png'}\n")
+    untrained = "this run logged no norms; they are where it is trained with train.log_norms=true"
+    assert result.stderr.splitlines() == [
+        "kernels left out: this net has no convolution over images",
+        "features left out: no layer of this net gives feature maps",
+        "field left out: no layer of this net sees a part of the image",
+        f"norms left out: {untrained}",
+    ]
+    named = invoke(plain, "activations", "norms")
+    assert (named.exit_code, named.stdout, named.stderr) == (2, "", f"error: norms: {untrained}\n")
+
+
+@pytest.mark.slow
+def test_the_first_member_of_an_ensemble_is_shown(tmp_path):
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    overrides = ["ensemble.size=2", "train.epochs=0.2", "precision.compute=bfloat16"]
+    run.train(config.read(tmp_path / "tiny.toml", overrides), tmp_path / "two")
+    figures = draw(tmp_path / "two", NAMES)
+    params = load_file(tmp_path / "two" / "params.safetensors")
+    tiles = np.ma.filled(figures["kernels"].axes[0].images[0].get_array(), np.nan)
+    np.testing.assert_allclose(tiles[:3, 4:7], params["params/conv0/kernel"][0, ..., 0, 1], rtol=1e-6)
+    assert figures["activations"].get_suptitle() == "two, member 1 of 2, 64 test images"
+    assert not any(isinstance(figure, str) for figure in figures.values())
