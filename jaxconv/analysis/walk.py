@@ -11,16 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
+from jaxconv.analysis.live import Live, called
 from jaxconv.analysis.program import MOVES, Array, Operation, Program
 from jaxconv.analysis.reach import Reach, union
 from jaxconv.analysis.rearrange import piece
 from jaxconv.analysis.rules import through
 from jaxconv.analysis.windows import products
-from jaxconv.rewrite import INSIDE
 
 __all__ = ["walk"]
 
-ENTERED = INSIDE | {"composite"}
 VIEWS = {"reshape", "squeeze", "expand_dims", "copy_p", "optimization_barrier"}
 """Operations whose result lies where their operand does."""
 
@@ -54,6 +53,7 @@ class _Walker:
         self.operations: list[Operation] = []
         self.constants: dict[int, Any] = {}
         self.notes: list[str] = []
+        self.live = Live()
         self._numbers: dict[int, int] = {}
         self._calls = 0
 
@@ -79,16 +79,18 @@ class _Walker:
         env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
 
         def read(atom: Any) -> Array:
-            return self.constant(atom.val) if isinstance(atom, Literal) else env[atom]
+            if isinstance(atom, Literal):
+                return self.constant(atom.val)
+            return env[atom] if atom in env else _array(atom.aval)  # what nothing needs is not made
 
         wanted = wanted or [True] * len(jaxpr.outvars)
-        for eqn, live in zip(jaxpr.eqns, _live(jaxpr, wanted), strict=True):
+        for eqn, live in zip(jaxpr.eqns, self.live(jaxpr, wanted), strict=True):
             if live is None:
                 continue
             operands, scopes = [read(v) for v in eqn.invars], (*path, *_scopes(eqn))
             for var, array in zip(eqn.outvars, self.step(eqn, operands, scopes, times, call, live), strict=True):
                 env[var] = array
-        return [read(v) if want else _array(v.aval) for v, want in zip(jaxpr.outvars, wanted, strict=True)]
+        return [read(v) for v in jaxpr.outvars]
 
     def step(
         self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any, wanted: list[bool]
@@ -100,7 +102,7 @@ class _Walker:
             return self.loop(eqn, operands, path, times, call)
         if name == "cond":
             return self.cond(eqn, operands, path, times, call)
-        inner = next((p[w] for w in ("jaxpr", "call_jaxpr", "fun_jaxpr") if w in p), None) if name in ENTERED else None
+        inner = called(eqn)
         if inner is None:
             return self.leaf(eqn, operands, path, times, call)
         if call is None and (label := _known(eqn, inner)):
@@ -248,20 +250,6 @@ def _alike(a: Any, b: Any) -> bool:
         f is not None and g is not None and all(map(np.array_equal, f.arrays, g.arrays)) and f.jump == g.jump
         for f, g in pairs
     )
-
-
-def _live(jaxpr: Any, wanted: Sequence[bool]) -> list[list[bool] | None]:
-    """For each equation that leads to a wanted result, or does something besides, which of its own are needed."""
-    outs = zip(jaxpr.outvars, wanted, strict=True)
-    needed = {v for v, want in outs if want and not isinstance(v, Literal)}
-    live: list[list[bool] | None] = []
-    for eqn in reversed(jaxpr.eqns):
-        own = [v in needed for v in eqn.outvars]
-        used = bool(eqn.effects) or any(own)
-        live.append(own if used else None)
-        if used:
-            needed.update(v for v in eqn.invars if not isinstance(v, Literal))
-    return live[::-1]
 
 
 def _known(eqn: Any, inner: Any) -> str | None:
