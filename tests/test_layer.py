@@ -28,6 +28,14 @@ def test_a_net_prints_as_its_structure():
     )
 
 
+def test_in_a_notebook_a_net_is_its_structure_and_a_summary_a_table():
+    net = jc.chain(jc.Conv(2, 1), lambda x: x)
+    assert net._repr_html_() == "<pre>chain\n  conv0: conv\n  lambda0: lambda</pre>"
+    odd = jc.wire("<b>", {"a": jnp.sin}, lambda call, x: call("a", x))
+    assert odd._repr_html_() == "<pre>&lt;b&gt;\n  a: sin</pre>"
+    assert "<td" in jc.summary(net, (1, 4, 4, 1))._repr_html_()
+
+
 def test_init_runs_no_convolution():
     def refuse(*args, **kwargs):
         raise AssertionError("computed")

@@ -1,5 +1,6 @@
 """Steps, the loop and evaluation, on a tiny problem."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -15,7 +16,8 @@ from jaxconv.errors import ConfigError
 from jaxconv.evaluate import evaluate
 from jaxconv.feed import Resident
 from jaxconv.fit import Compiled, DivergedError, Evaluation, Progress, Score, fit
-from jaxconv.train import init_state, make_step
+from jaxconv.means import Means
+from jaxconv.train import init_state, make_step, metric_names
 
 SHAPE = (1, 6, 6, 1)
 
@@ -109,6 +111,47 @@ def test_a_step_equals_the_update_by_hand(problem):
     np.testing.assert_allclose(after.params["dense0"]["bias"], bias - 0.5 * error.sum(0), atol=1e-5)
     assert metrics["loss"] == pytest.approx(-np.log(p[range(4), problem[1][indices]]).mean(), rel=1e-5)
     assert metrics["correct"] == (logits.argmax(1) == problem[1][indices]).sum()
+
+
+def test_norms_are_those_of_every_steps_gradient_and_of_the_last_weights(problem):
+    """By the params that each step leaves: with plain gradient descent their difference is the gradient."""
+    net = jc.chain(lambda x: x.astype(jnp.float32) / 255, jc.flatten, hidden=jc.Dense(4), head=jc.Dense(3))
+    tx = optax.sgd(0.5)
+    state, events, norms = start(net, tx), [], []
+    names = metric_names(state.params, log_norms=True)
+    assert names == ("loss", "correct", "count", "gradient_norm", "weight_norm/head", "weight_norm/hidden")
+    step, feed = make_step(net, tx, log_norms=True), Resident(Arrays(*problem), 8, 0)
+    for number in range(7):
+        indices = np.asarray(feed.items(number, 1)[0])
+        after, _ = jax.jit(step)(state, batch_of(problem, indices))
+        moved = jax.tree.map(lambda a, b: np.float64(a) - np.float64(b), state.params, after.params)
+        norms.append(np.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(moved))) / 0.5)
+        state = after
+    fit(step, start(net, tx), feed, steps=7, log_every=5, report=events.append, metrics=names)
+    first, last = [event for event in events if isinstance(event, Progress)]
+    assert first.gradient_norm == pytest.approx(np.mean(norms[:5]), rel=1e-3)
+    assert last.gradient_norm == pytest.approx(np.mean(norms[5:]), rel=1e-3)
+    params = {name: [np.float64(leaf) for leaf in part.values()] for name, part in state.params.items() if part}
+    want = {name: np.sqrt(sum((leaf**2).sum() for leaf in leaves)) for name, leaves in params.items()}
+    assert last.weight_norms == pytest.approx(want, rel=1e-5)
+    events.clear()
+    fit(make_step(net, tx), start(net, tx), feed, steps=2, report=events.append)
+    assert [(event.gradient_norm, event.weight_norms) for event in events if isinstance(event, Progress)] == [
+        (None, {})
+    ]
+
+
+def test_norms_of_an_ensemble_are_means_and_steps_that_overflow_are_left_out():
+    found = {
+        "loss": np.ones((3, 2)), "correct": np.ones((3, 2)), "count": np.full((3, 2), 4.0),
+        "gradient_norm": np.array([[1.0, 3.0], [np.inf, 2.0], [6.0, 2.0]]),
+        "weight_norm/a": np.array([[1.0, 1.0], [2.0, 2.0], [5.0, 7.0]]),
+    }  # fmt: skip
+    means = Means().after(0, (3, found))
+    assert (means.gradient_norm, means.weights) == (3.0, {"a": 6.0})
+    assert Means(**dataclasses.asdict(means)) == means
+    assert Means(4, 2.0, 1.0, 4.0).gradient_norm is None  # as a run saved it that measures none
+    assert metric_names({"kernel": jnp.ones(2)}, log_norms=True)[-1] == "weight_norm/net"
 
 
 def test_events_come_at_the_log_interval_and_at_evaluations(problem):

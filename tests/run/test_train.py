@@ -44,6 +44,7 @@ epochs = 2
 batch_size = 48
 log_every = 7
 eval_every = 25
+log_norms = true
 [checkpoint]
 every_steps = 11
 """
