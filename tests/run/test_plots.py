@@ -1,7 +1,6 @@
 """`jaxconv plot RUN`: each picture of a run, on the command line as a user meets it."""
 
 import json
-import shutil
 
 import jax
 import numpy as np
@@ -46,10 +45,33 @@ def invoke(*arguments):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("plots")
-    (folder / "tiny.toml").write_text(CONFIG)
-    run.train(config.read(folder / "tiny.toml"), folder / "a run")
-    return folder / "a run"
+    """A run's folder as training leaves it, of a net that was not trained."""
+    folder = tmp_path_factory.mktemp("plots") / "a run"
+    folder.mkdir()
+    (folder / "config.toml").write_text(CONFIG)
+    written(folder)
+    rng = np.random.default_rng(0)
+    parts = ("conv0", "conv1", "dense0", "head")
+    lines = [
+        {
+            "step": 5 * i,
+            "gradient_norm": rng.uniform(0.1, 1),
+            "weight_norms": {part: rng.uniform(1, 3) for part in parts},
+        }
+        for i in range(1, 4)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def written(folder):
+    """Parameters and a result for the config in a folder."""
+    net, digits = make_net("conv_pool", config.read(folder / "config.toml").net.arguments, 10), load("digits")
+    checkpoint.save(
+        folder / "params.safetensors", trained(*jax.jit(lambda: net.init(jax.random.key(0), (1, 8, 8, 1)))())
+    )
+    seen = {"shape": [8, 8, 1], "peak": 16, "mean": digits.mean, "std": digits.std, "classes": digits.classes}
+    (folder / "result.json").write_text(json.dumps({"input": seen}))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +99,7 @@ def test_the_pictures_show_this_run(finished, drawn):
     _, figures = drawn
     params = load_file(finished / "params.safetensors")
     tiles = np.ma.filled(figures["kernels"].axes[0].images[0].get_array(), np.nan)
-    np.testing.assert_allclose(tiles[:3, 4:7], params["params/conv0/kernel"][..., 0, 1], rtol=1e-6)
+    np.testing.assert_allclose(tiles[:12:4, 13:25:4], params["params/conv0/kernel"][..., 0, 1], rtol=1e-6)
     assert figures["kernels"].get_suptitle() == "a run: conv0"
     pixels, label = load("digits").test[3]
     image = np.asarray(pixels[..., 0], float)
@@ -90,15 +112,10 @@ def test_the_pictures_show_this_run(finished, drawn):
     assert labels[:3] == ["conv0", "max_pool0", "sigmoid0"]
     assert len(figures["activations"].axes) == 3  # a sigmoid can be saturated
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    lines = [line for line in lines if "gradient_norm" in line]
-    assert [line["step"] for line in lines] == [5, 10, 15]
-    drawn = figures["norms"].axes[0].lines[0]
-    assert list(drawn.get_ydata()) == [line["gradient_norm"] for line in lines]
-    norms = lines[-1]["weight_norms"]
-    assert list(norms) == ["conv0", "conv1", "dense0", "head"]
-    for name, norm in norms.items():
-        leaves = [leaf for path, leaf in params.items() if path.startswith(f"params/{name}/")]
-        assert norm == pytest.approx(np.sqrt(sum((leaf.astype(np.float64) ** 2).sum() for leaf in leaves)), rel=1e-5)
+    gradient, weights = figures["norms"].axes
+    assert list(gradient.lines[0].get_ydata()) == [line["gradient_norm"] for line in lines]
+    assert [curve.get_label() for curve in weights.lines] == ["conv0", "conv1", "dense0", "head"]
+    assert [curve.get_ydata()[-1] for curve in weights.lines] == list(lines[-1]["weight_norms"].values())
     for figure in figures.values():
         assert_nothing_cut(figure)
 
@@ -137,18 +154,10 @@ def test_the_commands_errors_are_lines(finished, tmp_path):
 def test_what_a_run_has_nothing_for_is_left_out(finished, tmp_path):
     """A run without norms, of a net of dense layers alone: only activations can be drawn."""
     plain = tmp_path / "plain"
-    shutil.copytree(finished, plain, ignore=shutil.ignore_patterns("plots", "checkpoints", "events"))
-    text = (plain / "config.toml").read_text().replace("features = [\n    4,\n    6,\n]", "features = []")
-    (plain / "config.toml").write_text(text)
-    settings = config.read(plain / "config.toml")
-    assert settings.net.arguments["features"] == []
-
-    net = make_net("conv_pool", settings.net.arguments, 10)
-    checkpoint.save(plain / "params.safetensors", trained(*net.init(jax.random.key(0), (1, 8, 8, 1))))
-    lines = [json.loads(line) for line in (plain / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        line.pop("gradient_norm", None), line.pop("weight_norms", None)
-    (plain / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    plain.mkdir()
+    (plain / "config.toml").write_text(CONFIG.replace("features = [4, 6]", "features = []"))
+    written(plain)
+    (plain / "metrics.jsonl").write_text('{"step": 5, "loss": 1.0}\n')
     result = invoke(plain)
     assert (result.exit_code, result.stdout) == (0, f"{plain / 'plots' / 'activations.png'}\n")
     untrained = "this run logged no norms; they are where it is trained with train.log_norms=true"
@@ -163,6 +172,22 @@ def test_what_a_run_has_nothing_for_is_left_out(finished, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_was_trained(tmp_path):
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    run.train(config.read(tmp_path / "tiny.toml"), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in lines] == [5, 10, 15]
+    assert all(0 < line["gradient_norm"] < 100 for line in lines)
+    params = load_file(tmp_path / "run" / "params.safetensors")
+    for name in ("conv0", "conv1", "dense0", "head"):
+        leaves = [leaf for path, leaf in params.items() if path.startswith(f"params/{name}/")]
+        want = np.sqrt(sum((leaf.astype(np.float64) ** 2).sum() for leaf in leaves))
+        assert lines[-1]["weight_norms"][name] == pytest.approx(want, rel=1e-5)
+    assert not any(isinstance(figure, str) for figure in draw(tmp_path / "run", NAMES).values())
+
+
+@pytest.mark.slow
 def test_the_first_member_of_an_ensemble_is_shown(tmp_path):
     (tmp_path / "tiny.toml").write_text(CONFIG)
     overrides = ["ensemble.size=2", "train.epochs=0.2", "precision.compute=bfloat16"]
@@ -170,6 +195,6 @@ def test_the_first_member_of_an_ensemble_is_shown(tmp_path):
     figures = draw(tmp_path / "two", NAMES)
     params = load_file(tmp_path / "two" / "params.safetensors")
     tiles = np.ma.filled(figures["kernels"].axes[0].images[0].get_array(), np.nan)
-    np.testing.assert_allclose(tiles[:3, 4:7], params["params/conv0/kernel"][0, ..., 0, 1], rtol=1e-6)
+    np.testing.assert_allclose(tiles[:12:4, 13:25:4], params["params/conv0/kernel"][0, ..., 0, 1], rtol=1e-6)
     assert figures["activations"].get_suptitle() == "two, member 1 of 2, 64 test images"
     assert not any(isinstance(figure, str) for figure in figures.values())
