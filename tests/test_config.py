@@ -106,7 +106,7 @@ def test_every_mistake_at_once(refusal):
         "  train.log_every: must be a whole number, got True",
         "  train.eval_every: must be greater than or equal to 0, got -1",
         "  train.batch_sise: there is no such key; known are epochs, batch_size, seed, "
-        "label_smoothing, log_every, eval_every; did you mean 'batch_size'?",
+        "label_smoothing, log_every, eval_every, log_norms; did you mean 'batch_size'?",
         "  net.size: must be a whole number, got 'big'",
         "  net.dropuot: conv_pool takes classes, features, size, padding, hidden, dropout, batch_norm, activation; "
         "did you mean 'dropout'?",

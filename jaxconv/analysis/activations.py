@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.analysis.outputs import kinds, output_structs, outputs
+from jaxconv.analysis.outputs import kinds, output_structs, outputs, spread
 from jaxconv.analysis.panels import OKABE_ITO
 from jaxconv.analysis.pictures import inches
 from jaxconv.errors import ShapeError
@@ -24,6 +24,7 @@ __all__ = ["Activation", "activations", "draw_activations"]
 
 # An S-shaped function is flat where its slope is less than a twentieth of its steepest.
 _FLAT = 0.05
+_LAYERS = 60
 _SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": lambda y: 4 * y * (1 - y),
     "tanh": lambda y: 1 - y * y,
@@ -109,7 +110,7 @@ def draw_activations(found: Sequence[Activation], title: str = "") -> Figure:
     """Mean and standard deviation, zeros and dead units, and where there are any, saturation, layer by layer.
 
     Args:
-      found: from `activations`.
+      found: from `activations`; of more than 60 layers, so many evenly from the first to the last.
       title: above all.
 
     Returns:
@@ -126,26 +127,29 @@ def draw_activations(found: Sequence[Activation], title: str = "") -> Figure:
 
     if not found:
         raise ShapeError("draw_activations needs the activations of at least one layer", got="none")
+    if len(found) > _LAYERS:
+        title = f"{title}, {_LAYERS} of {len(found)} layers".removeprefix(", ")
+        found = spread(found, _LAYERS)
     flat = any(row.saturated is not None for row in found)
     names = [row.layer if len(row.layer) <= 32 else f"…{row.layer[-31:]}" for row in found]
     beside = max(inches(name, 8) for name in names) + 0.3
     wide = beside + (2.9 * (3 if flat else 2)) + 0.3
-    figure = Figure(figsize=(max(wide, inches(title, 10) + 0.4), 0.24 * len(found) + 1.35), layout="constrained")
-    spread, zeros, *more = figure.subplots(1, 3 if flat else 2, sharey=True)
+    figure = Figure(figsize=(max(wide, inches(title, 10) + 0.4), 0.24 * len(found) + 1.75), layout="constrained")
+    moments, zeros, *more = figure.subplots(1, 3 if flat else 2, sharey=True)
     places = np.arange(len(found))
     means, stds = (np.array([getattr(row, word) for row in found]) for word in ("mean", "std"))
     sure = np.isfinite(means) & np.isfinite(stds)
     style: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 2.5, "linewidth": 1.2}
-    spread.errorbar(means[sure], places[sure], xerr=stds[sure], color=OKABE_ITO[0], **style)
-    spread.axvline(0, color="#767676", linewidth=0.8, zorder=0)
+    moments.errorbar(means[sure], places[sure], xerr=stds[sure], color=OKABE_ITO[0], **style)
+    moments.axvline(0, color="#767676", linewidth=0.8, zorder=0)
     for place in places[~sure]:
-        spread.text(
-            0.5, place, "NaN or infinity", transform=spread.get_yaxis_transform(), ha="center", va="center", fontsize=8
+        moments.text(
+            0.5, place, "NaN or infinity", transform=moments.get_yaxis_transform(), ha="center", va="center", fontsize=8
         )
-    spread.tick_params(axis="x", labelsize=8)
-    spread.set_title("mean ± standard deviation", fontsize=9)
-    spread.set_yticks(places, names, fontsize=8, parse_math=False)
-    spread.set_ylim(len(found) - 0.4, -0.6)
+    moments.tick_params(axis="x", labelsize=8)
+    moments.set_title("mean ± standard deviation", fontsize=9)
+    moments.set_yticks(places, names, fontsize=8, parse_math=False)
+    moments.set_ylim(len(found) - 0.4, -0.6)
 
     _bars(zeros, places, [row.zeros for row in found], OKABE_ITO[5], "0, share of all numbers", 0.7)
     _bars(zeros, places, [row.dead for row in found], OKABE_ITO[1], "dead: 0 in every image, share of units", 0.3)
@@ -155,7 +159,9 @@ def draw_activations(found: Sequence[Activation], title: str = "") -> Figure:
         _bars(axes, places, shares, OKABE_ITO[3], f"slope below {_FLAT:.0%} of the steepest", 0.7)
         axes.set_title("saturated", fontsize=9)
     for axes in (zeros, *more):
-        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.08 - 0.25 / len(found)), frameon=False)
+        axes.legend(
+            fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.3 / (0.24 * len(found) + 0.3)), frameon=False
+        )
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
     return figure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -12,6 +12,8 @@ from jaxconv.errors import ShapeError, did_you_mean
 from jaxconv.layer import Layer, Tree, lift
 
 __all__ = ["check_layer", "kinds", "output_structs", "outputs", "spread"]
+
+T = TypeVar("T")
 
 
 def outputs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def check_layer(layer: str, known: Sequence[str]) -> str:
     return layer
 
 
-def spread(names: Sequence[str], most: int) -> list[str]:
+def spread(names: Sequence[T], most: int) -> list[T]:
     """At most so many of them, evenly, with the first and the last.
 
     >>> spread("abcdefg", 3), spread("ab", 3)

@@ -10,7 +10,7 @@ import pytest
 from figures import assert_nothing_cut, overlapping
 
 import jaxconv as jc
-from jaxconv.analysis.activations import activations, draw_activations
+from jaxconv.analysis.activations import Activation, activations, draw_activations
 from jaxconv.analysis.features import draw_features
 from jaxconv.analysis.kernels import draw_kernels, first_kernel
 from jaxconv.analysis.norms import norm_curves
@@ -170,6 +170,15 @@ def test_activations_are_drawn_layer_by_layer(rng):
     assert_nothing_cut(figure)
     assert not overlapping([*(axes.title for axes in figure.axes), *mean.get_yticklabels()])
     assert len(draw_activations(found[:2]).axes) == 2
+
+
+def test_of_very_many_layers_some_are_drawn():
+    found = [Activation(f"relu{i}", "relu", 1.0, 0.5, 0.0, 2.0, 0.5, 0.1, None, True) for i in range(517)]
+    figure = draw_activations(found, "a run")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert (len(labels), labels[0], labels[-1]) == (60, "relu0", "relu516")
+    assert figure.get_suptitle() == "a run, 60 of 517 layers"
+    assert_nothing_cut(figure)
 
 
 def test_numbers_that_are_not_finite_are_named():
