@@ -124,6 +124,7 @@ def draw_activations(found: Sequence[Activation], title: str = "") -> Figure:
     ['mean ± standard deviation', 'zeros and dead units', 'saturated']
     """
     from matplotlib.figure import Figure
+    from matplotlib.transforms import ScaledTranslation
 
     if not found:
         raise ShapeError("draw_activations needs the activations of at least one layer", got="none")
@@ -159,9 +160,8 @@ def draw_activations(found: Sequence[Activation], title: str = "") -> Figure:
         _bars(axes, places, shares, OKABE_ITO[3], f"slope below {_FLAT:.0%} of the steepest", 0.7)
         axes.set_title("saturated", fontsize=9)
     for axes in (zeros, *more):
-        axes.legend(
-            fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.3 / (0.24 * len(found) + 0.3)), frameon=False
-        )
+        below = axes.transAxes + ScaledTranslation(0, -0.25, figure.dpi_scale_trans)
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, frameon=False)
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
     return figure
