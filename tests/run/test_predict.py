@@ -1,0 +1,45 @@
+"""A net of the registry with somebody's weights, asked about photographs."""
+
+import jax
+import numpy as np
+from PIL import Image
+from typer.testing import CliRunner
+
+from jaxconv import port
+from jaxconv.cli import app
+from jaxconv.models import lenet5
+from jaxconv.run.predict import pretrained
+
+
+def test_a_net_of_the_registry_with_weights_and_names_alone(tmp_path):
+    net = lenet5(classes=3)
+    params, state = net.init(jax.random.key(1), (1, 32, 32, 3))
+    port.save(tmp_path / "lenet.safetensors", net, params, state, x=(1, 32, 32, 3))
+    (tmp_path / "names.txt").write_text("ash\nbirch\ncedar\n")
+    Image.fromarray(np.arange(40 * 64 * 3, dtype=np.uint8).reshape(40, 64, 3)).save(tmp_path / "tree.png")
+    words = [
+        "--net",
+        "lenet5",
+        "--weights",
+        str(tmp_path / "lenet.safetensors"),
+        "--names",
+        str(tmp_path / "names.txt"),
+    ]
+    sizes = ["--size", "32", "--shorter", "36"]
+    result = CliRunner().invoke(app, ["predict", str(tmp_path / "tree.png"), *words, *sizes, "--top", "2"])
+    assert result.exit_code == 0, result.output
+    named = pretrained("lenet5", tmp_path / "lenet.safetensors", ["ash", "birch", "cedar"], size=32, shorter=36)
+    picture = named.picture(tmp_path / "tree.png")
+    assert picture.pixels.shape == (32, 32, 3)
+    mean, std = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
+    logits, _ = net.apply(params, state, ((picture.pixels - mean) / std)[None].astype(np.float32))
+    chance = np.asarray(jax.nn.softmax(logits))[0]
+    order = np.argsort(-chance)[:2]
+    told = ", ".join(f"{('ash', 'birch', 'cedar')[i]}  {chance[i]:.1%}" for i in order)
+    assert result.stdout == f"{tmp_path}/tree.png: {told}\n"
+    for wrong, message in [
+        (words[:4], "error: --net needs --weights FILE and --names FILE"),
+        (words[2:], "error: --weights and --names go with --net, the net that they are of"),
+    ]:
+        result = CliRunner().invoke(app, ["predict", str(tmp_path / "tree.png"), *wrong])
+        assert (result.exit_code, result.stderr.strip()) == (2, message)
