@@ -18,11 +18,13 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
 
 
-def test_the_code_runs():
+def test_the_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # it writes weights
     names = {}
     for block in blocks("python"):
         exec(compile(block, str(README), "exec"), names)
     assert names["logits"].shape == (8, 10)
+    assert names["params"]["fc"]["kernel"].shape == (512, 1000)
 
 
 def test_the_two_set_up_commands_stand_alone_on_their_lines():
@@ -53,7 +55,7 @@ def test_every_section_and_augmentation_of_a_config_is_named():
     start, end = TEXT.index("| in a config |"), TEXT.index("Small sets lie on the device")
     table = TEXT[start:end]
     sections = set(re.findall(r"`\[(\w+)\]`", table))
-    assert sections == {"data", "augment", "optim", "precision", "ensemble"}
+    assert sections == {"data", "net", "start", "augment", "optim", "precision", "ensemble"}
     assert sections < set(config.SECTIONS) | {"augment"}
     assert all(f"`{name}`" in table for name in augment.registry)
     assert all(f"`{name}`" in table for name in data.names())
