@@ -119,7 +119,8 @@ def test_normal_has_the_deviation_asked_for_whatever_the_fan(layer):
     kernel = np.asarray(net.init(jax.random.key(0), (1, 9, 9, 300))[0]["kernel"])
     assert abs(kernel.mean()) < 4 * 0.02 / np.sqrt(kernel.size)
     np.testing.assert_allclose(kernel.std(), 0.02, rtol=0.02)
-    assert len(np.unique(kernel)) > 0.99 * kernel.size  # groups are drawn apart
+    # Groups are drawn apart; of 172,800 draws from 2^23 numbers 1 % meet by chance.
+    assert len(np.unique(kernel)) > 0.98 * kernel.size
 
 
 def test_normal_refuses_a_deviation_that_is_none():
