@@ -18,7 +18,7 @@ from jaxconv.nets import make_net, net_problems, with_defaults
 FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)
 # More than a second each, and most are siblings of others that are quick.
 LONG = {
-    "convnext_base", "convnext_small", "densenet161", "densenet169", "densenet201", "efficientnet_b1",
+    "convnext_base", "convnext_small", "densenet121", "densenet161", "densenet169", "densenet201", "efficientnet_b1",
     "efficientnet_b2", "efficientnet_b3", "efficientnet_b4", "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",
     "inception_v3", "mobilenet_v3_large", "resnet34", "resnet44", "resnet56", "resnet101", "resnet110", "resnet152",
     "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
