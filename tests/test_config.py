@@ -7,6 +7,7 @@ import pytest
 
 from jaxconv import config
 from jaxconv.errors import ConfigError
+from jaxconv.models import registry
 from jaxconv.nets import make_net
 
 GOOD = """
@@ -118,6 +119,7 @@ def test_every_mistake_at_once(refusal):
 
 SETS = "digits, mnist, fashion_mnist, cifar10, cifar100, folder, npz"
 SGD = "momentum, nesterov, accumulator_dtype, weight_decay"
+NETS = ", ".join(registry)
 SINGLE = [
     ("[train]", "[trian]", "train: must be given"),
     (
@@ -129,8 +131,7 @@ SINGLE = [
     (
         '"conv_pool"',
         '"conv_pol"',
-        'net.name: must be one of conv_pool, small_residual, or "module:function"; '
-        "got 'conv_pol'; did you mean 'conv_pool'?",
+        f"net.name: must be one of {NETS}, or \"module:function\"; got 'conv_pol'; did you mean 'conv_pool'?",
     ),
     (
         '"conv_pool"',
