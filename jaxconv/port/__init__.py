@@ -1,4 +1,9 @@
-"""Weights that exist already: torch's into our nets, ours into torch's, and why the two differ."""
+"""Weights that exist already: torch's into our nets, ours into torch's, and why the two differ.
+
+params, state = port.load(net, port.download("timm/resnet50.a1_in1k"), "timm")
+print(port.compare(net, params, state, torch_module, images))  # the first layer that differs, and why
+port.save("mine.safetensors", net, params, state)  # torch reads it with strict names
+"""
 
 from jaxconv.port.begin import begin
 from jaxconv.port.compare import compare
