@@ -13,7 +13,7 @@ import numpy as np
 from jaxconv.errors import ShapeError
 from jaxconv.layer import Layer, Tree, lift
 
-__all__ = ["Call", "our_calls", "their_calls"]
+__all__ = ["Call", "our_calls", "relative", "their_calls"]
 
 
 @dataclasses.dataclass
@@ -184,3 +184,20 @@ def _tensor(result: Any) -> np.ndarray | None:
     if isinstance(result, tuple | list):
         result = next((one for one in result if hasattr(one, "detach")), None)
     return result.detach().float().cpu().numpy().copy() if hasattr(result, "detach") else None
+
+
+def relative(a: Any, b: Any) -> float:
+    """|a - b| / |b|, and infinity for other shapes or for what is not finite.
+
+    Args:
+      a, b: arrays.
+
+    >>> relative(np.array([3.0]), np.array([2.0]))
+    0.5
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape:
+        return float("inf")
+    error = float(np.linalg.norm(a - b))
+    size = float(np.linalg.norm(b))
+    return 0.0 if error == 0 else error / size if size and np.isfinite(error) else float("inf")

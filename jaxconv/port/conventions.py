@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,8 +11,9 @@ import jax
 import numpy as np
 
 from jaxconv import ops
+from jaxconv.port.calls import relative
 
-__all__ = ["Case", "Cause", "explain", "relative"]
+__all__ = ["Case", "Cause", "explain"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,44 +58,34 @@ class Case:
         return error <= self.tolerance and error <= relative(self.ours, self.theirs) / 5
 
 
-Tried = Iterator[tuple[Cause, Callable[[], Any]]]
-
-
-def relative(a: Any, b: Any) -> float:
-    """|a - b| / |b|, and infinity for other shapes or for what is not finite.
-
-    >>> relative(np.array([3.0]), np.array([2.0]))
-    0.5
-    """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if a.shape != b.shape:
-        return float("inf")
-    error = float(np.linalg.norm(a - b))
-    size = float(np.linalg.norm(b))
-    return 0.0 if error == 0 else error / size if size and np.isfinite(error) else float("inf")
+Tried = Iterator[tuple[Cause | None, Callable[[], Any]]]
 
 
 def explain(case: Case) -> Cause | None:
     """The convention in which the two differ; None where no known one explains it.
 
-    A convention counts if our own operation, run as torch's module says but for this one thing, gives what our
-    layer gave; of several the one that comes nearest.
+    A convention counts if our own operation gives torch's output as torch's module says, and ours but for this one
+    thing; of several the one that comes nearest.
 
     Args:
       case: the two layers and what they made of one input.
     """
     best, nearest = None, float("inf")
-    linear = _linear(case)
-    as_torch_says = linear is not None and case.gives_ours(linear(case.x, case.params["kernel"]))
-    tried = _nothing(case) if as_torch_says else _TRIED.get(case.kind, _nothing)(case)
-    for cause, run in itertools.chain(tried, _rounded(case)):
-        try:
-            y = run() if jax.eval_shape(run).shape == case.ours.shape else ()
-        except Exception:  # a convention that this input does not allow explains nothing
-            continue
-        if case.gives_ours(y) and (error := relative(y, case.ours)) < nearest:
+    for cause, run in _TRIED.get(case.kind, _nothing)(case):
+        y = _output(run, case.theirs if cause is None else case.ours)
+        if cause is None and relative(y, case.theirs) > case.tolerance:
+            break  # it is none of what torch's module says
+        if cause is not None and case.gives_ours(y) and (error := relative(y, case.ours)) < nearest:
             best, nearest = cause, error
-    return best or _torch_rounds(case)
+    return best or _by_rounding(case)
+
+
+def _output(run: Callable[[], Any], like: np.ndarray) -> Any:
+    """What an operation gives; nothing where it cannot be, or has another shape."""
+    try:
+        return run() if jax.eval_shape(run).shape == like.shape else ()
+    except Exception:  # a convention that this input does not allow explains nothing
+        return ()
 
 
 def _nothing(case: Case) -> Tried:
@@ -129,6 +119,7 @@ def _conv(case: Case) -> Tried:
     def run(kernel: Any = kernel, **changed: Any) -> Callable[[], Any]:
         return lambda: ops.conv(case.x, kernel, bias, **words | changed)
 
+    yield None, run()
     theirs = module.padding if isinstance(module.padding, str) else f"symmetric {_short(module.padding)}"
     fix = f"padding={_short(module.padding)!r}"
     rank, most = len(module.kernel_size), max(module.dilation) * (max(module.kernel_size) - 1)
@@ -180,20 +171,18 @@ _ROUNDINGS = [
 ]
 
 
-def _rounded(case: Case) -> Tried:
-    if linear := _linear(case):
-        for name, rounding, fix in _ROUNDINGS:
-            yield Cause(f"{name} in ours, float32 in torch's", fix), functools.partial(_run, linear, rounding, case)
-
-
 def _run(linear: Callable[[Any, Any], Any], rounding: Callable[[Any], Any], case: Case) -> Any:
     return linear(rounding(case.x), rounding(case.params["kernel"]))
 
 
-def _torch_rounds(case: Case) -> Cause | None:
+def _by_rounding(case: Case) -> Cause | None:
+    """Factors of fewer bits on one of the two sides."""
     if linear := _linear(case):
-        for name, rounding, _ in _ROUNDINGS:
-            if case.gives_theirs(_run(linear, rounding, case)):
+        for name, rounding, fix in _ROUNDINGS:
+            y = _run(linear, rounding, case)
+            if case.gives_ours(y):
+                return Cause(f"{name} in ours, float32 in torch's", fix)
+            if case.gives_theirs(y):
                 return Cause(f"{name} in torch's, float32 in ours", "torch.set_float32_matmul_precision('highest')")
     return None
 
@@ -206,6 +195,8 @@ _EPS = [10.0**-n for n in range(1, 13)] + [2e-5, 5e-5, 5e-6, 0.0]
 def _norm(run: Callable[[Case, float], Any]) -> Callable[[Case], Tried]:
     def tried(case: Case) -> Tried:
         theirs = getattr(case.module, "eps", None) or getattr(case.module, "variance_epsilon", None)
+        if theirs is not None:
+            yield None, functools.partial(run, case, theirs)
         for eps in (eps for eps in _EPS if eps != theirs):
             words = f"eps: ours is {eps:g}, torch's {theirs:g}" if theirs is not None else f"eps: ours is {eps:g}"
             yield Cause(words, f"eps={theirs:g}" if theirs is not None else ""), functools.partial(run, case, eps)
@@ -225,6 +216,7 @@ def _local_response_norm(case: Case) -> Tried:
             f"alpha: ours is {alpha:g} for each map, torch divides its {alpha:g} by size={size}",
             f"alpha={alpha / size:g}",
         )
+        yield None, lambda: ops.local_response_norm(case.x, size, alpha=alpha / size, **words)
         yield cause, lambda: ops.local_response_norm(case.x, size, alpha=alpha, **words)
 
 
@@ -244,6 +236,7 @@ def _pool(op: Callable[..., Any], average: bool) -> Callable[[Case], Tried]:
         def run(**changed: Any) -> Callable[[], Any]:
             return lambda: op(case.x, per_axis(module.kernel_size), **words | changed)
 
+        yield None, run()
         yield _ceil(module), run(ceil=not module.ceil_mode)
         if average:
             yield _divisor(module), run(count_padding=not module.count_include_pad)

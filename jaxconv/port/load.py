@@ -46,7 +46,7 @@ def load(
       key: for what is skipped.
 
     Returns:
-      (params, state) of the net's own types.
+      (params, state) of the net's own types. Running variances are torch's as they are, the unbiased ones.
 
     Raises:
       PortError: something is missing, left over or of another shape; lists all of it. A tensor in another order
@@ -69,8 +69,8 @@ def load(
         raise ConfigError("skip leaves weights as init draws them, and needs a key\n  fix: key=jax.random.key(0)")
     names = name_leaves(leaves, source, found)
     ignored = selected(ignore, found, "ignore")
-    fit = match([leaf for leaf in leaves if leaf.path not in skipped], names, found)
-    fit.left[:] = [name for name in fit.left if name not in ignored]
+    wanted = [leaf for leaf in leaves if leaf.path not in skipped]
+    fit = match(wanted, names, found, ignored)
     if fit.missing or fit.left or fit.wrong:
         where = str(weights) if isinstance(weights, str | Path) else "the state dict"
         raise PortError(told(where, fit, len(leaves), hints(leaves, fit, found, source)))

@@ -6,7 +6,7 @@ import dataclasses
 import fnmatch
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,16 @@ class Match:
     wrong: list[tuple[Leaf, str, tuple[int, ...]]]
 
 
-def match(leaves: Sequence[Leaf], names: Mapping[str, str], found: Mapping[str, np.ndarray]) -> Match:
+def match(
+    leaves: Sequence[Leaf], names: Mapping[str, str], found: Mapping[str, np.ndarray], ignored: Container[str] = ()
+) -> Match:
     """Looks up every leaf by name.
 
     Args:
       leaves: those that want a tensor.
       names: {path: name}; see `names.name_leaves`.
       found: tensors by name.
+      ignored: names that may be left over.
     """
     arrays, missing, wrong = {}, [], []
     for leaf in leaves:
@@ -59,12 +62,16 @@ def match(leaves: Sequence[Leaf], names: Mapping[str, str], found: Mapping[str, 
         else:
             arrays[leaf.path] = array
     wanted = set(names.values())
-    left = [name for name in found if name not in wanted and not BUFFERS.search(name)]
+    left = [name for name in found if name not in wanted and name not in ignored and not BUFFERS.search(name)]
     return Match(arrays, missing, left, wrong)
 
 
 def fitted(leaf: Leaf, array: np.ndarray) -> np.ndarray | None:
     """A tensor in the leaf's `torch_shape` where it says the same in another number of axes; None where it does not.
+
+    Args:
+      leaf: that wants it.
+      array: the tensor.
 
     A 1×1 convolution and a dense layer are one thing, as is a convolution over the whole of the maps that a dense
     layer gets flattened; a vector may have axes of 1 behind it.
@@ -83,6 +90,11 @@ def fitted(leaf: Leaf, array: np.ndarray) -> np.ndarray | None:
 
 def selected(patterns: str | Iterable[str], paths: Iterable[str], word: str) -> set[str]:
     """The paths (or names) that fit one of the patterns; a part's own path stands for all in it.
+
+    Args:
+      patterns: one or more, with * and ?.
+      paths: "fc/kernel", or names, "fc.weight".
+      word: the argument that they came by: "skip" for paths, "ignore" for names.
 
     Raises:
       ConfigError: a pattern that fits none.

@@ -24,11 +24,10 @@ _CELLWISE = {
 
 
 class _Axis:
-    """One axis of values, and all the axes of weights that run along it; merged where values meet."""
+    """What runs along one axis of values and of weights; two become one where values meet."""
 
     def __init__(self) -> None:
         self.parent: _Axis | None = None
-        self.leaves: set[tuple[int, int]] = set()
         self.maps: tuple[int, ...] | None = None  # (*spatial, C) of the maps that were flattened into it
         self.pieces: list[tuple[int, _Axis]] | None = None  # (length, axis) of what was put together
 
@@ -39,7 +38,6 @@ class _Axis:
         here, there = self.root(), other.root()
         if here is not there:
             there.parent = here
-            here.leaves |= there.leaves
             here.maps, here.pieces = here.maps or there.maps, here.pieces or there.pieces
         return here
 
@@ -118,9 +116,8 @@ def flattened(function: Any, weights: Any, x: Any) -> dict[int, dict[int, tuple[
     inputs = []
     for number, var in enumerate(closed.jaxpr.invars):
         value = _Value(var.aval.shape)
-        for axis in range(len(value.shape)) if number < len(leaves) else ():
-            value.axes[axis] = _Axis()
-            value.axes[axis].leaves.add((number, axis))  # type: ignore[union-attr]
+        if number < len(leaves):
+            value.axes = [_Axis() for _ in value.shape]
         inputs.append(value)
     _run(closed.jaxpr, inputs)
     found: dict[int, dict[int, tuple[tuple[int, ...], np.ndarray]]] = {}

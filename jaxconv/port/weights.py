@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.port.calls import Call
-from jaxconv.port.conventions import Cause, relative
+from jaxconv.port.calls import Call, relative
+from jaxconv.port.conventions import Cause
 from jaxconv.port.leaves import Leaf
 from jaxconv.port.match import fitted
 

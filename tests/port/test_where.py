@@ -1,5 +1,6 @@
 """Where a net and a torch module part: statistics, weights in another order, blocks, shapes, and the text of it."""
 
+import dataclasses
 import functools
 
 import jax
@@ -12,6 +13,7 @@ from weights import named
 import jaxconv as jc
 from jaxconv import port
 from jaxconv.errors import ShapeError
+from jaxconv.port.conventions import Case, explain
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -180,6 +182,31 @@ def test_a_run_of_ours_that_ends_early(run):
     assert lines[0] == "1 pairs of layers agree, then ours stops"
     assert lines[1].startswith("  ours stopped: at 1: ")
     assert "key" in lines[1]
+
+
+def test_rounding_that_grows(run):
+    class Steep(nn.Module):
+        def forward(self, x):
+            return torch.sin(1e4 * x)
+
+    found = run(named(jc.Conv(4, 3), lambda x: jnp.sin(1e4 * x)), nn.Sequential(nn.Conv2d(3, 4, 3), Steep()))
+    assert found.first.path == "1"
+    assert found.first.error_in < 1e-6 < found.tolerance < found.first.error
+    assert found.alone < 1e-5
+    assert found.cause.words.startswith("rounding: what goes in agrees, and so does the layer on torch's own input")
+
+
+def test_what_is_not_as_its_module_says(rng):
+    """Noise on torch's side: every eps near the right one gives ours, and none of them is the reason."""
+    x = rng.normal(size=(2, 4, 4, 3)).astype(np.float32)
+    state = {"mean": np.zeros(3), "var": np.ones(3)}
+    ours = np.asarray(jc.batch_norm(x, **state, eps=1e-5))
+    theirs = ours + 0.01 * rng.normal(size=ours.shape)
+    case = Case("batch_norm", nn.BatchNorm2d(3), x, theirs, ours, {}, state, 1e-4)
+    assert explain(case) is None
+    other = np.asarray(jc.batch_norm(x, **state, eps=1e-3))
+    cause = explain(dataclasses.replace(case, theirs=ours, ours=other))
+    assert cause.words == "eps: ours is 0.001, torch's 1e-05"
 
 
 def test_a_module_in_double_precision(run):
