@@ -41,8 +41,12 @@ def resnet(blocks, bottleneck):
 
 @pytest.mark.parametrize(
     ("blocks", "bottleneck", "parameters", "gmacs", "field"),
-    [((2, 2, 2, 2), False, 11_689_512, 1.81, 435), ((3, 4, 6, 3), True, 25_557_032, 4.09, 427)],
-    ids=["ResNet-18", "ResNet-50"],
+    [
+        ((2, 2, 2, 2), False, 11_689_512, 1.81, 435),
+        ((3, 4, 6, 3), True, 25_557_032, 4.09, 427),
+        ((3, 8, 36, 3), True, 60_192_808, 11.51, 427 + 4 * 2 * 8 + 30 * 2 * 16),
+    ],
+    ids=["ResNet-18", "ResNet-50", "ResNet-152"],
 )
 def test_published_sizes(blocks, bottleneck, parameters, gmacs, field):
     found = summary(resnet(blocks, bottleneck), (1, 224, 224, 3))
