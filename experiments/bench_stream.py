@@ -15,9 +15,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
-from bench_models import jaxconv_words, resnet18
 from PIL import Image
 from timing import machine, on_two_threads
+from worded_nets import resnet18
+from words import jaxconv_words
 
 import jaxconv as jc
 from jaxconv import data
