@@ -22,7 +22,7 @@ class Family(NamedTuple):
 
 
 SIX = (8, 8, 12, 4, 4, 4)  # an Inception module
-ROWS = {
+FAMILIES = {
     "airbench": Family({"width": 8}, (2, 17, 20, 3), "group1"),
     "alexnet": Family({"width": 8, "hidden": 32, "dropout": 0.0}, (2, 63, 71, 3), "features/5", rate=1e-3),
     "autoencoder": Family({"code": 64, "maps": (32, 64)}, (2, 7, 8, 3), "encode2", "image"),
@@ -48,7 +48,6 @@ ROWS = {
     "vgg": Family({"convs": (1, 1), "width": 8, "hidden": 32, "dropout": 0.0}, (2, 17, 20, 3), "features/2"),
     "wide_resnet": Family({"depth": 10, "width": 1}, (2, 13, 16, 3), "stage2"),
 }
-FAMILIES = {name: row for name, row in ROWS.items() if name in models.registry}
 
 
 def small(name, **words):
