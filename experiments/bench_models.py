@@ -144,7 +144,7 @@ def main() -> None:
         if args.check:
             number = "logits' standard deviation" if args.inference else "loss"
             for peer in build(now, names, check=True):
-                print(f"{now.title}, {peer.name}: {sum(peer.sizes)} parameters, {number} {peer.run():.4g}", flush=True)
+                print(f"{now.title}, {peer.name}: {sum(peer.sizes)} parameters, {number} {peer.run():.4f}", flush=True)
             continue
         peers = list(build(now, names, check=False))
         measure(peers, args.repeats, args.sleep)
