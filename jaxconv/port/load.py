@@ -76,7 +76,7 @@ def load(
         raise PortError(told(where, fit, len(leaves), hints(leaves, fit, found, source)))
     fresh = leaves.split(net.init(key, x)) if skipped else [None] * len(leaves)
     arrays = [
-        new if leaf.path in skipped else jnp.asarray(leaf.from_torch(fit.arrays[leaf.path]), leaf.dtype)
+        new if leaf.path in skipped else jnp.array(leaf.from_torch(fit.arrays[leaf.path]), leaf.dtype)
         for leaf, new in zip(leaves, fresh, strict=True)
     ]
     return leaves.join(arrays)

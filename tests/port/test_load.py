@@ -109,3 +109,14 @@ def test_types_are_the_nets_own(rng):
     for dtype in ("float32", "bfloat16"):
         params, _ = port.load(named(jc.Dense(5)), weights, x=jax.ShapeDtypeStruct((1, 3), dtype))
         assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {dtype}
+
+
+def test_what_torch_does_to_its_weights_later_leaves_ours_alone(rng):
+    module = nn.Sequential(nn.BatchNorm2d(64))
+    trees = port.load(named(jc.BatchNorm()), module.state_dict(), x=(1, 2, 2, 64))
+    before = jax.tree.map(lambda leaf: np.array(leaf, copy=True), trees)
+    module(torch.tensor(rng.normal(size=(4, 64, 2, 2)), dtype=torch.float32))
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(1)
+    jax.tree.map(np.testing.assert_array_equal, trees, before)
