@@ -126,28 +126,39 @@ def seconds(result: dict) -> float:
     return result["seconds"]["total"]
 
 
+def accuracies(folder: Path, name: str) -> list[float]:
+    """A row's accuracy for each seed that there is; the members of the vote are runs of the row before it."""
+    found = {
+        path.parent.name: accuracy(name, json.loads(path.read_text())) for path in folder.glob(f"{name}-*/result.json")
+    }
+    vote = folder / "vote-0" / "result.json"
+    if name == "dropout" and vote.exists():
+        members = json.loads(vote.read_text())["test_member_accuracies"]
+        found = {f"dropout-{seed}": share for seed, share in enumerate(members)} | found
+    return [found[key] for key in sorted(found)]
+
+
 def table(folder: Path) -> str:
     """All that the folder holds, in Markdown."""
     lines = [
-        "| net | published % | jaxconv %, each seed | best by validation % | epochs | s, median | torch % | torch s |",
+        "| net | published % | jaxconv %, each seed | mean % | epochs | s | torch % | torch s |",
         "|---|---:|---|---:|---:|---:|---:|---:|",
     ]
     for name, row in ROWS.items():
-        paths = sorted(folder.glob(f"{name}-*/result.json"))
-        if not paths:
+        shares = accuracies(folder, name)
+        if not shares:
             continue
-        results = [json.loads(path.read_text()) for path in paths]
-        best = max(results, key=lambda result: result["validation_accuracy"])
-        epochs = config.read(paths[0].parent / "config.toml").train.epochs
-        torch_file = paths[0].parent / "torch.json"
+        results = [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}-*/result.json"))]
+        epochs = config.read(HERE / "base.toml", list(row.changes)).train.epochs
+        torch_file = folder / f"{name}-0" / "torch.json"
         peer = json.loads(torch_file.read_text()) if torch_file.exists() else None
         cells = [
             row.net,
             f"{row.published:.2f}",
-            ", ".join(f"{100 * accuracy(name, result):.2f}" for result in results),
-            f"{100 * accuracy(name, best):.2f}",
+            ", ".join(f"{100 * share:.2f}" for share in shares),
+            f"{100 * statistics.mean(shares):.2f}",
             f"{epochs:g}",
-            f"{statistics.median(map(seconds, results)):.0f}",
+            f"{min(map(seconds, results)):.0f}" if results else "",
             f"{100 * peer['accuracy']:.2f}" if peer else "",
             f"{peer['seconds']:.0f}" if peer else "",
         ]

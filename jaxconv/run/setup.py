@@ -87,6 +87,24 @@ class Setup:
         except ShapeError as error:
             raise ShapeError(explain(_plain_net(self.settings, self.dataset), shape, error)) from error
 
+    def check(self) -> None:
+        """Raise where the net cannot be trained on the data, from shapes alone.
+
+        Raises:
+          ShapeError: see `start`.
+          ConfigError: the net gives something else than one logit for each class.
+        """
+        jax.eval_shape(self.start)
+        shape, classes = (1, *self.dataset.image_shape), len(self.dataset.classes)
+        net = self.net
+        y = jax.eval_shape(lambda key: net.apply(*net.init(key, shape), jnp.zeros(shape))[0], jax.random.key(0))
+        shapes = [list(leaf.shape) for leaf in jax.tree.leaves(y)]
+        if len(shapes) != 1 or shapes[0][:1] != [1] or len(shapes[0]) != 2 or shapes[0][1] < classes:
+            raise ConfigError(
+                f"net.name: a net that is trained must give a logit for each class, [N, {classes}]; "
+                f"of one image {self.settings.net.name} gives {', '.join(map(str, shapes))}"
+            )
+
     def feed(self, first: int = 0) -> Feed:
         """The batches of the steps from `first` on."""
         seeds: Any = self.settings.train.seed if self.seeds is None else self.seeds
@@ -219,6 +237,7 @@ def describe(settings: config.Config) -> Described:
       ConfigError, DataError, ShapeError: something in it cannot be.
     """
     setup = set_up(settings)
+    setup.check()
     start, feed = jax.eval_shape(setup.start), setup.feed()
     with matmul_precision(settings):
         compiled = compile_steps(setup.step, start, feed, members=setup.seeds is not None)

@@ -60,7 +60,7 @@ def train(settings: config.Config, folder: str | Path, report: Report = lambda e
     folder = Path(folder)
     files.check_new(folder)
     setup = set_up(settings)
-    jax.eval_shape(setup.start)  # a net that cannot take these images is told before anything is written
+    setup.check()  # before anything is written
     files.make(folder, config.to_toml(settings))
     with files.locked(folder):
         return _go_on(setup, folder, report, began)

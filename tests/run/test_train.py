@@ -308,3 +308,15 @@ def test_float16_scales_its_loss():
     assert (float(_rescale(scale, True).scale), int(_rescale(scale, True).good)) == (8, 4)
     grown = _rescale(LossScale(jax.numpy.float32(8), jax.numpy.int32(1999)), True)
     assert (float(grown.scale), int(grown.good)) == (16, 0)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("autoencoder", "[1, 8, 8, 1]"), ("unet", "[1, 8, 8, 10]")])
+def test_a_net_without_logits_is_refused_before_anything_is_written(tmp_path, name, shape):
+    net = f'[net]\nname = "{name}"\n' + ('padding = "same"\ndepth = 2\nwidth = 2\n' if name == "unet" else "")
+    rest = '[optim]\nname = "sgd"\nlearning_rate = 0.1\n[train]\nepochs = 1\nbatch_size = 8\n'
+    with pytest.raises(ConfigError) as caught:
+        run.train(settings(text=f'[data]\nname = "digits"\n{net}{rest}'), tmp_path / "never")
+    assert str(caught.value) == (
+        f"net.name: a net that is trained must give a logit for each class, [N, 10]; of one image {name} gives {shape}"
+    )
+    assert not (tmp_path / "never").exists()
