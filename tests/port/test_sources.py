@@ -25,7 +25,7 @@ def function(path):
         ({"": "model", "head": "fc"}, "model.stem", "fc"),
         (function, "net.stem", "net.head"),
     ],
-    ids=str,
+    ids=["torchvision", "parts", "regex", "prefix", "prefix and part", "function"],
 )
 def test_sources(source, stem, head, rng):
     weights = weights_of(stem, head, rng)
