@@ -4,8 +4,8 @@
     JAXCONV_DATA=… python experiments/nielsen/table.py --out runs/nielsen --torch    # torch: seed 0 of each row
     JAXCONV_DATA=… python experiments/nielsen/table.py --out runs/nielsen --rows conv2_relu --seeds 0
 
-What is finished is not run again, and what was interrupted goes on; `results.md` beside this file is written
-from all that the folder holds.
+What is finished is not run again, and what was interrupted goes on; `table.md` in the folder is written from all
+that it holds. What was measured, and where, is in `results.md` beside this file.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def main() -> None:
                 go = run.resume if (folder / "config.toml").exists() else None
                 result = go(folder) if go else run.train(settings, folder)
                 print(f"{name}, seed {seed}: {accuracy(name, result):.2%} in {seconds(result):.0f} s", flush=True)
-    write_atomically(HERE / "results.md", table(args.out).encode())
+    write_atomically(args.out / "table.md", table(args.out).encode())
 
 
 def accuracy(name: str, result: dict) -> float:
