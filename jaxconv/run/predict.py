@@ -142,7 +142,8 @@ def class_names(path: str | Path) -> list[str]:
     try:
         names = [line.strip() for line in Path(path).read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--names must be a text file of one class a line; cannot read {path}: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--names must be a text file of one class a line; cannot read {path}: {reason}") from None
     names = names[: max((number for number, name in enumerate(names, 1) if name), default=0)]
     if not names or not all(names):
         came = "an empty line" if names else "no lines"
