@@ -12,7 +12,7 @@ from jaxconv.data.dataset import Arrays, Dataset
 from jaxconv.data.moments import moments
 from jaxconv.errors import DataError
 
-__all__ = ["npz"]
+__all__ = ["npz", "read_arrays"]
 
 # Keras' names mean the same.
 _ALIASES = {
@@ -37,7 +37,10 @@ def npz(root: str | Path) -> Dataset:
       DataError: it is no such file; names every array that is missing, or the one that is wrong.
     """
     path = Path(root).expanduser()
-    arrays = _read(path)
+    if path.is_dir():
+        near = ", ".join(sorted(file.name for file in path.glob("*.npz")))
+        raise DataError(f"data.root = {path} must be a .npz file, found a folder{f' with {near}' if near else ''}")
+    arrays = read_arrays(path)
     named = {name: alias if alias in arrays and name not in arrays else name for name, alias in _ALIASES.items()}
     if missing := [f"{name} (or {_ALIASES[name]})" for name, key in named.items() if key not in arrays]:
         raise DataError(f"{path} holds no {', '.join(missing)}; found {', '.join(arrays) or 'nothing'}")
@@ -51,10 +54,12 @@ def npz(root: str | Path) -> Dataset:
     return Dataset(path.stem, parts["train"], parts["test"], classes, mean, std)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    if path.is_dir():
-        near = ", ".join(sorted(file.name for file in path.glob("*.npz")))
-        raise DataError(f"data.root = {path} must be a .npz file, found a folder{f' with {near}' if near else ''}")
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of one `.npz` file by name; nothing that it holds is run.
+
+    Raises:
+      DataError: there is no such file, or it is no whole `.npz` file of plain arrays.
+    """
     try:
         with open(path, "rb") as file:  # NumPy leaves a damaged one open
             archive = np.load(file, allow_pickle=False)

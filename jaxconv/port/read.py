@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxconv.data.npz import read_arrays
 from jaxconv.errors import ConfigError, DataError
 
 __all__ = ["read"]
@@ -91,7 +90,7 @@ def _file(path: Path) -> Any:
         raise DataError(f"cannot read {path}: {what}")
     if kind is None:
         raise ConfigError(f"weights must be a file of {', '.join(ENDINGS)}; got {path}")
-    return {"safetensors": _safetensors, "npz": _npz, "torch": _torch}[kind](path)
+    return {"safetensors": _safetensors, "npz": read_arrays, "torch": _torch}[kind](path)
 
 
 def _safetensors(path: Path) -> dict[str, Any]:
@@ -108,20 +107,6 @@ def _safetensors(path: Path) -> dict[str, Any]:
             f"{path} is truncated, altered or no safetensors file: {error}; it has {path.stat().st_size:,} bytes\n"
             "  fix: get the file again"
         ) from error
-
-
-def _npz(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:  # NumPy leaves a damaged one open
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path} must be a .npz file of several arrays, found a single one")
-            return {name: archive[name] for name in archive.files}
-    except DataError:
-        raise
-    # NumPy says ValueError for arrays of objects and for what is no .npz at all.
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is no whole .npz file of plain arrays: {error}") from None
 
 
 def _torch(path: Path) -> Any:
