@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxconv import checkpoint, config
 from jaxconv.errors import DataError
 from jaxconv.evaluate import Answers, answer, make_eval_step
-from jaxconv.layers import cast
 from jaxconv.nets import make_net
 from jaxconv.run.finish import trained
 from jaxconv.run.predict import Input, Predictor
-from jaxconv.run.setup import inputs, load_data
+from jaxconv.run.setup import in_precision, inputs, load_data
 
 __all__ = ["Run", "load"]
 
@@ -70,15 +68,13 @@ def load(folder: str | Path) -> Run:
         shape, classes = wanted.shape, wanted.classes
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder / 'result.json'} was altered: {type(error).__name__}: {error}") from None
-    net = make_net(settings.net.name, settings.net.arguments, len(classes))
-    if settings.precision.compute != "float32":
-        net = cast(net, jnp.dtype(settings.precision.compute))
+    net = in_precision(make_net(settings.net.name, settings.net.arguments, len(classes)), settings)
     like = jax.eval_shape(lambda: trained(*net.init(jax.random.key(0), (1, *shape))))
-    if settings.ensemble.size > 1:
-        size = settings.ensemble.size
+    size = settings.ensemble.size
+    members = size > 1
+    if members:
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), like)
     found = checkpoint.load(folder / "params.safetensors", like)
-    members = settings.ensemble.size > 1
     return Run(net, found["params"], found["state"], wanted, members, folder, settings, result)
 
 

@@ -19,7 +19,7 @@ from jaxconv.augment import normalise
 from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.split import held_back
 from jaxconv.data.stream import evaluation_stream
-from jaxconv.ensemble import init_ensemble
+from jaxconv.ensemble import init_ensemble, member
 from jaxconv.errors import ConfigError, ShapeError
 from jaxconv.evaluate import batches
 from jaxconv.feed import Feed, Resident, Streamed
@@ -87,23 +87,29 @@ class Setup:
         except ShapeError as error:
             raise ShapeError(explain(_plain_net(self.settings, self.dataset), shape, error)) from error
 
-    def check(self) -> None:
+    def check(self) -> TrainState:
         """Raise where the net cannot be trained on the data, from shapes alone.
+
+        Returns:
+          The shapes and types of `start`.
 
         Raises:
           ShapeError: see `start`.
           ConfigError: the net gives something else than one logit for each class.
         """
-        jax.eval_shape(self.start)
-        shape, classes = (1, *self.dataset.image_shape), len(self.dataset.classes)
-        net = self.net
-        y = jax.eval_shape(lambda key: net.apply(*net.init(key, shape), jnp.zeros(shape))[0], jax.random.key(0))
-        shapes = [list(leaf.shape) for leaf in jax.tree.leaves(y)]
+        state = jax.eval_shape(self.start)
+        x, classes = jnp.zeros((1, *self.dataset.image_shape)), len(self.dataset.classes)
+
+        def one(params: Any, state: Any) -> Any:
+            return self.net.apply(*((params, state) if self.seeds is None else member((params, state), 0)), x)[0]
+
+        shapes = [list(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(one, state.params, state.state))]
         if len(shapes) != 1 or shapes[0][:1] != [1] or len(shapes[0]) != 2 or shapes[0][1] < classes:
             raise ConfigError(
                 f"net.name: a net that is trained must give a logit for each class, [N, {classes}]; "
                 f"of one image {self.settings.net.name} gives {', '.join(map(str, shapes))}"
             )
+        return state
 
     def feed(self, first: int = 0) -> Feed:
         """The batches of the steps from `first` on."""
@@ -142,6 +148,12 @@ def _plain_net(settings: config.Config, dataset: data.Dataset) -> Layer:
     return begin(net, start.weights, start.source, skip=start.skip, ignore=start.ignore)
 
 
+def in_precision(net: Layer, settings: config.Config) -> Layer:
+    """The net as it computes under a config."""
+    compute = settings.precision.compute
+    return net if compute == "float32" else cast(net, jnp.dtype(compute))
+
+
 def set_up(settings: config.Config) -> Setup:
     """Load the data and build the net, the optimiser and the step.
 
@@ -154,9 +166,7 @@ def set_up(settings: config.Config) -> Setup:
     train, precision = settings.train, settings.precision
     dataset = load_data(settings)
     images, validation = held_back(dataset.train, settings.data.validation)
-    net = _plain_net(settings, dataset)
-    if precision.compute != "float32":
-        net = cast(net, jnp.dtype(precision.compute))
+    net = in_precision(_plain_net(settings, dataset), settings)
     if train.batch_size % settings.optim.accumulate:
         raise ConfigError(
             f"optim.accumulate must divide train.batch_size; got {settings.optim.accumulate} and {train.batch_size}"
@@ -237,8 +247,7 @@ def describe(settings: config.Config) -> Described:
       ConfigError, DataError, ShapeError: something in it cannot be.
     """
     setup = set_up(settings)
-    setup.check()
-    start, feed = jax.eval_shape(setup.start), setup.feed()
+    start, feed = setup.check(), setup.feed()
     with matmul_precision(settings):
         compiled = compile_steps(setup.step, start, feed, members=setup.seeds is not None)
     memory = compiled.memory_analysis()  # type: ignore[attr-defined]

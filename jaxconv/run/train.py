@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from jaxconv import config
 from jaxconv.checkpoint import Checkpoints
 from jaxconv.data.fingerprint import fingerprint
@@ -20,7 +18,7 @@ from jaxconv.run.finish import finish
 from jaxconv.run.folder import Report
 from jaxconv.run.setup import Setup, matmul_precision, set_up
 from jaxconv.run.watch import Saver, Tester, signals
-from jaxconv.train import metric_names
+from jaxconv.train import TrainState, metric_names
 
 __all__ = ["StoppedError", "resume", "settings_of", "train"]
 
@@ -60,10 +58,10 @@ def train(settings: config.Config, folder: str | Path, report: Report = lambda e
     folder = Path(folder)
     files.check_new(folder)
     setup = set_up(settings)
-    setup.check()  # before anything is written
+    structs = setup.check()  # before anything is written
     files.make(folder, config.to_toml(settings))
     with files.locked(folder):
-        return _go_on(setup, folder, report, began)
+        return _go_on(setup, structs, folder, report, began)
 
 
 def resume(
@@ -89,10 +87,11 @@ def resume(
     if (folder / "result.json").is_file():
         raise ConfigError(f"{folder} is finished; to test it again: jaxconv evaluate {folder}")
     setup = set_up(settings or kept)
+    structs = setup.check()
     with files.locked(folder):
         if settings is not None and settings != kept:
             files.write_atomically(folder / "config.toml", config.to_toml(settings).encode())
-        return _go_on(setup, folder, report, began)
+        return _go_on(setup, structs, folder, report, began)
 
 
 def settings_of(folder: Path, changes: Sequence[str] = ()) -> config.Config:
@@ -110,7 +109,7 @@ def settings_of(folder: Path, changes: Sequence[str] = ()) -> config.Config:
     return config.read(folder / "config.toml", list(changes))
 
 
-def _go_on(setup: Setup, folder: Path, report: Report, began: float) -> dict[str, Any]:
+def _go_on(setup: Setup, structs: TrainState, folder: Path, report: Report, began: float) -> dict[str, Any]:
     """Train from the latest state in a folder, or from the start, to the end."""
     settings = setup.settings
     with (
@@ -118,7 +117,7 @@ def _go_on(setup: Setup, folder: Path, report: Report, began: float) -> dict[str
         Checkpoints(folder / "checkpoints", settings.checkpoint.keep) as kept,
         signals() as asked,
     ):
-        latest = kept.restore(jax.eval_shape(setup.start))
+        latest = kept.restore(structs)
         first, start, notes = latest if latest is not None else (0, setup.start(), {})
         _note(setup, folder, first)
         tester = Tester(setup)
