@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ import optax
 from jaxconv.errors import ConfigError, did_you_mean, not_one_of
 from jaxconv.layers import freeze as frozen
 from jaxconv.layers import slow
-from jaxconv.paths import leaf_names, path_name
+from jaxconv.paths import fits, leaf_names, path_name
 
 __all__ = [
     "argument_problems",
@@ -58,7 +57,7 @@ def optimizer(
       learning_rate: the rate, or with a schedule its peak.
       steps: how many steps the whole run has.
       schedule: `{"name": one of schedules(), …its own arguments}`, see `rate_schedule`.
-      decay: patterns of the paths of those parameters that `weight_decay` makes smaller, as
+      decay: patterns of the paths of those parts or parameters that `weight_decay` makes smaller, as
         "head/kernel"; * stands for anything. Without biases and norms by default.
       clip_norm: the largest norm of the whole gradient; a longer one is shortened to it.
       freeze: patterns of the paths of those parts or parameters that stay as they are.
@@ -106,7 +105,7 @@ def decayed(params: Any, patterns: Sequence[str]) -> Any:
 
     Args:
       params: a tree of parameters.
-      patterns: of paths, as "*kernel"; * stands for anything, / included.
+      patterns: of paths, as "*kernel"; see `paths.fits`.
 
     Raises:
       ConfigError: a pattern fits no path.
@@ -117,12 +116,12 @@ def decayed(params: Any, patterns: Sequence[str]) -> Any:
     paths = leaf_names(params)
     for pattern in patterns:
         # A net without any kernel has nothing to decay; any other pattern is one that somebody wrote.
-        if pattern != "*kernel" and not any(fnmatch.fnmatchcase(path, pattern) for path in paths):
+        if pattern != "*kernel" and not any(fits(path, pattern) for path in paths):
             raise ConfigError(
                 f"optim.decay: {pattern!r} must fit the path of a parameter; there are {', '.join(paths)}"
             )
-    fits = [any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns) for path in paths]
-    return jax.tree.unflatten(jax.tree.structure(params), fits)
+    chosen = [any(fits(path, pattern) for pattern in patterns) for path in paths]
+    return jax.tree.unflatten(jax.tree.structure(params), chosen)
 
 
 def in_steps(args: Mapping[str, Any], batch_size: int, images: int, steps: int) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 from typing import Any
 
 import jax
 
-__all__ = ["leaf_names", "path_name"]
+__all__ = ["fits", "leaf_names", "path_name"]
 
 
 def path_name(path: Any) -> str:
@@ -28,3 +29,18 @@ def leaf_names(tree: Any) -> list[str]:
     ['params/conv0/bias', 'params/conv0/kernel']
     """
     return [path_name(path) for path, _ in jax.tree.leaves_with_path(tree)]
+
+
+def fits(path: str, pattern: str, joint: str = "/") -> bool:
+    """Whether a pattern means a leaf.
+
+    Args:
+      path: of the leaf.
+      pattern: a path in which * stands for anything, / included, and ? for one character; the path of a whole part
+        stands for all in it.
+      joint: what stands between the names of a path.
+
+    >>> fits("stem/conv/kernel", "*kernel"), fits("stem/conv/kernel", "stem"), fits("stem2/kernel", "stem")
+    (True, True, False)
+    """
+    return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"{pattern}{joint}*")

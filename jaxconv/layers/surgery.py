@@ -1,6 +1,5 @@
 """Changing a net that stands: another part, a shorter net, weights that stay as they are."""
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 
 from jaxconv.errors import ShapeError, did_you_mean
 from jaxconv.layer import Layer, Tree, lift, wire
-from jaxconv.paths import leaf_names
+from jaxconv.paths import fits, leaf_names
 
 
 def replace(net: Layer, path: str, part: Any) -> Layer:
@@ -155,9 +154,6 @@ def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str
     pairs = [(word, p) for word, found in labels.items() for p in ([found] if isinstance(found, str) else found)]
     paths = leaf_names(tree)
     prefixes = sorted({path.rsplit("/", i)[0] for path in paths for i in range(path.count("/") + 1)})
-
-    def fits(path: str, pattern: str) -> bool:
-        return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"{pattern}/*")
 
     for _, pattern in pairs:
         if not any(fits(path, pattern) for path in paths):

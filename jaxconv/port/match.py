@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import itertools
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.errors import ConfigError, did_you_mean
+from jaxconv.paths import fits
 from jaxconv.port.leaves import Leaf
 
 __all__ = ["Match", "PortError", "fitted", "layout", "match", "selected", "told"]
@@ -103,12 +103,12 @@ def selected(patterns: str | Iterable[str], paths: Iterable[str], word: str) -> 
     chosen: set[str] = set()
     for pattern in patterns:
         joint = "/" if word == "skip" else "."
-        fits = {p for p in paths if fnmatch.fnmatchcase(p, pattern) or fnmatch.fnmatchcase(p, f"{pattern}{joint}*")}
-        if not fits:
+        fit = {path for path in paths if fits(path, pattern, joint)}
+        if not fit:
             near = did_you_mean(pattern, {p.rsplit(joint, i)[0] for p in paths for i in range(p.count(joint) + 1)})
             listed = f"{', '.join(paths[:8])}{', …' * (len(paths) > 8)}"
             raise ConfigError(f"{word} must fit at least one of {listed}; got {pattern!r}{near}")
-        chosen |= fits
+        chosen |= fit
     return chosen
 
 
