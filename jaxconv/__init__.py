@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxconv import errors, geometry, initializers
 from jaxconv.errors import ConfigError, DataError, ShapeError
-from jaxconv.layer import Layer, stateless, wire
+from jaxconv.layer import Layer, wire
 from jaxconv.layers import *  # noqa: F403
 from jaxconv.layers import __all__ as _layers
 from jaxconv.ops import *  # noqa: F403
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "errors", "geometry", "initializers", "stateless",
-    "summary", "wire", *_layers, *_ops,
+    "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "errors", "geometry", "initializers", "summary",
+    "wire", *_layers, *_ops,
 ]  # fmt: skip
 
 

@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv.errors import ShapeError, did_you_mean
 from jaxconv.ops.dropout import check_key
-from jaxconv.paths import leaf_names
 
 Tree = dict[str, Any]
 Flow = Callable[[Callable[..., Any], Any], Any]
@@ -265,52 +264,6 @@ def _check_parts(word: str, tree: Any, parts: Mapping[str, Layer]) -> None:
         got=got,
         fix="params, state = net.init(key, x)",
     )
-
-
-class Stateless(NamedTuple):
-    """The two-function form of a net without state."""
-
-    init: Callable[..., Tree]
-    apply: Callable[..., Any]
-
-
-def stateless(net: Layer) -> Stateless:
-    """`init(key, x) -> params` and `apply(params, x, *, key=None, train=False) -> y` of a net without state.
-
-    Raises:
-      ShapeError: at `init`, a net that has state (running statistics, say).
-
-    >>> init, apply = stateless(lift(jax.nn.relu))
-    >>> apply(init(jax.random.key(0), (1, 2)), jnp.array([[-1.0, 1.0]]))
-    Array([[0., 1.]], dtype=float32)
-    """
-
-    net = lift(net)
-
-    def init(key: Any, x: Any) -> Tree:
-        params, state = net.init(key, x)
-        if jax.tree.leaves(state):
-            raise ShapeError(
-                "stateless needs a net without state",
-                got=f"state {', '.join(leaf_names(state))}",
-                fix="params, state = net.init(key, x)",
-            )
-        return params
-
-    def apply(params: Tree, x: Any, *, key: Any = None, train: bool = False) -> Any:
-        if not isinstance(params, Mapping):
-            raise ShapeError("params must be what init gave: a dict", got=type(params).__name__)
-        return net.apply(params, _empty_state(net, params), x, key=key, train=train)[0]
-
-    return Stateless(init, apply)
-
-
-def _empty_state(net: Layer, params: Any) -> Tree:
-    """The state of a net without state: a dict for each part; of a layer without parts, for each dict in its params."""
-    if net.parts:
-        return {name: _empty_state(part, params.get(name, {})) for name, part in net.parts.items()}
-    nested = params.items() if isinstance(params, Mapping) else ()
-    return {name: _empty_state(net, part) for name, part in nested if isinstance(part, Mapping)}
 
 
 def check_params(layer: str, params: Any, names: Iterable[str], word: str = "params") -> None:

@@ -128,5 +128,5 @@ COMBINATORS = [
 ]
 
 # partition and freeze work on params and not on layers; tests/layers/test_surgery.py has them
-NOT_LAYERS = {"partition", "freeze", "slow"}
+NOT_LAYERS = {"partition", "freeze", "slow", "stateless"}
 TABLE = OPS + LAYERS + COMBINATORS

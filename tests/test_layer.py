@@ -110,19 +110,6 @@ def test_parameters_take_the_inputs_floating_type():
         assert params["kernel"].dtype == kept
 
 
-def test_stateless_has_two_functions_and_refuses_state():
-    init, apply = jc.stateless(small())
-    params = init(jax.random.key(0), (1, 6, 6, 1))
-    x = jnp.ones((2, 6, 6, 1))
-    assert apply(params, x).shape == (2, 10)
-    assert apply(params, x, key=jax.random.key(1), train=True).shape == (2, 10)
-    with pytest.raises(jc.ShapeError) as caught:
-        jc.stateless(jc.chain(bn=jc.BatchNorm())).init(jax.random.key(0), (1, 4, 4, 2))
-    assert str(caught.value) == (
-        "stateless needs a net without state\n  got: state bn/mean, bn/var\n  fix: params, state = net.init(key, x)"
-    )
-
-
 def test_an_error_names_the_path_to_the_layer():
     net = jc.chain(stem=jc.chain(jc.Conv(8, 3), jc.MaxPool(2)), top=jc.chain(jc.Conv(8, 5)))
     with pytest.raises(jc.ShapeError) as caught:

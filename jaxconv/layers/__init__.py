@@ -10,12 +10,12 @@ from jaxconv.layers.pool import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, BlurP
 from jaxconv.layers.separable import DepthwiseConv, SeparableConv, SpatiallySeparableConv
 from jaxconv.layers.surgery import features, freeze, partition, replace, slow
 from jaxconv.layers.transpose import ConvTranspose, adjoint
-from jaxconv.layers.wrap import cast, remat, repeat
+from jaxconv.layers.wrap import cast, remat, repeat, stateless
 
 __all__ = [
     "AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "BatchNorm", "BlurPool", "Conv", "ConvTranspose", "Dense",
     "DepthwiseConv", "DropPath", "Dropout", "GroupNorm", "InstanceNorm", "L2Pool", "LayerNorm", "LocalConv",
     "LocalResponseNorm", "LpPool", "MaxPool", "RMSNorm", "SeparableConv", "SpatialDropout",
     "SpatiallySeparableConv", "adjoint", "branch", "cast", "chain", "features", "freeze", "masked", "partition",
-    "remat", "repeat", "replace", "residual", "slow",
+    "remat", "repeat", "replace", "residual", "slow", "stateless",
 ]  # fmt: skip

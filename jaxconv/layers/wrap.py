@@ -1,7 +1,7 @@
 """Layers that change how another one runs, and not what it computes."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv.errors import ShapeError
 from jaxconv.layer import Layer, Tree, lift, shape_of
+from jaxconv.paths import leaf_names
 
 
 def _around(name: str, layer: Layer, init: Callable[..., Any], apply: Callable[..., Any], again: Any) -> Layer:
@@ -140,3 +141,49 @@ def repeat(layer: Any, n: int, *, unroll: int = 1) -> Layer:
         return jax.lax.scan(step, x, (params, state, jnp.arange(n)), length=n, unroll=unroll)
 
     return _around(f"repeat({layer.name}, {n})", layer, init, apply, lambda inner: repeat(inner, n, unroll=unroll))
+
+
+class Stateless(NamedTuple):
+    """The two-function form of a net without state."""
+
+    init: Callable[..., Tree]
+    apply: Callable[..., Any]
+
+
+def stateless(net: Layer) -> Stateless:
+    """`init(key, x) -> params` and `apply(params, x, *, key=None, train=False) -> y` of a net without state.
+
+    Raises:
+      ShapeError: at `init`, a net that has state (running statistics, say).
+
+    >>> init, apply = stateless(lift(jax.nn.relu))
+    >>> apply(init(jax.random.key(0), (1, 2)), jnp.array([[-1.0, 1.0]]))
+    Array([[0., 1.]], dtype=float32)
+    """
+
+    net = lift(net)
+
+    def init(key: Any, x: Any) -> Tree:
+        params, state = net.init(key, x)
+        if jax.tree.leaves(state):
+            raise ShapeError(
+                "stateless needs a net without state",
+                got=f"state {', '.join(leaf_names(state))}",
+                fix="params, state = net.init(key, x)",
+            )
+        return params
+
+    def apply(params: Tree, x: Any, *, key: Any = None, train: bool = False) -> Any:
+        if not isinstance(params, Mapping):
+            raise ShapeError("params must be what init gave: a dict", got=type(params).__name__)
+        return net.apply(params, _empty_state(net, params), x, key=key, train=train)[0]
+
+    return Stateless(init, apply)
+
+
+def _empty_state(net: Layer, params: Any) -> Tree:
+    """The state of a net without state: a dict for each part; of a layer without parts, for each dict in its params."""
+    if net.parts:
+        return {name: _empty_state(part, params.get(name, {})) for name, part in net.parts.items()}
+    nested = params.items() if isinstance(params, Mapping) else ()
+    return {name: _empty_state(net, part) for name, part in nested if isinstance(part, Mapping)}

@@ -109,3 +109,16 @@ def test_wrappers_nest_and_change_no_tree():
     for wrapped in (jc.remat(body()), jc.cast(body(), jnp.bfloat16), jc.repeat(jc.remat(body()), 2)):
         assert jax.tree.structure(wrapped.init(jax.random.key(0), X)) == want
         assert list(wrapped.parts) == ["body"]
+
+
+def test_stateless_has_two_functions_and_refuses_state():
+    init, apply = jc.stateless(jc.chain(jc.Conv(2, 3), jax.nn.relu, jc.Dropout(0.5), jc.flatten, jc.Dense(10)))
+    params = init(jax.random.key(0), (1, 6, 6, 1))
+    x = jnp.ones((2, 6, 6, 1))
+    assert apply(params, x).shape == (2, 10)
+    assert apply(params, x, key=jax.random.key(1), train=True).shape == (2, 10)
+    with pytest.raises(jc.ShapeError) as caught:
+        jc.stateless(jc.chain(bn=jc.BatchNorm())).init(jax.random.key(0), (1, 4, 4, 2))
+    assert str(caught.value) == (
+        "stateless needs a net without state\n  got: state bn/mean, bn/var\n  fix: params, state = net.init(key, x)"
+    )
