@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -11,7 +11,7 @@ import jax
 from jaxconv.errors import ShapeError, did_you_mean
 from jaxconv.layer import Layer, Tree, lift
 
-__all__ = ["check_layer", "kinds", "output_structs", "outputs", "spread"]
+__all__ = ["check_layer", "kinds", "output_structs", "outputs", "run_parts", "spread"]
 
 T = TypeVar("T")
 
@@ -38,23 +38,61 @@ def outputs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     calls = Counter[str]()
 
-    def run(layer: Layer, params: Tree, state: Tree, path: str, h: Any) -> Any:
+    def seen(path: tuple[str, ...], layer: Layer, params: Tree, state: Tree, h: Any, y: Any, new: Tree) -> None:
         if layer.flow is None:
-            y = layer.apply(params, state, h)[0]
-            name = path or layer.name
+            name = "/".join(path) or layer.name
             calls[name] += 1
             found[f"{name}#{calls[name]}" if calls[name] > 1 else name] = y
-            return y
 
-        def call(part: str, h: Any, by: Layer | None = None) -> Any:
-            own = f"{path}/{part}" if path else part
-            with jax.named_scope(part):
-                return run(by or layer.parts[part], params[part], state[part], own, h)
-
-        return layer.flow(call, h)
-
-    run(lift(net), params, state, "", x)
+    run_parts(lift(net), params, state, x, seen)
     return found
+
+
+def run_parts(
+    layer: Layer,
+    params: Tree,
+    state: Tree,
+    x: Any,
+    seen: Callable[..., None],
+    *,
+    train: bool = False,
+    path: tuple[str, ...] = (),
+) -> tuple[Any, Tree]:
+    """`apply`, part by part, with every call shown as it ends.
+
+    Args:
+      layer: what runs.
+      params, state: its own.
+      x: its input.
+      seen: called with path, layer, params, state, x, y and new state of each call, the inner before the outer.
+      train: as in `apply`.
+      path: of the layer.
+
+    Returns:
+      As `apply`.
+
+    Raises:
+      ShapeError: with the path of the layer that does not take its input.
+    """
+    try:
+        if layer.flow is None:
+            y, new = layer.apply(params, state, x, train=train)
+        else:
+            new = dict(state)
+
+            def call(part: str, h: Any, by: Layer | None = None) -> Any:
+                inner, own = by or layer.parts[part], (*path, part)
+                with jax.named_scope(part):
+                    y, new[part] = run_parts(inner, params[part], new[part], h, seen, train=train, path=own)
+                return y
+
+            y = layer.flow(call, x)
+    except ShapeError as error:
+        if layer.flow is None or not error.path:
+            error.path = (*path, *error.path)
+        raise
+    seen(path, layer, params, state, x, y, new)
+    return y, new
 
 
 def output_structs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:

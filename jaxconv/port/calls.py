@@ -10,8 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxconv.analysis.outputs import run_parts
 from jaxconv.errors import ShapeError
-from jaxconv.layer import Layer, Tree, lift
+from jaxconv.layer import Layer, lift
 
 __all__ = ["Call", "our_calls", "relative", "their_calls"]
 
@@ -72,13 +73,13 @@ def our_calls(
 
     def program(params: Any, state: Any, x: Any) -> Any:
         calls.clear()
-        run = _Run(calls, train, flat or {})
+        record = _Recorder(calls, flat or {})
         try:
-            run.run(net, (), params, state, x)
+            run_parts(net, params, state, x, record, train=train)
         except ShapeError as error:
             stopped.append(error)
         for call in calls:  # what a value is may show but where it is used
-            call.flat_x, call.flat_y = run.flat.get(id(call.x)), run.flat.get(id(call.y))
+            call.flat_x, call.flat_y = record.flat.get(id(call.x)), record.flat.get(id(call.y))
         kept = [(call.x, call.y, call.params, call.state, call.after) for call in calls]
         for call in calls:  # what was traced must not outlive the trace
             call.x = call.y = call.params = call.state = call.after = None
@@ -90,37 +91,15 @@ def our_calls(
     return calls, stopped[0] if stopped else None
 
 
-class _Run:
-    """One run, with the maps that each flat value was made of."""
+class _Recorder:
+    """The calls of one run, and the maps that each flat value was made of."""
 
-    def __init__(self, calls: list[Call], train: bool, known: Mapping[tuple[str, ...], tuple[Maps, Maps]]):
-        self.calls, self.train, self.known = calls, train, known
+    def __init__(self, calls: list[Call], known: Mapping[tuple[str, ...], tuple[Maps, Maps]]):
+        self.calls, self.known = calls, known
         self.flat: dict[int, Maps] = {}
         self.alive: list[Any] = []  # an id is a value's own only as long as it lives
 
-    def run(self, layer: Layer, path: tuple[str, ...], params: Any, state: Any, h: Any) -> tuple[Any, Tree]:
-        try:
-            y, new = self.passed(layer, path, params, state, h)
-        except ShapeError as error:
-            if layer.flow is None or not error.path:
-                error.path = (*path, *error.path)
-            raise
-        self.keep(layer, path, h, y, params, state, new)
-        return y, new
-
-    def passed(self, layer: Layer, path: tuple[str, ...], params: Any, state: Any, h: Any) -> tuple[Any, Tree]:
-        """A leaf run as it is, a composite part by part."""
-        if layer.flow is None:
-            return layer.apply(params, state, h, train=self.train)
-        new = dict(state)
-
-        def call(part: str, h: Any, by: Layer | None = None) -> Any:
-            y, new[part] = self.run(by or layer.parts[part], (*path, part), params[part], new[part], h)
-            return y
-
-        return layer.flow(call, h), new
-
-    def keep(self, layer: Layer, path: tuple[str, ...], h: Any, y: Any, params: Any, state: Any, new: Any) -> None:
+    def __call__(self, path: tuple[str, ...], layer: Layer, params: Any, state: Any, h: Any, y: Any, new: Any) -> None:
         if not (hasattr(h, "shape") and hasattr(y, "shape")):
             h = y = None
         else:
@@ -152,14 +131,21 @@ def their_calls(module: Any, x: np.ndarray, train: bool = False) -> tuple[dict[s
     module = copy.deepcopy(module).train(train)
     modules: Mapping[str, Any] = dict(module.named_modules())
     calls: dict[str, list[Call]] = {name: [] for name in modules}
-    hooks, given = [], list[Any]()
+    norms = (torch.nn.modules.batchnorm._NormBase, torch.nn.GroupNorm, torch.nn.LayerNorm)
+    hooks, running = [], list[tuple[Any, list[Any]]]()  # what went into a module, and into those called in it
 
     def before(part: Any, args: Any, words: Any) -> None:
-        given.append(_tensor([*args, *words.values()]))
+        x = _tensor([*args, *words.values()])
+        if running:
+            running[-1][1].append(x)
+        running.append((x, []))
 
     def after(name: str) -> Any:
         def hook(part: Any, args: Any, result: Any) -> None:
-            calls[name].append(Call(tuple(name.split(".")), None, given.pop(), _tensor(result)))
+            x, inner = running.pop()
+            # timm's norms hand what they made to an activation of their own
+            y = inner[0] if inner and isinstance(part, norms) else _tensor(result)
+            calls[name].append(Call(tuple(name.split(".")), None, x, y))
 
         return hook
 

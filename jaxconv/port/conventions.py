@@ -228,7 +228,10 @@ def _pool(op: Callable[..., Any], average: bool) -> Callable[[Case], Tried]:
         module, rank = case.module, case.x.ndim - 2
         if not hasattr(module, "ceil_mode"):
             return
-        per_axis = lambda value: tuple(value) if isinstance(value, tuple) else (value,) * rank  # noqa: E731
+
+        def per_axis(value: Any) -> tuple[int, ...]:
+            return tuple(value) if isinstance(value, tuple) else (value,) * rank
+
         words = {"stride": per_axis(module.stride), "ceil": module.ceil_mode,
                  "padding": tuple((p, p) for p in per_axis(module.padding))}  # fmt: skip
         words |= {"count_padding": module.count_include_pad} if average else {}

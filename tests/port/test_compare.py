@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sequences import around, around_torch
+from weights import named
 
 import jaxconv as jc
 
@@ -160,3 +161,18 @@ def test_torch_rounds(run):
 
     found = run(around(jc.Conv(4, 3)), around_torch(Coarse(4, 4, 3)))
     assert found.cause.words == "TF32 (or float16): factors of 10 bits in torch's, float32 in ours"
+
+
+def test_a_norm_with_an_activation_in_it_is_compared_as_a_norm(run):
+    class NormAct(nn.BatchNorm2d):  # as timm's
+        def __init__(self, channels):
+            super().__init__(channels)
+            self.drop, self.act = nn.Identity(), nn.ReLU(inplace=True)
+
+        def forward(self, x):
+            return self.act(self.drop(super().forward(x)))
+
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), NormAct(4))
+    assert run(named(jc.Conv(4, 3), jc.BatchNorm(), jax.nn.relu), module).agrees
+    found = run(named(jc.Conv(4, 3), jc.BatchNorm(eps=1e-3), jax.nn.relu), module)
+    assert (found.first.path, found.cause.fix) == ("1", "eps=1e-05")
