@@ -48,7 +48,7 @@ def airbench(classes: int = 10, *, width: int = 64, scale: float = 1 / 9, featur
     >>> net = airbench()
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 32, 32, 3)))
     >>> list(net.parts), params["whiten"]["kernel"].shape
-    (['whiten', 'gelu', 'group1', 'group2', 'group3', 'avgpool', 'head', 'scaled'], (2, 2, 3, 24))
+    (['whiten', 'gelu', 'group1', 'group2', 'group3', 'maxpool', 'head', 'scaled'], (2, 2, 3, 24))
     """
     geometry.integer(width, "width")
     body = {"whiten": _whiten(), "gelu": gelu, "group1": _group(width)}
@@ -58,9 +58,10 @@ def airbench(classes: int = 10, *, width: int = 64, scale: float = 1 / 9, featur
         def scaled(x: jax.Array) -> jax.Array:
             return x * scale
 
-        return {"head": Dense(classes, bias=False, kernel_init=UNIFORM), "scaled": scaled}
+        dense = Dense(classes, bias=False, kernel_init=UNIFORM)
+        return {"maxpool": global_max_pool, "head": dense, "scaled": scaled}
 
-    return ending(body, head, classes=classes, features=features, pool=global_max_pool)
+    return ending(body, head, classes=classes, features=features, pool=None)
 
 
 def _whiten() -> Layer:
