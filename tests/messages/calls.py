@@ -1,0 +1,100 @@
+"""What the tables of wrong calls share: a row, its check, and the arrays that the calls are made with.
+
+Where a message names a fix, `fixed` is the call with that fix, and it must go through.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+
+import jaxconv as jc
+
+
+class Row(NamedTuple):
+    """`call` must raise exactly `error` with exactly `message`; `fixed`, where there is one, must not."""
+
+    title: str
+    call: Callable[[], Any]
+    message: str
+    error: type[Exception] = jc.ShapeError
+    fixed: Callable[[], Any] | None = None
+
+
+def each(table: list[Row]) -> Any:
+    """A test's argument `row`: every row of a table, under its title."""
+    titles = [row.title for row in table]
+    assert len(titles) == len(set(titles)), "a title stands twice"
+    return pytest.mark.parametrize("row", table, ids=[title.replace(" ", "_") for title in titles])
+
+
+def check(row: Row) -> None:
+    """Holds a wrong call to its whole message, and the call that it names as the fix to going through."""
+    with pytest.raises(row.error) as caught:
+        trace(row.call)
+    assert type(caught.value) is row.error
+    assert str(caught.value) == row.message
+    assert row.message.count("\n") < 6
+    if row.fixed is not None:
+        trace(row.fixed)
+
+
+def zeros(*shape: int, dtype: Any = np.float32) -> np.ndarray:
+    return np.zeros(shape, dtype)
+
+
+def init(layer: jc.Layer, *shape: int) -> Any:
+    return layer.init(jax.random.key(0), shape)
+
+
+def trace(call: Callable[[], Any]) -> None:
+    """Runs the call on abstract values: nothing is compiled or computed, and what it gives back is dropped."""
+
+    def nothing() -> None:
+        call()
+
+    jax.eval_shape(nothing)
+
+
+def from_environment(impl: str) -> jax.Array:
+    with mock.patch.dict(os.environ, JAXCONV_IMPL=impl):
+        return jc.conv(X, K)
+
+
+def inside_using(impl: str) -> jax.Array:
+    with jc.using(impl=impl):
+        return jc.conv(X, K)
+
+
+def ring(dilation: int, pad_mode: str) -> jax.Array:
+    return jc.conv(zeros(1, 4, 4, 3), K, dilation=dilation, padding="same", pad_mode=pad_mode)
+
+
+def deep_drop(key: Any) -> Any:
+    net = jc.chain(a=jc.chain(drop=jc.DropPath(0.5)))
+    return net.apply({"a": {"drop": {}}}, {"a": {"drop": {}}}, X, key=key, train=True)
+
+
+def headed(flat: Callable[[Any], Any], size: int) -> Any:
+    net = jc.chain(flat=flat, head=jc.Dense(3, bias=False))
+    return net.apply({"flat": {}, "head": {"kernel": zeros(size, 3)}}, {"flat": {}, "head": {}}, Y)
+
+
+def tiny() -> jc.Layer:
+    return jc.chain(stem=jc.chain(jc.Conv(4, 3), jax.nn.relu), pool=jc.MaxPool(2), head=jc.Dense(3))
+
+
+X = zeros(1, 8, 8, 3)  # an image
+K = zeros(3, 3, 3, 4)  # a kernel for it
+Y = zeros(1, 4, 4, 4)  # what a convolution with K might have given
+INDICES = zeros(1, 4, 4, 3, dtype=np.int32)
+CONV = {"kernel": K, "bias": zeros(4)}
+BACK = {"kernel": K, "bias": zeros(3)}
+STATS = {"mean": zeros(3), "var": zeros(3)}
+NORM = {"scale": zeros(3), "bias": zeros(3)}
+WEIGHTS = {"stem": {"conv0": {"kernel": K, "bias": zeros(4)}}, "head": {"kernel": zeros(4, 3)}}
+NAN = float("nan")
