@@ -103,10 +103,15 @@ def _scaled(
     name: str, width: float, depth: float, dropout: float, size: int, momentum: float = 0.9, eps: float = 1e-5
 ) -> Callable[..., Layer]:
     """The function of one net of the family: width, depth and dropout, for images of `size`."""
-    rate = dropout
+    rate, small = dropout, eps
 
     def build(
-        classes: int = 1000, *, dropout: float = rate, drop_path: float = 0.2, features: str | None = None
+        classes: int = 1000,
+        *,
+        dropout: float = rate,
+        drop_path: float = 0.2,
+        eps: float = small,
+        features: str | None = None,
     ) -> Layer:
         return efficientnet(
             classes, width=width, depth=depth, dropout=dropout, drop_path=drop_path, momentum=momentum, eps=eps,
@@ -123,6 +128,7 @@ def _scaled(
       classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
       dropout: share of values dropped before the last layer while training.
       drop_path: share of examples whose last block would be dropped while training; it grows from 0 at the first.
+      eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
       features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
 
     Returns:

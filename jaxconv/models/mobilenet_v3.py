@@ -11,7 +11,7 @@ import jax
 from jaxconv.initializers import Normal
 from jaxconv.layer import Layer
 from jaxconv.layers import BatchNorm, Dense, Dropout
-from jaxconv.models.inverted import conv_norm, eighths, inverted_residual, squeeze_excite
+from jaxconv.models.inverted import Norm, conv_norm, eighths, inverted_residual, squeeze_excite
 from jaxconv.models.numbered import ending, numbered
 
 __all__ = ["mobilenet_v3", "mobilenet_v3_large", "mobilenet_v3_small"]
@@ -50,9 +50,6 @@ SMALL: tuple[Row, ...] = (
     (5, 576, 96, True, "hard_swish", 1),
 )
 
-# The paper's code keeps 99 % of the running statistics at a step.
-norm = functools.partial(BatchNorm, momentum=0.99, eps=1e-3)
-
 
 def mobilenet_v3(
     rows: Sequence[Row],
@@ -61,6 +58,7 @@ def mobilenet_v3(
     *,
     width: float = 1.0,
     dropout: float = 0.2,
+    eps: float = 1e-3,
     features: str | None = None,
 ) -> Layer:
     """A MobileNetV3 of any table.
@@ -71,6 +69,7 @@ def mobilenet_v3(
       classes: units of the last layer; 0 for the net without either, which gives the mean of each map.
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
+      eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
       features: path of the part that the net ends with as a backbone.
 
     Returns:
@@ -82,11 +81,13 @@ def mobilenet_v3(
     >>> sorted(mobilenet_v3(SMALL[:2], 64, classes=10).parts)
     ['avgpool', 'classifier', 'features']
     """
+    # The paper's code keeps 99 % of the running statistics at a step.
+    norm = functools.partial(BatchNorm, momentum=0.99, eps=eps)
     came = eighths(16 * width)
     layers = [conv_norm(came, 3, stride=2, activation=jax.nn.hard_swish, norm=norm, stem=True)]
     for kernel, expanded, maps, squeezes, activation, stride in rows:
         expanded, maps = eighths(expanded * width), eighths(maps * width)
-        layers.append(_block(came, kernel, expanded, maps, squeezes, activation, stride))
+        layers.append(_block(came, kernel, expanded, maps, squeezes, activation, stride, norm))
         came = maps
     layers.append(conv_norm(6 * came, 1, activation=jax.nn.hard_swish, norm=norm))
 
@@ -99,7 +100,9 @@ def mobilenet_v3(
     return ending({"features": numbered(*layers)}, head, classes=classes, features=features)
 
 
-def _block(came: int, kernel: int, expanded: int, maps: int, squeezes: bool, activation: str, stride: int) -> Layer:
+def _block(
+    came: int, kernel: int, expanded: int, maps: int, squeezes: bool, activation: str, stride: int, norm: Norm
+) -> Layer:
     """Wide, depthwise, squeeze and excitation, narrow."""
     act = getattr(jax.nn, activation)
     layers = [conv_norm(expanded, 1, activation=act, norm=norm)] if expanded != came else []
@@ -111,7 +114,12 @@ def _block(came: int, kernel: int, expanded: int, maps: int, squeezes: bool, act
 
 
 def mobilenet_v3_large(
-    classes: int = 1000, *, width: float = 1.0, dropout: float = 0.2, features: str | None = None
+    classes: int = 1000,
+    *,
+    width: float = 1.0,
+    dropout: float = 0.2,
+    eps: float = 1e-3,
+    features: str | None = None,
 ) -> Layer:
     """MobileNetV3-Large: 15 blocks, hard swish where maps are small, squeeze and excitation in eight of them.
 
@@ -122,6 +130,7 @@ def mobilenet_v3_large(
       classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
+      eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
       features: path of the part that the net ends with as a backbone, as `"features/12"` (stride 16).
 
     Returns:
@@ -135,11 +144,16 @@ def mobilenet_v3_large(
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
     (1, 960)
     """
-    return mobilenet_v3(LARGE, 1280, classes, width=width, dropout=dropout, features=features)
+    return mobilenet_v3(LARGE, 1280, classes, width=width, dropout=dropout, eps=eps, features=features)
 
 
 def mobilenet_v3_small(
-    classes: int = 1000, *, width: float = 1.0, dropout: float = 0.2, features: str | None = None
+    classes: int = 1000,
+    *,
+    width: float = 1.0,
+    dropout: float = 0.2,
+    eps: float = 1e-3,
+    features: str | None = None,
 ) -> Layer:
     """MobileNetV3-Small: 11 blocks, the first of them at stride 2 already.
 
@@ -150,6 +164,7 @@ def mobilenet_v3_small(
       classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
+      eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
       features: path of the part that the net ends with as a backbone, as `"features/8"` (stride 16).
 
     Returns:
@@ -163,4 +178,4 @@ def mobilenet_v3_small(
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
     (1, 576)
     """
-    return mobilenet_v3(SMALL, 1024, classes, width=width, dropout=dropout, features=features)
+    return mobilenet_v3(SMALL, 1024, classes, width=width, dropout=dropout, eps=eps, features=features)

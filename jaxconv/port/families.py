@@ -19,6 +19,7 @@ SIGNS = {
     "mobilenet_v3": r"features\.\d+\.block\.0\..*",
     "efficientnet": r"features\.\d+\.\d+\.block\.0\..*",
     "vgg": r"features\.0\.weight",
+    "inception_v3": r"Mixed_5b\.branch1x1\.conv\.weight",
 }
 """The name that one of each family's tensors has, and no other family's."""
 
@@ -106,7 +107,7 @@ _MOBILENET_V2_TRANSFORMERS = {
 TABLES: dict[str, dict[str, Mapping[str, str]]] = {
     "timm": {
         "resnet": {}, "densenet": {}, "convnext": _CONVNEXT_TIMM, "vgg": _VGG_TIMM, "mobilenet_v2": _TIMM_BLOCKS,
-        "mobilenet_v3": _TIMM_V3, "efficientnet": _TIMM_BLOCKS,
+        "mobilenet_v3": _TIMM_V3, "efficientnet": _TIMM_BLOCKS, "inception_v3": {},
     },
     "transformers": {
         "resnet": _RESNET_TRANSFORMERS, "convnext": _CONVNEXT_TRANSFORMERS,

@@ -39,7 +39,8 @@ def load(
       net: a Layer.
       weights: a state dict, a torch module, or the path of a .safetensors, .pth, .pt, .bin or .npz file.
       source: whose names they are: "torchvision", "timm", "transformers", {our path, or a regular expression: their
-        name}, or a function from path to name; see `names.name_leaves`.
+        name}, or a function from path to name; see `names.name_leaves`. What timm trained with another eps than
+        torchvision wants it of the net, too: `models.mobilenet_v3_large(eps=1e-5)`, EfficientNet B5 to B7 alike.
       x: an input of the net: an array, a `jax.ShapeDtypeStruct` or a shape.
       skip: patterns of paths ("fc", "*/bias") that stay as `net.init(key, x)` draws them: a new head.
       ignore: patterns of names in the file that the net does without ("fc", "aux1.*").

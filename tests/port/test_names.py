@@ -134,6 +134,7 @@ NETS = {
     | {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"},
     ("timm", "resnet"): {name: name for name in ("conv1", "bn1", "layer1.0.conv1", "layer2.0.downsample.1", "fc")},
     ("timm", "densenet"): {n: n for n in ("features.conv0", "features.denseblock1.denselayer2.norm1", "classifier")},
+    ("timm", "inception_v3"): {n: n for n in ("Conv2d_1a_3x3.conv", "Mixed_5b.branch1x1.conv", "fc")},
     ("transformers", "resnet"): resnet_transformers(),
     ("transformers", "convnext"): convnext(
         ("convnext.embeddings.patch_embeddings", "convnext.embeddings.layernorm"),
