@@ -251,19 +251,17 @@ def test_a_summary_says_what_the_net_is(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_runs_and_a_sweep_in_a_table(finished, tmp_path):
-    result = invoke("runs", finished[0].parent)
-    header, row = (line.split("\t") for line in result.stdout.splitlines())
-    assert header == ["run", "accuracy", "loss", "step", "seconds"]
-    assert row[0] == "run"
-    assert row[3] == "68"
-    config = finished[0].parent / "tiny.toml"
-    result = invoke("sweep", config, "train.epochs=0.5", "seed=0,1", "--out", tmp_path / "sweep")
+def test_runs_and_a_sweep_in_a_table(tmp_path):
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    result = invoke("sweep", tmp_path / "tiny.toml", "train.epochs=0.5", "seed=0,1", "--out", tmp_path / "sweep")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "[1/2] epochs=0.5,seed=0"
-    assert lines[-3].split("\t") == ["run", "accuracy", "loss", "step", "seconds", "train.seed"]
-    assert {line.split("\t")[0] for line in lines[-2:]} == {"epochs=0.5,seed=0", "epochs=0.5,seed=1"}
+    header, *rows = (line.split("\t") for line in lines[-3:])
+    assert header == ["run", "accuracy", "loss", "step", "seconds", "train.seed"]
+    assert {row[0] for row in rows} == {"epochs=0.5,seed=0", "epochs=0.5,seed=1"}
+    assert {row[3] for row in rows} == {"12"}
+    assert invoke("runs", tmp_path / "sweep").stdout.splitlines() == lines[-3:]
 
 
 def test_without_the_extra_one_line_says_what_to_install():

@@ -19,7 +19,7 @@ def held_to_the_gradient(net, shape, jit):
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     params, state = jax.eval_shape(lambda: net.init(jax.random.key(1), x))
     weights = np.random.default_rng(0)
-    params = jax.tree.map(lambda v: jnp.asarray(weights.uniform(0.1, 1, v.shape), v.dtype), params)
+    params = jax.tree.map(lambda v: weights.uniform(0.1, 1, v.shape).astype(v.dtype), params)
 
     def run(x):
         return net.apply(params, state, x)[0]
@@ -27,7 +27,7 @@ def held_to_the_gradient(net, shape, jit):
     axes = range(1, len(shape))
     reach = walk(jax.make_jaxpr(run)(x), [None], 0, axes).outputs[0].fields
     cells = int(np.prod(shape))
-    images = jnp.eye(cells).reshape(cells, 1, *shape)
+    images = np.eye(cells, dtype="float32").reshape(cells, 1, *shape)
     seen = np.asarray(jit(jax.vmap(run))(images))[:, 0] != 0
     seen = seen.reshape(*shape, *seen.shape[1:])
     nothing = ~seen.any(axis=tuple(range(len(shape))))

@@ -13,7 +13,7 @@ import pytest
 from jaxconv import data
 
 WORKERS = """
-    import functools, os, sys, time
+    import functools, os, signal, sys, time
     import numpy as np
     from jaxconv import data
     from jaxconv.data.order import batch_indices
@@ -38,6 +38,7 @@ WORKERS = """
             except data.dataset.DataError as error:
                 print(error)
         else:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not have
             batches = stream(train, lambda step: np.arange(3), 0, 10**6, workers=2)
             next(batches)
             import multiprocessing

@@ -10,12 +10,25 @@ import numpy as np
 import quick
 
 from jaxconv import port
+from jaxconv.paths import leaf_names
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # of |difference| / |theirs|
 FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)  # a quarter of the time to compile
 
 
-def check(net, module, shape, rng, *, dtype="float32", slopes=True, forward=None, train=True, source="torchvision"):
+def check(
+    net,
+    module,
+    shape,
+    rng,
+    *,
+    dtype="float32",
+    slopes=True,
+    forward=None,
+    train=True,
+    evaluates=True,
+    source="torchvision",
+):
     """Holds a net to a torch module: evaluation, and training with its statistics and all gradients.
 
     Args:
@@ -28,6 +41,7 @@ def check(net, module, shape, rng, *, dtype="float32", slopes=True, forward=None
       slopes: whether gradients are compared.
       forward: (module, images [N, C, H, W]) -> tensor, where calling the module gives something else.
       train: whether the net is also held to it in training.
+      evaluates: whether it is held to it in evaluation, too.
       source: of `port.load`.
     """
     import torch
@@ -43,10 +57,11 @@ def check(net, module, shape, rng, *, dtype="float32", slopes=True, forward=None
 
     # Copies: torch writes its new statistics where the old ones stand.
     params, state = moved({name: tensor.clone() for name, tensor in module.state_dict().items()})
-    with torch.no_grad():
-        want = call(module.eval(), images)
-    got = jax.jit(lambda x: net.apply(params, state, x)[0], compiler_options=FAST)(x)
-    close({"evaluation": got}, {"evaluation": ours(want)}, dtype)
+    if evaluates:
+        with torch.no_grad():
+            want = call(module.eval(), images)
+        got = jax.jit(lambda x: net.apply(params, state, x)[0], compiler_options=FAST)(x)
+        close({"evaluation": got}, {"evaluation": ours(want)}, dtype)
     if not train:
         return
 
@@ -144,7 +159,4 @@ def close(got, want, dtype, layers=False):
 
 
 def leaves_of(tree):
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
+    return dict(zip(leaf_names(tree), map(np.asarray, jax.tree.leaves(tree)), strict=True))

@@ -14,6 +14,7 @@ from models.families import FAMILIES, small, to_learn
 import jaxconv as jc
 from jaxconv import models
 from jaxconv.nets import make_net, net_problems, with_defaults
+from jaxconv.paths import leaf_names
 
 FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)
 # More than a second each, and most are siblings of others that are quick.
@@ -44,8 +45,7 @@ def passed(net, params, state, shape, train=True):
 
 
 def paths(tree):
-    leaves = jax.tree.leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): (v.shape, v.dtype) for path, v in leaves}
+    return {name: (v.shape, v.dtype) for name, v in zip(leaf_names(tree), jax.tree.leaves(tree), strict=True)}
 
 
 def test_every_family_has_a_row_and_is_in_the_registry():
@@ -106,7 +106,7 @@ def test_a_config_may_name_it_with_its_defaults(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-def test_eager_is_jit_is_vmap_and_gradients_are_finite(name, rng):
+def test_eager_is_jit_is_vmap(name, rng):
     """In training."""
     family, net = FAMILIES[name], small(name)
     with jax.enable_x64(family.dtype == "float64"):
@@ -119,31 +119,24 @@ def eager_is_jit_is_vmap(net, x):
     def run(params, x):
         return net.apply(params, state, x, key=jax.random.key(2), train=True)
 
-    def loss(params, x):
-        y, new = run(params, x)
-        return jnp.sum(jnp.sin(y)), (y, new)
-
     eager = run(params, x[0])
-    slopes, jitted = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True), compiler_options=FAST)(params, x[0])
+    jitted = jax.jit(run, compiler_options=FAST)(params, x[0])
     together = jax.jit(jax.vmap(run, (None, 0)), compiler_options=FAST)(params, x)
     assert jax.tree.structure(eager[1]) == jax.tree.structure(state)
     for got in (jitted, jax.tree.map(lambda v: v[0], together)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), got, eager)
-    assert paths(slopes) == paths((params, x[0]))
-    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(slopes))
-    assert any(bool(jnp.any(leaf)) for leaf in jax.tree.leaves(slopes[0]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
-def test_learns_8_random_images_by_heart_in_200_steps(name):
+def test_learns_8_random_images_by_heart_in_200_steps_of_finite_gradients(name):
     """At least 99 % right; of an image, 99 % of the variance. Judged as it is trained, for where running statistics
     keep 99 % at each step they are not the batch's by then."""
     family, (x, want) = FAMILIES[name], to_learn(name)
     net, tx = small(name, **({} if family.says == "image" else {"classes": 8})), optax.adam(family.rate)
     params, state = net.init(jax.random.key(0), x)
 
-    def loss(params, state, key):
+    def loss(params, x, state, key):
         y, state = net.apply(params, state, x, key=key, train=True)
         if family.says == "image":
             return jnp.mean((y - want) ** 2), state
@@ -151,9 +144,10 @@ def test_learns_8_random_images_by_heart_in_200_steps(name):
 
     def step(carry, key):
         params, state, opt = carry
-        slopes, state = jax.grad(loss, has_aux=True)(params, state, key)
-        updates, opt = tx.update(slopes, opt)
-        return (optax.apply_updates(params, updates), state, opt), None
+        slopes, state = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x, state, key)
+        finite = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)]))
+        updates, opt = tx.update(slopes[0], opt)
+        return (optax.apply_updates(params, updates), state, opt), (finite, optax.tree.norm(slopes[1]) > 0)
 
     def right(params, state):
         y = net.apply(params, state, x, key=jax.random.key(4), train=True)[0]
@@ -161,13 +155,15 @@ def test_learns_8_random_images_by_heart_in_200_steps(name):
 
     @functools.partial(jax.jit, compiler_options=FAST)
     def twenty(carry, key):
-        carry, _ = jax.lax.scan(step, carry, jax.random.split(key, 20))
-        return carry, right(*carry[:2])
+        carry, (finite, moved) = jax.lax.scan(step, carry, jax.random.split(key, 20))
+        return carry, right(*carry[:2]), finite.all(), moved[0]
 
     carry = params, state, tx.init(params)
     shares = []
     for key in jax.random.split(jax.random.key(3), 10):
-        carry, share = twenty(carry, key)
+        carry, share, finite, moved = twenty(carry, key)
+        assert finite, "a gradient is not finite"
+        assert moved or shares, "no image moves the loss"
         shares.append(round(float(share), 3))
         if shares[-1] >= 0.99:
             return

@@ -64,7 +64,7 @@ def test_whole_ones_equal_torch(name, rng):
 
 @pytest.mark.slow
 def test_whole_resnet50_equals_torch_in_float64(rng, x64):
-    parity((2, 64, 64, 3), rng, WHOLE["resnet50"], dtype="float64")
+    parity((2, 64, 64, 3), rng, WHOLE["resnet50"], dtype="float64", evaluates=False)
 
 
 @pytest.mark.parametrize(
