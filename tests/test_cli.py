@@ -191,9 +191,8 @@ def test_another_nets_parameters_are_refused(finished, tmp_path):
     assert "  + params/dense0/bias  [5] float32  only in this net" in lines
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
     (tmp_path / "tiny.toml").write_text(CONFIG)
     process = start("train", "tiny.toml", "train.epochs=10000", "--out", "mine", cwd=tmp_path, env=environment())

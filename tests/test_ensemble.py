@@ -33,6 +33,7 @@ def images(rng):
     return Arrays(values.astype(np.uint8), labels)
 
 
+@pytest.mark.slow
 def test_each_member_is_what_it_is_alone(net, images):
     tx = optax.sgd(0.05, momentum=0.9)
     step = make_step(net, tx)

@@ -19,6 +19,7 @@ def test_parameters_as_published_and_multiplications_by_hand():
     assert found.parameters == 13 * 24 + sum(9 * a * b + b for _, a, b in groups) + 256 * 10
 
 
+@pytest.mark.slow
 def test_a_narrow_one_equals_torch(rng):
     pytest.importorskip("torch")
     from models.parity import check

@@ -27,6 +27,7 @@ def test_parameters_by_hand():
     assert count(models.autoencoder(tied=True), (1, 28, 28, 1)) == kernels + dense + there + back
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [False, True])
 def test_values_and_gradients_equal_torch(tied, rng):
     torch = pytest.importorskip("torch")

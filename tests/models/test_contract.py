@@ -25,6 +25,8 @@ LONG = {
     "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
 }  # fmt: skip
 
+DEEP = {"inception_v3", "mobilenet_v3_small"}  # a minute and a half a minute, op by op
+
 
 def marked(names, slow):
     return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names]
@@ -56,7 +58,7 @@ def test_every_family_has_a_row_and_is_in_the_registry():
     assert modules == {models.registry[name].__module__ for name in FAMILIES}
 
 
-@pytest.mark.parametrize("name", marked(models.registry, LONG))
+@pytest.mark.parametrize("name", marked(models.registry, models.registry.keys() - FAMILIES.keys() | LONG))
 def test_odd_sizes_one_channel_and_any_classes(name):
     """By shapes alone; in training, too, where the state keeps its structure, shapes and types."""
     shape, says = (2, 77, 83, 1), FAMILIES[name].says if name in FAMILIES else "classes"
@@ -107,24 +109,30 @@ def test_a_config_may_name_it_with_its_defaults(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_eager_is_jit_is_vmap(name, rng):
-    """In training."""
-    family, net = FAMILIES[name], small(name)
+    """In training. Op by op a deep net runs as far as its family's `part`: the rest is made of the same modules."""
+    family = FAMILIES[name]
+
+    def training(net):
+        params, state = net.init(jax.random.key(0), x[0])
+
+        def run(x):
+            return net.apply(params, state, x, key=jax.random.key(2), train=True)
+
+        return run, state, jax.jit(run, compiler_options=FAST)(x[0])
+
+    def same(got, want):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), got, want)
+
     with jax.enable_x64(family.dtype == "float64"):
-        eager_is_jit_is_vmap(net, rng.normal(size=(2, *family.shape)).astype(family.dtype))
-
-
-def eager_is_jit_is_vmap(net, x):
-    params, state = net.init(jax.random.key(0), x[0])
-
-    def run(params, x):
-        return net.apply(params, state, x, key=jax.random.key(2), train=True)
-
-    eager = run(params, x[0])
-    jitted = jax.jit(run, compiler_options=FAST)(params, x[0])
-    together = jax.jit(jax.vmap(run, (None, 0)), compiler_options=FAST)(params, x)
-    assert jax.tree.structure(eager[1]) == jax.tree.structure(state)
-    for got in (jitted, jax.tree.map(lambda v: v[0], together)):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), got, eager)
+        x = rng.normal(size=(2, *family.shape)).astype(family.dtype)
+        run, state, jitted = training(small(name))
+        together = jax.device_get(jax.jit(jax.vmap(run), compiler_options=FAST)(x))
+        same(jax.tree.map(lambda v: v[0], together), jitted)
+        if name in DEEP:
+            run, state, jitted = training(small(name, features=family.part))
+        eager = run(x[0])
+        assert jax.tree.structure(eager[1]) == jax.tree.structure(state)
+        same(eager, jitted)
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ def parity(shape, widths, depths, classes, rng):
     check(net, ConvNeXt(widths, depths, classes), shape, rng)
 
 
+@pytest.mark.slow
 def test_a_small_one_equals_torch(rng):
     parity((2, 33, 46, 3), (8, 16, 24), (1, 2, 1), 5, rng)
 

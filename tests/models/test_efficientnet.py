@@ -42,6 +42,7 @@ B0 = [
 ]
 
 
+@pytest.mark.slow
 def test_a_small_one_equals_torch(rng):
     pytest.importorskip("torch")
     from models.parity import check

@@ -20,6 +20,7 @@ def test_parameters_and_multiplications_as_published(name):
     assert (found.parameters, round(found.macs / 1e9, 3)) == (parameters, gigas)
 
 
+@pytest.mark.slow
 def test_a_small_googlenet_equals_torch(rng):
     pytest.importorskip("torch")
     from models.parity import check

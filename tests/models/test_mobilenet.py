@@ -53,6 +53,7 @@ def v3(stem, blocks, wide, last, classes):
     return inverted.mobilenet_v3(stem, [(*b[:5], acts[b[5]], b[6]) for b in blocks], wide, last, classes)
 
 
+@pytest.mark.slow
 def test_a_small_v2_equals_torch(rng):
     pytest.importorskip("torch")
     from models.parity import check

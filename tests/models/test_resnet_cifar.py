@@ -76,15 +76,15 @@ def parity(ours, name, words, shape, rng, **how):
     parity.check(ours, getattr(resnet_cifar, name)(**words), shape, rng, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shortcut", ["A", "B"])
 def test_small_ones_equal_torch(shortcut, rng):
     words = {"depth": 8, "classes": 7, "width": 4, "shortcut": shortcut}
     parity(models.resnet_cifar(**words), "resnet_cifar", words, (2, 13, 16, 3), rng)
 
 
-@pytest.mark.parametrize(
-    ("depth", "width"), [pytest.param(10, 2), pytest.param(16, 1, marks=pytest.mark.slow)], ids=["10-2", "16-1"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "width"), [(10, 2), (16, 1)])
 def test_small_wide_ones_equal_torch(depth, width, rng):
     """Of width 1 the first stage has no shortcut of its own."""
     words = {"depth": depth, "width": width, "classes": 7}

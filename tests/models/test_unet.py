@@ -33,7 +33,7 @@ def test_the_papers_figure_by_hand():
 @pytest.mark.parametrize(
     ("words", "shape"),
     [
-        ({"padding": "valid"}, (2, 45, 54, 3)),
+        pytest.param({"padding": "valid"}, (2, 45, 54, 3), marks=pytest.mark.slow),
         ({"padding": "same", "batch_norm": True}, (2, 21, 30, 3)),
     ],
     ids=["valid", "same, norms"],

@@ -27,13 +27,17 @@ def test_parameters_and_multiplications_as_published(name):
 
 CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 # 33×48 comes to maps of 1×1, which the average brings to 7×7; 300×230 to 9×7.
-SMALL = [(11, False, (2, 33, 48, 3)), (11, True, (2, 64, 48, 3))]
-LONG = [(13, True, (2, 64, 64, 1)), (16, False, (1, 300, 230, 3)), (19, True, (2, 64, 64, 3))]
+NARROW = [
+    (11, False, (2, 33, 48, 3)),
+    (11, True, (2, 64, 48, 3)),
+    (13, True, (2, 64, 64, 1)),
+    (16, False, (1, 300, 230, 3)),
+    (19, True, (2, 64, 64, 3)),
+]
 
 
-@pytest.mark.parametrize(
-    ("column", "batch_norm", "shape"), [*SMALL, *(pytest.param(*row, marks=pytest.mark.slow) for row in LONG)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("column", "batch_norm", "shape"), NARROW)
 def test_narrow_ones_equal_torch(column, batch_norm, shape, rng):
     pytest.importorskip("torch")
     from models.parity import check

@@ -55,10 +55,10 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("shape", [(3, 5, 4), (2, 3, 5, 4), (2, 2, 3, 2, 4)])
-def test_values(name, shape, rng, x64):
+def test_values(name, shape, rng, x64, quick_jit):
     ours, theirs = CASES[name]
     x = rng.normal(1, 2, shape)
-    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(quick_jit(ours)(x), theirs(x), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -76,17 +76,19 @@ def test_a_small_spread_on_a_large_mean(name, rng):
     ours, theirs = CASES[name]
     x = (1e4 + 1e-2 * rng.normal(size=(2, 8, 8, 4))).astype(np.float32)
     want = theirs(x)
-    y, grad = jax.value_and_grad(lambda x: jnp.sum(ours(x) ** 2))(x)
+    y, grad = jax.jit(jax.value_and_grad(lambda x: jnp.sum(ours(x) ** 2)))(x)
     assert np.isfinite(y)
     assert np.isfinite(grad).all()
     np.testing.assert_allclose(ours(x), want, atol=5e-3 * np.abs(want).max())
 
 
 def test_a_constant_input_has_finite_values_and_gradients():
-    x = jnp.full((2, 3, 3, 4), 7.0)
-    for ours, _ in CASES.values():
-        grad = jax.grad(lambda x, ours=ours: jnp.sum(ours(x) ** 2))(x)
-        assert np.isfinite(grad).all()
+    @jax.jit
+    def slopes(x):
+        return {name: jax.grad(lambda x, ours=ours: jnp.sum(ours(x) ** 2))(x) for name, (ours, _) in CASES.items()}
+
+    for name, grad in slopes(np.full((2, 3, 3, 4), 7.0, "float32")).items():
+        assert np.isfinite(grad).all(), name
 
 
 def test_a_standardised_kernel_has_zero_mean_and_the_fan_s_variance(rng):

@@ -61,6 +61,7 @@ def read(tmp_path, images):
     return read
 
 
+@pytest.mark.slow
 def test_a_stream_trains_and_goes_on_to_the_same_bits(tmp_path, read):
     whole = run.train(read(), tmp_path / "whole")
     assert whole["steps"] == 24

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,32 +118,34 @@ def test_a_run_leaves_all_that_it_should(whole):
     assert rates[-1] < 0.001
 
 
-@pytest.mark.parametrize(
-    ("step", "number"), [(49, signal.SIGINT), pytest.param(14, signal.SIGTERM, marks=pytest.mark.slow)]
-)
-def test_going_on_gives_the_same_bits(whole, tmp_path, step, number):
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The folder of a run that Ctrl-C stopped, and what was raised; to be copied."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
     with pytest.raises(run.StoppedError) as caught:
-        run.train(settings(), tmp_path / "run", Stop(step, number))
-    done = int(str(caught.value).split()[3])
-    assert step <= done < STEPS
-    assert str(caught.value) == (
-        f"stopped at step {done} of {STEPS} and saved; to go on:\n  jaxconv train --resume {tmp_path / 'run'}"
-    )
-    assert caught.value.signal_number == number
-    assert not (tmp_path / "run" / "result.json").exists()
-    result = run.resume(tmp_path / "run")
-    same_bits(tmp_path / "run", whole)
-    assert measured(tmp_path / "run") == measured(whole)
+        run.train(settings(), folder, Stop(49, signal.SIGINT))
+    return folder, caught.value
+
+
+def test_going_on_gives_the_same_bits(whole, stopped, tmp_path):
+    folder, error = stopped
+    done = int(str(error).split()[3])
+    assert 49 <= done < STEPS
+    assert str(error) == f"stopped at step {done} of {STEPS} and saved; to go on:\n  jaxconv train --resume {folder}"
+    assert error.signal_number == signal.SIGINT
+    assert not (folder / "result.json").exists()
+    again = shutil.copytree(folder, tmp_path / "run")
+    result = run.resume(again)
+    same_bits(again, whole)
+    assert measured(again) == measured(whole)
     before = json.loads((whole / "result.json").read_text())
     assert result["test_loss"] == before["test_loss"]
-    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    manifest = json.loads((again / "manifest.json").read_text())
     assert [each["step"] for each in manifest["resumed"]] == [done]
 
 
 @pytest.mark.slow
 def test_a_run_that_lost_its_last_states_goes_on_from_the_one_before(whole, tmp_path):
-    import shutil
-
     with pytest.raises(run.StoppedError):
         run.train(settings(), tmp_path / "run", Stop(35))
     kept = sorted((tmp_path / "run" / "checkpoints").iterdir(), key=lambda path: int(path.name))
@@ -154,7 +157,7 @@ def test_a_run_that_lost_its_last_states_goes_on_from_the_one_before(whole, tmp_
     assert measured(tmp_path / "run") == measured(whole)
 
 
-def test_what_cannot_be_gone_on_with(whole, tmp_path):
+def test_what_cannot_be_gone_on_with(whole, stopped, tmp_path):
     def message(*arguments):
         with pytest.raises((ConfigError, DataError)) as caught:
             run.resume(*arguments)
@@ -163,9 +166,7 @@ def test_what_cannot_be_gone_on_with(whole, tmp_path):
     none = f"there is no run to go on with in {tmp_path}: it must hold config.toml"
     assert message(tmp_path) == none
     assert message(whole) == f"{whole} is finished; to test it again: jaxconv evaluate {whole}"
-    folder = tmp_path / "run"
-    with pytest.raises(run.StoppedError):
-        run.train(settings(), folder, Stop(14))
+    folder = shutil.copytree(stopped[0], tmp_path / "run")
     told = message(folder, settings("net.hidden=[17]")).splitlines()
     assert told[0].startswith(f"{folder}/checkpoints/")
     assert "is a checkpoint of another net: " in told[0]
