@@ -11,7 +11,7 @@ import jaxconv
 
 ROOT = pathlib.Path(jaxconv.__file__).parent
 FLOORS = {
-    0: "arguments errors files geometry inverse",
+    0: "arguments errors files geometry",
     1: "ops",
     2: "rewrite paths layer initializers",
     3: "layers",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from jaxconv.errors import ShapeError
-from jaxconv.geometry import PADDINGS, Padding, Pair, integer, output_size, pads, span
+from jaxconv.geometry.sizes import PADDINGS, Padding, Pair, integer, output_size, pads, span
 
 __all__ = ["Solution", "solve"]
 

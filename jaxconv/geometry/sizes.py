@@ -254,6 +254,3 @@ class ReceptiveField:
     def centre(self) -> float:
         """Where the middle of output 0's field lies on the input axis."""
         return self.first + (self.size - 1) / 2
-
-
-from jaxconv.inverse import Solution, solve  # noqa: E402, F401 - the formula backwards, which is built on the above
