@@ -215,7 +215,7 @@ def _conv(eqn: JaxprEqn, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
         lhs, rhs, p["window_strides"], p["padding"], p["lhs_dilation"], p["rhs_dilation"], p["dimension_numbers"],
         p["feature_group_count"], p["batch_group_count"], p["precision"], p["preferred_element_type"],
     )  # fmt: skip
-    return y.astype(eqn.outvars[0].aval.dtype)  # type: ignore[attr-defined]
+    return y.astype(_array(eqn.outvars[0]).dtype)
 
 
 def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_later: set[Any]) -> list[Any] | None:
@@ -233,7 +233,7 @@ def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_
     if held is None or max(held[1].size) > 32:
         return None
     flat, win = held
-    shape = eqn.outvars[0].aval.shape  # type: ignore[attr-defined]
+    shape = _array(eqn.outvars[0]).shape
     x = x.reshape(flat)
     if name == "reduce_window_sum":
         return [window_sum(win.padded(x, 0), win).reshape(shape)]
@@ -249,6 +249,11 @@ def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_
     return [select(g, codes[key], Choice("x", flat[1:-1], win)).reshape(shape)]
 
 
+def _array(atom: Any) -> jax.core.ShapedArray:
+    """The shape and the dtype of an operand or a result."""
+    return atom.aval
+
+
 def _choice_key(eqn: JaxprEqn, operand: int) -> Any:
     """The same for a max-pool and for its gradient: the array and the windows."""
     p, pads = eqn.params, tuple((int(lo), int(hi)) for lo, hi in eqn.params["padding"])
@@ -259,33 +264,33 @@ def _choice_key(eqn: JaxprEqn, operand: int) -> Any:
 
 
 def _describe(eqn: JaxprEqn, loop: bool) -> Found:
-    lhs, rhs = (v.aval for v in eqn.invars)
+    lhs, rhs = map(_array, eqn.invars)
     replaced = jax.make_jaxpr(lambda a, b: _conv(eqn, a, b))(
-        *(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (lhs, rhs))  # type: ignore[attr-defined]
+        *(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (lhs, rhs))
     )
     forms: list[Form] = [e.params["form"] for e in replaced.jaxpr.eqns if e.primitive is conv_p]
     platform = jax.default_backend()
-    where, out = str(eqn.source_info.name_stack), eqn.outvars[0].aval.shape  # type: ignore[attr-defined]
+    where, out = str(eqn.source_info.name_stack), _array(eqn.outvars[0]).shape
     engine = choose(forms[0].open(forms[0].slot, members=0), Place(platform)) if forms else "lax"
     slot = forms[0].slot if forms else "y"
-    return Found(where, lhs.shape, rhs.shape, out, _xla(eqn, loop, platform), slot, engine)  # type: ignore[attr-defined]
+    return Found(where, lhs.shape, rhs.shape, out, _xla(eqn, loop, platform), slot, engine)
 
 
 def _xla(eqn: JaxprEqn, loop: bool, platform: str) -> str:
     """What XLA does with a convolution, in a few words; for a CPU as read in its sources."""
     if platform != "cpu":
         return f"XLA's {platform} convolution"
-    p, (lhs, rhs) = eqn.params, (v.aval for v in eqn.invars)
+    p, (lhs, rhs) = eqn.params, map(_array, eqn.invars)
     numbers = p["dimension_numbers"]
-    n, k = ([a.shape[i] for i in spec[2:]] for a, spec in ((lhs, numbers.lhs_spec), (rhs, numbers.rhs_spec)))  # type: ignore[attr-defined]
-    last = lhs.ndim - 1  # type: ignore[attr-defined]
+    n, k = ([a.shape[i] for i in spec[2:]] for a, spec in ((lhs, numbers.lhs_spec), (rhs, numbers.rhs_spec)))
+    last = lhs.ndim - 1
     fast = (0, last, *range(1, last)), (last, last - 1, *range(last - 1)), (0, last, *range(1, last))
     if p["batch_group_count"] > 1:
         return f"{p['batch_group_count']} times the work (batch groups)"
     if p["feature_group_count"] > 1:
         return f"{p['feature_group_count']} groups, one small contraction each"
-    if str(lhs.dtype) not in HELD_BY_F32:  # type: ignore[attr-defined]
-        return f"a naive loop ({lhs.dtype})"  # type: ignore[attr-defined]
+    if str(lhs.dtype) not in HELD_BY_F32:
+        return f"a naive loop ({lhs.dtype})"
     if any(taps > cells for taps, cells in zip(k, n, strict=True)):
         return "a naive loop (kernel larger than the input)"
     if tuple(map(tuple, (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec))) != fast:

@@ -74,9 +74,10 @@ class Training:
             return pull(back)
 
         try:
-            return walk(*_trace(both, *self._arguments))
+            traced = _trace(both, *self._arguments)
         except (TypeError, ValueError, NotImplementedError):  # a while loop, or results that are integers
             return None
+        return walk(*traced)
 
     @functools.cached_property
     def peak(self) -> int | None:

@@ -68,17 +68,16 @@ def broadcast(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | Non
             shape[dim] = n
         return a.reshape(shape)
 
-    dim = None if field.dim is None else dims[field.dim]
-    if dim is not None and out[dim] != shapes[0][field.dim]:  # type: ignore[index]
-        dim = None
+    old = field.dim
+    dim = dims[old] if old is not None and out[dims[old]] == shapes[0][old] else None
     return field.each(spread, dim=dim, jump=field.jump if dim is not None else None)
 
 
 def squeeze(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
     (field,), gone = fields, [d % len(shapes[0]) for d in params["dimensions"]]
     assert field is not None
-    if field.dim in gone:
-        field = field.reduced([field.dim])  # type: ignore[list-item]
+    if field.dim is not None and field.dim in gone:
+        field = field.reduced([field.dim])
     dim = None if field.dim is None else field.dim - sum(d < field.dim for d in gone)
     return field.each(lambda a, _: a.squeeze(tuple(gone)), dim=dim)
 
