@@ -13,7 +13,7 @@ from jaxconv.errors import ConfigError, DataError
 from jaxconv.files import write_atomically
 from jaxconv.paths import leaf_names
 
-__all__ = ["Checkpoints", "load", "save"]
+__all__ = ["Checkpoints", "load", "read_tensors", "save"]
 
 
 def save(path: str | Path, tree: Any) -> None:
@@ -61,17 +61,29 @@ def load(path: str | Path, like: Any) -> Any:
     >>> load(file, {"a": jax.ShapeDtypeStruct([3], jnp.int32), "b": {}})
     {'a': Array([0, 1, 2], dtype=int32), 'b': {}}
     """
-    from safetensors import SafetensorError, safe_open
+    return _fitted(path, like, read_tensors(path))
+
+
+def read_tensors(path: str | Path) -> dict[str, jax.Array]:
+    """The arrays of a safetensors file by name, whatever wrote it.
+
+    Raises:
+      DataError: the file is missing, truncated or no safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.flax import load_file  # the reader for NumPy knows no bfloat16; this one makes plain jax arrays
 
     try:
-        # Its reader for NumPy knows no bfloat16; the one called flax makes plain jax arrays.
-        with safe_open(path, framework="flax") as stream:
-            found = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        with jax.ensure_compile_time_eval():
+            return load_file(path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     except SafetensorError as error:
-        raise DataError(f"{path} is truncated, altered or no safetensors file: {error}") from error
-    return _fitted(path, like, found)
+        size = Path(path).stat().st_size
+        raise DataError(
+            f"{path} is truncated, altered or no safetensors file: {error}; it has {size:,} bytes\n"
+            "  fix: get the file again"
+        ) from error
 
 
 class Checkpoints:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from jaxconv.checkpoint import read_tensors
 from jaxconv.data.npz import read_arrays
 from jaxconv.errors import ConfigError, DataError
 
@@ -90,23 +90,7 @@ def _file(path: Path) -> Any:
         raise DataError(f"cannot read {path}: {what}")
     if kind is None:
         raise ConfigError(f"weights must be a file of {', '.join(ENDINGS)}; got {path}")
-    return {"safetensors": _safetensors, "npz": read_arrays, "torch": _torch}[kind](path)
-
-
-def _safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        # Its reader for NumPy knows no bfloat16; the one called flax makes plain jax arrays.
-        with jax.ensure_compile_time_eval(), safe_open(path, framework="flax") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except SafetensorError as error:
-        raise DataError(
-            f"{path} is truncated, altered or no safetensors file: {error}; it has {path.stat().st_size:,} bytes\n"
-            "  fix: get the file again"
-        ) from error
+    return {"safetensors": read_tensors, "npz": read_arrays, "torch": _torch}[kind](path)
 
 
 def _torch(path: Path) -> Any:
