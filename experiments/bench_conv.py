@@ -5,7 +5,10 @@
 All peers run in one process on the same two threads, one call after the other in turn, with a pause before each so
 that another library's spinning threads have gone to sleep; the table holds medians. The gradients are both of a
 convolution's, or a pool's given what its forward pass kept. "in scan" is a jaxconv step (forward and both
-gradients) inside `lax.scan` over the same step outside.
+gradients) inside `lax.scan` over the same step outside; `--lax-in-scan` adds what becomes of plain lax there, which
+takes minutes:
+
+    python experiments/bench_conv.py --only "3×3, 64×32²×64→64" --lax-in-scan --repeats 5
 """
 
 import argparse
@@ -29,6 +32,7 @@ except ModuleNotFoundError:
     torch = None
 
 Calls = dict[str, Callable[[], Any]]
+LENGTH = 3  # steps of a scan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +113,8 @@ def gradients(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, k, g: jax.vjp(f, x, k)[1](g)
 
 
-def conv_calls(case: Conv) -> tuple[Calls, Calls, Calls]:
-    """Forward, both gradients, and the step in and out of scan, of every peer."""
+def conv_calls(case: Conv) -> tuple[Calls, Calls, dict[str, Calls]]:
+    """Forward and both gradients of every peer, and the step in and out of scan of jaxconv's and lax's."""
     x = normal(case.batch, case.n, case.n, case.c_in)
     k = normal(case.size, case.size, case.c_in // case.groups, case.c_out) / case.size
 
@@ -132,16 +136,18 @@ def conv_calls(case: Conv) -> tuple[Calls, Calls, Calls]:
             tg, tx, tk, None, s, p, [1, 1], False, [0, 0], case.groups, [True, True, False]
         )
 
-    def step(k: Any, x: Any) -> Any:
-        y, back = jax.vjp(lambda k: ours(x, k), k)
-        dx = jax.vjp(lambda x: ours(x, k), x)[1](y)[0]
-        return k - 1e-9 * back(y)[0] + 1e-30 * dx.sum()
+    def in_and_out(f: Callable[..., Any]) -> Calls:
+        def step(k: Any, x: Any) -> Any:
+            y, back = jax.vjp(lambda k: f(x, k), k)
+            dx = jax.vjp(lambda x: f(x, k), x)[1](y)[0]
+            return k - 1e-9 * back(y)[0] + 1e-30 * dx.sum()
 
-    loop = {
-        "outside": waited(step, k, x),
-        "in scan": waited(lambda k, x: jax.lax.scan(lambda k, _: (step(k, x), None), k, None, length=3)[0], k, x),
-    }
-    return forward, backward, loop
+        def loop(k: Any, x: Any) -> Any:
+            return jax.lax.scan(lambda k, _: (step(k, x), None), k, None, length=LENGTH)[0]
+
+        return {"outside": waited(step, k, x), "in scan": waited(loop, k, x)}
+
+    return forward, backward, {"jaxconv": in_and_out(ours), "lax": in_and_out(plain)}
 
 
 def pool_calls(case: Pool) -> tuple[Calls, Calls]:
@@ -213,10 +219,12 @@ def cells(ms: dict[str, float]) -> list[str]:
     return [*shown, f"{ms['jaxconv'] / ms['lax']:.2f}", f"{ms['jaxconv'] / ms['torch']:.2f}" if "torch" in ms else ""]
 
 
-def table(repeats: int, pause: float, chosen: str) -> str:
-    """The Markdown table, line after line as they are measured."""
-    head = "| ms | forward | lax | torch | /lax | /torch | gradients | lax | torch | /lax | /torch | in scan |"
-    lines = [head, "|---" + "|---:" * 11 + "|"]
+def table(repeats: int, pause: float, chosen: str, looped: tuple[str, ...]) -> str:
+    """The Markdown table, line after line as they are measured; a column for each peer whose step runs in scan."""
+    words = ["in scan" if name == "jaxconv" else f"{name} in scan" for name in looped]
+    against = ["lax", "torch", "/lax", "/torch"]
+    head = ["ms", "forward", *against, "gradients", *against, *words]
+    lines = [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 1) + "|"]
     ratios: dict[str, list[float]] = {"forward": [], "gradients": []}
     print(*lines, sep="\n", flush=True)
     for case in (*CONVS, *POOLS):
@@ -224,9 +232,9 @@ def table(repeats: int, pause: float, chosen: str) -> str:
             continue
         forward, backward, *loop = conv_calls(case) if isinstance(case, Conv) else pool_calls(case)
         y, g = medians(forward, repeats, pause), medians(backward, repeats, pause)
-        scan = medians(loop[0], max(repeats // 2, 3), pause) if loop else None
-        in_scan = f"{scan['in scan'] / 3 / scan['outside']:.2f}" if scan else ""
-        lines.append("| " + " | ".join([case.name, *cells(y), *cells(g), in_scan]) + " |")
+        scans = [medians(loop[0][name], max(repeats // 2, 3), pause) if loop else {} for name in looped]
+        shares = [f"{ms['in scan'] / LENGTH / ms['outside']:.2f}" if ms else "" for ms in scans]
+        lines.append("| " + " | ".join([case.name, *cells(y), *cells(g), *shares]) + " |")
         print(lines[-1], flush=True)
         for name, ms in (("forward", y), ("gradients", g)):
             ratios[name] += [ms["jaxconv"] / ms["torch"]] if "torch" in ms else []
@@ -241,6 +249,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--pause", type=float, default=0.004, help="seconds before each call")
     parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--lax-in-scan", action="store_true", help="plain lax's step in scan, too")
     parser.add_argument("--out", type=Path, help="also written here")
     options = parser.parse_args()
     on_two_threads()
@@ -248,7 +257,8 @@ def main() -> None:
         torch.set_num_threads(THREADS)
     text = f"{machine('jax', 'jaxlib', 'torch')}; f32; medians of {options.repeats}, peers in turn."
     print(text, end="\n\n", flush=True)
-    text += "\n\n" + table(options.repeats, options.pause, options.only)
+    looped = ("jaxconv", "lax") if options.lax_in_scan else ("jaxconv",)
+    text += "\n\n" + table(options.repeats, options.pause, options.only, looped)
     print(*text.splitlines()[-2:], sep="\n")
     if options.out:
         options.out.write_text(text + "\n")
