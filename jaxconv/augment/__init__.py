@@ -11,10 +11,10 @@ from jaxconv.augment.erase import cutout, random_erasing
 from jaxconv.augment.mix import cutmix, mixup
 from jaxconv.augment.move import expand, flip, shift
 from jaxconv.augment.named import augment_problems, from_config, registry
-from jaxconv.augment.resample import affine, random_resized_crop, rotate
+from jaxconv.augment.resample import affine, elastic, random_resized_crop, rotate
 
 __all__ = [
-    "Augment", "affine", "augment_problems", "colour_jitter", "compose", "cutmix", "cutout", "expand", "flip",
-    "from_config", "mixup", "normalise", "random_choice", "random_erasing", "random_resized_crop", "registry",
-    "rotate", "shift", "sometimes",
+    "Augment", "affine", "augment_problems", "colour_jitter", "compose", "cutmix", "cutout", "elastic", "expand",
+    "flip", "from_config", "mixup", "normalise", "random_choice", "random_erasing", "random_resized_crop",
+    "registry", "rotate", "shift", "sometimes",
 ]  # fmt: skip

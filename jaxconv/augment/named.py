@@ -13,14 +13,14 @@ from jaxconv.augment.contract import Augment, chance, refuse
 from jaxconv.augment.erase import cutout, random_erasing
 from jaxconv.augment.mix import cutmix, mixup
 from jaxconv.augment.move import expand, flip, shift
-from jaxconv.augment.resample import affine, random_resized_crop, rotate
+from jaxconv.augment.resample import affine, elastic, random_resized_crop, rotate
 from jaxconv.errors import ConfigError, did_you_mean
 
 # What a config file may name in [augment]; in the usual order: places, colours, holes, mixtures.
 registry: dict[str, Callable[..., Augment]] = {
     function.__name__: function
     for function in (
-        flip, shift, expand, random_resized_crop, rotate, affine,
+        flip, shift, expand, random_resized_crop, rotate, affine, elastic,
         colour_jitter, cutout, random_erasing, mixup, cutmix,
     )
 }  # fmt: skip

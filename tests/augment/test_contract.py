@@ -19,6 +19,7 @@ TABLE = {
     "random_resized_crop": 0.3,
     "rotate": 30,
     "affine": {"degrees": 10, "scale": [0.8, 1.2], "shear": 10},
+    "elastic": {"alpha": 4, "sigma": 1},
     "colour_jitter": 0.5,
     "cutout": 3,
     "random_erasing": 0.9,

@@ -8,7 +8,10 @@ import pytest
 from jaxconv.augment import augment_problems, compose, cutmix, cutout, flip, from_config, registry, shift, sometimes
 from jaxconv.errors import ConfigError
 
-KNOWN = "flip, shift, expand, random_resized_crop, rotate, affine, colour_jitter, cutout, random_erasing, mixup, cutmix"
+KNOWN = (
+    "flip, shift, expand, random_resized_crop, rotate, affine, elastic, colour_jitter, cutout, random_erasing, mixup, "
+    "cutmix"
+)
 
 
 def test_a_table_means_the_calls_in_its_order(batch_of):
