@@ -1,5 +1,6 @@
-"""Fixtures for every test: random numbers, keys, 64-bit mode, a jit that compiles fast, comparison with the oracle."""
+"""For every test: which are quick, random numbers, keys, 64-bit mode, a fast jit, comparison with the oracle."""
 
+import collections
 import functools
 import itertools
 import os
@@ -18,6 +19,22 @@ def pytest_configure(config):
     if "--xla_backend_optimization_level" not in given:
         flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
         os.environ["XLA_FLAGS"] = f"{given} {flags}".strip()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a test marked `sampled` a third of the cases is quick, the others are slow.
+
+    The third is drawn by the names of the cases, and so the same in every process.
+    """
+    cases = collections.defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sampled") and hasattr(item, "callspec") and not item.get_closest_marker("slow"):
+            cases[item.nodeid.split("[")[0]].append(item)
+    for group in cases.values():
+        group.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))
+        for item in group[-(-len(group) // 3) :]:
+            item.add_marker(pytest.mark.slow)
 
 
 TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "bfloat16": 2e-2}

@@ -11,6 +11,8 @@ from table import NOT_LAYERS, TABLE, Entry
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 KEY = jax.random.key(3)
 FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)  # jit without options is among the tests, too
 EPS = 1e-5  # of central differences in float64

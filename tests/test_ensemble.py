@@ -83,6 +83,7 @@ def test_a_net_that_answers_nan_is_never_right():
     assert (make_eval_step(net)({}, {}, batch)["rank"] == 4).all()
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_is_named(net, images):
     tx = optax.sgd(0.05)
     state = init_ensemble(net, tx, SEEDS, (1, 8, 8, 1))

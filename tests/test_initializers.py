@@ -9,6 +9,8 @@ import pytest
 import jaxconv as jc
 from jaxconv import initializers as inits
 
+pytestmark = pytest.mark.sampled
+
 NAMES = ("he_normal", "he_uniform", "lecun_normal", "lecun_uniform", "glorot_normal", "glorot_uniform")
 
 

@@ -8,6 +8,8 @@ import pytest
 from jaxconv.errors import ShapeError
 from jaxconv.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 
+pytestmark = pytest.mark.sampled
+
 
 def by_loop(logits, labels, weights, smoothing):
     total = 0.0

@@ -12,6 +12,8 @@ from jax.sharding import AxisType, PartitionSpec
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 NHWC = ("NHWC", "HWIO", "NHWC")
 
 

@@ -294,6 +294,7 @@ def test_a_run_that_has_all_its_steps_is_tested_all_the_same(problem):
     assert (fitted.done, fitted.test) == (3, Score(3.0, 1.0))
 
 
+@pytest.mark.slow
 def test_time_spent_saving_is_no_training_time(problem):
     import time
 

@@ -43,6 +43,7 @@ def deep():
                     jc.flatten, head=jc.Dense(3))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_deep_net_has_the_same_numbers(monkeypatch):
     held_to_every_trace(deep(), (2, 8, 8, 3), monkeypatch)
 

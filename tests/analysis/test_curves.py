@@ -7,6 +7,8 @@ from figures import assert_nothing_cut, overlapping
 from jaxconv.analysis.curves import training_curves
 from jaxconv.errors import DataError
 
+pytestmark = pytest.mark.sampled
+
 
 def lines(rng, count, *, low=0.1, high=0.99, test_every=5, rate=False):
     """A run's metrics.jsonl: an accuracy that rises from low to high, a loss that falls, and tests on the way."""

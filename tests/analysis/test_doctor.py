@@ -81,6 +81,7 @@ def test_a_broken_formulation_is_found(monkeypatch):
     assert any(line.startswith("2d 3x3, 2 groups ") and " jaxconv by dots " in line for line in doctor.lines(report))
 
 
+@pytest.mark.slow
 def test_nothing_is_found_where_nothing_is_broken():
     findings, results = check(SMALL)
     assert findings == []
@@ -138,6 +139,7 @@ def test_a_child_that_crashes_is_told_and_the_rest_goes_on():
     assert report.exit_code == 1
 
 
+@pytest.mark.slow
 def test_a_child_that_hangs_is_told():
     report = doctor.collect(["4", "5"], child("if item in ('4', '4:XLA'): time.sleep(60)"), limit_seconds=1)
     assert report.findings == [Finding(CASES[4].name, "XLA", "", float("inf"), "gave no answer within 1 s")]

@@ -18,6 +18,8 @@ from jaxconv.analysis.drawing import animate_window, draw_window
 from jaxconv.cli import app
 from jaxconv.errors import ShapeError
 
+pytestmark = pytest.mark.sampled
+
 CASES = {  # size, kernel, stride, padding, dilation
     "same": (7, 3, 2, "same", 1),
     "plain": (5, 5, 1, 0, 1),
@@ -193,6 +195,7 @@ def invoke(*arguments):
     return CliRunner().invoke(app, ["plot", "window", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_picture_or_an_animation(tmp_path):
     still, moving, signal = tmp_path / "w.png", tmp_path / "w.gif", tmp_path / "s.png"
     same = ("--stride", 2, "--padding", "same")
@@ -224,6 +227,7 @@ def test_the_commands_errors_are_lines(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_pyplot_is_never_imported_and_matplotlib_only_when_drawing():
     code = """
 import sys

@@ -8,6 +8,8 @@ import jaxconv as jc
 from jaxconv.analysis.explain import explain
 from jaxconv.models import conv_pool, small_residual
 
+pytestmark = pytest.mark.sampled
+
 
 def halved(features):
     """Takes even sizes alone: one branch rounds up where the other rounds down."""

@@ -10,6 +10,8 @@ import jaxconv as jc
 from jaxconv.analysis.field import EffectiveField, effective_field, effective_fields
 from jaxconv.analysis.field_pictures import draw_fields
 
+pytestmark = pytest.mark.sampled
+
 relu = jax.nn.relu
 
 

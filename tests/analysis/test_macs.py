@@ -5,6 +5,8 @@ import pytest
 import jaxconv as jc
 from jaxconv import models
 
+pytestmark = pytest.mark.sampled
+
 torch = pytest.importorskip("torch")
 
 

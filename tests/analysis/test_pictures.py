@@ -14,6 +14,8 @@ from PIL import Image
 from jaxconv.analysis import pictures
 from jaxconv.errors import ShapeError
 
+pytestmark = pytest.mark.sampled
+
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

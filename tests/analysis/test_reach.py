@@ -11,6 +11,8 @@ from jaxconv.analysis.walk import walk
 from jaxconv.geometry import ReceptiveField
 from jaxconv.layer import lift
 
+pytestmark = pytest.mark.sampled
+
 relu = jax.nn.relu
 
 

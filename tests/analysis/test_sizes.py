@@ -11,6 +11,8 @@ import jaxconv as jc
 from jaxconv.analysis.sizes import output_shapes, smallest_input
 from jaxconv.models import conv_pool
 
+pytestmark = pytest.mark.sampled
+
 
 def goes(net, *shape):
     """Whether the net itself takes a shape, parameters drawn for it and all."""
@@ -134,6 +136,7 @@ def test_messages(call, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.slow
 def test_a_hopeless_net_is_given_up_before_the_largest():
     net, tried = jc.chain(jc.Conv(4, 3), jc.Conv(6, 3, groups=3)), itertools.count()
 

@@ -65,6 +65,7 @@ def test_hue_turns_each_image_by_its_own_angle(quick_jit):
     assert stats.kstest((turn + 0.2) / 0.4, "uniform").pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_greys_have_no_colour_to_change(quick_jit, batch_of):
     batch = batch_of((4, 3, 3, 1))
     np.testing.assert_array_equal(jittered(quick_jit, batch, saturation=0.9, hue=0.5), batch.image)

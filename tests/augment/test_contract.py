@@ -11,6 +11,8 @@ from jaxconv.augment import compose, from_config, random_choice, registry, somet
 from jaxconv.data import Batch
 from jaxconv.errors import ShapeError
 
+pytestmark = pytest.mark.sampled
+
 CLASSES = 4
 TABLE = {
     "flip": 0.5,

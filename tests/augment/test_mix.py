@@ -10,6 +10,8 @@ from jaxconv.augment import cutmix, mixup
 from jaxconv.data import Batch
 from jaxconv.errors import ConfigError, ShapeError
 
+pytestmark = pytest.mark.sampled
+
 N = 300
 
 

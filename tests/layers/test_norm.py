@@ -7,6 +7,8 @@ import pytest
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 
 def oracle(x, eps=1e-5):
     x = np.asarray(x, np.float64)

@@ -7,6 +7,8 @@ import pytest
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 LAYERS = {
     "conv": (jc.Conv(6, 3, stride=2, padding="same"), (2, 7, 8, 4)),
     "grouped": (jc.Conv(6, (3, 2), stride=(2, 3), groups=2, dilation=2, pad_mode="wrap", padding=1), (2, 9, 8, 4)),

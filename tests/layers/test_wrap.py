@@ -7,6 +7,8 @@ import pytest
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 X = jax.random.normal(jax.random.key(9), (2, 6, 6, 4))
 KEY = jax.random.key(4)
 QUICK = {"xla_backend_optimization_level": 0}
@@ -36,6 +38,7 @@ def test_repeat_is_the_copies_in_a_row():
     np.testing.assert_allclose(y, h, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_repeat_is_traced_as_often_for_100_copies_as_for_2():
     def traces(n):
         count = []

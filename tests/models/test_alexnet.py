@@ -5,6 +5,8 @@ import pytest
 import jaxconv as jc
 from jaxconv import models
 
+pytestmark = pytest.mark.sampled
+
 
 def test_parameters_and_multiplications_as_published():
     """As torchvision 0.15 documents them; GFLOPS are multiplications with their additions (`Summary.macs`)."""
@@ -12,9 +14,10 @@ def test_parameters_and_multiplications_as_published():
     assert (found.parameters, round(found.macs / 1e9, 3)) == (61_100_840, 0.714)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "hidden", "shape"),
-    [(4, 20, (2, 63, 95, 3)), pytest.param(64, 256, (2, 224, 224, 3), marks=pytest.mark.slow)],
+    [(4, 20, (2, 63, 95, 3)), (64, 256, (2, 224, 224, 3))],
     ids=["narrow", "whole"],
 )
 def test_equals_torch(width, hidden, shape, rng):

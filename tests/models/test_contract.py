@@ -16,6 +16,8 @@ from jaxconv import models
 from jaxconv.nets import make_net, net_problems, with_defaults
 from jaxconv.paths import leaf_names
 
+pytestmark = pytest.mark.sampled
+
 FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)
 # More than a second each, and most are siblings of others that are quick.
 LONG = {

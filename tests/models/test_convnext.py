@@ -9,6 +9,8 @@ import pytest
 import jaxconv as jc
 from jaxconv import models
 
+pytestmark = pytest.mark.sampled
+
 # Parameters and GFLOPS (multiplications with their additions in convolutions and dense layers, taps on padding among
 # them: `Summary.macs`) at 224×224 as torchvision 0.15 documents them for its weights of these nets.
 PUBLISHED = {

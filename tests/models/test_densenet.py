@@ -5,6 +5,8 @@ import pytest
 import jaxconv as jc
 from jaxconv import models
 
+pytestmark = pytest.mark.sampled
+
 # Parameters and GFLOPS (multiplications with their additions, taps on padding among them: `Summary.macs`) as
 # torchvision 0.15 documents them for its weights of these nets.
 PUBLISHED = {
@@ -15,9 +17,8 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n == "densenet121" else [pytest.mark.slow]) for n in PUBLISHED]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_and_multiplications_as_published(name):
     found = jc.summary(models.registry[name](), (1, 224, 224, 3))
     assert (found.parameters, round(found.macs / 1e9, 3)) == PUBLISHED[name]
@@ -26,11 +27,12 @@ def test_parameters_and_multiplications_as_published(name):
 WHOLE = {"blocks": (6, 12, 24, 16), "growth": 32, "stem": 64}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "shape"),
     [
         ({"blocks": (1, 3), "growth": 4, "stem": 6}, (2, 33, 40, 3)),
-        pytest.param(WHOLE, (2, 64, 64, 3), marks=pytest.mark.slow),
+        (WHOLE, (2, 64, 64, 3)),
     ],
     ids=["narrow", "whole"],
 )

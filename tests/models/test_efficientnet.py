@@ -9,6 +9,8 @@ import pytest
 import jaxconv as jc
 from jaxconv import models
 
+pytestmark = pytest.mark.sampled
+
 # Size, parameters and GFLOPS (multiplications with their additions in convolutions and dense layers, taps on padding
 # among them: `Summary.macs`) as torchvision 0.15 documents them for its weights of these nets.
 PUBLISHED = {
@@ -23,7 +25,8 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if "0" not in n else []) for n in PUBLISHED])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_and_multiplications_as_published(name):
     size, parameters, gigas = PUBLISHED[name]
     found = jc.summary(models.registry[name](), (1, size, size, 3))

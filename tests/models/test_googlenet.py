@@ -6,6 +6,8 @@ import pytest
 import jaxconv as jc
 from jaxconv import models
 
+pytestmark = pytest.mark.sampled
+
 # GFLOPS are multiplications with their additions in convolutions and dense layers, taps on padding among them:
 # `Summary.macs`. Both as torchvision 0.15 documents them; its 27,161,264 parameters of Inception v3 count the side
 # classifier, which is no part of ours: 1×1 768 -> 128, 5×5 128 -> 768, dense 768 -> 1000 and two norms.
@@ -13,7 +15,8 @@ SIDE = 768 * 128 + 2 * 128 + 25 * 128 * 768 + 2 * 768 + 769 * 1000
 PUBLISHED = {"googlenet": (224, 6_624_904, 1.498), "inception_v3": (299, 27_161_264 - SIDE, 5.713)}
 
 
-@pytest.mark.parametrize("name", ["googlenet", pytest.param("inception_v3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_parameters_and_multiplications_as_published(name):
     size, parameters, gigas = PUBLISHED[name]
     found = jc.summary(models.registry[name](), (1, size, size, 3))
@@ -59,6 +62,7 @@ def test_whole_ones_equal_torch(name, dtype, rng):
         parity.check(net, module, (2, size, size, 3), rng, dtype=dtype, slopes=deep, evaluates=not deep)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "shape"),
     [("Conv2d_4a_3x3", (1, 18, 21, 192)), ("Mixed_5b", (1, 8, 10, 256)), ("Mixed_6a", (1, 3, 4, 768))],
@@ -70,6 +74,7 @@ def test_maps_inside_inception_v3(path, shape):
     assert jax.eval_shape(net.apply, params, state, x)[0].shape == shape
 
 
+@pytest.mark.slow
 def test_an_image_that_is_too_small_for_inception_v3():
     with pytest.raises(jc.ShapeError) as caught:
         jax.eval_shape(lambda: models.inception_v3().init(jax.random.key(0), (1, 74, 75, 3)))

@@ -18,6 +18,7 @@ CONNECTIONS = {"c1": 122_304, "c5": 48_120, "f6": 10_164}
 BIASES = {"c1": 28 * 28 * 6, "c5": 120, "f6": 84}
 
 
+@pytest.mark.slow
 def test_parameters_that_the_output_depends_on_are_the_papers_60_000(rng):
     net = models.lenet5(original=True)
     params, state = net.init(jax.random.key(0), IMAGE)

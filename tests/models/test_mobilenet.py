@@ -7,6 +7,8 @@ import jaxconv as jc
 from jaxconv import models
 from jaxconv.models.mobilenet_v3 import mobilenet_v3
 
+pytestmark = pytest.mark.sampled
+
 # Parameters and GFLOPS (multiplications with their additions in convolutions and dense layers, taps on padding among
 # them: `Summary.macs`) at 224×224 as torchvision 0.15 documents them for its weights of these nets.
 PUBLISHED = {
@@ -64,6 +66,7 @@ def test_a_small_v2_equals_torch(rng):
     check(net, inverted.mobilenet_v2(8, blocks, 1280, 5), (2, 33, 40, 3), rng)
 
 
+@pytest.mark.slow
 def test_a_small_v3_equals_torch(rng):
     pytest.importorskip("torch")
     from models.parity import check

@@ -9,6 +9,8 @@ import quick
 import jaxconv as jc
 from jaxconv import models
 
+pytestmark = pytest.mark.sampled
+
 IMAGE = (1, 32, 32, 3)
 # Parameters in millions: He et al. 2015, table 6.
 MILLIONS = {"resnet20": 0.27, "resnet32": 0.46, "resnet44": 0.66, "resnet56": 0.85, "resnet110": 1.7}

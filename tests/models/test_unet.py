@@ -6,6 +6,8 @@ import pytest
 import jaxconv as jc
 from jaxconv import models
 
+pytestmark = pytest.mark.sampled
+
 # Figure 1 of the paper: height of the maps after each 3×3 convolution, the channels that it gets and gives.
 DOWN = [
     (570, 1, 64), (568, 64, 64), (282, 64, 128), (280, 128, 128), (138, 128, 256), (136, 256, 256),
@@ -30,10 +32,11 @@ def test_the_papers_figure_by_hand():
     assert found.rows[-1].output == (1, 388, 388, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "shape"),
     [
-        pytest.param({"padding": "valid"}, (2, 45, 54, 3), marks=pytest.mark.slow),
+        ({"padding": "valid"}, (2, 45, 54, 3)),
         ({"padding": "same", "batch_norm": True}, (2, 21, 30, 3)),
     ],
     ids=["valid", "same, norms"],

@@ -5,6 +5,8 @@ import pytest
 import jaxconv as jc
 from jaxconv import models
 
+pytestmark = pytest.mark.sampled
+
 # Parameters and GFLOPS (multiplications with their additions, taps on padding among them: `Summary.macs`) as
 # torchvision 0.15 documents them for its weights of these nets.
 PUBLISHED = {

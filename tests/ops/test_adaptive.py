@@ -10,6 +10,8 @@ import pytest
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 QUICK = {"xla_backend_optimization_level": 0}
 
 

@@ -12,6 +12,8 @@ from conv_cases import IMPLS, QUICK, X64, Case, run, sample, values
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 HARD = [
     Case((7, 6), (3, 3), padding=(4, 0)),
     Case((7, 6), (3, 3), padding=(0, 5)),

@@ -32,6 +32,7 @@ def draws(seed, *shapes):
     return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(SEED, IMPL, st.sampled_from(sorted(NETS)), st.floats(-3, 3, width=32))
 def test_linear_in_x_and_in_kernel(assert_close, seed, impl, net, scale):

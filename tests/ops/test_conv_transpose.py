@@ -10,6 +10,8 @@ import pytest
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 PADDINGS = ("valid", "same", "same_lower", "full", "causal", 1, (2, 0), (0, 3))
 GRID = list(
     itertools.product((1, 4, 5, 6, 7), (1, 2, 3), (1, 2), (1, 2, 3), (1, 2))

@@ -7,6 +7,8 @@ import pytest
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 SCALE, BIAS = np.array([1.5, -2.0, 0.5, 3.0]), np.array([0.1, 0.2, -0.3, 4.0])
 
 

@@ -8,6 +8,8 @@ import pytest
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 MODES = ["zeros", "reflect", "edge", "wrap"]
 X64 = {"float64": True, "float32": False, "bfloat16": False}
 QUICK = {"xla_backend_optimization_level": 0}  # 60 % of the compile time; the HLO passes stay as they are

@@ -8,6 +8,8 @@ import pytest
 from conv_cases import QUICK, X64
 from pool_cases import KINDS, Case, compiled, sample, value_and_slope
 
+pytestmark = pytest.mark.sampled
+
 
 def check(case, rng, assert_close, options=None):
     with jax.enable_x64(X64[case.dtype]):

@@ -10,6 +10,8 @@ from pool_cases import KINDS, compiled, draw, fits, has_empty_window, value_and_
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 
 def test_windows_that_cannot_be_are_errors():
     """A window that does not fit, or that a pool would have to fill with nothing, raises."""

@@ -8,6 +8,8 @@ import pytest
 from jaxconv.errors import ConfigError
 from jaxconv.optim import peak_argument, rate_schedule, schedules
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.mark.parametrize("name", sorted(schedules()))
 def test_every_schedule_is_made_from_the_peak_alone(name):

@@ -12,6 +12,8 @@ import pytest
 from jaxconv.errors import ConfigError
 from jaxconv.optim import optimizer, optimizers
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.mark.parametrize("name", sorted(optimizers()))
 def test_every_optimizer_makes_a_step(name):

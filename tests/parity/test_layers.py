@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 nn = torch.nn
 from sides import compare, first, last, random_like, torch_params, weight  # noqa: E402  (it needs torch)
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.sampled]
 
 
 # ---------------------------------------------------------------- layers

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
 from sides import compare, first, last, random_like, torch_params, weight  # noqa: E402  (it needs torch)
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.sampled]
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (2, 7, 4), (2, 3, 5, 6), (2, 3, 2, 3, 4)], ids=str)

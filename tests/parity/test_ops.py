@@ -15,7 +15,7 @@ from sides import compare, first, last, weight  # noqa: E402  (it needs torch)
 
 MODES = {"zeros": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 
-pytestmark = pytest.mark.usefixtures("x64")
+pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.sampled]
 
 
 @dataclasses.dataclass(frozen=True)

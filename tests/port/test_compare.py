@@ -11,6 +11,8 @@ from weights import named
 
 import jaxconv as jc
 
+pytestmark = pytest.mark.sampled
+
 torch = pytest.importorskip("torch")
 nn = torch.nn
 torch.set_num_threads(1)

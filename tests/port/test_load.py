@@ -8,6 +8,8 @@ from weights import named
 import jaxconv as jc
 from jaxconv import port
 
+pytestmark = pytest.mark.sampled
+
 torch = pytest.importorskip("torch")
 nn = torch.nn
 torch.set_num_threads(1)

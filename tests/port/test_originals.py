@@ -10,6 +10,8 @@ from jaxconv.port.leaves import leaves_of
 from jaxconv.port.match import match
 from jaxconv.port.names import name_leaves
 
+pytestmark = pytest.mark.sampled
+
 torch = pytest.importorskip("torch")
 
 # One of each kind and depth, but for those whose values are compared, too. Every other of theirs differs from one of
@@ -56,6 +58,7 @@ def test_values_are_theirs(source, name, rng):
     check(net, module, (2, 64, 67, 3), rng, train=False, source=source)
 
 
+@pytest.mark.slow
 def test_torchvision_reads_what_is_saved(rng, tmp_path):
     from safetensors.torch import load_file
 

@@ -77,6 +77,7 @@ def test_the_stem_stays_the_body_moves_slowly_and_the_head_is_new(root):
     assert ours["params/fc/kernel"].shape == (6, 2)
 
 
+@pytest.mark.slow
 def test_each_member_of_an_ensemble_begins_with_them_and_has_a_head_of_its_own(root):
     setup = run.set_up(config.read(root / "tiny.toml", ["ensemble.size=2"]))
     params = setup.start().params
@@ -104,6 +105,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(root):
     assert str(caught.value) == "start.skip and start.ignore go with start.weights, the file that they are about"
 
 
+@pytest.mark.slow
 def test_photographs_are_told_by_the_likeliest_classes(root):
     run.train(config.read(root / "tiny.toml"), root / "run")
     Image.fromarray(np.full([30, 60, 3], 230, np.uint8)).save(root / "wide.png")

@@ -83,6 +83,7 @@ def drawn(finished):
         return invoke(finished, "--image", 3), kept["figures"]
 
 
+@pytest.mark.slow
 def test_all_pictures_go_to_the_runs_folder_and_their_paths_are_printed(finished, drawn):
     result, _ = drawn
     paths = [finished / "plots" / f"{name}.png" for name in NAMES]
@@ -95,6 +96,7 @@ def test_all_pictures_go_to_the_runs_folder_and_their_paths_are_printed(finished
     assert list(KINDS) == NAMES
 
 
+@pytest.mark.slow
 def test_the_pictures_show_this_run(finished, drawn):
     _, figures = drawn
     params = load_file(finished / "params.safetensors")
@@ -151,6 +153,7 @@ def test_the_commands_errors_are_lines(finished, tmp_path):
     assert "No such command 'winodw'. Did you mean 'window'?" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_what_a_run_has_nothing_for_is_left_out(finished, tmp_path):
     """A run without norms, of a net of dense layers alone: only activations can be drawn."""
     plain = tmp_path / "plain"

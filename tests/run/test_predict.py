@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -11,6 +12,7 @@ from jaxconv.models import lenet5
 from jaxconv.run.predict import pretrained
 
 
+@pytest.mark.slow
 def test_a_net_of_the_registry_with_weights_and_names_alone(tmp_path):
     net = lenet5(classes=3)
     params, state = net.init(jax.random.key(1), (1, 32, 32, 3))

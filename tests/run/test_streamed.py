@@ -82,6 +82,7 @@ def test_a_stream_trains_and_goes_on_to_the_same_bits(tmp_path, read):
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_damaged_image_is_named_or_skipped_and_counted(tmp_path, read, images):
     damaged = images / "train" / "dark" / "7.png"
     damaged.write_bytes(damaged.read_bytes()[:40])

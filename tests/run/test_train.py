@@ -259,6 +259,7 @@ def test_runs_are_compared_and_swept(tmp_path):
         run.compare(tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_what_a_run_would_be():
     found = run.describe(settings())
     assert found.steps == STEPS

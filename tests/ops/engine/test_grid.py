@@ -146,7 +146,7 @@ def check_chunk(number, cases=CHUNK):
 
 
 def test_chunk():
-    check_chunk(0, cases=10)
+    check_chunk(0, cases=4)
 
 
 @pytest.mark.slow

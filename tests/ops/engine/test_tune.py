@@ -191,6 +191,7 @@ def test_tune_is_a_word_everywhere(monkeypatch, measured):
     assert [form.stride for form in measured] == [(1, 1), (2, 2)]
 
 
+@pytest.mark.slow
 def test_the_command_shows_each_convolution_and_keeps_the_choice(tmp_path, file):
     config = tmp_path / "tiny.toml"
     config.write_text(CONFIG)
