@@ -37,6 +37,7 @@ DECAY = "optim.weight_decay=0.1"
 SIGMOID = 'net.activation="sigmoid"'
 EXPANDED = ("augment.expand=1", "epochs=8", DECAY)
 DROPOUT = (
+    "data.validation=0",
     "net.hidden=[1000, 1000]",
     "net.dropout=0.5",
     "augment.expand=1",
