@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
+
+import jax.numpy as jnp
 
 from jaxconv.errors import ConfigError, did_you_mean, not_one_of
 
 __all__ = ["argument_problems", "functions", "pick", "refuse"]
+
+# Trees and functions; what is decayed, `decay` says.
+_IN_PYTHON = ("mask", "weight_decay_mask", "muon_weight_dimension_numbers", "clip_value_fn")
 
 
 def functions(module: Any, excluded: tuple[str, ...]) -> list[tuple[str, Callable[..., Any]]]:
@@ -48,39 +53,60 @@ def argument_problems(
       also: numbers that it takes beside those of its signature.
 
     Returns:
-      One line for each argument that the function does not take, or whose kind (a number, true
-      or false) is not that of the parameter's default.
+      One line for each argument that the function does not take or that no config can write (a mask, a
+      function), or whose kind (a number, true or false, a dtype) is not the parameter's.
 
     >>> import optax
     >>> argument_problems("optim", optax.sgd, {"momentun": 0.9}, ("learning_rate",))
     ["optim.momentun: sgd takes momentum, nesterov, accumulator_dtype; did you mean 'momentum'?"]
     """
+    extra = {key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=0.0) for key in also}
     known = {
-        key: parameter for key, parameter in inspect.signature(make).parameters.items() if key not in given_elsewhere
+        key: parameter
+        for key, parameter in (inspect.signature(make).parameters | extra).items()
+        if key not in (*given_elsewhere, *_IN_PYTHON)
     }
     lines = []
     for key, value in args.items():
         if key in given_elsewhere:
             lines.append(f"{path}.{key}: is set by optim.learning_rate; leave it out here")
-        elif key in also and key not in known:
-            lines += [f"{path}.{key}: must be a number, got {value!r}"] if _wrong_kind(0.0, value) else []
         elif key not in known:
-            every = [*known, *(name for name in also if name not in known)]
-            takes = f"takes {', '.join(every)}" if every else "takes no arguments"
-            lines.append(f"{path}.{key}: {make.__name__} {takes}{did_you_mean(key, [*every, *given_elsewhere])}")
-        elif wanted := _wrong_kind(known[key].default, value):
+            takes = f"takes {', '.join(known)}" if known else "takes no arguments"
+            lines.append(f"{path}.{key}: {make.__name__} {takes}{did_you_mean(key, [*known, *given_elsewhere])}")
+        elif wanted := _wrong_kind(known[key], value):
             lines.append(f"{path}.{key}: must be {wanted}, got {value!r}")
     return lines
 
 
-def _wrong_kind(default: Any, value: Any) -> str | None:
+def _wrong_kind(parameter: inspect.Parameter, value: Any) -> str | None:
+    """What the value must be and is not. But for these kinds every parameter of optax's is a number."""
+    default = parameter.default
+    if value is default:
+        return None
+    if "dtype" in parameter.name:
+        return None if _is_floating(value) else "a floating-point dtype, as 'bfloat16'"
     if isinstance(default, bool):
         return None if isinstance(value, bool) else "true or false"
-    # A parameter without a default, or with a number for one, is a number throughout optax.
-    if default is inspect.Parameter.empty or isinstance(default, int | float):
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if fits else "a number"
-    return None
+    if isinstance(default, str):
+        choices = get_args(parameter.annotation)
+        return None if value in choices else f"one of {', '.join(choices)}"
+    if isinstance(default, tuple):
+        fits = isinstance(value, list | tuple) and len(value) == len(default) and all(map(_is_number, value))
+        return None if fits else f"{len(default)} numbers"
+    if parameter.name in ("key", "seed"):  # of noisy_sgd: which of the two depends on optax
+        return None if isinstance(value, int) and _is_number(value) else "a whole number"
+    return None if _is_number(value) else "a number"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_floating(value: Any) -> bool:
+    try:
+        return bool(jnp.issubdtype(jnp.dtype(value), jnp.floating))
+    except TypeError:
+        return False
 
 
 def refuse(lines: list[str]) -> None:

@@ -74,7 +74,7 @@ def rate_schedule(name: str, learning_rate: float, steps: int, **args: Any) -> C
     refuse([f"optim.schedule.{key}: {name} needs it" for key in required if key not in filled])
     try:
         return make(**filled)
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"optim.schedule: {name} cannot be made of {_brief(filled)}: {error}") from None
 
 

@@ -76,11 +76,11 @@ def optimizer(
             args[key] = functools.partial(_in_step, rate=rate, share=args[key] / learning_rate)
     known = inspect.signature(make).parameters
     before = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
-    masks = {key: functools.partial(decayed, patterns=tuple(decay)) for key in _MASKS if key in known}
+    mask = functools.partial(decayed, patterns=tuple(decay))
+    masks = {key: mask for key in _MASKS if key in known}
     if "weight_decay" in args and "weight_decay" not in known:
-        mask = functools.partial(decayed, patterns=tuple(decay))
         before.append(optax.add_decayed_weights(args.pop("weight_decay"), mask))
-    tx = optax.chain(*before, make(rate, **masks | args))
+    tx = optax.chain(*before, make(rate, **masks, **args))
     tx = slow(tx, rates) if rates else tx
     return frozen(tx, *freeze) if freeze else tx
 
