@@ -86,7 +86,7 @@ class Fitted:
 
 def compile_steps(
     step: Step, train: TrainState, feed: Feed, *, members: bool = False, metrics: Sequence[str] = METRICS
-) -> Callable[..., Any]:
+) -> jax.stages.Compiled:
     """Compile the loop over steps: one program, whatever number of steps it is asked for.
 
     Args:

@@ -250,7 +250,7 @@ def describe(settings: config.Config) -> Described:
     start, feed = setup.check(), setup.feed()
     with matmul_precision(settings):
         compiled = compile_steps(setup.step, start, feed, members=setup.seeds is not None)
-    memory = compiled.memory_analysis()  # type: ignore[attr-defined]
+    memory = compiled.memory_analysis()
     return Described(
         summary(setup.net, (1, *setup.dataset.image_shape)),
         setup.steps,
