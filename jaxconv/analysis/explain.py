@@ -54,7 +54,8 @@ def explain(net: Any, x: Any, error: Exception) -> str:
     shape = getattr(seen, "shape", None)
     lines = [f"at {'/'.join(path)}: {told.must}" if path else told.must]
     lines += [f"  got: {told.got}"] * bool(told.got)
-    lines += [f"  before: {_before(shape, _passed(walk, path))}"] * (shape is not None)
+    if shape is not None and (path or walk.error):  # else it is not the net that failed on this input
+        lines.append(f"  before: {_before(shape, _passed(walk, path))}")
     cause, fix = _cause(walker, walk, shape, told, path) if shape is not None else ("", "")
     lines += [f"  cause: {cause}"] * bool(cause)
     lines += [f"  fix: {fix or told.fix}"] * bool(fix or told.fix)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import optax
 
-from jaxconv.errors import ConfigError
+from jaxconv.errors import ConfigError, ShapeError
 from jaxconv.layers import freeze as frozen
 from jaxconv.layers import slow
 from jaxconv.optim.names import argument_problems, functions, pick, refuse
@@ -61,7 +61,7 @@ def optimizer(
 
     Raises:
       ConfigError: there is no such optimiser, schedule or argument. When first used: no parameter
-        has a path that a pattern of `decay` fits.
+        has a path that a pattern of `decay`, `freeze` or `rates` fits.
 
     >>> tx = optimizer("sgd", 0.1, steps=100, momentum=0.9)
     >>> tx = optimizer("adamw", 1e-3, steps=100, schedule={"name": "cosine_decay_schedule"}, clip_norm=1.0)
@@ -81,8 +81,20 @@ def optimizer(
     if "weight_decay" in args and "weight_decay" not in known:
         before.append(optax.add_decayed_weights(args.pop("weight_decay"), mask))
     tx = optax.chain(*before, make(rate, **masks, **args))
-    tx = slow(tx, rates) if rates else tx
-    return frozen(tx, *freeze) if freeze else tx
+    tx = _blaming("optim.rates", slow(tx, rates)) if rates else tx
+    return _blaming("optim.freeze", frozen(tx, *freeze)) if freeze else tx
+
+
+def _blaming(path: str, tx: Any) -> Any:
+    """The same; where its patterns do not fit the net, the error names the config's key."""
+
+    def init(params: Any) -> Any:
+        try:
+            return tx.init(params)
+        except ShapeError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    return optax.GradientTransformationExtraArgs(init, tx.update)
 
 
 def _in_step(count: Any, rate: Callable[[Any], Any], share: float) -> Any:

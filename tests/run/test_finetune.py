@@ -91,8 +91,16 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(root):
         ('start.skip=["head"]', ConfigError, "'head'"),
         (f'start.weights="{root}/none.safetensors"', DataError, "none.safetensors"),
         ("start.source='keras'", ConfigError, "start.source: must be 'torchvision', 'timm' or 'transformers', got"),
-        ('optim.freeze=["conv9"]', ValueError, "conv9"),
-        ("optim.rates.conv9=0.5", ValueError, "conv9"),
+        (
+            'optim.freeze=["conv9"]',
+            ConfigError,
+            "optim.freeze: a pattern must fit at least one parameter\n  got: 'conv9'",
+        ),
+        (
+            "optim.rates.conv9=0.5",
+            ConfigError,
+            "optim.rates: a pattern must fit at least one parameter\n  got: 'conv9'",
+        ),
         ("optim.rates.conv2=-1", ConfigError, "optim.rates.conv2: must be greater than 0, got -1"),
     ]:
         with pytest.raises(error) as caught:
