@@ -134,8 +134,11 @@ def _argument_problems(table: Mapping[str, Any]) -> list[str]:
     if found := _named(nested.get("optim")):
         lines += _optax_problems("optim", found, optim.optimizers(), lambda make: "learning_rate")
         if found := _named(nested["optim"].get("schedule")):
-            found = found[0], optim.in_steps(found[1], 1, 1, 1)
-            lines += _optax_problems("optim.schedule", found, optim.schedules(), optim.peak_argument)
+            try:
+                found = found[0], optim.in_steps(found[1], 1, 1, 1)
+                lines += _optax_problems("optim.schedule", found, optim.schedules(), optim.peak_argument)
+            except ConfigError as error:
+                lines += str(error).splitlines()
     if isinstance(nested.get("augment"), dict):
         lines += augment_problems(nested["augment"])
     return lines

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxconv.errors import ConfigError, did_you_mean, not_one_of
 
-__all__ = ["argument_problems", "functions", "pick", "refuse"]
+__all__ = ["argument_problems", "functions", "is_number", "pick", "refuse"]
 
 # Trees and functions; what is decayed, `decay` says.
 _IN_PYTHON = ("mask", "weight_decay_mask", "muon_weight_dimension_numbers", "clip_value_fn")
@@ -91,15 +91,11 @@ def _wrong_kind(parameter: inspect.Parameter, value: Any) -> str | None:
         choices = get_args(parameter.annotation)
         return None if value in choices else f"one of {', '.join(choices)}"
     if isinstance(default, tuple):
-        fits = isinstance(value, list | tuple) and len(value) == len(default) and all(map(_is_number, value))
+        fits = isinstance(value, list | tuple) and len(value) == len(default) and all(map(is_number, value))
         return None if fits else f"{len(default)} numbers"
     if parameter.name in ("key", "seed"):  # of noisy_sgd: which of the two depends on optax
-        return None if isinstance(value, int) and _is_number(value) else "a whole number"
-    return None if _is_number(value) else "a number"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        return None if isinstance(value, int) and is_number(value) else "a whole number"
+    return None if is_number(value) else "a number"
 
 
 def _is_floating(value: Any) -> bool:
@@ -113,3 +109,8 @@ def refuse(lines: list[str]) -> None:
     """Raise a ConfigError of these lines, if there are any."""
     if lines:
         raise ConfigError("\n".join(lines))
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is one as a config writes it: true is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import optax
 
 from jaxconv.errors import ConfigError
-from jaxconv.optim.names import argument_problems, functions, pick, refuse
+from jaxconv.optim.names import argument_problems, functions, is_number, pick, refuse
 
 __all__ = ["in_steps", "peak_argument", "rate_schedule", "schedules"]
 
@@ -29,16 +30,25 @@ def in_steps(args: Mapping[str, Any], batch_size: int, images: int, steps: int) 
       images: in the training set.
       steps: how many steps the whole run has.
 
+    Raises:
+      ConfigError: a duration is no finite number.
+
     >>> in_steps({"warmup_epochs": 2, "decay_percent": 50}, batch_size=100, images=1000, steps=400)
     {'warmup_steps': 20, 'decay_steps': 200}
     """
     in_each = {"epochs": images / batch_size, "examples": 1 / batch_size, "percent": steps / 100}
 
-    def translated(key: str, value: Any) -> tuple[str, Any]:
+    found, wrong = {}, []
+    for key, value in args.items():
         stem, _, unit = key.rpartition("_")
-        return (f"{stem}_steps", round(value * in_each[unit])) if stem and unit in in_each else (key, value)
-
-    return dict(translated(key, value) for key, value in args.items())
+        if not stem or unit not in in_each:
+            found[key] = value
+        elif is_number(value) and math.isfinite(value):
+            found[f"{stem}_steps"] = round(value * in_each[unit])
+        else:
+            wrong.append(f"optim.schedule.{key}: must be a finite number, got {value!r}")
+    refuse(wrong)
+    return found
 
 
 def rate_schedule(name: str, learning_rate: float, steps: int, **args: Any) -> Callable[[Any], Any]:

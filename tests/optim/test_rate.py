@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxconv.errors import ConfigError
-from jaxconv.optim import peak_argument, rate_schedule, schedules
+from jaxconv.optim import in_steps, peak_argument, rate_schedule, schedules
 
 pytestmark = pytest.mark.sampled
 
@@ -39,6 +39,11 @@ def test_durations_may_be_given():
             lambda: rate_schedule("linear_onecycle_schedule", 0.1, 9, div_factor=0.0),
             "optim.schedule: linear_onecycle_schedule cannot be made of transition_steps=9, peak_value=0.1, "
             "div_factor=0.0: float division by zero",
+        ),
+        (
+            lambda: in_steps({"warmup_epochs": [1], "decay_percent": float("inf"), "end_value": "x"}, 1, 1, 1),
+            "optim.schedule.warmup_epochs: must be a finite number, got [1]\n"
+            "optim.schedule.decay_percent: must be a finite number, got inf",
         ),
     ],
 )
