@@ -37,6 +37,7 @@ from jaxconv.train import Step, TrainState, init_state, make_step
 __all__ = ["EVAL_BATCH", "Described", "Setup", "describe", "inputs", "set_up", "tune"]
 
 EVAL_BATCH = 500
+_MOST_STEPS = 2**31 - 1  # they are counted in int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +172,15 @@ def set_up(settings: config.Config) -> Setup:
         raise ConfigError(
             f"optim.accumulate must divide train.batch_size; got {settings.optim.accumulate} and {train.batch_size}"
         )
+    if train.batch_size > len(images):
+        raise ConfigError(
+            f"train.batch_size must be at most {len(images):,}, the training images; got {train.batch_size:,}"
+        )
     steps = math.ceil(train.epochs * len(images) / train.batch_size)
+    if steps > _MOST_STEPS:
+        raise ConfigError(
+            f"train.epochs must take at most {_MOST_STEPS:,} steps; got {train.epochs:g}, which take {steps:,}"
+        )
     schedule = settings.optim.schedule
     arguments = optim.in_steps(schedule.arguments, train.batch_size, len(images), steps) if schedule else {}
     tx = optim.optimizer(

@@ -301,6 +301,23 @@ def test_a_kill_at_any_moment_leaves_a_run_that_goes_on(whole, tmp_path):
         assert measured(folder) == measured(whole)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.batch_size=1439", "train.batch_size must be at most 1,438, the training images; got 1,439"),
+        (
+            "train.epochs=1e9",
+            "train.epochs must take at most 2,147,483,647 steps; got 1e+09, which take 29,958,333,334",
+        ),
+        ("optim.accumulate=5", "optim.accumulate must divide train.batch_size; got 5 and 48"),
+    ],
+)
+def test_steps_that_cannot_be_taken(change, message):
+    with pytest.raises(ConfigError) as caught:
+        run.set_up(settings(change))
+    assert str(caught.value) == message
+
+
 def test_float16_scales_its_loss():
     from jaxconv.train import LossScale, _rescale
 
