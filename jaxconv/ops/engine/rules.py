@@ -43,7 +43,7 @@ class Rule:
     """The first rule of a platform that names the form's slot and whose condition holds says what runs it.
 
     Attributes:
-      why: the measurement behind it, in ms.
+      why: the measurement behind it: ms of each of its slots against those of lax.
     """
 
     impl: str
@@ -74,18 +74,18 @@ def _always(form: Form, place: Place) -> bool:
     return True
 
 
-# Measured on 2 cores of an AMD EPYC (AVX2), jaxlib 0.10.2, f32, ms against lax / torch: experiments/bench_conv.py.
+# Measured on 2 cores of an AMD EPYC (AVX2), jaxlib 0.10.2, f32: experiments/bench_rules.py.
 RULES: dict[str, tuple[Rule, ...]] = {
     "cpu": (
-        Rule("dots", "xky", lambda form, place: form.pointwise, "one matrix product; gradients 25 / 36 / 17"),
-        Rule("images", "k", _images, "64×32²×64→64: 69 / 300 / 71, in one block 175; depthwise 7×7: 15 / 360 / 30"),
-        Rule("shifted", "k", lambda form, place: form.depthwise, "32×4²×384: 1.7 / 360 / 0.6, by oneDNN 3.4"),
-        Rule("onednn", "xky", _onednn, "3×3 8×56²×64: 17 / 30 / 15; depthwise 1.7 / 42 / 2.1; on 2² 17 / 807 / 18"),
-        Rule("shifted", "xy", lambda form, place: form.depthwise, "3×3, 28²×192: 0.5 against 25 by lax"),
-        Rule("dots", "xky", lambda form, place: form.groups > 1, "32 groups: gradients 10 against 711 by lax"),
-        Rule("dots", "xy", _overhanging, "3×3 on 2²: XLA exchanges kernel and input, a naive loop of 807"),
+        Rule("dots", "xky", lambda form, place: form.pointwise, "1×1 8×56²×64→256: 6, 7, 10 against 11, 33, 98"),
+        Rule("images", "k", _images, "3×3 64×32²×64: 54 against 909, in one block 120; depthwise 7×7: 14 against 478"),
+        Rule("shifted", "k", lambda form, place: form.depthwise, "3×3 8×28²×192: 20 against 75, by oneDNN 31"),
+        Rule("onednn", "xky", _onednn, "3×3 8×56²×64: 19, 15, 18 against 24, 30, 50; 64×2²×512: 10 against 798"),
+        Rule("shifted", "xy", lambda form, place: form.depthwise, "3×3 8×28²×192: 1.4, 0.9 against 38, 38"),
+        Rule("dots", "xky", lambda form, place: form.groups > 1, "32 groups, 8×14²×256: 7, 9, 4 against 8, 8, 1193"),
+        Rule("dots", "xy", _overhanging, "3×3 64×2²×512: 11, 13 against 798, 789; XLA exchanges kernel and input"),
         Rule("canonical", "xy", _f32, "the one layout that XLA's CPU code has a fast loop for, in any computation"),
-        Rule("dots", "xky", _always, "kernel gradients 17 to 83 against 65 to 299 by lax; f64 has no fast loop at all"),
+        Rule("dots", "xky", _always, "kernel gradients 47, 158 against 50, 909; f64 has no fast loop at all"),
     ),
     "gpu": (Rule("lax", "xky", _always, "XLA matches JAX's own gradients to cuDNN"),),
     "tpu": (Rule("lax", "xky", _always, "XLA's convolutions are the matrix unit's"),),
