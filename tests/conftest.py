@@ -23,9 +23,9 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of a test marked `sampled` a third of the cases is quick, the others are slow.
+    """Of a test marked `sampled` a quarter of the cases is quick, the others are slow.
 
-    The third is drawn by the names of the cases, and so the same in every process.
+    The quarter is drawn by the names of the cases, and so the same in every process.
     """
     cases = collections.defaultdict(list)
     for item in items:
@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items):
             cases[item.nodeid.split("[")[0]].append(item)
     for group in cases.values():
         group.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))
-        for item in group[-(-len(group) // 3) :]:
+        for item in group[-(-len(group) // 4) :]:
             item.add_marker(pytest.mark.slow)
 
 
