@@ -76,9 +76,9 @@ def _passed(walk: Walk, path: Sequence[str]) -> list[Step]:
     if walk.error is not None:
         return walk.steps
     for number, step in enumerate(walk.steps):
-        if step.path[: len(path)] == tuple(path) and path:
+        if step.path[: len(path)] == tuple(path):
             return walk.steps[:number]
-    return walk.steps if path else []
+    return walk.steps
 
 
 def _before(shape: Any, steps: Sequence[Step]) -> str:
