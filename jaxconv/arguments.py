@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxconv.errors import ConfigError, did_you_mean, not_one_of
+from jaxconv.errors import ConfigError, did_you_mean, no_argument, not_one_of
 
 __all__ = ["find", "must", "problems", "typed", "with_defaults"]
 
@@ -78,8 +78,7 @@ def problems(
     for key, value in arguments.items():
         if key not in known:
             if not open_ended:
-                takes = f"takes {', '.join(known)}" if known else "takes no arguments"
-                lines.append(f"{section}.{key}: {name} {takes}{did_you_mean(key, known)}")
+                lines.append(no_argument(section, name, key, known))
         elif wanted := _typed(function, key, value)[1]:
             lines.append(f"{section}.{key}: {wanted}, got {value!r}")
     required = [key for key in known if parameters[key].default is inspect.Parameter.empty]

@@ -61,6 +61,24 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def no_argument(section: str, name: str, key: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
+    """What is wrong with an argument in a config that a function does not take.
+
+    Args:
+      section: where it stands, "net" for example.
+      name: of the function.
+      key: of the argument.
+      known: the arguments that it takes there.
+      elsewhere: those that stand in another place, which may have been meant.
+
+    >>> no_argument("net", "tiny", "siez", ["classes", "size"])
+    "net.siez: tiny takes classes, size; did you mean 'size'?"
+    """
+    known = list(known)
+    takes = ", ".join(known) or "no arguments"
+    return f"{section}.{key}: {name} takes {takes}{did_you_mean(key, [*known, *elsewhere])}"
+
+
 def not_one_of(path: str, name: str, known: Iterable[str], also: str = "") -> str:
     """What is wrong with a name in a config that nothing known has.
 

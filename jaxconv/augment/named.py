@@ -14,7 +14,7 @@ from jaxconv.augment.erase import cutout, random_erasing
 from jaxconv.augment.mix import cutmix, mixup
 from jaxconv.augment.move import expand, flip, shift
 from jaxconv.augment.resample import affine, elastic, random_resized_crop, rotate
-from jaxconv.errors import ConfigError, did_you_mean
+from jaxconv.errors import ConfigError, did_you_mean, no_argument
 
 # What a config file may name in [augment]; in the usual order: places, colours, holes, mixtures.
 registry: dict[str, Callable[..., Augment]] = {
@@ -101,11 +101,7 @@ def _arguments(first: str, value: Any) -> dict[str, Any] | None:
 def _unfit(name: str, arguments: Mapping[str, Any], parameters: Mapping[str, Any], known: list[str]) -> list[str]:
     """Arguments that there are not, and those that are missing."""
     takes = known if "probability" in known else [*known, "probability"]
-    lines = [
-        f"augment.{name}.{word}: {name} takes {', '.join(takes)}{did_you_mean(word, takes)}"
-        for word in arguments
-        if word not in takes
-    ]
+    lines = [no_argument(f"augment.{name}", name, word, takes) for word in arguments if word not in takes]
     needed = [word for word in known if parameters[word].default is inspect.Parameter.empty and word not in arguments]
     return lines + [f"augment.{name}.{word}: must be given; {name} has no default for it" for word in needed]
 

@@ -8,12 +8,13 @@ from typing import Any, get_args
 
 import jax.numpy as jnp
 
-from jaxconv.errors import ConfigError, did_you_mean, not_one_of
+from jaxconv.errors import ConfigError, no_argument, not_one_of
 
-__all__ = ["argument_problems", "functions", "is_number", "pick", "refuse"]
+__all__ = ["MASKS", "argument_problems", "functions", "is_number", "pick", "refuse"]
 
-# Trees and functions; what is decayed, `decay` says.
-_IN_PYTHON = ("mask", "weight_decay_mask", "muon_weight_dimension_numbers", "clip_value_fn")
+MASKS = ("mask", "weight_decay_mask")  # optax's words for what is decayed, which `decay` says
+# Trees and functions, which no config can write.
+_IN_PYTHON = (*MASKS, "muon_weight_dimension_numbers", "clip_value_fn")
 
 
 def functions(module: Any, excluded: tuple[str, ...]) -> list[tuple[str, Callable[..., Any]]]:
@@ -71,8 +72,7 @@ def argument_problems(
         if key in given_elsewhere:
             lines.append(f"{path}.{key}: is set by optim.learning_rate; leave it out here")
         elif key not in known:
-            takes = f"takes {', '.join(known)}" if known else "takes no arguments"
-            lines.append(f"{path}.{key}: {make.__name__} {takes}{did_you_mean(key, [*known, *given_elsewhere])}")
+            lines.append(no_argument(path, make.__name__, key, known, given_elsewhere))
         elif wanted := _wrong_kind(known[key], value):
             lines.append(f"{path}.{key}: must be {wanted}, got {value!r}")
     return lines

@@ -13,7 +13,7 @@ import optax
 from jaxconv.errors import ConfigError, ShapeError
 from jaxconv.layers import freeze as frozen
 from jaxconv.layers import slow
-from jaxconv.optim.names import argument_problems, functions, pick, refuse
+from jaxconv.optim.names import MASKS, argument_problems, functions, pick, refuse
 from jaxconv.optim.rate import rate_schedule
 from jaxconv.paths import fits, leaf_names, path_name
 
@@ -25,7 +25,6 @@ _DEPRECATED = "optimistic_adam"  # optax: use optimistic_adam_v2
 # Those of optax.contrib that want more than gradients and parameters (the loss, a Hessian, noise's
 # privacy budget), or that are tested at other parameters than they train.
 _SPECIAL = ("momo", "sophia", "dpsgd", "schedule_free", "galore")
-_MASKS = ("mask", "weight_decay_mask")
 
 
 def optimizer(
@@ -77,7 +76,7 @@ def optimizer(
     known = inspect.signature(make).parameters
     before = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
     mask = functools.partial(decayed, patterns=tuple(decay))
-    masks = {key: mask for key in _MASKS if key in known}
+    masks = {key: mask for key in MASKS if key in known}
     if "weight_decay" in args and "weight_decay" not in known:
         before.append(optax.add_decayed_weights(args.pop("weight_decay"), mask))
     tx = optax.chain(*before, make(rate, **masks, **args))
