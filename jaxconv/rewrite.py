@@ -271,7 +271,7 @@ def _describe(eqn: JaxprEqn, loop: bool) -> Found:
     forms: list[Form] = [e.params["form"] for e in replaced.jaxpr.eqns if e.primitive is conv_p]
     platform = jax.default_backend()
     where, out = str(eqn.source_info.name_stack), _array(eqn.outvars[0]).shape
-    engine = choose(forms[0].open(forms[0].slot, members=0), Place(platform)) if forms else "lax"
+    engine = choose(forms[0].open(forms[0].slot, members=None), Place(platform)) if forms else "lax"
     slot = forms[0].slot if forms else "y"
     return Found(where, lhs.shape, rhs.shape, out, _xla(eqn, loop, platform), slot, engine)
 

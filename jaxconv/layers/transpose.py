@@ -13,6 +13,7 @@ from jaxconv.initializers import Initializer, draw_transposed, lecun_normal, zer
 from jaxconv.layer import Layer, Tree, check_params, fold, lift, shape_of
 from jaxconv.layers.conv import Ints, check_groups, check_kernel, param_dtype, refuse_nchw
 from jaxconv.ops.conv import add_bias, check_bias
+from jaxconv.ops.engine.placement import vary_alike, zeros_beside
 from jaxconv.ops.window import promise, spatial_rank
 
 
@@ -139,9 +140,10 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
         check_out(y.shape)
         kernel = params["kernel"]
         zero = {n: kernel if n == "kernel" else jnp.zeros(v.shape, v.dtype) for n, v in own.items()}
-        like = jax.ShapeDtypeStruct((y.shape[0], *x.shape[1:]), jnp.promote_types(y.dtype, kernel.dtype))
-        _, transposed = jax.vjp(lambda a: layer.apply(zero, {}, a)[0], jnp.zeros(like.shape, like.dtype))
-        back = promise(transposed(y.astype(like.dtype))[0], like.shape)
+        y, _ = vary_alike(y.astype(jnp.promote_types(y.dtype, kernel.dtype)), kernel)
+        origin = zeros_beside(y, (y.shape[0], *x.shape[1:]))
+        _, transposed = jax.vjp(lambda a: layer.apply(zero, {}, a)[0], origin)
+        back = promise(transposed(y)[0], origin.shape)
         return (back if tied or not bias else add_bias(back, check_bias(params["bias"], x.shape[-1]))), state
 
     return Layer("adjoint", init, apply)

@@ -10,8 +10,10 @@ from jax import lax
 from jaxconv import geometry
 from jaxconv.errors import ShapeError, count
 from jaxconv.geometry import Padding
-from jaxconv.ops.conv import add_bias, check_bias, conv
-from jaxconv.ops.window import as_batch, promise
+from jaxconv.ops import engine
+from jaxconv.ops.conv import add_bias, check_bias, check_channels
+from jaxconv.ops.pad import check_mode, padding_adjoint
+from jaxconv.ops.window import as_batch, promise, window
 
 Ints = int | Sequence[int]
 
@@ -80,16 +82,22 @@ def conv_transpose(
     channels = kernel.shape[-2] * geometry.integer(groups, "groups")
     if bias is not None:
         bias = check_bias(bias, channels)
-    like = jax.ShapeDtypeStruct((x.shape[0], *sizes, channels), dtype)
-
-    def forward(a: jax.Array) -> jax.Array:
-        return conv(
-            a, kernel.astype(dtype), stride=stride, padding=padding, pad_mode=pad_mode, dilation=dilation,
-            groups=groups, impl=impl, precision=precision,
-        )  # fmt: skip
-
-    (y,) = jax.linear_transpose(forward, like)(x.astype(dtype))
-    y = promise(y, like.shape)
+    like = (x.shape[0], *sizes, channels)
+    check_channels(like, kernel.shape, geometry.integer(groups, "groups"))
+    check_mode(pad_mode)
+    win = window(sizes, size, stride=stride, padding=padding, dilation=dilation, op="conv_transpose")
+    padded, pairs = like, win.padding
+    if pad_mode != "zeros":
+        padded = (like[0], *(n + sum(pair) for n, pair in zip(sizes, pairs, strict=True)), channels)
+        pairs = ((0, 0),) * len(size)
+    form = engine.Form(
+        "x", padded, kernel.shape, win.stride, pairs, win.dilation, groups,
+        dtype=str(dtype), precision=engine.precision_of(precision), impl=engine.resolved(impl),
+    )  # fmt: skip
+    y = engine.bind(kernel, x, form)
+    if pad_mode != "zeros":
+        y = padding_adjoint(y, win.padding, pad_mode)
+    y = promise(y, like)
     if bias is not None:
         y = add_bias(y, bias)
     return y[0] if lone else y

@@ -94,3 +94,10 @@ def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], pad_mode: str = "zeros") ->
     if any(max(pair) for pair in pairs):
         y = jnp.pad(x, ((0, 0), *pairs, (0, 0)), mode=_NUMPY_WORD[pad_mode])
     return promise(y, (x.shape[0], *(n + sum(p) for n, p in zip(x.shape[1:-1], pairs, strict=True)), x.shape[-1]))
+
+
+def padding_adjoint(y: jax.Array, pairs: tuple[Pair, ...], pad_mode: str) -> jax.Array:
+    """The adjoint of `pad_pairs`: [N, *(lo + n + hi), C] -> [N, *n, C], each cell the sum of its copies."""
+    cells = zip(y.shape[1:-1], pairs, strict=True)
+    inner = y[:, *(slice(lo, n - hi) for n, (lo, hi) in cells)]  # of the type of what was padded, on every mesh
+    return jax.linear_transpose(lambda x: pad_pairs(x, pairs, pad_mode), inner)(y)[0]

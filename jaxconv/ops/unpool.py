@@ -51,7 +51,7 @@ def max_pool_with_indices(
     for axis, base in reversed(list(zip(win.axes, choice.bases, strict=True))):
         i = axis - 1
         start = jnp.arange(win.out[i], dtype=jnp.int32) * win.stride[i] - win.padding[i][0]
-        at = start.reshape(-1, *[1] * (x.ndim - axis - 1)) + digits % base * win.dilation[i]
+        at = jnp.expand_dims(start, [a for a in range(x.ndim) if a != axis]) + digits % base * win.dilation[i]
         cell, digits = cell + at * math.prod(x.shape[axis + 1 : -1]), digits // base
     return finish(best, x, win, lone), finish(cell, x, win, lone)
 
@@ -87,9 +87,12 @@ def max_unpool(y: Any, indices: Any, shape: Ints) -> jax.Array:
     shape = geometry.per_axis(shape, y.ndim - 2, "shape")
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise ShapeError("indices must be integers", got=str(indices.dtype), fix="those of max_pool_with_indices")
-    n, c = y.shape[0], y.shape[-1]
-    flat = jnp.zeros((n, math.prod(shape), c), y.dtype)
-    cells = y.reshape(n, -1, c) if n else y.reshape(n, math.prod(y.shape[1:-1]), c)
-    at = (jnp.arange(n)[:, None, None], indices.reshape(cells.shape), jnp.arange(c))
-    back = promise(flat.at[at].set(cells).reshape(n, *shape, c), (n, *shape, c))
+    n, c, size = y.shape[0], y.shape[-1], math.prod(shape)
+    cells, at = (v.reshape(n, math.prod(y.shape[1:-1]), c) for v in (y, indices))
+
+    def place(cells: jax.Array, at: jax.Array) -> jax.Array:
+        return jnp.zeros(size, y.dtype).at[at].set(cells)
+
+    one_map = jax.vmap(place, in_axes=1, out_axes=1)  # mapped, and not indexed: a batch split over devices stays split
+    back = promise(jax.vmap(one_map)(cells, at).reshape(n, *shape, c), (n, *shape, c))
     return back[0] if lone else back

@@ -35,7 +35,7 @@ class Form:
       x, k: the shapes [N, *spatial, C] and [*k, C/groups, O] of one member.
       stride, padding, dilation: one int, or one pair (lo, hi) of cells ≥ 0, for each spatial axis.
       groups: divides C and O.
-      members: 0, or how many such maps are computed at once, stacked on a first axis of every array.
+      members: None, or how many such maps are computed at once, stacked on a first axis of every array.
       dtype: of the result.
       precision: of the products.
       impl: "auto", "tune", or the formulation to use where it can run the form.
@@ -48,7 +48,7 @@ class Form:
     padding: tuple[Pair, ...]
     dilation: tuple[int, ...]
     groups: int = 1
-    members: int = 0
+    members: int | None = None
     dtype: str = "float32"
     precision: Any = None
     impl: str = "auto"
@@ -89,7 +89,25 @@ class Form:
     def shape(self, slot: str) -> tuple[int, ...]:
         """The shape of a slot's array, with the members' axis where there is one."""
         one: tuple[int, ...] = getattr(self, slot)
-        return (self.members, *one) if self.members else one
+        return one if self.members is None else (self.members, *one)
+
+    @property
+    def maps(self) -> int:
+        """How many such maps are computed: the members, or one."""
+        return 1 if self.members is None else self.members
+
+    def axes(self, slot: str) -> tuple[str | None, ...]:
+        """The axes of a slot's array by name: "m" members, "n", "c" or "o"; None for a spatial axis.
+
+        Where there are groups, the channels of a kernel are those of a group, and no axis of another array.
+        """
+        first, last = {"x": ("n", "c"), "k": ("c", "o"), "y": ("n", "o")}[slot]
+        spatial = (None,) * self.rank
+        if slot == "k":
+            names = (*spatial, first if self.groups == 1 else f"{first} of a group", last)
+        else:
+            names = (first, *spatial, last)
+        return ("m", *names) if self.members is not None else names
 
     def open(self, slot: str, **changes: Any) -> "Form":
         """The same T with another slot open."""

@@ -14,6 +14,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxconv.ops.engine.form import Form, free_letter
+from jaxconv.ops.engine.placement import local_lowering, resharded, sharded_like, vary_alike
 from jaxconv.ops.engine.rules import Place, run
 from jaxconv.ops.engine.select import Choice, chosen
 
@@ -23,40 +24,29 @@ conv_p = Primitive("jaxconv_conv")
 def bind(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
     """The open slot of `form` from the other two, in the order x, k, y; of dtype `form.dtype`."""
     dtype = jnp.promote_types(a.dtype, b.dtype)
-    a, b = _vary_alike(a.astype(dtype), b.astype(dtype))
+    a, b = vary_alike(a.astype(dtype), b.astype(dtype))
     for slot, array in zip(form.operands, (a, b), strict=True):
         if array.shape != form.shape(slot):
             raise ValueError(f"{slot} must be {form.shape(slot)} in {form}; got {array.shape}")
     return conv_p.bind(a, b, form=form)
 
 
-def _vary_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Both varying over the same axes of a `shard_map`, as every primitive of two operands must have them."""
-    types = [jax.typeof(v) for v in (a, b)]
-    varying: list[frozenset[Any]] = [
-        t.mat.varying if hasattr(t, "mat") else getattr(t, "vma", frozenset()) for t in types
-    ]
-    both = varying[0] | varying[1]
-    if not both:
-        return a, b
-    cast = [
-        jax.lax.pcast(v, tuple(both - has), to="varying") if both - has else v
-        for v, has in zip((a, b), varying, strict=True)
-    ]
-    return cast[0], cast[1]
-
-
 @functools.partial(jax.jit, static_argnames="form")
-def _eager(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
+def _compiled(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
     return conv_p.bind(a, b, form=form)
 
 
-conv_p.def_impl(lambda a, b, *, form: _eager(a, b, form=form))
+@conv_p.def_impl
+def _eager(a: jax.Array, b: jax.Array, *, form: Form) -> jax.Array:
+    with jax.disable_jit(False):  # the primitive has no code but what it is compiled to
+        return _compiled(a, b, form=form)
 
 
 @conv_p.def_abstract_eval
 def _abstract(a: Any, b: Any, *, form: Form) -> Any:
-    return a.update(shape=form.shape(form.slot), dtype=jnp.dtype(form.dtype), weak_type=False)
+    operands = [(t, form.axes(slot)) for t, slot in zip((a, b), form.operands, strict=True)]
+    sharding = sharded_like(a, form.axes(form.slot), operands)
+    return a.update(shape=form.shape(form.slot), dtype=jnp.dtype(form.dtype), weak_type=False, sharding=sharding)
 
 
 # ---------------------------------------------------------------- derivatives
@@ -65,11 +55,11 @@ def _abstract(a: Any, b: Any, *, form: Form) -> Any:
 def _transpose(which: int, ct: jax.Array, a: Any, b: Any, *, form: Form) -> jax.Array:
     """The cotangent of one operand: the same T with that operand's slot open."""
     lost, kept = form.operands[which], form.operands[1 - which]
-    dtype = str((a if which == 0 else b).aval.dtype)
+    like = (a if which == 0 else b).aval
     given = {form.slot: ct, kept: b if which == 0 else a}
-    back = form.open(lost, dtype=dtype)
+    back = form.open(lost, dtype=str(like.dtype))
     first, second = back.operands
-    return bind(given[first], given[second], back)
+    return resharded(bind(given[first], given[second], back), like)
 
 
 ad.defbilinear(conv_p, functools.partial(_transpose, 0), functools.partial(_transpose, 1))
@@ -82,17 +72,17 @@ def _batch(arrays: Any, axes: Any, *, form: Form) -> tuple[jax.Array, int]:
     a, b = (v if axis is None else jnp.moveaxis(v, axis, 0) for v, axis in zip(arrays, axes, strict=True))
     count = (b if axes[0] is None else a).shape[0]
     if None not in axes:
-        members = max(form.members, 1) * count
+        members = form.maps * count
         a, b = (v.reshape(members, *getattr(form, slot)) for v, slot in zip((a, b), form.operands, strict=True))
         y = bind(a, b, form.open(form.slot, members=members))
         return y.reshape(count, *form.shape(form.slot)), 0
     # One operand alone: its new axis joins the index that it shares with the result.
     slot = form.operands[0 if axes[1] is None else 1]
-    letter, lead = free_letter(form.slot, slot), bool(form.members)
-    merged = _merge(b if axes[0] is None else a, slot, letter, form.groups, lead)
+    letter = free_letter(form.slot, slot)
+    merged = _merge(b if axes[0] is None else a, slot, letter, form)
     wide = _widened(form, letter, count)
     y = bind(a, merged, wide) if axes[0] is None else bind(merged, b, wide)
-    return _split(y, form.slot, letter, form.groups, lead, count), 0
+    return _split(y, form.slot, letter, form, count), 0
 
 
 batching.primitive_batchers[conv_p] = _batch
@@ -106,31 +96,35 @@ def _widened(form: Form, letter: str, count: int) -> Form:
     return form.open(form.slot, x=tuple(x), k=tuple(k))
 
 
-def _cut(slot: str, letter: str, groups: int) -> tuple[int, int]:
-    """The axis of an array where an index lies (from the end, or 0 for n), and the groups that lie outside it."""
+def _cut(slot: str, letter: str, form: Form) -> tuple[int, int, int]:
+    """Where an index lies in a slot's array: its axis, and its sizes outside and inside of the merged axis.
+
+    Images come outside, so that a batch split over devices stays split; groups come outside of channels.
+    """
+    lead = form.members is not None
     if letter == "n":
-        return 0, 1
+        return int(lead), form.x[0], 1
+    shape = getattr(form, slot)
     if slot == "k" and letter == "c":
-        return -2, 1
-    return -1, groups
+        return len(shape) - 2 + lead, 1, shape[-2]
+    return len(shape) - 1 + lead, form.groups, shape[-1] // form.groups
 
 
-def _merge(v: jax.Array, slot: str, letter: str, groups: int, lead: bool) -> jax.Array:
-    """[count, (members), ...] -> the same with the first axis inside the axis of `letter`, within each group."""
-    axis, outer = _cut(slot, letter, groups)
-    axis = axis % (v.ndim - 1 - lead) + 1 + lead
-    v = v.reshape(*v.shape[:axis], outer, v.shape[axis] // outer, *v.shape[axis + 1 :])
-    v = jnp.moveaxis(v, 0, axis)  # [..., outer, count, inner, ...]
-    return v.reshape(*v.shape[: axis - 1], -1, *v.shape[axis + 2 :])
+def _merge(v: jax.Array, slot: str, letter: str, form: Form) -> jax.Array:
+    """[count, (members), ...] -> the same with the first axis inside the axis of `letter`."""
+    axis, outer, inner = _cut(slot, letter, form)
+    count, rest = v.shape[0], v.shape[1:]
+    v = v.reshape(count, *rest[:axis], outer, inner, *rest[axis + 1 :])
+    v = jnp.moveaxis(v, 0, axis + 1)  # [..., outer, count, inner, ...]
+    return v.reshape(*rest[:axis], outer * count * inner, *rest[axis + 1 :])
 
 
-def _split(v: jax.Array, slot: str, letter: str, groups: int, lead: bool, count: int) -> jax.Array:
+def _split(v: jax.Array, slot: str, letter: str, form: Form, count: int) -> jax.Array:
     """The inverse of `_merge`."""
-    axis, outer = _cut(slot, letter, groups)
-    axis = axis % (v.ndim - lead) + lead
-    v = v.reshape(*v.shape[:axis], outer, count, v.shape[axis] // outer // count, *v.shape[axis + 1 :])
-    v = jnp.moveaxis(v, axis + 1, 0)  # [count, ..., outer, inner, ...]
-    return v.reshape(*v.shape[: axis + 1], -1, *v.shape[axis + 3 :])
+    axis, outer, inner = _cut(slot, letter, form)
+    rest = form.shape(slot)
+    v = v.reshape(*rest[:axis], outer, count, inner, *rest[axis + 1 :])
+    return jnp.moveaxis(v, axis + 1, 0).reshape(count, *rest)
 
 
 # ---------------------------------------------------------------- the choice of a maximum
@@ -140,23 +134,31 @@ select_p = Primitive("jaxconv_select")
 
 def select(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     """`engine.select.chosen` as a linear map of v with its adjoint for transpose."""
-    v, code = _vary_alike(v, code)
+    v, code = vary_alike(v, code)
     return select_p.bind(v, code, choice=choice)
 
 
 @functools.partial(jax.jit, static_argnames="choice")
-def _select_eager(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
+def _select_compiled(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     return chosen(v, code, choice)
 
 
-select_p.def_impl(lambda v, code, *, choice: _select_eager(v, code, choice=choice))
-mlir.register_lowering(select_p, mlir.lower_fun(chosen, multiple_results=False))
+@select_p.def_impl
+def _select_eager(v: jax.Array, code: jax.Array, *, choice: Choice) -> jax.Array:
+    with jax.disable_jit(False):
+        return _select_compiled(v, code, choice)
+
+
+mlir.register_lowering(select_p, local_lowering(chosen))
 ad.defjvp(select_p, lambda moved, v, code, *, choice: select(moved, code, choice), None)
 
 
 @select_p.def_abstract_eval
 def _select_abstract(v: Any, code: Any, *, choice: Choice) -> Any:
-    return v.update(shape=choice.shape(v.shape), weak_type=False)
+    axes = ("n", *(None,) * len(choice.n), "c")
+    return v.update(
+        shape=choice.shape(v.shape), weak_type=False, sharding=sharded_like(v, axes, [(v, axes), (code, axes)])
+    )
 
 
 def _select_transpose(ct: Any, v: Any, code: Any, *, choice: Choice) -> Any:
@@ -166,13 +168,18 @@ def _select_transpose(ct: Any, v: Any, code: Any, *, choice: Choice) -> Any:
 
 
 def _select_batch(arrays: Any, axes: Any, *, choice: Choice) -> tuple[jax.Array, int]:
+    """The new axis joins the images, inside of them: a batch split over devices stays split."""
     count = next(v.shape[axis] for v, axis in zip(arrays, axes, strict=True) if axis is not None)
     v, code = (
-        jnp.broadcast_to(a, (count, *a.shape)) if axis is None else jnp.moveaxis(a, axis, 0)
+        jnp.broadcast_to(jnp.expand_dims(a, 1), (a.shape[0], count, *a.shape[1:]))
+        if axis is None
+        else jnp.moveaxis(a, axis, 1)
         for a, axis in zip(arrays, axes, strict=True)
     )
-    y = select(v.reshape(-1, *v.shape[2:]), code.reshape(-1, *code.shape[2:]), choice)
-    return y.reshape(count, v.shape[1], *y.shape[1:]), 0
+    n = v.shape[0]
+    v, code = (a.reshape(n * count, *a.shape[2:]) for a in (v, code))
+    y = select(v, code, choice)
+    return y.reshape(n, count, *y.shape[1:]), 1
 
 
 ad.primitive_transposes[select_p] = _select_transpose
@@ -182,8 +189,7 @@ batching.primitive_batchers[select_p] = _select_batch
 
 
 def _lower(platform: str, ctx: Any, a: Any, b: Any, *, form: Form) -> Any:
-    place = Place(platform, _one_device(ctx.module_context))
-    return mlir.lower_fun(functools.partial(run, form=form, place=place), multiple_results=False)(ctx, a, b)
+    return local_lowering(run, form=form, place=Place(platform, _one_device(ctx.module_context)))(ctx, a, b)
 
 
 def _one_device(module: Any) -> bool:

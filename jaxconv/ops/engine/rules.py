@@ -145,13 +145,13 @@ def choose(form: Form, place: Place) -> str:
 
 def run(a: jax.Array, b: jax.Array, form: Form, place: Place) -> jax.Array:
     """The open slot of `form` from its two operands, by the formulation that the rules choose."""
-    one = form.open(form.slot, members=0)
+    one = form.open(form.slot, members=None)
     impl = choose(one, place)
     if not (impl == "lax" and form.slot == "y"):  # the others sum in the operands' type or wider
         wide = jnp.promote_types(a.dtype, form.dtype)
         a, b = a.astype(wide), b.astype(wide)
     formulation = FORMULATIONS[impl]
-    if not form.members:
+    if form.members is None:
         return formulation(a, b, one)
     if place.platform == "cpu":  # one after the other, each as fast as alone
         return jax.lax.map(lambda pair: formulation(pair[0], pair[1], one), (a, b))

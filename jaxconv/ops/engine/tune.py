@@ -70,7 +70,7 @@ def best(form: Form, place: Place) -> str:
     Raises:
       DataError: the file of choices is damaged.
     """
-    form = form.open(form.slot, members=0, impl="auto")
+    form = form.open(form.slot, members=None, impl="auto")
     records, name, auto = _kept(cache_file()), key(form, place), choose(form, place)
     if name not in records or records[name]["impl"] not in FORMULATIONS:
         ms = {impl: round(1e3 * seconds, 4) for impl, seconds in measure(form, place).items()}
@@ -94,7 +94,7 @@ def measure(form: Form, place: Place) -> dict[str, float]:
 
     May be called while JAX lowers another function. A formulation that raises is left out.
     """
-    form = form.open(form.slot, members=0)
+    form = form.open(form.slot, members=None)
     device, rng, measured = jax.devices(place.platform)[0], np.random.default_rng(0), {}
     with jax.ensure_compile_time_eval(), jax.default_device(device):
         shapes = (form.shape(slot) for slot in form.operands)

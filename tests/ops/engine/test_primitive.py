@@ -75,6 +75,47 @@ def test_vmap_over_either_operand_and_both_and_twice(name, slot, rng, assert_clo
             assert_close(crossed[i, j], want((0, j), (1, i)), "crossed")
 
 
+@pytest.mark.parametrize("slot", "xky")
+def test_vmap_over_an_axis_of_no_cells(slot, quick_jit):
+    """Nothing of nothing: over either operand, over both, and inside and outside of an axis of two."""
+    form = FORMS["strided"].open(slot)
+    a, b = (np.ones(getattr(form, s), np.float32) for s in form.operands)
+    out, f = getattr(form, slot), functools.partial(bind, form=form)
+    stacked = [np.ones((count, *v.shape), np.float32) for count in (0, 2) for v in (a, b)]
+
+    @quick_jit
+    def program(a0, b0, a2, b2):
+        return (
+            (jax.vmap(f, (0, None))(a0, b), (0, *out)),
+            (jax.vmap(f, (None, 0))(a, b0), (0, *out)),
+            (jax.vmap(f)(a0, b0), (0, *out)),
+            (jax.vmap(jax.vmap(f, (None, 0)), (0, None))(a2, b0), (2, 0, *out)),
+            (jax.vmap(jax.vmap(f, (0, None)), (None, 0))(a0, b2), (2, 0, *out)),
+            (jax.vmap(jax.vmap(f))(jnp.stack([a0, a0]), jnp.stack([b0, b0])), (2, 0, *out)),
+            (jax.vmap(jax.vmap(f), (1, 1))(jnp.stack([a0, a0]), jnp.stack([b0, b0])), (0, 2, *out)),
+        )
+
+    for number, (got, shape) in enumerate(program(*stacked)):
+        assert got.shape == tuple(shape), number
+        assert got.dtype == "float32"
+
+
+def test_without_jit(rng, assert_close):
+    """`jax.disable_jit` is for debugging the caller's code: the primitives run as what they compile to."""
+    x, k = rng.normal(size=(2, 6, 5, 3)).astype("f"), rng.normal(size=(3, 2, 3, 4)).astype("f")
+
+    def loss(x, k):
+        return (jc.max_pool(jc.conv(x, k, padding="same"), 2) ** 2).sum()
+
+    want = jax.jit(jax.grad(loss, (0, 1)))(x, k)
+    with jax.disable_jit():
+        got = jax.grad(loss, (0, 1))(x, k)
+        y = jax.jit(lambda x, k: jc.conv(x, k, padding="same"))(x, k)
+    assert_close(y, oracle.conv(x, k, padding="same"))
+    for one, right in zip(got, want, strict=True):
+        assert_close(one, right)
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_every_derivative_is_a_form(name, rng):
     """Whatever is differentiated, however often, in either mode: no convolution but the primitive's is in the jaxpr."""
