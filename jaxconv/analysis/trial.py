@@ -16,6 +16,7 @@ from jaxconv.analysis.cases import Case
 from jaxconv.ops import engine
 from jaxconv.ops.engine.form import SLOTS, Form
 from jaxconv.ops.engine.rules import RULES, Place, made_for
+from jaxconv.ops.engine.simplify import simplified
 from jaxconv.ops.pad import zeros_around
 from jaxconv.ops.pool import max_pool
 
@@ -145,7 +146,7 @@ def _conv_trials(form: Form) -> dict[str, Compute]:
     trials = {AUTO: _both_ways(lambda x, k: engine.bind(x, k, form)), XLA: _both_ways(lambda x, k: _plain(x, k, form))}
     place = Place(jax.default_backend())
     for impl in engine.FORMULATIONS:
-        slots = tuple(slot for slot in SLOTS if made_for(impl, form.open(slot), place))
+        slots = tuple(slot for slot in SLOTS if made_for(impl, simplified(form.open(slot)).form, place))
         if slots:
             trials[impl] = functools.partial(_forced, form.open("y", impl=impl), slots)
     return trials

@@ -61,7 +61,8 @@ def _convolve(
     """One forward convolution with padding of either sign: what is negative is cropped, what is wide is padded."""
     size = [n for a, n in enumerate(k.shape) if a - k.ndim not in order]
     c_in, c_out = (k.shape[a] for a in order)
-    words = tuple(stride), ((0, 0),) * len(size), tuple(dilation), groups
+    dilation = tuple(1 if n == 1 else d for n, d in zip(size, dilation, strict=True))
+    words = tuple(stride), ((0, 0),) * len(size), dilation, groups
     spatial = tuple(n + lo + hi for n, (lo, hi) in zip(x.shape[1:-1], padding, strict=True))
     form = Form("y", (x.shape[0], *spatial, x.shape[-1]), (*size, c_in, c_out), *words, dtype=str(x.dtype))
     x = zeros_around(x, tuple((min(lo, 0), min(hi, 0)) for lo, hi in padding))

@@ -13,6 +13,7 @@ from jaxconv.ops.engine.einsum import conv_einsum
 from jaxconv.ops.engine.form import HELD_BY_F32, Form, Formulation
 from jaxconv.ops.engine.lax import conv_canonical, conv_lax
 from jaxconv.ops.engine.shifted import conv_shifted
+from jaxconv.ops.engine.simplify import simplified
 
 FORMULATIONS: dict[str, Formulation] = {
     "lax": conv_lax,
@@ -133,6 +134,7 @@ def choose(form: Form, place: Place) -> str:
 
     `form.impl` where that is set and can run it, the measured one where it is "tune", else the rules'.
     """
+    form = simplified(form).form
     if form.impl == "tune":
         from jaxconv.ops.engine import tune  # here: it measures the formulations of this file
 
@@ -145,14 +147,20 @@ def choose(form: Form, place: Place) -> str:
 
 def run(a: jax.Array, b: jax.Array, form: Form, place: Place) -> jax.Array:
     """The open slot of `form` from its two operands, by the formulation that the rules choose."""
-    one = form.open(form.slot, members=None)
+    simple = simplified(form.open(form.slot, members=None))
+    one = simple.form
     impl = choose(one, place)
     if not (impl == "lax" and form.slot == "y"):  # the others sum in the operands' type or wider
         wide = jnp.promote_types(a.dtype, form.dtype)
         a, b = a.astype(wide), b.astype(wide)
-    formulation = FORMULATIONS[impl]
+
+    def formulation(a: jax.Array, b: jax.Array) -> jax.Array:
+        first, second = one.operands
+        y = FORMULATIONS[impl](simple.narrowed(a, first), simple.narrowed(b, second), one)
+        return simple.widened(y, one.slot, getattr(form, form.slot))
+
     if form.members is None:
-        return formulation(a, b, one)
+        return formulation(a, b)
     if place.platform == "cpu":  # one after the other, each as fast as alone
-        return jax.lax.map(lambda pair: formulation(pair[0], pair[1], one), (a, b))
-    return jax.vmap(lambda a, b: formulation(a, b, one))(a, b)
+        return jax.lax.map(lambda pair: formulation(*pair), (a, b))
+    return jax.vmap(formulation)(a, b)

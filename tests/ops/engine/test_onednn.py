@@ -151,3 +151,37 @@ def test_many_at_once_do_not_wait_for_each_other():
     print("done")
     """
     assert run(code).stdout.strip() == "done"
+
+
+@here
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE", "DEFAULT"])
+def test_one_channel_and_one_result_on_every_instruction_set(isa):
+    """Where oneDNN 3.7.3 is wrong on AVX-512, and around it: few channels, few results on the last axis, strides."""
+    code = """
+    import functools, itertools, jax, numpy as np
+    from jaxconv.analysis import reference
+    from jaxconv.ops.engine import Form, bind
+    rng, forms = np.random.default_rng(0), []
+    for c, out, s, k in itertools.product((1, 2), (1, 2), ((1, 2), (1, 3), (2, 2)), ((3, 2), (2, 1), (2, 3), (1, 2))):
+        n = tuple(int((o - 1) * step + taps + rng.integers(0, 2)) for o, step, taps in zip((4, out), s, k))
+        batch, maps = int(rng.choice([1, 2])), int(rng.choice([3, 8, 16]))
+        dilation = (1, int(rng.integers(1, 3)) if k[1] == 1 else 1)
+        pads = ((0, int(rng.integers(0, 2))), (0, 0))
+        forms.append(Form("y", (batch, *n, c), (*k, c, maps), s, pads, dilation))
+    def slots(x, k, g, form):
+        y, back = jax.vjp(functools.partial(bind, form=form), x, k)
+        return dict(zip("yxk", (y, *back(g))))
+    for first in range(0, len(forms), 12):
+        some = forms[first : first + 12]
+        arrays = [[rng.normal(size=getattr(form, s)).astype("f") for s in "xky"] for form in some]
+        program = jax.jit(lambda arrays: [slots(*a, form) for a, form in zip(arrays, some)])
+        for form, a, got in zip(some, arrays, program(arrays)):
+            for slot, want in reference.conv(*a, form).items():
+                allowed = 2e-5 * np.abs(want).max()
+                np.testing.assert_allclose(got[slot], want, rtol=0, atol=allowed, err_msg=f"{slot} {form}")
+    print(len(forms), "right")
+    """
+    environment = {} if isa == "DEFAULT" else {"ONEDNN_MAX_CPU_ISA": isa}
+    done = run(code, **environment)
+    assert done.stdout.strip() == "48 right", done.stderr[-3000:]
