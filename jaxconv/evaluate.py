@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxconv.data import Arrays, Batch
 from jaxconv.data.order import masked_batches
+from jaxconv.dtypes import wide_dtype
 from jaxconv.errors import ConfigError
 from jaxconv.layer import Layer
 from jaxconv.train import Prepare
@@ -107,7 +108,7 @@ def make_eval_step(net: Layer, prepare: Prepare | None = None, *, members: bool 
 
 
 def _wide(logits: jax.Array) -> jax.Array:
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return logits.astype(wide_dtype(logits.dtype))
 
 
 def _judge(log_p: jax.Array, label: jax.Array) -> dict[str, jax.Array]:

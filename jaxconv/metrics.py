@@ -154,7 +154,7 @@ def per_class(matrix: jax.Array) -> PerClass:
     right, true, answered = jnp.diagonal(matrix), matrix.sum(1), matrix.sum(0)
 
     def share(part: jax.Array, whole: jax.Array) -> jax.Array:
-        return part.astype(jnp.float32) / jnp.maximum(whole, 1)
+        return part.astype(jnp.float32) / jnp.maximum(whole, 1).astype(jnp.float32)
 
     return PerClass(share(right, true), share(right, answered), share(2 * right, true + answered))
 

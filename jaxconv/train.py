@@ -203,7 +203,8 @@ def make_step(
             metrics |= {f"{WEIGHT_NORM}{name}": _norm(part) for name, part in _parts(params).items()}
         new_average = train.average
         if average is not None:
-            decay = jnp.minimum(average, (1.0 + train.step) / (10.0 + train.step))
+            taken = train.step.astype(jnp.float32)
+            decay = jnp.minimum(average, (1.0 + taken) / (10.0 + taken))
             new_average = jax.tree.map(lambda old, new: _blend(old, new, decay), train.average, (params, state))
         return TrainState(params, state, opt_state, train.step + 1, train.key, new_average, scale), metrics
 

@@ -34,7 +34,7 @@ class Box(NamedTuple):
 
 
 def _between(low: jax.Array, length: jax.Array, n: int) -> jax.Array:
-    place = jnp.arange(n)
+    place = jnp.arange(n)[None]
     return (place >= low[:, None]) & (place < (low + length)[:, None])
 
 
@@ -45,7 +45,7 @@ def around(row: jax.Array, column: jax.Array, height: jax.Array, width: jax.Arra
 
 def any_of(uniform: jax.Array, n: int | jax.Array) -> jax.Array:
     """Uniform numbers in [0, 1) as whole numbers in [0, n), all equally likely."""
-    return jnp.floor(uniform * n).astype(jnp.int32)
+    return jnp.floor(uniform * jnp.asarray(n, uniform.dtype)).astype(jnp.int32)
 
 
 def random_box(

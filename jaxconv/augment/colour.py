@@ -88,7 +88,7 @@ def grey(images: jax.Array) -> jax.Array:
     """[..., C] -> [..., 1]: how bright each pixel looks; but for 3 channels, their mean."""
     if images.shape[-1] != 3:
         return images.mean(-1, keepdims=True)
-    return (images * jnp.array(_LUMA, images.dtype)).sum(-1, keepdims=True)
+    return (images * jnp.array(_LUMA, images.dtype).reshape((1,) * (images.ndim - 1) + (3,))).sum(-1, keepdims=True)
 
 
 def turn_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
@@ -107,7 +107,8 @@ def turn_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
         jnp.where(value == green, (blue - red) / unit + 2, (red - green) / unit + 4),
     )
     # Each channel is a trapezium over the circle, three sixths away from the next but one.
-    place = jnp.array([5.0, 3.0, 1.0], images.dtype) + sector + 6 * turns
+    ends = jnp.array([5.0, 3.0, 1.0], images.dtype).reshape((1,) * (images.ndim - 1) + (3,))
+    place = ends + sector + 6 * turns
     place = place - 6 * jnp.floor(place / 6)  # % 6 without a remainder, which is many times slower
     return value - chroma * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
 

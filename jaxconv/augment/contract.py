@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv.data.dataset import Batch
+from jaxconv.dtypes import wide_dtype
 from jaxconv.errors import ConfigError, ShapeError, did_you_mean
 
 Augment = Callable[[jax.Array, Batch], Batch]
@@ -36,7 +37,7 @@ def images_of(name: str, batch: Batch) -> jax.Array:
 
 def floating(images: jax.Array) -> jax.Array:
     """Images as float32, or as the wider type that they have, in the same units."""
-    return images.astype(jnp.promote_types(images.dtype, jnp.float32))
+    return images.astype(wide_dtype(images.dtype))
 
 
 def as_type(values: jax.Array, dtype: Any) -> jax.Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxconv.augment.box import any_of, around
 from jaxconv.augment.contract import Augment, chance, draws, floating, images_of, number, one_each, refuse
 from jaxconv.data.dataset import Batch
+from jaxconv.dtypes import wide_dtype
 from jaxconv.errors import ShapeError
 
 
@@ -90,7 +91,7 @@ def cutmix(alpha: float = 1.0, *, classes: int, probability: float = 1.0) -> Aug
         height, width = (jnp.where(mixed, side * size, 0).astype(jnp.int32) for size in (rows, columns))
         row, column = draws(place_key, 2, n)
         pasted = around(any_of(row, rows), any_of(column, columns), height, width).covers(rows, columns)
-        share = 1 - pasted.sum((1, 2, 3)) / jnp.float32(rows * columns)
+        share = 1 - pasted.sum((1, 2, 3), dtype=jnp.float32) / (rows * columns)
         mixture = jnp.where(pasted, images[partner], images)
         return batch._replace(image=mixture, label=_mix_labels(label, partner, share))
 
@@ -117,7 +118,7 @@ def soft_labels(label: jax.typing.ArrayLike, n: int, classes: int) -> jax.Array:
     """
     label = jnp.asarray(label)
     if label.shape == (n, classes) and jnp.issubdtype(label.dtype, jnp.floating):
-        return label.astype(jnp.promote_types(label.dtype, jnp.float32))
+        return label.astype(wide_dtype(label.dtype))
     if label.shape != (n,) or not jnp.issubdtype(label.dtype, jnp.integer):
         raise ShapeError(
             f"labels must be integers [{n}], or shares of {classes} classes, floating [{n}, {classes}]",

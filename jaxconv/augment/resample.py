@@ -84,12 +84,13 @@ def crop_and_resize(images: jax.Array, box: Box) -> jax.Array:
 
 def _weights(low: jax.Array, length: jax.Array, n: int) -> jax.Array:
     """How much each of n cells (last axis) counts for each of n places in [low, low + length): [N, n, n]."""
-    cells = jnp.arange(n)
-    step = (length / n)[:, None, None]
-    centres = low[:, None, None] + (cells[:, None] + 0.5) * step - 0.5
-    triangle = jnp.maximum(0, 1 - jnp.abs(cells - centres) / jnp.maximum(step, 1))
-    inside = (cells >= low[:, None]) & (cells < (low + length)[:, None])
-    weights = triangle * inside[:, None, :]
+    cells = jnp.arange(n, dtype=jnp.float32)
+    low, length = (v.astype(jnp.float32)[:, None] for v in (low, length))
+    step = length[..., None] / n
+    centres = low[..., None] + (cells[None, :, None] + 0.5) * step - 0.5
+    triangle = jnp.maximum(0, 1 - jnp.abs(cells[None, None] - centres) / jnp.maximum(step, 1))
+    inside = (cells[None] >= low) & (cells[None] < low + length)
+    weights = jnp.where(inside[:, None, :], triangle, 0)
     return weights / weights.sum(-1, keepdims=True)
 
 
@@ -177,7 +178,8 @@ def transform(
     """
     rows, columns = images.shape[1:3]
     middle = (rows - 1) / 2, (columns - 1) / 2
-    y, x = jnp.meshgrid(jnp.arange(rows) - middle[0], jnp.arange(columns) - middle[1], indexing="ij")
+    y, x = _pixels(rows, columns)
+    y, x = y - middle[0], x - middle[1]
 
     def one(image: jax.Array, angle: jax.Array, scale: jax.Array, shear: jax.Array) -> jax.Array:
         cos, sin = jnp.cos(angle) / scale, jnp.sin(angle) / scale
@@ -225,8 +227,9 @@ def elastic(alpha: float = 34.0, sigma: float = 4.0, pad_mode: str = "zeros") ->
         n, rows, columns, _ = images.shape
         noise = jax.random.uniform(key, (2, n, rows, columns), jnp.float32, -1.0, 1.0)
         moves = alpha * smoothed(noise, sigma)
-        y, x = jnp.meshgrid(jnp.arange(rows), jnp.arange(columns), indexing="ij")
-        moved = jax.vmap(functools.partial(_look, pad_mode=pad_mode))(floating(images), moves[0] + y, moves[1] + x)
+        y, x = _pixels(rows, columns)
+        look = jax.vmap(functools.partial(_look, pad_mode=pad_mode))
+        moved = look(floating(images), moves[0] + y[None], moves[1] + x[None])
         return batch._replace(image=as_type(moved, images.dtype))
 
     return run
@@ -249,6 +252,11 @@ def _gaussian(n: int, sigma: float) -> jax.Array:
     weights /= weights.sum()
     cells = np.arange(n)
     return jnp.asarray(weights[cells[:, None] - cells - apart[0]], jnp.float32)
+
+
+def _pixels(rows: int, columns: int) -> list[jax.Array]:
+    """The row and the column of each pixel: two arrays [rows, columns]."""
+    return jnp.meshgrid(*(jnp.arange(n, dtype=jnp.float32) for n in (rows, columns)), indexing="ij")
 
 
 def _look(image: jax.Array, rows: jax.Array, columns: jax.Array, pad_mode: str) -> jax.Array:

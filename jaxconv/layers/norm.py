@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import ops
+from jaxconv.dtypes import wide_dtype
 from jaxconv.errors import ShapeError, count
 from jaxconv.initializers import ones, zeros
 from jaxconv.layer import Layer, Tree, check_params, shape_of
@@ -52,7 +53,7 @@ def BatchNorm(
             params["scale"] = ones(key, channels, dtype)
         if bias:
             params["bias"] = zeros(key, channels, dtype)
-        kept = jnp.promote_types(dtype, jnp.float32)
+        kept = wide_dtype(dtype)
         return params, {"mean": zeros(key, channels, kept), "var": ones(key, channels, kept)}
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
@@ -70,7 +71,10 @@ def BatchNorm(
         y, *batch = standardise(wide(x), range(x.ndim - 1), eps, axis_name)
         y = affine(y, params.get("scale"), params.get("bias"))
         statistics = zip(("mean", "var"), batch, strict=True)
-        new = {n: momentum * state[n] + (1 - momentum) * jax.lax.stop_gradient(b.reshape(-1)) for n, b in statistics}
+        new = {
+            n: momentum * state[n] + (1 - momentum) * jax.lax.stop_gradient(b.reshape(-1).astype(state[n].dtype))
+            for n, b in statistics
+        }
         return promise(y.astype(x.dtype), x.shape), new
 
     return Layer("batch_norm", init, apply)

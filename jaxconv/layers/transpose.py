@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry, ops
+from jaxconv.dtypes import promoted
 from jaxconv.errors import ShapeError
 from jaxconv.geometry import Padding
 from jaxconv.initializers import Initializer, draw_transposed, lecun_normal, zeros
@@ -140,7 +141,7 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
         check_out(y.shape)
         kernel = params["kernel"]
         zero = {n: kernel if n == "kernel" else jnp.zeros(v.shape, v.dtype) for n, v in own.items()}
-        y, _ = vary_alike(y.astype(jnp.promote_types(y.dtype, kernel.dtype)), kernel)
+        y, _ = vary_alike(y.astype(promoted(y.dtype, kernel.dtype)), kernel)
         origin = zeros_beside(y, (y.shape[0], *x.shape[1:]))
         _, transposed = jax.vjp(lambda a: layer.apply(zero, {}, a)[0], origin)
         back = promise(transposed(y)[0], origin.shape)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import geometry
+from jaxconv.dtypes import wide_dtype
 from jaxconv.errors import ShapeError
 from jaxconv.layer import Layer, Tree, lift, shape_of
 from jaxconv.paths import leaf_names
@@ -77,7 +78,7 @@ def cast(layer: Any, dtype: Any) -> Layer:
 
     def wide(v: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         floating = jnp.issubdtype(v.dtype, jnp.floating)
-        return jax.ShapeDtypeStruct(v.shape, jnp.promote_types(v.dtype, jnp.float32) if floating else v.dtype)
+        return jax.ShapeDtypeStruct(v.shape, wide_dtype(v.dtype) if floating else v.dtype)
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         return layer.init(key, jax.tree.map(wide, shape_of(x)))

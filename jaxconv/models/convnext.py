@@ -16,6 +16,7 @@ from jaxconv.layers import AdaptiveAvgPool, Conv, Dense, DepthwiseConv, DropPath
 from jaxconv.layers.conv import param_dtype
 from jaxconv.models.numbered import ending, numbered
 from jaxconv.ops import flatten
+from jaxconv.ops.window import channelwise
 
 __all__ = ["convnext", "convnext_base", "convnext_small", "convnext_tiny"]
 
@@ -107,7 +108,7 @@ def _layer_scale(value: float) -> Layer:
         came = getattr(params, "shape", type(params).__name__)
         if came != x.shape[-1:]:
             raise ShapeError(f"layer_scale must be an array {x.shape[-1:]}", got=f"{came}")
-        return x * params, state
+        return x * channelwise(params, x), state
 
     return Layer("layer_scale", init, apply)
 

@@ -12,7 +12,7 @@ from jaxconv.errors import ShapeError, count
 from jaxconv.geometry import Padding
 from jaxconv.ops import engine
 from jaxconv.ops.pad import check_mode, pad_pairs
-from jaxconv.ops.window import as_batch, promise, wide, window
+from jaxconv.ops.window import as_batch, channelwise, promise, wide, window
 
 
 def conv(
@@ -120,8 +120,8 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
 def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
     """y + bias in y's type; halves by way of f32, in which the bias's gradient then sums over all positions."""
     if y.dtype in (jnp.bfloat16, jnp.float16):
-        return (wide(y) + wide(bias)).astype(y.dtype)
-    return y + bias.astype(y.dtype)
+        return (wide(y) + wide(channelwise(bias, y))).astype(y.dtype)
+    return y + channelwise(bias, y).astype(y.dtype)
 
 
 def check_bias(bias: Any, features: int) -> jax.Array:

@@ -12,7 +12,7 @@ from jax import lax
 
 from jaxconv import geometry
 from jaxconv.errors import ShapeError, count
-from jaxconv.ops.window import narrow, promise, wide
+from jaxconv.ops.window import channelwise, narrow, promise, wide
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
@@ -73,8 +73,8 @@ def affine(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
                 f"{name} must have one value for each of the {count(y.shape[-1], 'channel')}",
                 got=f"{jnp.shape(value)}",
             )
-    y = y if scale is None else y * jnp.asarray(scale, y.dtype)
-    return y if bias is None else y + jnp.asarray(bias, y.dtype)
+    y = y if scale is None else y * channelwise(jnp.asarray(scale, y.dtype), y)
+    return y if bias is None else y + channelwise(jnp.asarray(bias, y.dtype), y)
 
 
 def batch_norm(x: Any, mean: Any, var: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
@@ -105,7 +105,8 @@ def batch_norm(x: Any, mean: Any, var: Any, scale: Any = None, bias: Any = None,
                 got=f"{jnp.shape(value)}",
             )
     y = wide(x)
-    y = (y - jnp.asarray(mean, y.dtype)) * lax.rsqrt(jnp.asarray(var, y.dtype) + eps)
+    mean, var = (channelwise(jnp.asarray(v, y.dtype), y) for v in (mean, var))
+    y = (y - mean) * lax.rsqrt(var + eps)
     return _finish(y, x, scale, bias)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import geometry
+from jaxconv.dtypes import wide_dtype
 from jaxconv.errors import ShapeError, count
 from jaxconv.geometry import Padding, Pair
 
@@ -121,8 +122,12 @@ def promise(y: jax.Array, shape: Sequence[int]) -> jax.Array:
 
 def wide(x: jax.Array) -> jax.Array:
     """`x` in the type that sums are taken in: f32 for halves and integers, else its own."""
-    kind = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.dtype(jnp.float32)
-    return x.astype(jnp.promote_types(kind, jnp.float32))
+    return x.astype(wide_dtype(x.dtype))
+
+
+def channelwise(v: jax.Array, y: jax.Array) -> jax.Array:
+    """`v`, whose axes are y's last, with as many axes as y: it then broadcasts under every setting of JAX."""
+    return jnp.expand_dims(v, range(y.ndim - v.ndim))
 
 
 def narrow(y: jax.Array, x: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
+from jaxconv.dtypes import wide_dtype
 from jaxconv.geometry import span
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.transposition import by_transposition
@@ -45,4 +46,4 @@ def windows(x: jax.Array, size: tuple[int, ...], stride: tuple[int, ...], dilati
 
 def sum_type(dtype: jnp.dtype) -> jnp.dtype:
     """Halves are summed in f32; everything else in its own type."""
-    return jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
+    return wide_dtype(dtype) if jnp.issubdtype(dtype, jnp.floating) else dtype

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxconv.dtypes import promoted
 from jaxconv.ops.engine.form import Form, free_letter
 from jaxconv.ops.engine.placement import local_lowering, resharded, sharded_like, vary_alike
 from jaxconv.ops.engine.rules import Place, run
@@ -23,7 +24,7 @@ conv_p = Primitive("jaxconv_conv")
 
 def bind(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
     """The open slot of `form` from the other two, in the order x, k, y; of dtype `form.dtype`."""
-    dtype = jnp.promote_types(a.dtype, b.dtype)
+    dtype = promoted(a.dtype, b.dtype)
     a, b = vary_alike(a.astype(dtype), b.astype(dtype))
     for slot, array in zip(form.operands, (a, b), strict=True):
         if array.shape != form.shape(slot):

@@ -5,8 +5,8 @@ import math
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
+from jaxconv.dtypes import promoted
 from jaxconv.ops.engine import onednn
 from jaxconv.ops.engine.dots import conv_dots
 from jaxconv.ops.engine.einsum import conv_einsum
@@ -151,7 +151,7 @@ def run(a: jax.Array, b: jax.Array, form: Form, place: Place) -> jax.Array:
     one = simple.form
     impl = choose(one, place)
     if not (impl == "lax" and form.slot == "y"):  # the others sum in the operands' type or wider
-        wide = jnp.promote_types(a.dtype, form.dtype)
+        wide = promoted(a.dtype, form.dtype)
         a, b = a.astype(wide), b.astype(wide)
 
     def formulation(a: jax.Array, b: jax.Array) -> jax.Array:

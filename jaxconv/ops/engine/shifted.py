@@ -25,7 +25,8 @@ def conv_shifted(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
     def product(tap: tuple[int, ...]) -> jax.Array:
         seen = seen_by(tap, x, form.size, form.stride, form.dilation)
         seen = seen.reshape(*seen.shape[:-1], form.groups, c_in, 1)
-        return functools.reduce(jnp.add, (seen[..., c, :] * weights[tap][c] for c in range(c_in)))
+        each = (jnp.expand_dims(weights[tap][c], range(seen.ndim - 3)) for c in range(c_in))
+        return functools.reduce(jnp.add, (seen[..., c, :] * weight for c, weight in enumerate(each)))
 
     y = functools.reduce(jnp.add, map(product, itertools.product(*map(range, form.size))))
     return y.reshape(form.y).astype(k.dtype)
