@@ -18,6 +18,7 @@ from jaxconv.config.records import SECTIONS, Config, DataConfig, NetConfig, Opti
 from jaxconv.data.registry import data_problems
 from jaxconv.data.registry import with_defaults as data_defaults
 from jaxconv.errors import ConfigError, did_you_mean, not_one_of
+from jaxconv.files import read_text
 from jaxconv.nets import net_problems, with_defaults
 
 __all__ = ["parse", "read", "to_toml"]
@@ -39,7 +40,7 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     path = Path(path)
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise ConfigError(f"there is no config file {path}{_near(path)}") from None
     except OSError as error:

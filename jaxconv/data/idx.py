@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -12,10 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from jaxconv.errors import DataError
+from jaxconv.files import open_file
+from jaxconv.unpack import DEFLATE_RATIO, check_room
 
 __all__ = ["decode_idx", "read_file", "read_idx"]
 
 _UINT8 = 0x08
+_LONGEST_HEAD = 20
+_PIECE = 1 << 20
 
 
 def read_file(path: str | Path, *, size: int | None = None, md5: str | None = None) -> bytes:
@@ -34,12 +40,15 @@ def read_file(path: str | Path, *, size: int | None = None, md5: str | None = No
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        with open_file(path) as file:
+            stored = os.fstat(file.fileno()).st_size
+            if size is not None and stored != size:
+                what = "is truncated" if stored < size else "has bytes too many"
+                raise DataError(f"{path} {what}: expected {size:,} bytes, found {stored:,}{_REPLACE}")
+            check_room(path, stored)
+            content = file.read()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    if size is not None and len(content) != size:
-        what = "is truncated" if len(content) < size else "has bytes too many"
-        raise DataError(f"{path} {what}: expected {size:,} bytes, found {len(content):,}{_REPLACE}")
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if md5 is not None and found != md5:
         raise DataError(f"{path} was altered: expected md5 {md5}, found {found}{_REPLACE}")
@@ -67,13 +76,32 @@ def read_idx(path: str | Path, *, size: int | None = None, md5: str | None = Non
     content = read_file(path, size=size, md5=md5)
     if content[:2] == b"\x1f\x8b":
         try:
-            content = gzip.decompress(content)
+            return _unpack(content, str(path))
         except (EOFError, OSError, zlib.error) as error:
             raise DataError(f"{path} is truncated or altered: its gzip stream does not end well ({error})") from None
     return decode_idx(content, str(path))
 
 
-def decode_idx(content: bytes, name: str = "data") -> np.ndarray:
+def _unpack(packed: bytes, name: str) -> np.ndarray:
+    """A compressed IDX file, of which no more is unpacked than its head promises."""
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
+        content = bytearray(stream.read(_LONGEST_HEAD))
+        start, shape = _head(bytes(content), name)
+        whole = start + math.prod(shape)
+        if whole > DEFLATE_RATIO * len(packed):
+            raise DataError(
+                f"{name} is truncated: {_sizes(shape)} needs {whole - start:,} bytes of values, which "
+                f"{len(packed):,} packed ones cannot hold"
+            )
+        check_room(name, whole)
+        while len(content) < whole and (piece := stream.read(min(_PIECE, whole - len(content)))):
+            content += piece
+        if stream.read(1):
+            raise DataError(f"{name} has bytes too many: {_sizes(shape)} needs {whole - start:,} bytes of values")
+    return decode_idx(memoryview(content).toreadonly(), name)
+
+
+def decode_idx(content: bytes | memoryview, name: str = "data") -> np.ndarray:
     """Decode the bytes of an IDX file: two zeros, type, rank, big-endian sizes, values.
 
     Args:
@@ -90,6 +118,16 @@ def decode_idx(content: bytes, name: str = "data") -> np.ndarray:
     >>> decode_idx(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9]))
     array([[7, 8, 9]], dtype=uint8)
     """
+    start, shape = _head(content, name)
+    expected, found = math.prod(shape), len(content) - start
+    if found != expected:
+        what = "is truncated" if found < expected else "has bytes too many"
+        raise DataError(f"{name} {what}: {_sizes(shape)} needs {expected:,} bytes of values, found {found:,}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _head(content: bytes | memoryview, name: str) -> tuple[int, tuple[int, ...]]:
+    """Where the values start, and the sizes of their axes."""
     if len(content) < 4:
         raise DataError(f"{name} is truncated: an IDX file starts with 4 bytes, found {len(content)} in all")
     zeros, kind, rank = struct.unpack(">HBB", content[:4])
@@ -101,10 +139,8 @@ def decode_idx(content: bytes, name: str = "data") -> np.ndarray:
     start = 4 + 4 * rank
     if len(content) < start:
         raise DataError(f"{name} is truncated: its head must have {start} bytes, found {len(content)}")
-    shape = struct.unpack(f">{rank}I", content[4:start])
-    expected, found = math.prod(shape), len(content) - start
-    if found != expected:
-        what = "is truncated" if found < expected else "has bytes too many"
-        sizes = "×".join(map(str, shape))
-        raise DataError(f"{name} {what}: {sizes} needs {expected:,} bytes of values, found {found:,}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    return start, struct.unpack(f">{rank}I", content[4:start])
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxconv.data.dataset import Arrays, Dataset
 from jaxconv.data.moments import moments
 from jaxconv.errors import DataError
+from jaxconv.files import open_file
+from jaxconv.unpack import check_archive, check_names
 
 __all__ = ["npz", "read_arrays"]
 
@@ -21,6 +25,13 @@ _ALIASES = {
     "test_images": "x_test",
     "test_labels": "y_test",
 }
+_MAGIC = np.lib.format.MAGIC_PREFIX
+_HEADERS: dict[tuple[int, int], Callable[..., Any]] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+MOST_CLASSES = 1 << 16
+"""Classes that may go without names."""
 
 
 def npz(root: str | Path) -> Dataset:
@@ -49,6 +60,11 @@ def npz(root: str | Path) -> Dataset:
         key, labels = named[f"{part}_images"], named[f"{part}_labels"]
         parts[part] = Arrays(*_pair(path, key, arrays[key], labels, arrays[labels]))
     count = 1 + max(int(part.labels.max()) for part in parts.values())
+    if "classes" not in arrays and count > MOST_CLASSES:
+        raise DataError(
+            f"{path}: labels must count at most {MOST_CLASSES:,} classes where these have no names, found 0 to "
+            f"{count - 1}; np.unique(labels, return_inverse=True)[1] counts those that occur"
+        )
     classes = _classes(path, arrays["classes"]) if "classes" in arrays else tuple(map(str, range(count)))
     mean, std = moments(parts["train"].images)
     return Dataset(path.stem, parts["train"], parts["test"], classes, mean, std)
@@ -58,29 +74,55 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of one `.npz` file by name; nothing that it holds is run.
 
     Raises:
-      DataError: there is no such file, or it is no whole `.npz` file of plain arrays.
+      DataError: if there is no such file, it is no complete `.npz` file of plain arrays, holds a name twice, or does
+        not fit into memory.
     """
     try:
-        with open(path, "rb") as file:  # NumPy leaves a damaged one open
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path} must be a .npz file of several arrays, found a single one")
-            return {name: archive[name] for name in archive.files}
-    except DataError:
-        raise
+        file = open_file(path)
     except FileNotFoundError:
         raise DataError(f"cannot read {path}: there is no such file") from None
-    # NumPy says ValueError for arrays of objects and for what is no .npz at all.
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is no whole .npz file of plain arrays: {error}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    with file:
+        if file.read(len(_MAGIC)) == _MAGIC:
+            raise DataError(f"{path} must be a .npz file of several arrays, found a single one")
+        try:
+            with zipfile.ZipFile(file) as archive:
+                check_archive(path, archive)
+                names = [member.filename.removesuffix(".npy") for member in archive.infolist()]
+                check_names(path, names)
+                return {name: _array(archive, member) for name, member in zip(names, archive.infolist(), strict=True)}
+        except DataError:
+            raise
+        # A file that contradicts itself makes zipfile and NumPy raise nearly anything.
+        except Exception as error:
+            raise DataError(f"{path} is no whole .npz file of plain arrays: {error}") from None
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """One member, whose header must promise just the bytes that are stored for it: they are allocated at once."""
+    name = member.filename
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in _HEADERS:
+            raise ValueError(f"{name} has version {version} of the format")
+        shape, _, dtype = _HEADERS[version](stream)
+        if dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+        needed, stored = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
+        if needed != stored or dtype.itemsize == 0 or min(shape, default=0) < 0:
+            raise ValueError(f"{name} promises {dtype} {list(shape)}, {needed:,} bytes; {stored:,} are stored")
+        stream.seek(0)
+        array = np.lib.format.read_array(stream)
+        stream.read()  # the checksum is compared at the end
+    return array
 
 
 def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.ndarray) -> list[np.ndarray]:
     """Images [N, H, W, C] and labels int32 [N], or what is wrong with them."""
     where = f"{path}: {key}"
     if images.dtype != np.uint8:
-        fix = "(255 * images).round().astype('uint8')" if images.dtype.kind == "f" else "images.astype('uint8')"
-        raise DataError(f"{where} must be uint8, found {images.dtype}; if they mean 0 to the brightest: {fix}")
+        raise DataError(f"{where} must be uint8, found {images.dtype}{_as_bytes(images)}")
     if images.ndim not in (3, 4):
         raise DataError(f"{where} must be [N, H, W, C] or [N, H, W], found {list(images.shape)}")
     images = images[..., None] if images.ndim == 3 else images
@@ -101,7 +143,28 @@ def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.
     return [images, labels.astype(np.int32)]
 
 
+def _as_bytes(images: np.ndarray) -> str:
+    """How to make uint8 of images, by the largest value that they hold."""
+    if images.dtype.kind not in "fiu" or images.size == 0:
+        return ""
+    low, high = images.min(), images.max()
+    if not 0 <= low <= high <= 65535:  # NaN is in no range
+        return f" from {low} to {high}"
+    if high > 255:
+        fix = "(images / 257).round().astype('uint8')"
+    elif images.dtype.kind == "f":
+        fix = f"{'(255 * images)' if high <= 1 else 'images'}.round().astype('uint8')"
+    else:
+        fix = "images.astype('uint8')"
+    return f"; if they mean 0 to the brightest: {fix}"
+
+
 def _classes(path: Path, names: np.ndarray) -> tuple[str, ...]:
     if names.ndim != 1 or names.dtype.kind not in "US":
         raise DataError(f"{path}: classes must be text [C], found {names.dtype} {list(names.shape)}")
-    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names.tolist())
+    try:
+        texts = [name.decode() if isinstance(name, bytes) else name for name in names.tolist()]
+        "".join(texts).encode()  # half of a surrogate pair could be written nowhere
+    except ValueError as error:
+        raise DataError(f"{path}: classes must be text that UTF-8 can write: {error}") from None
+    return tuple(texts)

@@ -17,6 +17,7 @@ from jaxconv.data.decode import read_square
 from jaxconv.data.folder import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
 from jaxconv.errors import ConfigError
+from jaxconv.files import read_text
 from jaxconv.layer import Layer
 from jaxconv.nets import make_net
 
@@ -72,7 +73,7 @@ class Predictor:
         """Read a picture as the net wants it.
 
         Args:
-          path: a file of any size and format.
+          path: a file of any size, in one of the formats of `jaxconv.data.picture.FORMATS`.
           invert: exchange light and dark; None for where the border of a drawing is light.
 
         Raises:
@@ -140,7 +141,7 @@ def class_names(path: str | Path) -> list[str]:
       ConfigError: the file cannot be read, or holds none.
     """
     try:
-        names = [line.strip() for line in Path(path).read_text("utf-8").splitlines()]
+        names = [line.strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"--names must be a text file of one class a line; cannot read {path}: {reason}") from None

@@ -3,10 +3,13 @@
 import gzip
 import hashlib
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
+from damage import survives
 
+from jaxconv import unpack
 from jaxconv.data.idx import decode_idx, read_idx
 from jaxconv.errors import DataError
 
@@ -66,6 +69,53 @@ def test_other_formats_are_refused():
 
 def test_a_missing_file(tmp_path):
     assert _error(tmp_path / "none") == f"cannot read {tmp_path / 'none'}: No such file or directory"
+
+
+def test_no_more_is_unpacked_than_the_head_promises(tmp_path, monkeypatch):
+    path = tmp_path / "images.gz"
+    content = idx_bytes(np.zeros([2, 3], np.uint8))
+    for bomb, message in [
+        (content + bytes(8 << 20), "has bytes too many: 2×3 needs 6 bytes of values"),
+        (struct.pack(">HBBII", 0, 8, 2, 1 << 12, 1 << 11) + bytes(8 << 20), "must fit into memory: "
+         "it unpacks to 0.0 GiB, there are 0.0 GiB"),
+        (struct.pack(">HBBII", 0, 8, 2, 1 << 20, 1 << 12) + bytes(100), "is truncated: 1048576×4096 needs "
+         "4,294,967,296 bytes of values, which 32 packed ones cannot hold"),
+    ]:  # fmt: skip
+        path.write_bytes(gzip.compress(bomb, mtime=0))
+        monkeypatch.setattr(unpack, "available_memory", lambda: 6 << 20)
+        tracemalloc.start()
+        assert _error(path) == f"{path} {message}"
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1 << 20
+
+
+def test_a_file_of_another_size_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "images"
+    with open(path, "wb") as file:
+        file.truncate(1 << 40)  # takes no room on the disk
+    assert _error(path, size=40) == (
+        f"{path} has bytes too many: expected 40 bytes, found 1,099,511,627,776; delete it and fetch it again"
+    )
+    monkeypatch.setattr(unpack, "available_memory", lambda: 1 << 30)
+    assert _error(path) == f"{path} must fit into memory: it unpacks to 1,024.0 GiB, there are 1.0 GiB"
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("places", [100, pytest.param(2000, marks=pytest.mark.slow)])
+def test_damage_anywhere(tmp_path, rng, packed, places):
+    array = rng.integers(0, 256, (20, 7, 9)).astype(np.uint8)
+    content = idx_bytes(array)
+    path = tmp_path / "images"
+
+    def is_right(found):
+        # Without a checksum values may be others, and [20, 7, 9] may have become [20, 9, 7] in nothing but more bits.
+        return np.array_equal(found, array) if packed else found.shape == array.shape
+
+    packed_content = gzip.compress(content, mtime=0) if packed else content
+    refused, whole = survives(read_idx, path, packed_content, is_right, rng, places)
+    assert refused > places // 5
+    assert whole > 0
 
 
 def _error(path, **expected):

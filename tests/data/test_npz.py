@@ -1,11 +1,15 @@
 """The user's own arrays in one file."""
 
 import io
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
+from damage import survives
 
-from jaxconv import data
+from jaxconv import data, unpack
+from jaxconv.data.npz import read_arrays
 from jaxconv.errors import DataError
 
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
@@ -88,6 +92,13 @@ def test_a_channel_that_never_varies_can_be_divided_by(write, arrays):
          "{path}: test_images holds no images: [0, 6, 5, 3]"),
         (lambda a: a.update(classes=np.array(["a", "b", "c"])), "mine train labels must lie in 0..2, "
          "but go from 0 to 3"),
+        (lambda a: a.update(classes=np.array([b"a", b"b", b"c", b"\xff"])), "{path}: classes must be text that UTF-8 "
+         "can write: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        (lambda a: a.update(classes=np.array(["a", "b", "c", "\ud800"])), "{path}: classes must be text that UTF-8 "
+         "can write: 'utf-8' codec can't encode character '\\ud800' in position 3: surrogates not allowed"),
+        (lambda a: a.update(train_labels=np.array([0] * 8 + [2**31 - 1])), "{path}: labels must count at most 65,536 "
+         "classes where these have no names, found 0 to 2147483647; np.unique(labels, return_inverse=True)[1] counts "
+         "those that occur"),
         (lambda a: a.update(classes=np.arange(4)), "{path}: classes must be text [C], found int64 [4]"),
         (lambda a: a.update(test_images=np.zeros([4, 6, 6, 3], np.uint8)),
          "mine: training images are [6, 5, 3] but test images are [6, 6, 3]"),
@@ -126,3 +137,109 @@ def test_files_that_are_none(tmp_path, write, arrays):
         with pytest.raises(DataError) as caught:
             data.load("npz", wrong)
         assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype"), [(1, np.float32), (255, np.float64), (255, np.int16), (65535, np.uint16), (65535, np.float32)]
+)
+def test_the_fix_in_the_message_keeps_the_pictures(write, arrays, scale, dtype):
+    share = np.linspace(0, 1, 9 * 6 * 5 * 3).reshape(9, 6, 5, 3)
+    images = (share * scale).astype(dtype)
+    with pytest.raises(DataError) as caught:
+        data.load("npz", write(arrays | {"train_images": images}))
+    fixed = eval(str(caught.value).rpartition(": ")[2], {"images": images})
+    assert fixed.dtype == np.uint8
+    np.testing.assert_allclose(fixed, 255 * share, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(-3, "from -3.0 to 1.0"), (np.nan, "from nan to nan"), (1e9, "1000000000.0")]
+)
+def test_no_fix_is_named_for_values_that_mean_nothing(write, arrays, value, words):
+    images = np.ones([9, 6, 5, 3])
+    images[0, 0, 0] = value
+    with pytest.raises(DataError) as caught:
+        data.load("npz", write(arrays | {"train_images": images}))
+    assert words in str(caught.value)
+    assert "if they mean" not in str(caught.value)
+
+
+def test_names_of_classes_may_be_many_and_labels_few(write, arrays):
+    arrays["train_labels"][0] = 65535
+    assert len(data.load("npz", write(arrays)).classes) == 65536
+    arrays["train_labels"][0] = 65536
+    named = arrays | {"classes": np.array([str(number) for number in range(65537)])}
+    assert data.load("npz", write(named)).classes[-1] == "65536"
+
+
+def member(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def header(shape, dtype="|u1"):
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([("x.npy", member(np.ones(2))), ("x.npy", member(np.zeros(2)))],
+         "{path} must hold each name once; more than once there: x.npy"),
+        ([("x.npy", member(np.ones(2))), ("x", member(np.zeros(2)))],
+         "{path} must hold each name once; more than once there: x"),
+        ([("x.npy", header((1 << 34,)) + bytes(1 << 16))], "{path} is no whole .npz file of plain arrays: x.npy "
+         "promises uint8 [17179869184], 17,179,869,184 bytes; 65,536 are stored"),
+        ([("x.npy", header((2,), "<f8") + bytes(17))], "{path} is no whole .npz file of plain arrays: x.npy "
+         "promises float64 [2], 16 bytes; 17 are stored"),
+        ([("x.npy", header((1 << 40,), "|S0"))], "{path} is no whole .npz file of plain arrays: x.npy "
+         "promises |S0 [1099511627776], 0 bytes; 0 are stored"),
+        ([("x.npy", header((-1, -4)) + bytes(4))], "{path} is no whole .npz file of plain arrays: x.npy "
+         "promises uint8 [-1, -4], 4 bytes; 4 are stored"),
+        ([("x.npy", header((2,)).replace(b"NUMPY\x01", b"NUMPY\x03") + bytes(2))],
+         "{path} is no whole .npz file of plain arrays: x.npy has version (3, 0) of the format"),
+        ([("x.txt", b"text")], "{path} is no whole .npz file of plain arrays: EOF: reading magic string, "
+         "expected 8 bytes got 4"),
+    ],
+)  # fmt: skip
+def test_heads_that_are_not_true(tmp_path, members, message):
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    with pytest.raises(DataError) as caught:
+        read_arrays(path)
+    assert str(caught.value) == message.format(path=path)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, x=np.zeros(8 << 20, np.uint8))
+    assert path.stat().st_size < 1 << 14
+    monkeypatch.setattr(unpack, "available_memory", lambda: 4 << 20)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"x.npz must fit into memory: it unpacks to 0.0 GiB, there are 0.0 GiB"):
+        read_arrays(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("places", [100, pytest.param(2000, marks=pytest.mark.slow)])
+def test_damage_anywhere(tmp_path, rng, arrays, packed, places):
+    arrays = arrays | {"classes": np.array(["cat", "dog", "ä", "x"]), "more": rng.normal(size=(2, 3))}
+    path = tmp_path / "x.npz"
+    (np.savez_compressed if packed else np.savez)(path, **arrays)
+
+    def is_right(found):
+        known = found.keys() & arrays.keys()
+        return len(found) == len(arrays) and all(np.array_equal(found[name], arrays[name]) for name in known)
+
+    refused, whole = survives(read_arrays, path, path.read_bytes(), is_right, rng, places)
+    assert refused > places // 2
+    assert whole > 0  # dates and permissions of members, for example

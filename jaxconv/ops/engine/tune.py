@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.errors import DataError
-from jaxconv.files import write_atomically
+from jaxconv.files import read_text, write_atomically
 from jaxconv.ops.engine import onednn
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.rules import FORMULATIONS, Place, choose, worth_timing
@@ -153,7 +153,7 @@ def _kept(file: Path) -> Records:
 
 def _read(file: Path) -> Records:
     try:
-        records = json.loads(file.read_text("utf-8"))
+        records = json.loads(read_text(file))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
