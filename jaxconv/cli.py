@@ -45,7 +45,8 @@ RunsFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of run
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
 Root = Annotated[str | None, typer.Option(help="Where the data lies, if not where the run found it.")]
 Paths = Annotated[
-    list[Path], typer.Argument(metavar="RUN IMAGE...", help="A finished run, and pictures of any size and format.")
+    list[Path],
+    typer.Argument(metavar="RUN IMAGE...", help="A finished run, and pictures of any size: JPEG, PNG, TIFF, …."),
 ]
 Invert = Annotated[
     bool | None,

@@ -25,7 +25,7 @@ def read_square(path: str | Path, size: int, channels: int = 3, shorter: int | N
     that nothing aliases, and laid over white where it is transparent.
 
     Args:
-      path: a file of any format that Pillow reads.
+      path: a file in one of `jaxconv.data.picture.FORMATS`, whatever its name.
       size: side of the square, in pixels.
       channels: 3 for colour, 1 for luminance.
       shorter: what the shorter side becomes, where more than a square of it is cut off: 256 for
@@ -53,11 +53,8 @@ def read_square(path: str | Path, size: int, channels: int = 3, shorter: int | N
 def _plain(picture: Any, mode: str) -> Any:
     from PIL import Image
 
-    if picture.mode.startswith(("I", "F")):
-        # More than 8 bits: Pillow's own conversion would clip everything above 255 to white.
-        deep = np.asarray(picture, np.float32)
-        top = 255.0 if picture.mode == "F" and deep.max() <= 255 else 65535.0
-        picture = Image.fromarray(np.round(np.clip(deep / top, 0, 1) * 255).astype(np.uint8))
+    if picture.mode == "F":
+        picture = Image.fromarray(np.round(np.asarray(picture) * 255).astype(np.uint8))
     if "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info:
         layer = picture.convert("RGBA")
         picture = Image.new("RGBA", layer.size, "white")

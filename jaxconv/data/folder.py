@@ -14,12 +14,14 @@ from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.decode import in_threads, read_square
 from jaxconv.data.moments import moments
 from jaxconv.data.order import stratified
+from jaxconv.data.picture import FORMATS
 from jaxconv.errors import ConfigError, DataError
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "FolderSource", "folder"]
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-TEST_FOLDERS = ("val", "validation", "test")
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+TEST_FOLDERS = ("val", "valid", "validation", "dev", "eval", "test")
+PASSED_OVER = ("Thumbs.db", "desktop.ini")
 IN_MEMORY_BYTES = 512 * 2**20
 MEASURED_IMAGES = 1000
 # ImageNet's training images (Russakovsky et al. 2015), and their luminance.
@@ -87,9 +89,9 @@ def folder(
 ) -> Dataset:
     """Photographs in a folder: `root/train/<class>/*.jpg` and `root/val/<class>/*.jpg`, or `root/<class>/*.jpg`.
 
-    Files end in .jpg, .jpeg, .png, .webp or .bmp; hidden ones are passed over. `validation` or
-    `test` may stand for `val`; where several are there, the first of `val`, `validation`, `test`
-    counts. Where there is none, a share of each class is kept apart to test on.
+    Files end as in `jaxconv.data.picture.FORMATS`; hidden ones are passed over. For `val` there may be
+    `valid`, `validation`, `dev`, `eval` or `test`, in capitals or not; where there are several, the
+    first in this order counts. Where there is none, a share of each class is kept apart to test on.
 
     Args:
       root: the folder.
@@ -169,7 +171,8 @@ def _parts(root: Path, test_share: float, seed: int) -> tuple[tuple[FolderSource
     base = root / "train" if _folders(root / "train") else root
     whole, classes = _list(base)
     # A folder to test on that has no classes is no reason to split without a word.
-    test_base = next((root / name for name in TEST_FOLDERS if base != root and (root / name).is_dir()), None)
+    beside = {name.lower(): root / name for name in _folders(root)} if base != root else {}
+    test_base = next((beside[name] for name in TEST_FOLDERS if name in beside), None)
     if test_base is None:
         train, test = stratified(whole.labels, test_share, seed)
         return (whole.take(train), whole.take(test)), classes
@@ -188,29 +191,57 @@ def _folders(base: Path) -> list[str]:
     """Names of the folders in a folder that are not hidden, in order."""
     if not base.is_dir():
         return []
-    return sorted(entry.name for entry in os.scandir(base) if entry.is_dir() and not entry.name.startswith("."))
+    found = [entry for entry in _entries(base) if not entry.name.startswith(".")]
+    if lost := [entry.name for entry in found if _leads_nowhere(entry)]:
+        raise DataError(f"{base} holds links that lead nowhere: {_some(lost)}")
+    return [entry.name for entry in found if entry.is_dir()]
+
+
+def _entries(base: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, by name."""
+    try:
+        return sorted(os.scandir(base), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"cannot read the folder {base}: {error.strerror or error}") from None
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a link to itself, to a link that is, or to what does not exist."""
+    try:
+        entry.stat()
+    except OSError:
+        return entry.is_symlink()
+    return False
 
 
 def _list(base: Path) -> tuple[FolderSource, tuple[str, ...]]:
     """Every image of the classes that lie in a folder."""
     classes = _folders(base)
     if not classes:
-        apart = "" if base.name in TEST_FOLDERS else f", or in {base}/train/<class>/ and {base}/val/<class>/"
+        apart = "" if base.name.lower() in TEST_FOLDERS else f", or in {base}/train/<class>/ and {base}/val/<class>/"
         raise DataError(f"{base} holds no folder for each class: put images in {base}/<class>/{apart}")
     found, strangers, empty = [], [], []
     for label, name in enumerate(classes):
-        entries = sorted((entry for entry in os.scandir(base / name)), key=lambda entry: entry.name)
-        entries = [entry for entry in entries if not entry.name.startswith(".") and entry.name != "Thumbs.db"]
-        images = [entry for entry in entries if entry.is_file() and entry.name.lower().endswith(SUFFIXES)]
-        strangers += [f"{name}/{entry.name}" for entry in entries if entry not in images]
+        entries = [e for e in _entries(base / name) if not e.name.startswith(".") and e.name not in PASSED_OVER]
+        # A link that leads nowhere is an image that cannot be read, which `corrupt` is for.
+        measured = {entry.name: _size(entry) for entry in entries if entry.name.lower().endswith(SUFFIXES)}
+        images = {file: size for file, size in measured.items() if size is not None}
+        strangers += [f"{name}/{entry.name}" for entry in entries if entry.name not in images]
         empty += [] if images else [name]
-        found += [(f"{name}/{entry.name}", label, entry.stat().st_size) for entry in images]
+        found += [(f"{name}/{file}", label, size) for file, size in images.items()]
     if strangers:
         raise DataError(f"{base} holds what is no image ({', '.join(SUFFIXES)}): {_some(strangers)}; move it elsewhere")
     if empty:
         raise DataError(f"{base}: every class needs images, there are none in {_some(empty)}")
     files, labels, sizes = zip(*found, strict=True)
     return FolderSource(base, files, np.array(labels, np.int32), sizes, size=1, channels=3), tuple(classes)
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """Bytes of a file, 0 of a link that leads nowhere, None of anything else."""
+    if _leads_nowhere(entry):
+        return 0
+    return entry.stat().st_size if entry.is_file() else None
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -9,10 +9,22 @@ from typing import Any
 import numpy as np
 
 from jaxconv.errors import DataError
+from jaxconv.files import open_file
 
-__all__ = ["Picture", "open_picture", "read_picture"]
+__all__ = ["FORMATS", "Picture", "open_picture", "read_picture"]
 
 _LIGHT = 0.5
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",),
+}
+"""Pillow's names of the formats that are read, and how their files end: pixels alone, no format that is a program."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +48,7 @@ def read_picture(path: str | Path, shape: tuple[int, int, int], peak: float, inv
     inverted unless `invert` says otherwise.
 
     Args:
-      path: a file of any format that Pillow reads.
+      path: a file in one of `FORMATS`, whatever its name.
       shape: height, width and channels wanted; 1 or 3 channels.
       peak: the brightest value of the data set's pixels.
       invert: exchange light and dark; None for "where one channel is wanted and the border is
@@ -62,13 +74,13 @@ def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -
     """Open a picture, turned as its camera was held; many threads may do so at once.
 
     Args:
-      path: a file of any format that Pillow reads.
+      path: a file in one of `FORMATS`, whatever its name.
       near: where pixels of about this side are enough, a JPEG is decoded at a half, a quarter or
         an eighth of its size, no smaller than that.
       mode: "L" spares a JPEG its colours.
 
     Returns:
-      A `PIL.Image`, loaded.
+      A `PIL.Image`, loaded; one of more than 8 bits in mode "F", its values in 0..1.
 
     Raises:
       DataError: the file is missing, no picture, damaged, or absurdly large.
@@ -77,7 +89,9 @@ def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -
 
     Image.init()  # left to `open`, a thread may miss formats that another is just registering
     try:
-        with Image.open(path) as picture:
+        # Not all that Pillow knows: for EPS, whatever the file is called, it would start Ghostscript.
+        formats = [name for name in FORMATS if name in Image.OPEN]
+        with open_file(path) as file, Image.open(file, formats=formats) as picture:
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and picture.width * picture.height > limit:
                 raise DataError(
@@ -87,7 +101,8 @@ def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -
                 picture.draft(mode, (near, near))
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
-            return picture
+            # More than 8 bits: Pillow's own conversion would clip everything above 255 to white.
+            return Image.fromarray(_shallow(path, picture)) if picture.mode.startswith(("I", "F")) else picture
     except DataError:
         raise
     except UnidentifiedImageError:
@@ -102,14 +117,22 @@ def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
+def _shallow(path: str | Path, picture: Any) -> np.ndarray:
+    """float32 [h, w] in 0..1 of a picture of 16 or 32 bits; where its mode says nothing, the largest value does."""
+    deep = np.asarray(picture, np.float32)
+    high = float(deep.max())
+    if not (np.isfinite(deep).all() and high <= 65535):
+        raise DataError(f"{path} must have pixels of at most 65,535, and none that are NaN or infinite; found {high:g}")
+    sixteen = picture.mode.startswith("I;16") or picture.format == "PPM"
+    top = 65535 if sixteen or high > 255 else 1 if picture.mode == "F" and high <= 1 else 255
+    return np.clip(deep / np.float32(top), 0, 1)
+
+
 def _to_floats(picture: Any, channels: int) -> np.ndarray:
     """float32 [h, w, channels] in 0..1, transparency laid over the background that contrasts."""
     mode = "L" if channels == 1 else "RGB"
-    if picture.mode.startswith(("I", "F")):
-        # More than 8 bits: Pillow's own conversion would clip everything above 255 to white.
-        deep = np.asarray(picture, np.float32)
-        top = 1.0 if deep.max() <= 1 else 255.0 if deep.max() <= 255 and picture.mode == "F" else 65535.0
-        return np.repeat(np.clip(deep / top, 0, 1)[..., None], channels, axis=-1)
+    if picture.mode == "F":
+        return np.repeat(np.asarray(picture)[..., None], channels, axis=-1)
     if "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info:
         layered = picture.convert("RGBA")
         opacity = np.asarray(layered.getchannel("A"), np.float32)[..., None] / 255

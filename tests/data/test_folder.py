@@ -1,5 +1,6 @@
 """Folders of photographs: layouts, the split, what may lie in them and what may not, in memory and not."""
 
+import os
 import pickle
 
 import numpy as np
@@ -22,7 +23,7 @@ def error(root, kind=DataError, **arguments):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("test_name", ["val", "validation", "test"])
+@pytest.mark.parametrize("test_name", ["val", "valid", "validation", "dev", "eval", "test", "Val", "TEST"])
 def test_train_and_val(photographs, test_name):
     root = photographs({"train/dog": 3, "train/cat": 2, f"{test_name}/cat": 1, f"{test_name}/dog": 2})
     loaded = load(root)
@@ -52,7 +53,7 @@ def test_classes_alone_are_split(photographs, inner):
         assert [loaded.classes[label] for label in source.labels] == [file.split("/")[0] for file in source.files]
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "webp", "bmp", "JPG"])
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif", "ppm", "JPG"])
 def test_formats(photographs, suffix):
     loaded = load(photographs({"a": 3}, suffix=suffix))
     assert len(loaded.train) == 2
@@ -135,7 +136,7 @@ def test_a_set_of_damaged_images_alone(photographs):
 
 def test_hidden_files_and_lone_ones_are_passed_over(photographs):
     root = photographs({"a": 2, "b": 2})
-    for name in (".DS_Store", "Thumbs.db", "._000.jpg"):
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._000.jpg"):
         (root / "a" / name).write_bytes(b"x")
     (root / ".cache").mkdir()
     (root / "README.txt").write_text("about")
@@ -165,7 +166,8 @@ def test_what_a_folder_must_not_be(photographs, tmp_path):
     (empty / "dog" / "more").mkdir()
     listed = ", ".join(f"cat/{number}.txt" for number in range(5))
     assert error(empty) == (
-        f"{empty} holds what is no image (.jpg, .jpeg, .png, .webp, .bmp): {listed} and 3 more; move it elsewhere"
+        f"{empty} holds what is no image (.jpg, .jpeg, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .ppm, .pgm, .pbm, "
+        f".pnm, .avif): {listed} and 3 more; move it elsewhere"
     )
 
 
@@ -205,3 +207,52 @@ def test_links_to_images_count(photographs, tmp_path):
     (root / "a" / "linked.png").symlink_to(tmp_path / "elsewhere.png")
     loaded = load(root)
     assert len(loaded.train) + len(loaded.test) == 3
+
+
+def loop(path):
+    path.symlink_to(path.name)
+
+
+def nowhere(path):
+    path.symlink_to("gone")
+
+
+@pytest.mark.parametrize("link", [loop, nowhere])
+def test_links_that_lead_nowhere(photographs, link):
+    root = photographs({"train/a": 3, "val/a": 1})
+    victim = root / "train" / "a" / "001.jpg"
+    victim.unlink()
+    link(victim)
+    reason = "Too many levels of symbolic links" if link is loop else "No such file or directory"
+    assert len(load(root).train) == 3
+    assert error(root, in_memory=True) == f"cannot read {victim}: {reason}"
+    skipped = load(root, in_memory=True, corrupt="skip")
+    assert skipped.skipped == (f"cannot read {victim}: {reason}",)
+    assert len(skipped.train) == 2
+    link(root / "train" / "b")
+    assert error(root) == f"{root / 'train'} holds links that lead nowhere: b"
+
+
+def test_a_folder_in_itself(photographs):
+    root = photographs({"a": 2})
+    (root / "a" / "again").symlink_to("..")
+    assert error(root).endswith(": a/again; move it elsewhere")
+
+
+def test_a_fifo_is_no_image(photographs):
+    root = photographs({"a": 2})
+    os.mkfifo(root / "a" / "x.jpg")
+    assert error(root).endswith(": a/x.jpg; move it elsewhere")
+
+
+def test_a_folder_that_may_not_be_read(photographs, monkeypatch):
+    root = photographs({"a": 2})
+    real = os.scandir
+
+    def scandir(path):  # tests may run as root, who may read everything
+        if path == root / "a":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert error(root) == f"cannot read the folder {root / 'a'}: Permission denied"

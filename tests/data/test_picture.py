@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxconv.data.decode import read_square
 from jaxconv.data.picture import read_picture
 from jaxconv.errors import DataError
 
@@ -96,3 +97,53 @@ def test_what_is_no_picture(tmp_path, saved):
         with pytest.raises(DataError) as caught:
             read_picture(path, (28, 28, 1), 255)
         assert str(caught.value).startswith(words)
+
+
+RAMP = np.tile(np.linspace(0, 1, 16, dtype=np.float32), (16, 1))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [RAMP, RAMP * 255, RAMP * 65535, (RAMP * 255).astype(np.int32), (RAMP * 65535).astype(np.int32),
+     (RAMP * 65535).astype(np.uint16)],
+    ids=["float 1", "float 255", "float 65535", "int 255", "int 65535", "uint16"],
+)  # fmt: skip
+def test_more_than_8_bits(saved, array):
+    """By both readers, whatever the values' unit."""
+    path = saved(array, name="x.tif")
+    expected = np.repeat(255 * RAMP[..., None], 3, -1)
+    np.testing.assert_allclose(read_square(path, 16), expected, atol=1.01)
+    np.testing.assert_allclose(read_picture(path, (16, 16, 3), 255).pixels, expected, atol=1.01)
+
+
+def test_dark_pictures_of_16_bits_stay_dark(saved):
+    dark = (RAMP * 200).astype(np.uint16)
+    for name in ("x.tif", "x.png", "x.ppm"):
+        assert read_square(saved(dark, name=name), 16).max() <= 1, name
+
+
+@pytest.mark.parametrize(("value", "found"), [(np.nan, "nan"), (np.inf, "inf"), (70000.0, "70000"), (-np.inf, "1")])
+@pytest.mark.parametrize("read", [lambda path: read_square(path, 16), lambda path: read_picture(path, (8, 8, 1), 255)])
+def test_values_that_mean_nothing(saved, read, value, found):
+    array = RAMP.copy()
+    array[3, 4] = value
+    path = saved(array, name="x.tif")
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert str(caught.value) == (
+        f"{path} must have pixels of at most 65,535, and none that are NaN or infinite; found {found}"
+    )
+
+
+def test_a_format_that_is_a_program_is_not_run(saved, tmp_path, monkeypatch):
+    """Pillow would hand EPS to Ghostscript, whatever the file's name says."""
+    proof, gs = tmp_path / "it_ran", tmp_path / "gs"
+    gs.write_text(f"#!/bin/sh\ntouch {proof}\n")
+    gs.chmod(0o755)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", str(gs))
+    path = tmp_path / "x.png"
+    Image.new("L", (8, 8)).save(path, "EPS")
+    with pytest.raises(DataError) as caught:
+        read_square(path, 8)
+    assert str(caught.value) == f"{path} is no picture that can be read"
+    assert not proof.exists()
