@@ -50,7 +50,8 @@ def load(
       (params, state) of the net's own types. Running variances are torch's as they are, the unbiased ones.
 
     Raises:
-      PortError: something is missing, left over or of another shape; lists all of it. A tensor in another order
+      PortError: something is missing, left over, of another shape, or holds other values than finite ones of floating
+        point (whole numbers, complex ones, text, NaN); lists all of it. A tensor in another order
         of axes is told by its shape, so one whose axes are all of one length cannot be.
       ConfigError: an unknown source, or a pattern that fits nothing.
       DataError: a file that is missing, damaged, or holds code.
@@ -72,12 +73,14 @@ def load(
     ignored = selected(ignore, found, "ignore")
     wanted = [leaf for leaf in leaves if leaf.path not in skipped]
     fit = match(wanted, names, found, ignored)
-    if fit.missing or fit.left or fit.wrong:
+    if not fit.fits:
         where = str(weights) if isinstance(weights, str | Path) else "the state dict"
         raise PortError(told(where, fit, len(leaves), hints(leaves, fit, found, source)))
     fresh = leaves.split(net.init(key, x)) if skipped else [None] * len(leaves)
     arrays = [
-        new if leaf.path in skipped else jnp.array(leaf.from_torch(fit.arrays[leaf.path]), leaf.dtype)
+        new
+        if leaf.path in skipped
+        else jnp.array(leaf.from_torch(fit.arrays[leaf.path]).astype(leaf.dtype, copy=False))
         for leaf, new in zip(leaves, fresh, strict=True)
     ]
     return leaves.join(arrays)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.errors import ConfigError, did_you_mean
@@ -33,12 +34,19 @@ class Match:
       missing: leaves without a tensor: (leaf, the name looked for).
       left: names of tensors that no leaf asked for.
       wrong: leaves with a tensor of another shape: (leaf, name, its shape).
+      unfit: leaves with a tensor whose values are no weights: (leaf, name, what is expected and found).
     """
 
     arrays: dict[str, np.ndarray]
     missing: list[tuple[Leaf, str]]
     left: list[str]
     wrong: list[tuple[Leaf, str, tuple[int, ...]]]
+    unfit: list[tuple[Leaf, str, str]]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every leaf has its tensor and no tensor is left over."""
+        return not (self.missing or self.left or self.wrong or self.unfit)
 
 
 def match(
@@ -52,18 +60,33 @@ def match(
       found: tensors by name.
       ignored: names that may be left over.
     """
-    arrays, missing, wrong = {}, [], []
+    arrays, missing, wrong, unfit = {}, [], [], []
     for leaf in leaves:
         name = names[leaf.path]
         if name not in found:
             missing.append((leaf, name))
         elif (array := fitted(leaf, found[name])) is None:
             wrong.append((leaf, name, found[name].shape))
+        elif problem := _no_weights(array, leaf.dtype):
+            unfit.append((leaf, name, problem))
         else:
             arrays[leaf.path] = array
     wanted = set(names.values())
     left = [name for name in found if name not in wanted and name not in ignored and not BUFFERS.search(name)]
-    return Match(arrays, missing, left, wrong)
+    return Match(arrays, missing, left, wrong, unfit)
+
+
+def _no_weights(array: np.ndarray, dtype: Any) -> str:
+    """Why a tensor's values cannot be weights of a dtype; empty where they can."""
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return f"expected floating point, got {array.dtype}"
+    if strange := array.size - np.count_nonzero(np.isfinite(array)):
+        return f"expected finite values, got {strange:,} of {array.size:,} that are NaN or infinite"
+    with np.errstate(over="ignore"):
+        lost = array.size - np.count_nonzero(np.isfinite(array.astype(dtype)))
+    if lost:
+        return f"expected values up to {float(jnp.finfo(dtype).max):.3g}, the largest of {dtype}, got {lost:,} beyond"
+    return ""
 
 
 def fitted(leaf: Leaf, array: np.ndarray) -> np.ndarray | None:
@@ -147,6 +170,7 @@ def told(where: str, found: Match, total: int, hints: Sequence[str]) -> str:
         "missing": found.missing,
         "left over": found.left,
         "of another shape": found.wrong,
+        "with values that are no weights": found.unfit,
     }
     differ = ", ".join(f"{len(those)} {word}" for word, those in numbers.items() if those)
     lines = [f"{where} does not fit this net: {differ}; {len(found.arrays)} of {total} leaves fit, nothing was loaded"]
@@ -154,6 +178,7 @@ def told(where: str, found: Match, total: int, hints: Sequence[str]) -> str:
     for leaf, name, came in found.wrong:
         seems = f": {words}" if (words := layout(leaf, came)) else ""
         lines.append(f"  ! {leaf.path}  wants {name} {list(leaf.torch_shape)}, found {list(came)}{seems}")
+    lines += [f"  ! {leaf.path}  {name}: {problem}" for leaf, name, problem in found.unfit]
     lines += [f"  + {leaf.path}  wants {name} {list(leaf.torch_shape)}, not there" for leaf, name in found.missing]
     lines += [f"  - {name}  not in this net" for name in found.left]
     return "\n".join(lines)

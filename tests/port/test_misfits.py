@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import numpy as np
 import pytest
 from weights import IMAGES, NET, named, weights_of
@@ -174,3 +175,53 @@ def test_layouts_are_told_by_name():
         assert port.match.layout(conv, came) == f"looks like {words} where torch's order is OIHW"
     assert port.match.layout(up, (3, 2, 4, 8)) == "looks like HWOI, which is our order, where torch's is IOHW"
     assert port.match.layout(conv, (8, 4, 6)) == ""
+
+
+VALUES = {
+    "int64": (lambda a: a.astype(np.int64), "expected floating point, got int64"),
+    "bool": (lambda a: a > 0, "expected floating point, got bool"),
+    "complex": (lambda a: a + 1j, "expected floating point, got complex128"),
+    "text": (lambda a: a.astype("U8"), "expected floating point, got <U8"),
+    "datetime": (lambda a: a.astype("M8[s]"), "expected floating point, got datetime64[s]"),
+    "void": (lambda a: a.astype("f4").view("V4"), "expected floating point, got |V4"),
+    "nan": (lambda a: np.where(a == a.max(), np.nan, a), "expected finite values, got 1 of 8 that are NaN or infinite"),
+    "inf": (lambda a: np.where(a == a.max(), -np.inf, a),
+            "expected finite values, got 1 of 8 that are NaN or infinite"),
+    "large": (lambda a: np.where(a == a.max(), 1e300, a),
+              "expected values up to 3.4e+38, the largest of float32, got 1 beyond"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_values_that_are_no_weights(rng, kind):
+    change, problem = VALUES[kind]
+    weights = weights_of("stem", "head", rng)
+    weights["head.weight"] = change(weights["head.weight"].astype(np.float64))
+    with pytest.raises(port.PortError) as caught:
+        port.load(NET, weights, x=IMAGES)
+    assert str(caught.value) == (
+        "the state dict does not fit this net: 1 with values that are no weights; 6 of 7 leaves fit, nothing was "
+        f"loaded\n  ! head/kernel  head.weight: {problem}"
+    )
+
+
+def test_a_statistic_of_nan_and_what_the_net_does_not_need(rng):
+    weights = weights_of("stem", "head", rng)
+    more = {"stem.1.num_batches_tracked": np.array(3), "relative_position_index": np.ones(3, bool)}
+    named = weights | more | {"aux.weight": np.full(3, np.nan), "aux.code": np.array("x")}
+    params, _ = port.load(NET, named, x=IMAGES, ignore="aux")
+    np.testing.assert_array_equal(params["head"]["bias"], weights["head.bias"])
+    name = next(name for name in weights if name.endswith("running_var"))
+    weights[name] = weights[name] + np.inf
+    with pytest.raises(port.PortError, match=r"running_var: expected finite values, got 4 of 4 that are NaN or inf"):
+        port.load(NET, weights, x=IMAGES)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.longdouble, jax.numpy.bfloat16])
+def test_other_widths_are_converted(rng, dtype):
+    weights = weights_of("stem", "head", rng)
+    wide = {name: np.asarray(array).astype(dtype) for name, array in weights.items()}
+    params, _ = port.load(NET, wide, x=IMAGES)
+    want = wide["head.weight"].astype(np.float32).T
+    assert params["head"]["kernel"].dtype == np.float32
+    np.testing.assert_array_equal(params["head"]["kernel"], want)

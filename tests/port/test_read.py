@@ -1,5 +1,6 @@
 """Files of weights: each kind read, and each damaged or dangerous one refused in words."""
 
+import json
 import os
 import pathlib
 import re
@@ -7,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from damage import survives
 from safetensors.numpy import save_file
 
 from jaxconv.errors import ConfigError, DataError
@@ -45,11 +47,16 @@ def test_npz(tmp_path, weights):
     assert_equal(read(tmp_path / "a.npz"), weights)
 
 
-@pytest.mark.parametrize("ending", ["pth", "pt", "bin"])
+@pytest.mark.parametrize("ending", ["pth", "pt", "bin", "ckpt", "pth.tar"])
 @pytest.mark.parametrize(
     "around",
-    [lambda t: t, lambda t: {"state_dict": t, "epoch": 3}, lambda t: {"epoch": 3, "model": {"state_dict": t}}],
-    ids=["plain", "checkpoint", "nested"],
+    [
+        lambda t: t,
+        lambda t: {"state_dict": t, "epoch": 3},
+        lambda t: {"epoch": 3, "model": {"state_dict": t}},
+        lambda t: {"net": t, "epoch": 3, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
+    ],
+    ids=["plain", "checkpoint", "nested", "other word"],
 )
 def test_torch(tmp_path, weights, tensors, ending, around):
     torch.save(around(tensors), tmp_path / f"a.{ending}")
@@ -142,7 +149,8 @@ def bad(name):
         (bad("none.pth"), DataError, "cannot read {folder}/none.pth: there is no such file"),
         (bad("."), DataError, "cannot read {folder}: is a folder"),
         (bad("a.h5"), ConfigError,
-         "weights must be a file of .safetensors, .npz, .pth, .pt, .bin; got {folder}/a.h5"),
+         "weights must be a file of .safetensors, .npz, .pth, .pt, .bin, .ckpt, .pth.tar, .safetensors.index.json; "
+         "got {folder}/a.h5"),
         (bad("one.npz"), DataError, "{folder}/one.npz must be a .npz file of several arrays, found a single one"),
         (lambda folder: {}, ConfigError,
          "weights must be a state dict, names to tensors; got an empty one\n"
@@ -172,3 +180,207 @@ def test_without_torch(tmp_path, monkeypatch, tensors):
         f"{tmp_path}/a.pth can be read by torch alone, which is not installed\n"
         "  fix: pip install torch, or a .safetensors file of the same weights"
     )
+
+
+PREFIXES = ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module.", "conv._orig_mod."]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_what_is_put_before_names_is_left_out(weights, prefix):
+    around = {f"{prefix}{name}": array for name, array in weights.items()}
+    if prefix == "conv._orig_mod.":  # one part is compiled
+        around = {name.replace("conv._orig_mod.conv.", "conv._orig_mod."): array for name, array in around.items()}
+    assert_equal(read(around), weights)
+
+
+def test_averaged_weights(weights, tensors):
+    module = torch.nn.ModuleDict({"conv": torch.nn.Conv2d(3, 4, 2)})
+    module.load_state_dict(tensors)
+    averaged = torch.optim.swa_utils.AveragedModel(module).state_dict()
+    assert "n_averaged" in averaged
+    assert_equal(read(averaged), weights)
+    # A name of the module's own beside others is no wrapper's.
+    assert read({"n_averaged": np.ones(1), "a": np.ones(2)}).keys() == {"n_averaged", "a"}
+
+
+SPECIAL = {
+    "sparse": (lambda t: t.to_sparse(), 0),
+    "csr": (lambda t: t.flatten(1).to_sparse_csr(), 0),
+    "quantized": (lambda t: torch.quantize_per_tensor(t, 0.125, 3, torch.qint8), 0.07),
+    "quantized by channel": (
+        lambda t: torch.quantize_per_channel(t, torch.full([4], 0.125), torch.zeros(4), 0, torch.qint8), 0.07,
+    ),
+    "bfloat16": (lambda t: t.to(torch.bfloat16), 0.02),
+    "sparse bfloat16": (lambda t: t.to(torch.bfloat16).to_sparse(), 0.02),
+    "float8_e4m3fn": (lambda t: t.to(torch.float8_e4m3fn), 0.2),
+    "float8_e5m2": (lambda t: t.to(torch.float8_e5m2), 0.4),
+    "negated view": (lambda t: torch.complex(0 * t, -t).conj().imag, 0),
+    "float64": (lambda t: t.double(), 0),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, of formats that it calls beta or deprecated
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_tensors_of_every_kind(tmp_path, weights, tensors, kind):
+    make, tolerance = SPECIAL[kind]
+    want = weights["conv.weight"].reshape(4, -1) if kind == "csr" else weights["conv.weight"]
+    special = {"conv.weight": make(tensors["conv.weight"])}
+    torch.save(special, tmp_path / "a.pth")
+    for given in (special, tmp_path / "a.pth"):
+        found = read(given)["conv.weight"]
+        assert found.dtype == (np.float64 if kind == "float64" else np.float32)
+        np.testing.assert_allclose(found, want, rtol=0, atol=tolerance)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "what", "fix"),
+    [
+        (lambda t: t.to("meta"), "is on the device meta, without values", "load the weights into the module first"),
+        (lambda t: torch.nested.nested_tensor([t[0], t[0, :2]]), "is a nested tensor, of several shapes",
+         "torch.nested.to_padded_tensor"),
+        (lambda t: torch.nested.nested_tensor([t[0], t[0, :2]], layout=torch.jagged),
+         "is a nested tensor, of several shapes", "torch.nested.to_padded_tensor"),
+        (lambda t: torch.zeros(3, 4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+         "is torch.float4_e2m1fn_x2, torch.strided", "tensor.float() in the program that wrote it"),
+        (lambda t: torch.ones(3, dtype=torch.complex32), "is torch.complex32, torch.strided",
+         "tensor.float() in the program that wrote it"),
+    ],
+    ids=["meta", "nested", "jagged", "fp4", "complex32"],
+)  # fmt: skip
+def test_tensors_that_have_no_values(tmp_path, tensors, make, what, fix):
+    special = {"a.weight": tensors["conv.weight"], "fc.weight": make(tensors["conv.weight"])}
+    torch.save(special, tmp_path / "a.pth")
+    for given, where in [(special, "weights"), (tmp_path / "a.pth", tmp_path / "a.pth")]:
+        with pytest.raises(ConfigError) as caught:
+            read(given)
+        message = f"{where} must hold tensors that NumPy can hold; 'fc.weight' {what}\n  fix: {fix}"
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("word", "dtype", "bits"),
+    [("BF16", "bfloat16", 8), ("F8_E4M3", "float8_e4m3fn", 4), ("F8_E5M2", "float8_e5m2", 3),
+     ("F8_E4M3FNUZ", "float8_e4m3fnuz", 4), ("F8_E5M2FNUZ", "float8_e5m2fnuz", 3), ("F16", "float16", 11),
+     ("F64", "float64", 24), ("I64", "int64", 0), ("BOOL", "bool", 0)],
+)  # fmt: skip
+def test_types_of_safetensors(tmp_path, weights, word, dtype, bits):
+    from safetensors.torch import save_file
+
+    tensor = torch.tensor(weights["conv.weight"] * 10).to(getattr(torch, dtype))
+    save_file({"w": tensor, "scalar": torch.tensor(2.0), "empty": torch.zeros(0, 3)}, tmp_path / "a.safetensors")
+    assert f'"{word}"'.encode() in (tmp_path / "a.safetensors").read_bytes()
+    found = read(tmp_path / "a.safetensors")
+    if bits:
+        np.testing.assert_allclose(found["w"], 10 * weights["conv.weight"], rtol=2.0**-bits, atol=2**-6)
+        assert found["w"].dtype == (dtype if dtype in ("float16", "float64") else np.float32)
+    else:
+        np.testing.assert_array_equal(found["w"], tensor.numpy())
+    assert (found["scalar"].shape, found["empty"].shape) == ((), (0, 3))
+
+
+def safetensors(*entries, size):
+    head = "{" + ", ".join(f'"{name}": {json.dumps(entry)}' for name, entry in entries) + "}"
+    return len(head).to_bytes(8, "little") + head.encode() + bytes(size)
+
+
+def test_safetensors_of_doubtful_heads(tmp_path):
+    path = tmp_path / "a.safetensors"
+    one = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    path.write_bytes(safetensors(("w", one), ("w", one), size=8))
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path} must hold each name once; more than once there: w"
+    path.write_bytes(safetensors(("fc.weight", {"dtype": "F4", "shape": [4], "data_offsets": [0, 2]}), size=2))
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    assert str(caught.value) == (
+        f"{path} must hold tensors that NumPy can hold; 'fc.weight' is F4\n"
+        "  fix: tensor.float() in the program that wrote it"
+    )
+
+
+def test_names_that_become_one(weights):
+    with pytest.raises(DataError) as caught:
+        read({"fc._orig_mod.weight": np.ones(2), "fc.weight": np.zeros(2)})
+    assert str(caught.value) == "weights must hold each name once; more than once there: fc.weight"
+
+
+@pytest.mark.parametrize("depth", [9, 900])
+def test_dicts_in_dicts(tmp_path, monkeypatch, tensors, depth):
+    nested = tensors
+    for _ in range(depth):
+        nested = {"model": nested}
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)  # for torch to write it
+    torch.save(nested, tmp_path / "a.pth")
+    sys.setrecursionlimit(limit)
+    itself = {}
+    itself["model"] = itself
+    for given, where in [(nested, "weights"), (tmp_path / "a.pth", tmp_path / "a.pth"), (itself, "weights")]:
+        with pytest.raises(ConfigError) as caught:
+            read(given)
+        assert str(caught.value) == f"{where} must be a state dict; got dicts in dicts, more than 8 deep"
+
+
+def test_several_state_dicts(tensors):
+    with pytest.raises(ConfigError) as caught:
+        read({"student": tensors, "teacher": tensors})
+    assert str(caught.value) == (
+        "weights must hold one state dict; it has 2, 'student', 'teacher'\n"
+        "  fix: weights=torch.load(path, weights_only=True)['student']"
+    )
+
+
+def test_a_shape_that_a_few_numbers_stand_for(tmp_path, monkeypatch):
+    torch.save({"w": torch.ones(1, dtype=torch.bfloat16).expand(1 << 40)}, tmp_path / "a.pth")
+    assert (tmp_path / "a.pth").stat().st_size < 4096
+    with pytest.raises(DataError, match=r"a.pth: w must fit into memory: it unpacks to 4,096.0 GiB, there are "):
+        read(tmp_path / "a.pth")
+
+
+def test_shards(tmp_path, weights):
+    index = tmp_path / "model.safetensors.index.json"
+    files = {name: f"model-{number}-of-2.safetensors" for number, name in enumerate(weights, 1)}
+    for name, file in files.items():
+        save_file({name: weights[name]}, tmp_path / file)
+    index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    assert_equal(read(index), weights)
+    (tmp_path / "elsewhere").mkdir()
+    save_file({"x": weights["conv.bias"]}, tmp_path / "elsewhere" / "a.safetensors")
+    for content, message in [
+        (
+            {"weight_map": files | {"more": "model-1-of-2.safetensors"}},
+            "names 1 tensors that are not in their files: more",
+        ),
+        ({"weight_map": {"x": "elsewhere/a.safetensors"}}, "names 1 tensors that are not in their files: x"),
+        ({"weight_map": {"x": 3}}, 'must hold a "weight_map" of names to files beside it'),
+        ([], 'must hold a "weight_map" of names to files beside it'),
+    ]:
+        index.write_text(json.dumps(content))
+        with pytest.raises(DataError) as caught:
+            read(index)
+        assert str(caught.value) == f"{index} {message}"
+    index.write_text(json.dumps({"weight_map": files | {"x": "gone.safetensors"}}))
+    with pytest.raises(DataError) as caught:
+        read(index)
+    assert str(caught.value) == f"cannot read {tmp_path / 'gone.safetensors'}: there is no such file"
+
+
+@pytest.mark.parametrize("places", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ending", ["safetensors", "npz", "pth"])
+def test_damage_anywhere(tmp_path, rng, weights, tensors, ending, places):
+    path = tmp_path / f"a.{ending}"
+    write = {"safetensors": lambda: save_file(weights, path), "npz": lambda: np.savez(path, **weights),
+             "pth": lambda: torch.save(tensors, path)}  # fmt: skip
+    write[ending]()
+
+    def is_right(found):
+        # There is a checksum in .npz alone: elsewhere a bit may have changed a value, a name or the order of sizes.
+        if ending == "npz":
+            return all(np.array_equal(found[name], weights[name]) for name in found.keys() & weights.keys())
+        return sum(array.nbytes for array in found.values()) <= sum(array.nbytes for array in weights.values())
+
+    refused, whole = survives(read, path, path.read_bytes(), is_right, rng, places)
+    assert refused > places // 5
+    assert whole > 0
