@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from jaxconv.deadline import within
 from jaxconv.errors import DataError
 from jaxconv.files import write_atomically
 
@@ -19,6 +21,9 @@ __all__ = ["RemoteFile", "cache_folder", "fetch", "find_folder", "search"]
 
 VARIABLE = "JAXCONV_DATA"
 TIMEOUT_SECONDS = 30.0
+SLOWEST = 50_000
+"""Bytes a second, below which a download is given up."""
+_PIECE = 1 << 16
 Found = TypeVar("Found")
 
 
@@ -154,14 +159,25 @@ def fetch(name: str, files: Sequence[RemoteFile], bases: Sequence[str], folder: 
 
 
 def _fetch_one(url: str, file: RemoteFile, target: Path) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as reply:
-        content = reply.read()
-    if len(content) != file.size:
-        raise DataError(f"expected {file.size:,} bytes, received {len(content):,}")
+    limit = TIMEOUT_SECONDS + file.size / SLOWEST
+    content = within(limit, lambda: _received(url, file.size, time.monotonic() + limit))
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != file.md5:
         raise DataError(f"expected md5 {file.md5}, received {found}")
     write_atomically(target, content)
+
+
+def _received(url: str, size: int, deadline: float) -> bytes:
+    """The bytes at an address, no more than there should be, and none after the deadline."""
+    content = bytearray()
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as reply:
+        # read1 returns with what has come; read would wait for a whole piece, however slowly it comes.
+        while len(content) <= size and time.monotonic() < deadline and (piece := reply.read1(_PIECE)):
+            content += piece
+    if len(content) != size:
+        received = f"{len(content):,}" if len(content) < size else "more"
+        raise DataError(f"expected {size:,} bytes, received {received}")
+    return bytes(content)
 
 
 def _offline(name: str, files: Sequence[RemoteFile], folder: Path, reasons: list[str]) -> str:

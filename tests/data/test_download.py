@@ -3,7 +3,11 @@
 import dataclasses
 import gzip
 import hashlib
+import http.server
+import itertools
 import struct
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -124,3 +128,65 @@ def test_an_altered_file_on_disk_is_named(tiny, published):
     victim.write_bytes(victim.read_bytes()[:-3])
     with pytest.raises(DataError, match=f"{NAMES[1]} is truncated: expected"):
         data.load("mnist", published)
+
+
+@pytest.fixture
+def misbehaving():
+    """`misbehaving(pieces)`: the address of a server that sends these, in place of an answer, until it is left."""
+    stopped, servers = threading.Event(), []
+
+    def start(pieces, pause=0.0):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                for piece in pieces():
+                    try:
+                        self.wfile.write(piece)
+                    except OSError:
+                        return
+                    if stopped.wait(pause):
+                        return
+
+            def log_message(self, *args):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/"
+
+    yield start
+    stopped.set()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+HEAD = b"HTTP/1.0 200 OK\r\n\r\n"
+
+
+def reason(address, tmp_path, size=100_000):
+    """Why nothing could be fetched from there."""
+    file = download.RemoteFile("x.gz", size, "0" * 32)
+    with pytest.raises(DataError) as caught:
+        download.fetch("x", [file], [address], tmp_path / "x")
+    assert list((tmp_path / "x").iterdir()) == []
+    return str(caught.value).splitlines()[1].partition("x.gz: ")[2]
+
+
+@pytest.mark.parametrize("head", [HEAD, b"HTTP/1.0 200 OK\r\nX-Y: "], ids=["content", "header"])
+def test_a_byte_now_and_then_comes_to_an_end(misbehaving, tmp_path, monkeypatch, head):
+    """No timeout of a socket does it: each byte is in time."""
+    monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(download, "SLOWEST", 1e9)
+    address = misbehaving(lambda: itertools.chain([head], itertools.repeat(b"a")), pause=0.05)
+    said = reason(address, tmp_path)
+    assert said == "took longer than 0.5 s" or (head == HEAD and said.startswith("expected 100,000 bytes, received "))
+
+
+def test_more_than_there_should_be_is_not_received(misbehaving, tmp_path):
+    address = misbehaving(lambda: itertools.chain([HEAD], itertools.repeat(bytes(1 << 16), 3 << 14)))
+    tracemalloc.start()
+    assert reason(address, tmp_path) == "expected 100,000 bytes, received more"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
