@@ -6,9 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from jaxconv.deadline import within
 from jaxconv.errors import ConfigError, DataError
 
 __all__ = ["download"]
+
+LIMIT_SECONDS = 3600.0
+"""After which a download is given up; the library's own timeouts restart with each byte."""
 
 
 def download(
@@ -40,7 +44,10 @@ def download(
         ) from None
     endpoint = os.environ.get("HF_ENDPOINT")  # the library itself reads it but once, when it is imported
     try:
-        found = hf_hub_download(repo, file, revision=revision, local_dir=folder, endpoint=endpoint)
+        found = within(
+            LIMIT_SECONDS,
+            lambda: hf_hub_download(repo, file, revision=revision, local_dir=folder, endpoint=endpoint),
+        )
     except hub.HFValidationError as error:
         raise ConfigError(f"repo must be 'owner/name'; got {repo!r}: {_line(error)}") from None
     except hub.RepositoryNotFoundError:

@@ -101,6 +101,24 @@ def test_offline(tmp_path, monkeypatch):
     ]
 
 
+def test_a_hub_that_answers_a_byte_now_and_then(server, tmp_path, monkeypatch):
+    stopped = threading.Event()
+
+    def drip(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Y: ")
+        while not stopped.wait(0.05):
+            self.wfile.write(b"a")
+
+    monkeypatch.setattr(Hub, "do_HEAD", drip)
+    monkeypatch.setattr("jaxconv.port.hub.LIMIT_SECONDS", 0.5)
+    with pytest.raises(DataError) as caught:
+        port.download("someone/net", folder=tmp_path)
+    stopped.set()
+    assert str(caught.value).splitlines()[0] == (
+        "model.safetensors of someone/net is not on this machine and could not be downloaded: took longer than 0.5 s"
+    )
+
+
 def test_told_to_stay_offline(tmp_path, monkeypatch):
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="\n  HF_HUB_OFFLINE is set: unset it to ask the network\n"):
