@@ -1,5 +1,6 @@
 """The entry point; it stands apart from the commands so that it runs with the core alone."""
 
+import io
 import sys
 
 # What the extra "train" brings, by the names that are imported.
@@ -11,6 +12,9 @@ _EXTRA = (
 
 def main() -> None:
     """Run the command line, or say in one line which extra it wants."""
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks must not end a command
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         from jaxconv.cli import app
 

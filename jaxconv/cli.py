@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from jaxconv.analysis.doctor import main as examine
 from jaxconv.analysis.summary import summary as summarise
 from jaxconv.errors import ConfigError
 from jaxconv.failing import INTERRUPTED, fail, told
+from jaxconv.files import write_atomically
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.tune import Measured, cache_file
 from jaxconv.plots import plot
@@ -63,21 +65,24 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train a net and leave its parameters and results in a run folder; or go on with a run."""
-    with told():
+    with told(), contextlib.ExitStack() as stack:
         console = Console()
         if resume is None:
             if config_path is None:
                 raise ConfigError("train needs a config file, or --resume RUN: jaxconv train configs/digits.toml")
-            settings, folder = config.read(config_path, overrides or []), out or run.new_folder(config_path.stem)
-            go = functools.partial(run.train, settings, folder)
+            settings = config.read(config_path, overrides or [])
         else:
             if out is not None:
                 raise ConfigError("--resume goes on in the run's own folder; leave --out away")
-            settings, folder = _changed(resume, config_path, overrides or []), resume
-            go = functools.partial(run.resume, folder, settings)
+            settings = _changed(resume, config_path, overrides or [])
         if dry_run:
             display.described(console, run.describe(settings))
             return
+        if resume is not None:
+            folder, go = resume, functools.partial(run.resume, resume, settings)
+        else:
+            folder = out or stack.enter_context(run.reserved(Path(config_path or "").stem))
+            go = functools.partial(run.train, settings, folder)
         try:
             with display.progress(console) as report:
                 result = go(report=report)
@@ -96,9 +101,9 @@ def _changed(folder: Path, path: Path | None, changes: list[str]) -> config.Conf
 @app.command()
 def sweep(config_path: ConfigPath, overrides: Overrides = None, out: Out = None) -> None:
     """Train once for each combination of values: optim.learning_rate=0.1,0.03 seed=0,1,2"""
-    with told():
+    with told(), contextlib.ExitStack() as stack:
         console = Console()
-        folder = out or run.new_folder(f"{config_path.stem}-sweep")
+        folder = out or stack.enter_context(run.reserved(f"{config_path.stem}-sweep"))
 
         def begin(name: str, number: int, total: int) -> None:
             console.print(f"[{number}/{total}] {name}", markup=False, highlight=False)
@@ -180,10 +185,7 @@ def summary(
         files = {markdown: found.markdown, json: found.json, html: found.html}
         for path, write in files.items():
             if path is not None:
-                try:
-                    path.write_text(write(), "utf-8")
-                except OSError as error:
-                    raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+                write_atomically(path, write().encode())
         if not any(files):
             console = Console()
             typer.echo(found.text(console.width if console.is_terminal else 80))
@@ -211,7 +213,7 @@ def doctor(
 
 
 def _left_behind(folder: Path) -> str:
-    if not folder.is_dir():
+    if not (folder / "config.toml").is_file():
         return "interrupted before the first step; nothing was written"
     saved = any((folder / "checkpoints").glob("[0-9]*"))
     what = (

@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from jaxconv.fit import Compiled, Evaluation, Progress
+from jaxconv.fit import Compiled, Evaluation, Notice, Progress
 from jaxconv.run.setup import Described
 
 __all__ = ["clock", "columns", "described", "progress", "size", "table"]
@@ -52,7 +52,7 @@ def progress(console: Console) -> Iterator[Callable[[Any], None]]:
             if isinstance(event, Progress):
                 rest = _brief(event) if console.width < _ROOMY else _full(event)
                 bar.update(task, completed=event.step, total=event.steps, rest=rest)
-            elif isinstance(event, Evaluation):
+            elif isinstance(event, Evaluation | Notice):
                 bar.console.print(Text(line(event)))
 
         yield show
@@ -81,6 +81,8 @@ def line(event: Any) -> str:
     """
     if isinstance(event, Compiled):
         return f"compiled in {event.seconds:.1f} s"
+    if isinstance(event, Notice):
+        return event.text
     if isinstance(event, Evaluation):
         return f"test at step {event.step}  loss {event.found.loss:.4f}  accuracy {event.found.accuracy:.4f}"
     return f"step {_full(event)} left"

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from jaxconv.errors import ConfigError, ShapeError
+from jaxconv.files import writing
 
 __all__ = ["EventWriter"]
 
@@ -31,7 +32,7 @@ class EventWriter:
         hold. After a checkpoint of `step` steps that is `step + 1`.
 
     Raises:
-      ConfigError: the folder cannot be written to.
+      WriteError: the folder cannot be written to.
 
     >>> import tempfile
     >>> with EventWriter(tempfile.mkdtemp()) as events:
@@ -44,15 +45,13 @@ class EventWriter:
 
         self._proto, self._closed, self._flushed = event_pb2, False, time.monotonic()
         first = None if purge_step is None else _whole(purge_step)
-        folder = Path(folder)
-        try:
+        self._folder = folder = Path(folder)
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             # Its file names tell seconds apart. A number after them keeps a run that is resumed within one
             # from writing over its own file, and keeps TensorBoard reading the files in their order.
             number = sum(1 for _ in folder.glob("events.out.tfevents.*"))
             self._file = EventsWriter(str(folder / "events"), f".{number:04}")
-        except OSError as error:
-            raise ConfigError(f"cannot write events to {folder}: {error.strerror or error}") from error
         # TensorBoard takes the first start that it reads for the run's own and drops nothing there, so that a
         # resumed run can only be told where the first file has a start too.
         if first is None and number == 0:
@@ -99,7 +98,8 @@ class EventWriter:
         """Put everything on the disk; a second time does nothing."""
         if not self._closed:
             self._closed = True
-            self._file.close()
+            with writing(self._folder):
+                self._file.close()
 
     def __enter__(self) -> EventWriter:
         return self
@@ -112,10 +112,11 @@ class EventWriter:
     def _write(self, step: int, **content: Any) -> None:
         if self._closed:
             raise ConfigError(f"this EventWriter is closed, and step {step} came; write before close()")
-        self._file.write_event(self._proto.Event(wall_time=time.time(), step=step, **content))
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._file.flush()
-            self._flushed = time.monotonic()
+        with writing(self._folder):
+            self._file.write_event(self._proto.Event(wall_time=time.time(), step=step, **content))
+            if time.monotonic() - self._flushed > FLUSH_SECONDS:
+                self._file.flush()
+                self._flushed = time.monotonic()
 
 
 def _number(name: str, value: Any) -> float:

@@ -1,15 +1,17 @@
-"""Reading of regular files; atomic writes."""
+"""Reading of regular files, atomic writes, and errors that name the file that could not be written."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["open_file", "read_text", "write_atomically"]
+__all__ = ["WriteError", "open_file", "read_text", "write_atomically", "writing"]
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -52,6 +54,35 @@ def read_text(path: str | Path) -> str:
         return file.read().decode("utf-8-sig")
 
 
+class WriteError(OSError):
+    """A file cannot be written: the disk is full, its folder is gone or read-only, or a limit is reached.
+
+    >>> print(WriteError(28, "No space left on device", "runs/a/result.json"))
+    cannot write runs/a/result.json: No space left on device
+    """
+
+    def __str__(self) -> str:
+        return f"cannot write {self.filename}: {self.strerror}"
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Raise any OSError of the block as a WriteError that names `path`.
+
+    Args:
+      path: the file or folder that the block writes.
+
+    Raises:
+      WriteError: with the errno of the original error.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        raise WriteError(error.errno, error.strerror or str(error), str(path)) from error
+
+
 def write_atomically(path: str | Path, content: bytes) -> None:
     """Write a file so that, whatever moment this is killed at, no partial one has the name.
 
@@ -60,7 +91,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
       content: its bytes.
 
     Raises:
-      OSError: its folder is missing or cannot be written; a file that was there stays as it was.
+      WriteError: its folder is missing or cannot be written; a file that was there stays as it was.
 
     >>> folder = Path(tempfile.mkdtemp())
     >>> write_atomically(folder / "note.txt", b"whole")
@@ -68,17 +99,18 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     (['note.txt'], 'whole')
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes private files; these are as readable as any file that the user makes.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with writing(path):
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            # mkstemp makes private files; these are as readable as any file that the user makes.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise

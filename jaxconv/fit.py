@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,12 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.errors import ConfigError
+from jaxconv.errors import ConfigError, DataError
 from jaxconv.feed import Feed
+from jaxconv.finite import first_nonfinite
 from jaxconv.means import DivergedError, Means
 from jaxconv.train import METRICS, Metrics, Step, TrainState
 
-__all__ = ["Compiled", "DivergedError", "Evaluation", "Fitted", "Means", "Progress", "Score", "compile_steps", "fit"]
+__all__ = [
+    "Compiled", "DivergedError", "Evaluation", "Fitted", "Means", "Notice", "Progress", "Score", "compile_steps", "fit",
+]  # fmt: skip
 
 # A call of the device lasts about this long: what the host does beside it costs nothing, and whoever
 # presses Ctrl-C does not wait.
@@ -65,6 +69,13 @@ class Evaluation:
 
     step: int
     found: Score
+
+
+@dataclasses.dataclass(frozen=True)
+class Notice:
+    """A line for the user: a damaged checkpoint, a picture that could not be drawn."""
+
+    text: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +181,8 @@ def fit(
       The final state, and how long it took.
 
     Raises:
-      DivergedError: a loss was NaN or infinite; names the step and says what to try.
+      DivergedError: a loss, or a parameter before it is tested, saved or returned, was NaN or infinite; names the
+        step and says what to try.
       ConfigError: log_every is not positive.
     """
     if log_every < 1:
@@ -208,24 +220,49 @@ def fit(
             since, waited, lapped, told = Means(), feed.waited, done, clock.total
         if evaluates and test is not None:
             clock.lap()
-            tested = test(train)
+            tested = _tested(test, train, done, functools.partial(save, train, done, since) if save else None)
             report(Evaluation(done, tested))
             clock.lap(count=False)
         if save is not None and due(done) == done:
             while calls:  # what is saved must not have diverged
                 since = since.after(*calls.popleft())
             clock.lap()
+            _check_finite(train, done)
             save(train, done, since)
             clock.lap(count=False)
     while calls:
         since = since.after(*calls.popleft())
     clock.lap()
+    _check_finite(train, done)
     if done < steps and save is not None:
         save(train, done, since)
     if done >= steps and tested is None and test is not None:  # it was killed between its last step and its end
-        tested = test(train)
+        tested = _tested(test, train, done)
     speed = (done - first) * feed.batch_size / clock.total if done > first else 0.0
     return Fitted(train, tested, done, clock.total, compile_seconds, speed, feed.waited)
+
+
+def _tested(
+    test: Callable[[TrainState], Score], train: TrainState, done: int, save: Callable[[], None] | None = None
+) -> Score:
+    """The score of a state of finite parameters and finite loss; saved first where a test image cannot be read."""
+    _check_finite(train, done)
+    try:
+        found = test(train)
+    except (DataError, OSError):
+        if save is not None:
+            save()
+        raise
+    if not np.isfinite(found.loss):
+        raise DivergedError(done, found.loss, what="the test loss")
+    return found
+
+
+def _check_finite(train: TrainState, done: int) -> None:
+    """Raise DivergedError if parameters or state are not finite: the loss of the last step is of those before it."""
+    name = first_nonfinite({"params": train.params, "state": train.state, "average": train.average})
+    if name is not None:
+        raise DivergedError(done, "NaN or infinite", what=name)
 
 
 def _pace(pace: float, seconds: float, settled: int) -> float:

@@ -14,12 +14,12 @@ __all__ = ["DivergedError", "Means"]
 
 
 class DivergedError(ArithmeticError):
-    """The loss became NaN or infinite; `step` says when."""
+    """The loss or a parameter became NaN or infinite; `step` says when."""
 
-    def __init__(self, step: int, value: float, member: int | None = None) -> None:
+    def __init__(self, step: int, value: float | str, member: int | None = None, what: str = "the loss") -> None:
         whose = "" if member is None else f" of member {member}"
         super().__init__(
-            f"the loss{whose} became {value} at step {step}; "
+            f"{what}{whose} became {value} at step {step}; "
             "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalisation"
         )
         self.step = step
@@ -51,7 +51,8 @@ class Means:
         finite = np.isfinite(each["loss"])
         if not finite.all():
             number, *member = np.argwhere(~finite)[0]
-            raise DivergedError(before + int(number) + 1, float(each["loss"][number, *member]), *map(int, member))
+            whose = int(member[0]) if member else None
+            raise DivergedError(before + int(number) + 1, float(each["loss"][number, *member]), whose)
         losses, correct, count, gradients, steps = self.losses, self.correct, self.count, self.gradients, self.finite
         for number in range(taken):
             losses += float(each["loss"][number].mean())
@@ -61,7 +62,8 @@ class Means:
             if np.isfinite(norm):  # where a float16 gradient overflows, the step is left out
                 gradients, steps = gradients + norm, steps + 1
         last = {name: value[-1].mean() for name, value in each.items() if name.startswith(WEIGHT_NORM) and len(value)}
-        weights = {name.removeprefix(WEIGHT_NORM): float(norm) for name, norm in last.items()} or self.weights
+        norms = {name.removeprefix(WEIGHT_NORM): float(norm) for name, norm in last.items()}
+        weights = {name: norm for name, norm in norms.items() if np.isfinite(norm)} or self.weights
         return Means(self.steps + int(taken), losses, correct, count, gradients, steps, weights)
 
     @property

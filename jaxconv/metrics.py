@@ -103,7 +103,7 @@ def confusion_matrix(logits: jax.Array, labels: jax.Array, weights: jax.Array | 
       int32 [C, C]: row the label, column the answer; matrices of batches add up.
 
     Raises:
-      ShapeError: logits, labels and weights do not belong together.
+      ShapeError: logits, labels and weights do not belong together, or there are more than 46,340 classes.
 
     >>> print(confusion_matrix(jnp.array([[1.0, 2.0], [4.0, 3.0]]), jnp.array([1, 1])))
     [[0 0]
@@ -111,6 +111,11 @@ def confusion_matrix(logits: jax.Array, labels: jax.Array, weights: jax.Array | 
     """
     check_pair(logits, labels, weights)
     classes = logits.shape[-1]
+    if classes**2 >= 2**31:  # cells are numbered in int32
+        fix = (
+            "count pairs of label and answer: numpy.unique(numpy.stack([labels, answers]), axis=1, return_counts=True)"
+        )
+        raise ShapeError("a confusion matrix has at most 46,340 classes", got=f"{classes:,} classes", fix=fix)
     label, answer = _hard(labels), jnp.argmax(logits, axis=-1)
     counted = (label >= 0) & (label < classes)
     if weights is not None:

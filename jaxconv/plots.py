@@ -12,7 +12,7 @@ from jaxconv.analysis.drawing import animate_window, draw_window
 from jaxconv.analysis.pictures import save
 from jaxconv.errors import ConfigError, did_you_mean
 from jaxconv.failing import told
-from jaxconv.files import write_atomically
+from jaxconv.files import write_atomically, writing
 from jaxconv.run.plots import KINDS, draw
 
 __all__ = ["plot"]
@@ -58,16 +58,14 @@ def plot_run(
             if isinstance(reason, str) and kinds:
                 raise ConfigError(f"{kind}: {reason}")
         target = folder / "plots" if out is None else out
-        try:
+        with writing(target):
             target.mkdir(parents=True, exist_ok=True)
-            for kind, figure in found.items():
-                if isinstance(figure, str):
-                    typer.echo(f"{kind} left out: {figure}", err=True)
-                    continue
-                save(figure, target / f"{kind}.png")
-                typer.echo(target / f"{kind}.png")
-        except OSError as error:
-            raise ConfigError(f"cannot write pictures to {target}: {error.strerror or error}") from None
+        for kind, figure in found.items():
+            if isinstance(figure, str):
+                typer.echo(f"{kind} left out: {figure}", err=True)
+                continue
+            save(figure, target / f"{kind}.png")
+            typer.echo(target / f"{kind}.png")
 
 
 @plot.command("window")

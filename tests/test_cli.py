@@ -70,6 +70,7 @@ def test_training_prints_plain_lines_into_a_pipe(finished):
 def test_the_run_folder_is_whole(finished):
     folder, out = finished
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == [
+        "SHA256SUMS",
         "checkpoints",
         "config.toml",
         "confusion.csv",
@@ -245,7 +246,7 @@ def test_a_summary_says_what_the_net_is(finished, tmp_path):
     assert "<td" in files[2].read_text()
     refused = invoke("summary", config, "--json", tmp_path / "none" / "net.json")
     assert (refused.exit_code, refused.stderr) == (
-        2, f"error: {tmp_path}/none/net.json cannot be written: No such file or directory\n",
+        74, f"error: cannot write {tmp_path}/none/net.json: No such file or directory\n",
     )  # fmt: skip
 
 

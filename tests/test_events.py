@@ -10,6 +10,7 @@ import pytest
 
 from jaxconv.errors import ConfigError, ShapeError
 from jaxconv.events import EventWriter
+from jaxconv.files import WriteError
 
 PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII", 13, b"IHDR", 300, 200) + b"\x08\x02\x00\x00\x00 the rest"
 
@@ -175,8 +176,8 @@ def test_bad_input_is_told(tmp_path):
         ),
         (
             lambda: EventWriter(tmp_path / "file"),
-            ConfigError,
-            f"cannot write events to {tmp_path}/file: File exists",
+            WriteError,
+            f"cannot write {tmp_path}/file: File exists",
         ),
     ]:
         with pytest.raises(error) as caught:

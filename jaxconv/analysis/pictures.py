@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion", "inches", "mistakes", "png", "save", "training_curves"]
+__all__ = ["confusion", "default_style", "inches", "mistakes", "png", "save", "training_curves"]
 
 _GREY = "#767676"  # the lightest that can be read on white
 _NAMED_CLASSES = 40
@@ -168,6 +169,15 @@ def mistakes(
     return figure
 
 
+@contextlib.contextmanager
+def default_style() -> Iterator[None]:
+    """Draw by matplotlib's own defaults, whatever a `matplotlibrc` says: figures are measured in their font."""
+    import matplotlib.style
+
+    with matplotlib.style.context("default"):
+        yield
+
+
 def png(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file of 150 dots an inch.
 
@@ -175,7 +185,8 @@ def png(figure: Figure) -> bytes:
       figure: of this module, or any.
     """
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150)
+    with default_style():
+        figure.savefig(stream, format="png", dpi=150)
     return stream.getvalue()
 
 

@@ -112,6 +112,7 @@ class Dataset:
     photographs: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(map(_printable, self.classes)))
         for part in ("train", "test"):
             source = getattr(self, part)
             if len(source) == 0:
@@ -131,6 +132,11 @@ class Dataset:
         """Height, width and channels of one image."""
         height, width, channels = shape_of(self.train)
         return height, width, channels
+
+
+def _printable(name: Any) -> str:
+    """A class's name as text that every file can hold: a byte that is no UTF-8 becomes `\\udce9`."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def shape_of(source: Source) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from jaxconv.run.compare import compare
 from jaxconv.run.finished import Run, load
-from jaxconv.run.folder import new_folder
+from jaxconv.run.folder import new_folder, reserved
 from jaxconv.run.setup import describe, set_up, tune
 from jaxconv.run.sweep import points, sweep
 from jaxconv.run.train import StoppedError, resume, settings_of, train
@@ -15,6 +15,7 @@ __all__ = [
     "load",
     "new_folder",
     "points",
+    "reserved",
     "resume",
     "set_up",
     "settings_of",

@@ -9,12 +9,12 @@ from typing import Any
 
 import jax
 
-from jaxconv import checkpoint, config
+from jaxconv import checkpoint, checksums, config
 from jaxconv.errors import DataError
 from jaxconv.evaluate import Answers, answer, make_eval_step
 from jaxconv.nets import make_net
-from jaxconv.run.finish import trained
-from jaxconv.run.predict import Input, Predictor
+from jaxconv.run.finish import CHECKED, trained
+from jaxconv.run.predict import Input, Predictor, check_finite
 from jaxconv.run.setup import in_precision, inputs, load_data
 
 __all__ = ["Run", "load"]
@@ -61,6 +61,7 @@ def load(folder: str | Path) -> Run:
             if (folder / "config.toml").is_file()
             else f"{folder} is no run: {', '.join(missing)} missing"
         )
+    checksums.verify(folder, CHECKED)
     settings = config.read(folder / "config.toml")
     try:
         result = json.loads((folder / "result.json").read_text("utf-8"))
@@ -75,6 +76,7 @@ def load(folder: str | Path) -> Run:
     if members:
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), like)
     found = checkpoint.load(folder / "params.safetensors", like)
+    check_finite(folder / "params.safetensors", found["params"], found["state"])
     return Run(net, found["params"], found["state"], wanted, members, folder, settings, result)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import errno
 import fcntl
 import importlib.metadata
+import itertools
 import json
+import math
 import os
 import platform
 import shlex
@@ -18,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxconv.errors import ConfigError, DataError
 from jaxconv.events import EventWriter
-from jaxconv.files import write_atomically
+from jaxconv.files import WriteError, write_atomically, writing
 from jaxconv.fit import Evaluation, Progress
 
 __all__ = [
@@ -29,48 +33,92 @@ __all__ = [
     "check_new",
     "command",
     "device",
+    "json_bytes",
+    "json_text",
     "lines",
     "locked",
-    "make",
+    "made",
     "manifest",
     "new_folder",
     "read_json",
+    "reserved",
     "write_json",
 ]
 
 Report = Callable[[Any], None]
 
+_LOCK = ".lock"
+
 
 def new_folder(stem: str, parent: str | Path = "runs") -> Path:
-    """A folder for a run that does not exist yet: `runs/<stem>-<YYYYmmdd-HHMMSS>`.
+    """Make an empty folder for a run: `runs/<stem>-<YYYYmmdd-HHMMSS>`, `-2` and so on where that exists.
+
+    Whoever makes it has it: runs that start in the same second get folders of their own.
 
     Args:
       stem: of the config file's name.
-      parent: where runs are kept.
+      parent: where runs are saved.
+
+    Raises:
+      WriteError: it cannot be made.
     """
     name = f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    candidates = [Path(parent) / name, *(Path(parent) / f"{name}-{number}" for number in range(2, 100))]
-    return next(folder for folder in candidates if not folder.exists())
+    with writing(Path(parent) / name):
+        Path(parent).mkdir(parents=True, exist_ok=True)
+        for ending in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
+            path = Path(parent) / f"{name}{ending}"
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                break
+    return path
+
+
+@contextlib.contextmanager
+def reserved(stem: str, parent: str | Path = "runs") -> Iterator[Path]:
+    """`new_folder`, which is removed again where nothing was written to it.
+
+    Args:
+      stem: of the config file's name.
+      parent: where runs are saved.
+    """
+    path = new_folder(stem, parent)
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):  # it holds a run
+            path.rmdir()
 
 
 def check_new(folder: Path) -> None:
-    """Raise ConfigError where a run would overwrite something."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Raise ConfigError if a run would overwrite something."""
+    if folder.exists() and (not folder.is_dir() or any(entry.name != _LOCK for entry in folder.iterdir())):
         raise ConfigError(f"a run never overwrites: {folder} exists already; give --out another folder")
 
 
-def make(folder: Path, text: str) -> None:
-    """Make the folder of a run, with its config in it from the first moment on.
+@contextlib.contextmanager
+def made(folder: Path, text: str) -> Iterator[None]:
+    """Make the folder of a run with its config in it, and keep it locked.
+
+    Args:
+      folder: of the run; must not exist, or be empty.
+      text: of `config.toml`.
 
     Raises:
-      ConfigError: it holds something already, or cannot be written.
+      ConfigError: it holds something already, or another process writes to it.
+      WriteError: it cannot be written; nothing is left behind.
     """
     check_new(folder)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "config.toml", text.encode())
-    except OSError as error:
-        raise ConfigError(f"cannot write a run to {folder}: {error.strerror or error}") from error
+    with locked(folder):
+        check_new(folder)  # another process may have been here since
+        try:
+            write_atomically(folder / "config.toml", text.encode())
+        except OSError:
+            (folder / _LOCK).unlink()
+            folder.rmdir()
+            raise
+        yield
 
 
 @contextlib.contextmanager
@@ -79,18 +127,52 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
       ConfigError: another process has it.
+      WriteError: the lock's file cannot be written.
     """
-    with open(folder / ".lock", "w", encoding="utf-8") as handle:
+    with writing(folder / _LOCK):
+        handle = open(folder / _LOCK, "w", encoding="utf-8")  # noqa: SIM115
+    with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            with writing(folder / _LOCK):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except WriteError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
             raise ConfigError(f"{folder} is being written by another process; wait for it, or stop it") from None
         yield
 
 
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, which knows neither NaN nor infinity: both become null.
+
+    Args:
+      value: of dicts, lists, text and numbers, NumPy's too.
+      indent: as `json.dumps` takes it.
+
+    >>> json_text({"a": [float("nan"), 1.5], "b": np.float32(2)})
+    '{"a": [null, 1.5], "b": 2.0}'
+    """
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON that people read, whole or not at all."""
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
+    write_atomically(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """The content of a JSON file that people read."""
+    return (json_text(value, indent=2) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
@@ -138,17 +220,24 @@ class Recorder:
 
     def __init__(self, folder: Path, report: Report, rate: Callable[[int], float], since: int, part: str) -> None:
         kept = [line for line in lines(folder) if line["step"] <= since]
-        write_atomically(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._metrics = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._path = folder / "metrics.jsonl"
+        write_atomically(self._path, "".join(json_text(line) + "\n" for line in kept).encode())
+        with writing(self._path):
+            self._metrics = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
         self._events = EventWriter(folder / "events", purge_step=since + 1 if since else None)
         self._report, self._rate, self._part = report, rate, part
 
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._metrics.close()
-        self._events.close()
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            with writing(self._path):
+                self._metrics.close()
+            self._events.close()
+        except WriteError:  # what was raised first says more
+            if error is None:
+                raise
 
     def __call__(self, event: Any) -> None:
         if isinstance(event, Progress):
@@ -166,8 +255,12 @@ class Recorder:
         self._report(event)
 
     def _write(self, line: dict[str, Any], part: str) -> None:
-        self._metrics.write(json.dumps(line) + "\n")
-        self._metrics.flush()  # whoever watches the file, or kills the run, has all of it so far
+        with writing(self._path):
+            # Raises where the folder was deleted or moved: nothing could be written there at the end.
+            if not os.path.samestat(os.stat(self._path), os.fstat(self._metrics.fileno())):
+                raise FileNotFoundError(errno.ENOENT, "it was replaced while the run goes on")
+            self._metrics.write(json_text(line) + "\n")
+            self._metrics.flush()  # whoever watches the file, or kills the run, has all of it so far
         numbers = {name.removeprefix(f"{part}_"): value for name, value in line.items() if isinstance(value, float)}
         norms = {f"weight_norm/{name}": value for name, value in line.get("weight_norms", {}).items()}
         self._events.scalars(line["step"], {f"{part}/{name}": value for name, value in numbers.items()} | norms)

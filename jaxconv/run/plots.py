@@ -18,6 +18,7 @@ from jaxconv.analysis.field_pictures import draw_fields
 from jaxconv.analysis.kernels import draw_kernels, first_kernel
 from jaxconv.analysis.norms import norm_curves
 from jaxconv.analysis.outputs import output_structs, outputs
+from jaxconv.analysis.pictures import default_style
 from jaxconv.ensemble import member
 from jaxconv.errors import ConfigError, did_you_mean
 from jaxconv.nets import make_net
@@ -62,7 +63,8 @@ def draw(folder: str | Path, kinds: Sequence[str], image: int = 0, root: str | N
     found: dict[str, Figure | str] = {}
     for kind in kinds:
         try:
-            found[kind] = KINDS[kind](shown)
+            with default_style():
+                found[kind] = KINDS[kind](shown)
         except Unsuited as reason:
             found[kind] = str(reason)
     return found

@@ -16,12 +16,13 @@ from jaxconv.augment import normalise
 from jaxconv.data.decode import read_square
 from jaxconv.data.folder import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
-from jaxconv.errors import ConfigError
+from jaxconv.errors import ConfigError, DataError
 from jaxconv.files import read_text
+from jaxconv.finite import first_nonfinite
 from jaxconv.layer import Layer
 from jaxconv.nets import make_net
 
-__all__ = ["Input", "Predictor", "pretrained"]
+__all__ = ["Input", "Predictor", "check_finite", "pretrained"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +131,16 @@ def pretrained(
     """
     net, shape = make_net(name, {}, len(classes)), (size, size, channels)
     params, state = port.load(net, weights, source, x=(1, *shape))
+    check_finite(weights, params, state)
     moments = IMAGENET_MEAN[channels], IMAGENET_STD[channels]
     return Predictor(net, params, state, Input(shape, 255, *moments, tuple(classes), True, shorter), members=False)
+
+
+def check_finite(path: str | Path, params: Any, state: Any) -> None:
+    """Raise DataError if what was read from a file holds NaN or an infinity: no answer of such a net means anything."""
+    name = first_nonfinite({"params": params, "state": state})
+    if name is not None:
+        raise DataError(f"parameters must be finite; {path} holds NaN or infinity in {name}\n  fix: train again")
 
 
 def class_names(path: str | Path) -> list[str]:

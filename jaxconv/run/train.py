@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxconv import config
-from jaxconv.checkpoint import Checkpoints
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.errors import ConfigError, DataError
-from jaxconv.fit import DivergedError, Means, fit
+from jaxconv.fit import DivergedError, Fitted, Means, Notice, fit
+from jaxconv.rolling import Checkpoints, saved_steps
 from jaxconv.run import folder as files
 from jaxconv.run.finish import finish
 from jaxconv.run.folder import Report
@@ -51,7 +52,8 @@ def train(settings: config.Config, folder: str | Path, report: Report = lambda e
 
     Raises:
       ConfigError, DataError, ShapeError: the config asks for something that cannot be.
-      DivergedError: the loss became NaN or infinite.
+      DivergedError: the loss or a parameter became NaN or infinite.
+      OSError: a file cannot be written or read; a note says up to which step the run is intact.
       StoppedError: Ctrl-C or SIGTERM came; the run was saved.
     """
     began = time.perf_counter()
@@ -59,8 +61,7 @@ def train(settings: config.Config, folder: str | Path, report: Report = lambda e
     files.check_new(folder)
     setup = set_up(settings)
     structs = setup.check()  # before anything is written
-    files.make(folder, config.to_toml(settings))
-    with files.locked(folder):
+    with files.made(folder, config.to_toml(settings)), _intact(folder):
         return _go_on(setup, structs, folder, report, began)
 
 
@@ -79,7 +80,7 @@ def resume(
 
     Raises:
       ConfigError: it is no run or a finished one, or the state that it kept is of another net.
-      DataError, ShapeError, DivergedError, StoppedError: as in `train`.
+      DataError, ShapeError, DivergedError, StoppedError, OSError: as in `train`.
     """
     began = time.perf_counter()
     folder = Path(folder)
@@ -88,7 +89,7 @@ def resume(
         raise ConfigError(f"{folder} is finished; to test it again: jaxconv evaluate {folder}")
     setup = set_up(settings or kept)
     structs = setup.check()
-    with files.locked(folder):
+    with files.locked(folder), _intact(folder):
         if settings is not None and settings != kept:
             files.write_atomically(folder / "config.toml", config.to_toml(settings).encode())
         return _go_on(setup, structs, folder, report, began)
@@ -114,7 +115,7 @@ def _go_on(setup: Setup, structs: TrainState, folder: Path, report: Report, bega
     settings = setup.settings
     with (
         matmul_precision(settings),
-        Checkpoints(folder / "checkpoints", settings.checkpoint.keep) as kept,
+        Checkpoints(folder / "checkpoints", settings.checkpoint.keep, lambda text: report(Notice(text))) as kept,
         signals() as asked,
     ):
         latest = kept.restore(structs)
@@ -123,11 +124,11 @@ def _go_on(setup: Setup, structs: TrainState, folder: Path, report: Report, bega
         tester = Tester(setup)
         saver = Saver(kept, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, notes)
         feed = setup.feed(first)
-        with (
-            contextlib.closing(feed),
-            files.Recorder(folder, report, setup.rate, first, tester.part) as record,
-        ):
-            try:
+        try:
+            with (
+                contextlib.closing(feed),
+                files.Recorder(folder, report, setup.rate, first, tester.part) as record,
+            ):
                 fitted = fit(
                     setup.step,
                     start,
@@ -144,14 +145,43 @@ def _go_on(setup: Setup, structs: TrainState, folder: Path, report: Report, bega
                     members=setup.seeds is not None,
                     metrics=metric_names(start.params, settings.train.log_norms),
                 )
-            except DivergedError as error:
-                last = f"the state of step {kept.steps[-1]} is kept" if kept.steps else "no state was kept before it"
-                error.add_note(f"{last}; to go on with other settings: jaxconv train --resume {folder} KEY=VALUE")
-                raise
-        if fitted.done < setup.steps:
-            raise StoppedError(folder, fitted.done, setup.steps, asked[0])
-        found = tester.finally_on_test(fitted.final)
-        return finish(setup, folder, fitted, feed, found, saver.before + time.perf_counter() - began)
+            if fitted.done < setup.steps:
+                raise StoppedError(folder, fitted.done, setup.steps, asked[0])
+            with _kept_on_failure(saver, fitted):
+                found = tester.finally_on_test(fitted.final)
+                return finish(setup, folder, fitted, feed, found, saver.before + time.perf_counter() - began, report)
+        except DivergedError as error:
+            last = f"the state of step {kept.steps[-1]} is kept" if kept.steps else "no state was kept before it"
+            error.add_note(f"{last}; to go on with other settings: jaxconv train --resume {folder} KEY=VALUE")
+            raise
+
+
+@contextlib.contextmanager
+def _kept_on_failure(saver: Saver, fitted: Fitted) -> Iterator[None]:
+    """Save the final state if the block fails, so that `resume` has only the block to do again."""
+    try:
+        yield
+    except Exception:
+        with contextlib.suppress(OSError):
+            saver.save(fitted.final, fitted.done, Means())
+        raise
+
+
+@contextlib.contextmanager
+def _intact(folder: Path) -> Iterator[None]:
+    """Add to an OSError up to which step the run is intact, and how to resume it."""
+    try:
+        yield
+    except OSError as error:
+        if not os.path.isfile(folder / "config.toml"):
+            error.add_note(f"{folder} was deleted or moved while the run went on")
+        elif os.path.isfile(folder / "result.json"):
+            error.add_note(f"{folder} is finished all the same")
+        else:
+            steps = saved_steps(folder / "checkpoints")
+            step = f"{steps[-1]:,}" if steps else "0, the start"
+            error.add_note(f"the run is intact up to step {step}; to resume: jaxconv train --resume {folder}")
+        raise
 
 
 def _note(setup: Setup, folder: Path, first: int) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 
-from jaxconv.checkpoint import Checkpoints
 from jaxconv.data import Source
 from jaxconv.evaluate import Answers, EvalStep, answer, make_eval_step
 from jaxconv.fit import Means, Score
 from jaxconv.metrics import calibration_gap
+from jaxconv.rolling import Checkpoints
 from jaxconv.run.setup import Setup, inputs
 from jaxconv.train import TrainState
 

@@ -140,12 +140,12 @@ def test_the_commands_errors_are_lines(finished, tmp_path):
         ((finished, "norms", "windows"), f"there is no picture 'windows'; {known}"),
         ((finished, "features", "--image", 359), "there is no test image 359; there are 359: 0 to 358"),
         ((tmp_path, "kernels"), f"{tmp_path} is no run: config.toml, params.safetensors, result.json missing"),
-        ((finished, "kernels", "--out", finished / "result.json"),
-         f"cannot write pictures to {finished}/result.json: File exists"),
-    ]  # fmt: skip
+    ]
     for arguments, message in cases:
         result = invoke(*arguments)
         assert (result.exit_code, result.stderr, result.stdout) == (2, f"error: {message}\n", "")
+    taken = invoke(finished, "kernels", "--out", finished / "result.json")
+    assert (taken.exit_code, taken.stderr) == (74, f"error: cannot write {finished}/result.json: File exists\n")
     missing = invoke("runs/nowhere", "kernels")
     assert (missing.exit_code, missing.stderr.split(";")[0]) == (2, "error: there is no run runs/nowhere\n")
     wrong = invoke("winodw", "--size", 7)
