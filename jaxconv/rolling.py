@@ -144,7 +144,7 @@ class Checkpoints:
             tree = fitted(path, plain, {name.replace(_SLASH, "/"): jnp.asarray(leaf) for name, leaf in flat.items()})
             return step, jax.tree.map(_typed, like, tree), notes
         if reason:
-            raise DataError(f"no undamaged state is left in {self.folder}; the first one: {reason}")
+            raise DataError(f"no undamaged state is left in {self.folder}; the earliest: {reason}")
         return None
 
     def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,10 +1,15 @@
 """Checkpoints: round trips, and refusals that name every difference."""
 
+import os
+import pathlib
+import tempfile
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flips import flips
 
 from jaxconv import checkpoint
 from jaxconv.errors import ConfigError, DataError
@@ -78,3 +83,53 @@ def test_names_must_differ(tmp_path):
     with pytest.raises(ConfigError) as caught:
         checkpoint.save(tmp_path / "x", {"a": {"b": jnp.zeros(1)}, "a/b": jnp.zeros(1)})
     assert str(caught.value) == "leaves must have different names; more than one is called a/b"
+
+
+def test_a_flipped_bit_is_reported_or_changes_nothing(tmp_path, rng):
+    path, saved = tmp_path / "x", tree(rng)
+    checkpoint.save(path, saved)
+    reported = 0
+    for bit in flips(path, 300):
+        try:
+            loaded = checkpoint.load(path, jax.eval_shape(lambda: saved))
+        except DataError:
+            reported += 1
+            continue
+        for got, expected in zip(jax.tree.leaves(loaded), jax.tree.leaves(saved), strict=True):
+            np.testing.assert_array_equal(got, expected, err_msg=f"bit {bit}")
+    assert reported > 250
+
+
+def test_altered_numbers_are_reported_with_the_file(tmp_path):
+    path = tmp_path / "x"
+    checkpoint.save(path, {"a": jnp.ones(4)})
+    path.write_bytes(path.read_bytes()[:-1] + b"@")
+    with pytest.raises(DataError) as caught:
+        checkpoint.load(path, {"a": jnp.ones(4)})
+    assert str(caught.value) == (
+        f"{path} was altered: its arrays differ from their checksum\n  fix: get the file again"
+    )
+
+
+def test_a_file_without_a_checksum_is_loaded(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.arange(3, dtype=np.int32)}, tmp_path / "x")
+    np.testing.assert_array_equal(checkpoint.load(tmp_path / "x", {"a": jnp.arange(3)})["a"], [0, 1, 2])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_unreadable_file_is_not_called_missing():
+    import safetensors.flax  # noqa: F401  # nobody may not read the installation
+
+    folder = pathlib.Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    checkpoint.save(folder / "x", {"a": jnp.ones(4)})
+    (folder / "x").chmod(0)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(DataError) as caught:
+            checkpoint.load(folder / "x", {"a": jnp.ones(4)})
+    finally:
+        os.seteuid(0)
+    assert str(caught.value) == f"cannot read {folder}/x: Permission denied"
