@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,19 +134,29 @@ class Checkpoints:
             for file in path.rglob("*"):
                 if not file.is_dir():
                     open(file, "rb").close()  # what cannot be read is not damaged: raises what the system says of it
-            try:
-                flat, notes = self._read(step)
-            except Exception as error:  # whatever Orbax, TensorStore or JSON say of a file that was altered
-                gc.collect()  # asyncio logs the errors of tasks that nobody waited for when they are collected
-                reason = f"{path} is damaged: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            found = self._attempt(step)
+            if isinstance(found, str):
+                reason = f"{path} is damaged: {found}"
                 self._report(f"{reason}; renamed to {self._set_aside(path).name}")
                 continue
+            flat, notes = found
             plain = jax.tree.map(lambda leaf: jax.eval_shape(_plain, leaf), like)
             tree = fitted(path, plain, {name.replace(_SLASH, "/"): jnp.asarray(leaf) for name, leaf in flat.items()})
             return step, jax.tree.map(_typed, like, tree), notes
         if reason:
             raise DataError(f"no undamaged state is left in {self.folder}; the earliest: {reason}")
         return None
+
+    def _attempt(self, step: int) -> tuple[dict[str, Any], dict[str, Any]] | str:
+        """What `_read` gives, or why the state is damaged."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            try:
+                return self._read(step)
+            except Exception as error:  # whatever Orbax, TensorStore or JSON say of a file that was altered
+                reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            gc.collect()  # what the failed tasks left behind is logged and warned of when it is collected
+        return reason
 
     def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The arrays and notes of a step, compared with their checksum."""

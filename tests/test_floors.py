@@ -11,13 +11,13 @@ import jaxconv
 
 ROOT = pathlib.Path(jaxconv.__file__).parent
 FLOORS = {
-    0: "arguments errors files geometry",
+    0: "arguments checksums errors files geometry",
     1: "ops",
-    2: "rewrite paths layer initializers",
+    2: "rewrite paths finite layer initializers",
     3: "layers",
     4: "models",
     5: "data augment losses metrics optim",
-    6: "train feed means fit ensemble evaluate checkpoint",
+    6: "train feed means fit ensemble evaluate checkpoint rolling",
     7: "analysis port",
     8: "config events nets run display failing plots cli __main__",
 }

@@ -108,3 +108,12 @@ def test_messages():
         with pytest.raises(ShapeError) as caught:
             call()
         assert str(caught.value) == message
+
+
+def test_a_confusion_matrix_of_more_cells_than_int32_counts_is_refused():
+    with pytest.raises(ShapeError) as caught:
+        jax.eval_shape(confusion_matrix, jnp.zeros((1, 46_341)), jnp.zeros(1, jnp.int32))
+    assert str(caught.value).splitlines()[:2] == [
+        "a confusion matrix has at most 46,340 classes",
+        "  got: 46,341 classes",
+    ]
