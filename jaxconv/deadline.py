@@ -37,7 +37,7 @@ def within(seconds: float, function: Callable[[], Result]) -> Result:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=call, daemon=True)
+    thread = threading.Thread(target=call, daemon=True, name="within")
     thread.start()
     thread.join(seconds)
     if errors:

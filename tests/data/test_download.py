@@ -1,6 +1,7 @@
 """Finding and fetching, against a server on this machine that can misbehave."""
 
 import dataclasses
+import gc
 import gzip
 import hashlib
 import http.server
@@ -8,6 +9,7 @@ import itertools
 import struct
 import threading
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -159,6 +161,12 @@ def misbehaving():
     for server in servers:
         server.shutdown()
         server.server_close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the socket of a call that was left behind
+        for thread in threading.enumerate():
+            if thread.name == "within":
+                thread.join(5)
+        gc.collect()
 
 
 HEAD = b"HTTP/1.0 200 OK\r\n\r\n"

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import jax.numpy as jnp
 import matplotlib
@@ -23,7 +22,6 @@ from jaxconv import checkpoint, config, run
 from jaxconv.analysis import pictures
 from jaxconv.cli import app
 from jaxconv.data import Arrays, Dataset
-from jaxconv.data.npz import _classes
 from jaxconv.errors import ConfigError, DataError
 from jaxconv.evaluate import Answers
 from jaxconv.files import WriteError
@@ -285,12 +283,11 @@ def of_folder(tiny, photographs):
     return config.read(tiny)
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9", "caf\udce9", "tea"])
+@pytest.mark.parametrize("name", ["caf\udce9", "tea"])
 def test_class_names_can_be_written(name):
     part = Arrays(np.zeros([2, 4, 4, 1], np.uint8), np.zeros(2, np.int32))
-    names = _classes(Path("x.npz"), np.array([name]))
-    found = Dataset("two", part, part, names, (0.0,), (1.0,)).classes
-    assert found == ({b"caf\xe9": "caf\\xe9", "caf\udce9": "caf\\udce9"}.get(name, name),)
+    found = Dataset("two", part, part, (name,), (0.0,), (1.0,)).classes
+    assert found == ({"caf\udce9": "caf\\udce9"}.get(name, name),)
     assert found[0].encode().decode() == found[0]
 
 
