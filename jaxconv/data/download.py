@@ -8,6 +8,7 @@ import http.client
 import os
 import time
 import urllib.error
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -152,6 +153,8 @@ def fetch(name: str, files: Sequence[RemoteFile], bases: Sequence[str], folder: 
                 break
             # HTTPException and OSError together cover everything that a broken connection raises.
             except (OSError, http.client.HTTPException, DataError) as error:
+                if isinstance(error, urllib.error.HTTPError):
+                    error.close()  # it holds the connection
                 reasons.append(f"{base}{file.name}: {getattr(error, 'reason', None) or error}")
         else:
             raise DataError(_offline(name, files, folder, reasons))

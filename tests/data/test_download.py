@@ -157,12 +157,12 @@ def misbehaving():
         return f"http://127.0.0.1:{server.server_port}/"
 
     yield start
-    stopped.set()
-    for server in servers:
-        server.shutdown()
-        server.server_close()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # the socket of a call that was left behind
+        stopped.set()
+        for server in servers:
+            server.shutdown()
+            server.server_close()
         for thread in threading.enumerate():
             if thread.name == "within":
                 thread.join(5)
