@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
@@ -30,6 +29,8 @@ INSIDE = {
 }  # fmt: skip
 """The primitives whose jaxprs are looked into."""
 LOOPS = {"scan", "while"}
+POOLED = {"float64", *HELD_BY_F32}
+"""The dtypes of pools that are replaced: those with an infinity, and sums as wide as XLA's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,7 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
       A function of the same arguments and results. It traces `fn` at each call: put it inside `jax.jit`.
 
+    >>> import jax.numpy as jnp
     >>> def step(x, k):
     ...     return jax.lax.conv(x, k, (1, 1), "SAME").sum()
     >>> fast = jax.jit(accelerate(jax.grad(step, 1)))
@@ -99,6 +101,7 @@ def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
 
     Nothing is computed; arguments may be `jax.ShapeDtypeStruct`s.
 
+    >>> import jax.numpy as jnp
     >>> k = jnp.ones((3, 3, 1, 8))
     >>> conv = lambda x: jax.lax.conv_general_dilated(
     ...     x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=8)
@@ -223,20 +226,23 @@ def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_
     name, p = eqn.primitive.name, eqn.params
     if name not in ("reduce_window_max", "reduce_window_sum", "select_and_scatter_add"):
         return None
-    x = values[-1]
-    if set(p.get("base_dilation", ())) - {1} or not jnp.issubdtype(x.dtype, jnp.floating):
+    array = _array(eqn.invars[-1])
+    if set(p.get("base_dilation", ())) - {1} or str(array.dtype) not in POOLED:
         return None
     if name == "select_and_scatter_add" and p["select_prim"].name != "ge":
         return None
     window, strides, dilation = p["window_dimensions"], p["window_strides"], p.get("window_dilation")
-    held = windows_of(x.shape, window, strides, p["padding"], dilation)
+    held = windows_of(array.shape, window, strides, p["padding"], dilation)
     if held is None or max(held[1].size) > 32:
         return None
     flat, win = held
+    if flat != array.shape and any(array.sharding.spec):  # of an explicit mesh: axes that are cut up stay apart
+        return None
     shape = _array(eqn.outvars[0]).shape
-    x = x.reshape(flat)
+    x = values[-1].reshape(flat)
     if name == "reduce_window_sum":
-        return [window_sum(win.padded(x, 0), win).reshape(shape)]
+        wide = x if x.dtype == "float64" else x.astype("float32")
+        return [window_sum(win.padded(wide, 0), win).astype(x.dtype).reshape(shape)]
     key = _choice_key(eqn, len(values) - 1)
     if name == "reduce_window_max":
         if key not in chosen_later:
@@ -256,8 +262,10 @@ def _array(atom: Any) -> jax.core.ShapedArray:
 
 def _choice_key(eqn: JaxprEqn, operand: int) -> Any:
     """The same for a max-pool and for its gradient: the array and the windows."""
-    p, pads = eqn.params, tuple((int(lo), int(hi)) for lo, hi in eqn.params["padding"])
-    return eqn.invars[operand], tuple(p["window_dimensions"]), tuple(p["window_strides"]), pads
+    p, rank = eqn.params, len(eqn.params["padding"])
+    pads = tuple(map(tuple, p["padding"]))
+    dilations = (tuple(p.get(name, (1,) * rank)) for name in ("base_dilation", "window_dilation"))
+    return id(eqn.invars[operand]), tuple(p["window_dimensions"]), tuple(p["window_strides"]), pads, *dilations
 
 
 # ---------------------------------------------------------------- the report

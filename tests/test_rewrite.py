@@ -180,38 +180,6 @@ def test_donation_passes_through(inputs):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given))
 
 
-POOLS = {
-    "NHWC 3/2": ((1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (0, 1), (0, 0))),
-    "NCHW 2/2": ((1, 1, 2, 2), (1, 1, 2, 2), ((0, 0),) * 4),
-    "all of an axis": ((1, 6, 1, 1), (1, 1, 1, 1), ((0, 0),) * 4),
-    "wide pads": ((1, 2, 3, 1), (1, 1, 1, 1), ((0, 0), (3, 0), (0, 4), (0, 0))),
-    "four axes": ((2, 2, 2, 2), (1, 1, 1, 1), ((0, 0),) * 4),  # left to lax
-    "axes apart": ((2, 1, 1, 2), (1, 1, 1, 1), ((0, 0),) * 4),
-    "cropped": ((1, 2, 2, 1), (1, 1, 1, 1), ((0, 0), (-1, 0), (0, 0), (0, 0))),
-}
-
-
-@pytest.mark.parametrize("name", POOLS)
-@pytest.mark.parametrize("kind", ["max", "sum"])
-def test_pools_of_any_layout(name, kind, rng):
-    window, strides, pads = POOLS[name]
-    init, op = {"max": (-jnp.inf, lax.max), "sum": (0.0, lax.add)}[kind]
-    x = rng.permutation(2 * 6 * 5 * 6).reshape(2, 6, 5, 6).astype(np.float32)  # no ties
-    f = lambda x: lax.reduce_window(x, init, op, window, strides, pads)  # noqa: E731
-    weigh = lambda x: (lambda y: (jnp.where(jnp.isfinite(y), y, 0) * jnp.arange(y.size).reshape(y.shape)).sum())(f(x))  # noqa: E731
-    for g in (f,) if name == "cropped" else (f, jax.grad(weigh)):  # lax has no gradient of a cropped window
-        assert_same(jax.jit(jc.accelerate(g))(x), jax.jit(g)(x), 1e-6)
-
-
-def test_dilated_window_sum_and_other_types(rng):
-    x = rng.normal(size=(1, 9, 9, 2)).astype(np.float32)
-    f = lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), (1, 2, 2, 1), "VALID", (1, 1, 1, 1), (1, 2, 1, 1))  # noqa: E731
-    assert_same(jax.jit(jc.accelerate(f))(x), jax.jit(f)(x))
-    i = rng.integers(9, size=(1, 4, 4, 1))
-    g = lambda i: lax.reduce_window(i, 0, lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "VALID")  # noqa: E731
-    np.testing.assert_array_equal(jc.accelerate(g)(i), g(i))
-
-
 def test_report(inputs):
     params, x = inputs
     found = jc.accelerate.report(step, params, x, 1e-3)
