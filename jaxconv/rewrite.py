@@ -16,7 +16,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from jaxconv.ops.engine.form import HELD_BY_F32, Form
-from jaxconv.ops.engine.general import conv_general_dilated, windows_of
+from jaxconv.ops.engine.general import conv_general_dilated, known, windows_of
 from jaxconv.ops.engine.primitive import conv_p, select
 from jaxconv.ops.engine.rules import Place, choose
 from jaxconv.ops.engine.select import Choice, first_maximum
@@ -148,7 +148,7 @@ def _evaluate(jaxpr: Jaxpr, consts: Any, found: list[Found] | None, loop: bool, 
             if outs is None and eqn.primitive.name == "conv_general_dilated":
                 if found is not None:
                     found.append(_describe(eqn, loop))
-                outs = [_conv(eqn, *values)]
+                outs = _conv(eqn, *values)
             if outs is None:
                 outs = _bind(eqn, values, found, loop)
         env.update(zip(eqn.outvars, outs, strict=True))
@@ -212,13 +212,16 @@ def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop
 # ---------------------------------------------------------------- what is replaced
 
 
-def _conv(eqn: JaxprEqn, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+def _conv(eqn: JaxprEqn, lhs: jax.Array, rhs: jax.Array) -> list[Any] | None:
+    """A convolution by the engine; None where its result is to be sharded as told, or its padding is a symbol."""
     p = eqn.params
+    if p.get("out_sharding") is not None or not known(n for pair in p["padding"] for n in pair):
+        return None
     y = conv_general_dilated(
         lhs, rhs, p["window_strides"], p["padding"], p["lhs_dilation"], p["rhs_dilation"], p["dimension_numbers"],
         p["feature_group_count"], p["batch_group_count"], p["precision"], p["preferred_element_type"],
     )  # fmt: skip
-    return y.astype(_array(eqn.outvars[0]).dtype)
+    return [y.astype(_array(eqn.outvars[0]).dtype)]
 
 
 def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_later: set[Any]) -> list[Any] | None:
@@ -299,7 +302,7 @@ def _xla(eqn: JaxprEqn, loop: bool, platform: str) -> str:
         return f"{p['feature_group_count']} groups, one small contraction each"
     if str(lhs.dtype) not in HELD_BY_F32:
         return f"a naive loop ({lhs.dtype})"
-    if any(taps > cells for taps, cells in zip(k, n, strict=True)):
+    if known((*n, *k)) and any(taps > cells for taps, cells in zip(k, n, strict=True)):
         return "a naive loop (kernel larger than the input)"
     if tuple(map(tuple, (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec))) != fast:
         return "a naive loop (layout, in a loop body)" if loop else "its fast loop, after transposing"

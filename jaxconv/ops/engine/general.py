@@ -1,11 +1,12 @@
 """The full meaning of `lax`'s convolution and window reductions, brought to the engine's forms."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxconv.geometry import Pair, exact_high, output_size, span
@@ -42,17 +43,18 @@ def conv_general_dilated(
     rank = lhs.ndim - 2
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     (n, c, *cells), (o, i, *taps), out = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
+    spatial = *(lhs.shape[cell] for cell in cells), *(rhs.shape[tap] for tap in taps)
+    if not 1 <= rank <= 3 or 0 in (*lhs.shape, *rhs.shape) or not known(spatial):
+        return lax.conv_general_dilated(
+            lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, numbers, feature_group_count,
+            batch_group_count, precision, preferred_element_type,
+        )  # fmt: skip
     a, d = (tuple(v or (1,) * rank) for v in (lhs_dilation, rhs_dilation))
     if isinstance(padding, str):
         sizes = [(lhs.shape[cell] - 1) * step + 1 for cell, step in zip(cells, a, strict=True)]
         padding = lax.padtype_to_pads(
             sizes, [span(rhs.shape[t], e) for t, e in zip(taps, d, strict=True)], window_strides, padding
         )
-    if not 1 <= rank <= 3 or 0 in (*lhs.shape, *rhs.shape):
-        return lax.conv_general_dilated(
-            lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, numbers, feature_group_count,
-            batch_group_count, precision, preferred_element_type,
-        )  # fmt: skip
     x, k = lax.transpose(lhs, (n, *cells, c)), lax.transpose(rhs, (*taps, i, o))
     groups = max(feature_group_count, batch_group_count)
     if batch_group_count > 1:  # batches that meet kernels of their own are channels of their own
@@ -68,6 +70,11 @@ def conv_general_dilated(
     return lax.transpose(y, back)
 
 
+def known(sizes: Iterable[Any]) -> bool:
+    """Whether all sizes are numbers, none a symbol of `jax.export`."""
+    return all(isinstance(n, (int, np.integer)) for n in sizes)
+
+
 def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: Ints, d: Ints, same: Any) -> jax.Array:
     """[N, *n, C] dilated by a and padded, convolved with [*k, C/groups, O]: the open slot of one form."""
     if any(step > 1 for step in a):
@@ -79,11 +86,11 @@ def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: I
     if 0 in x.shape:  # all was cropped: what is left is padding
         x, pads = zeros_around(x, pads), ((0, 0),) * len(s)
     form = Form("y", x.shape, k.shape, s, pads, d, **same)
+    if min(form.y[1:-1]) < 1:
+        return jnp.zeros((form.y[0], *(max(n, 0) for n in form.y[1:-1]), form.y[-1]), form.dtype)
     if math.prod(form.y[1:-1]) >= math.prod(form.size):
-        return bind(x, k, form) if min(form.y) > 0 else jnp.zeros(form.y, form.dtype)
+        return bind(x, k, form)
     # A kernel larger than the result is itself the gradient of a result: T with k and y exchanged.
-    if min(form.y) < 1:
-        return jnp.zeros(tuple(max(n, 0) for n in form.y), form.dtype)
     swapped = exchange(x, form.groups)
     axes = zip(x.shape[1:-1], form.y[1:-1], form.size, s, pads, d, strict=True)
     ends = [(lo, exact_high(n, t, out, stride=step, low=lo, dilation=e)) for n, out, t, step, (lo, _), e in axes]
@@ -120,20 +127,22 @@ def windows_of(
 ) -> tuple[Ints, Window] | None:
     """A `lax` window reduction as windows on [N, *spatial, C]: the shape to bring the array to, and the windows.
 
-    None where its windows are on more than three axes, on axes apart, or padded by a negative amount.
+    None where its windows are on more than three axes, on axes apart or of unknown size, or padded by a negative
+    amount.
     """
     dilation = dilation or (1,) * len(shape)
-    pads = tuple((int(lo), int(hi)) for lo, hi in padding)
-    plain = [(k, s, p) == (1, 1, (0, 0)) for k, s, p in zip(window, strides, pads, strict=True)]
+    plain = [(k, s, *p) == (1, 1, 0, 0) for k, s, p in zip(window, strides, padding, strict=True)]
     if all(plain) or 0 in shape:
         return None
     first, last = plain.index(False), len(plain) - plain[::-1].index(False)
-    if last - first > 3 or any(min(p) < 0 for p in pads):
+    cut = slice(first, last)
+    inner, amounts = shape[cut], [n for pair in padding[cut] for n in pair]
+    if last - first > 3 or not known((*inner, *amounts)) or min(amounts) < 0:
         return None
-    inner, cut = shape[first:last], slice(first, last)
-    ends = zip(inner, window[cut], strides[cut], pads[cut], dilation[cut], strict=True)
+    pads = tuple((int(lo), int(hi)) for lo, hi in padding[cut])
+    ends = zip(inner, window[cut], strides[cut], pads, dilation[cut], strict=True)
     out = tuple(output_size(n, k, stride=s, padding=p, dilation=d) for n, k, s, p, d in ends)
     if min(out) < 1:
         return None
     flat = (math.prod(shape[:first]), *inner, math.prod(shape[last:]))
-    return flat, Window(window[cut], strides[cut], pads[cut], dilation[cut], out)
+    return flat, Window(window[cut], strides[cut], pads, dilation[cut], out)
