@@ -6,15 +6,14 @@ and everything else is bound as it was.
 """
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from jaxconv.found import Found, Report, xla_alone
 from jaxconv.ops.engine.form import HELD_BY_F32, Form
 from jaxconv.ops.engine.general import conv_general_dilated, known, windows_of
 from jaxconv.ops.engine.primitive import conv_p, select
@@ -22,6 +21,7 @@ from jaxconv.ops.engine.rules import Place, choose
 from jaxconv.ops.engine.select import Choice, first_maximum
 from jaxconv.ops.pool import lowest, window_max
 from jaxconv.ops.window import window_sum
+from jaxconv.staging import ARRAYS, lifted, stage
 
 INSIDE = {
     "jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "scan", "while", "cond", "custom_jvp_call",
@@ -33,53 +33,25 @@ POOLED = {"float64", *HELD_BY_F32}
 """The dtypes of pools that are replaced: those with an infinity, and sums as wide as XLA's."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """One convolution of a program.
-
-    Attributes:
-      where: the name stack.
-      lhs, rhs, out: shapes.
-      lax: what XLA would do with it as it stands.
-      slot: which slot of a form it is: "y" forward, "x" the input's gradient, "k" the kernel's.
-      engine: the formulation that the engine chooses.
-    """
-
-    where: str
-    lhs: tuple[int, ...]
-    rhs: tuple[int, ...]
-    out: tuple[int, ...]
-    lax: str
-    slot: str
-    engine: str
-
-
-class Report(tuple[Found, ...]):
-    """What `accelerate.report` found; as text a table of one line for each convolution."""
-
-    def __str__(self) -> str:
-        head = ("where", "lhs", "rhs", "result", "XLA alone", "jaxconv")
-        word = {"y": "", "x": " (input's gradient)", "k": " (kernel's gradient)"}
-        rows = [head] + [
-            (row.where, *map(_sizes, (row.lhs, row.rhs, row.out)), row.lax, row.engine + word[row.slot]) for row in self
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
-
-
 def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn` with every convolution and every pooling, forward and gradient, run by the engine.
 
     Looks into jit, scan, while, cond, remat, custom_jvp, custom_vjp and shard_map; whatever vmap and grad made
     inside `fn` is there too. The result composes with `jax.jit` (also with donated and static arguments),
-    `jax.grad` and `jax.vmap`. All that is no convolution and no pool is left bit for bit.
+    `jax.grad` and `jax.vmap`, Flax's `nnx.jit` and Equinox's `filter_jit`, outside and inside. All that is no
+    convolution and no pool is left bit for bit.
 
     Args:
       fn: any function that JAX can trace, a whole differentiated train step as well. NumPy and JAX arrays in
-        its arguments are traced; anything else (numbers, strings, functions) it receives as it is.
+        its arguments are traced; anything else (numbers, strings, functions) it receives as it is. It may
+        update Flax NNX objects, dicts, lists, dataclasses and pytrees among them in place.
 
     Returns:
-      A function of the same arguments and results. It traces `fn` at each call: put it inside `jax.jit`.
+      A function of the same arguments and results, also of those that are no arrays. It traces `fn` at each
+      call: put it inside `jax.jit`.
+
+    Raises:
+      TypeError: when called, if `fn` leaves arrays that it computed in an object of another kind.
 
     >>> import jax.numpy as jnp
     >>> def step(x, k):
@@ -91,9 +63,14 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def accelerated(*args: Any, **kwargs: Any) -> Any:
-        return _run(fn, args, kwargs, None)
+        return lifted(_run, fn, args, kwargs)
 
     return accelerated
+
+
+def _run(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    staged = stage(fn, args, kwargs)
+    return staged.result(_evaluate(staged.jaxpr.jaxpr, staged.jaxpr.consts, None, False, *staged.values), update=True)
 
 
 def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
@@ -109,27 +86,17 @@ def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
     8 groups, one small contraction each
     """
     found: list[Found] = []
-    jax.eval_shape(lambda *a, **k: _run(fn, a, k, found), *args, **kwargs)
+
+    def shapes(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        staged = stage(fn, args, kwargs, (*ARRAYS, jax.ShapeDtypeStruct))
+        evaluate = functools.partial(_evaluate, staged.jaxpr.jaxpr, staged.jaxpr.consts, found, False)
+        return staged.result(jax.eval_shape(evaluate, *staged.values))
+
+    lifted(shapes, fn, args, kwargs, spare=True)
     return Report(found)
 
 
 accelerate.report = report  # type: ignore[attr-defined]
-
-
-def _run(fn: Callable[..., Any], args: Any, kwargs: Any, found: list[Found] | None) -> Any:
-    leaves, tree = jax.tree.flatten((args, kwargs))
-    traced = [i for i, leaf in enumerate(leaves) if isinstance(leaf, (jax.Array, np.ndarray, np.generic))]
-
-    def flat(*values: Any) -> Any:
-        given = list(leaves)
-        for i, value in zip(traced, values, strict=True):
-            given[i] = value
-        a, k = jax.tree.unflatten(tree, given)
-        return fn(*a, **k)
-
-    values = [leaves[i] for i in traced]
-    closed, shape = jax.make_jaxpr(flat, return_shape=True)(*values)
-    return jax.tree.unflatten(jax.tree.structure(shape), _evaluate(closed.jaxpr, closed.consts, found, False, *values))
 
 
 def _evaluate(jaxpr: Jaxpr, consts: Any, found: list[Found] | None, loop: bool, *args: Any) -> list[Any]:
@@ -284,30 +251,4 @@ def _describe(eqn: JaxprEqn, loop: bool) -> Found:
     where, out = str(eqn.source_info.name_stack), _array(eqn.outvars[0]).shape
     engine = choose(forms[0].open(forms[0].slot, members=None), Place(platform)) if forms else "lax"
     slot = forms[0].slot if forms else "y"
-    return Found(where, lhs.shape, rhs.shape, out, _xla(eqn, loop, platform), slot, engine)
-
-
-def _xla(eqn: JaxprEqn, loop: bool, platform: str) -> str:
-    """What XLA does with a convolution, in a few words; for a CPU as read in its sources."""
-    if platform != "cpu":
-        return f"XLA's {platform} convolution"
-    p, (lhs, rhs) = eqn.params, map(_array, eqn.invars)
-    numbers = p["dimension_numbers"]
-    n, k = ([a.shape[i] for i in spec[2:]] for a, spec in ((lhs, numbers.lhs_spec), (rhs, numbers.rhs_spec)))
-    last = lhs.ndim - 1
-    fast = (0, last, *range(1, last)), (last, last - 1, *range(last - 1)), (0, last, *range(1, last))
-    if p["batch_group_count"] > 1:
-        return f"{p['batch_group_count']} times the work (batch groups)"
-    if p["feature_group_count"] > 1:
-        return f"{p['feature_group_count']} groups, one small contraction each"
-    if str(lhs.dtype) not in HELD_BY_F32:
-        return f"a naive loop ({lhs.dtype})"
-    if known((*n, *k)) and any(taps > cells for taps, cells in zip(k, n, strict=True)):
-        return "a naive loop (kernel larger than the input)"
-    if tuple(map(tuple, (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec))) != fast:
-        return "a naive loop (layout, in a loop body)" if loop else "its fast loop, after transposing"
-    return "its fast loop" + (", zeros multiplied" if max(p["lhs_dilation"]) > 1 else "")
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
+    return Found(where, lhs.shape, rhs.shape, out, xla_alone(eqn.params, lhs, rhs, loop, platform), slot, engine)

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(jaxconv.__file__).parent
 FLOORS = {
     0: "arguments checksums deadline dtypes errors files geometry unpack",
     1: "ops",
-    2: "rewrite paths finite layer initializers",
+    2: "rewrite found staging paths finite layer initializers",
     3: "layers",
     4: "models",
     5: "data augment losses metrics optim",

@@ -1,0 +1,225 @@
+"""Any Python function as a jaxpr, whatever it takes, returns and updates in place."""
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.extend.core import ClosedJaxpr
+
+ARRAYS = (jax.Array, np.ndarray, np.generic)
+DEPTH = 4
+"""How many objects deep tracers are looked for in objects that are no pytrees."""
+
+Rebuild = Callable[[list[Any]], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Staged:
+    """One call of a function, traced.
+
+    Attributes:
+      jaxpr: of its arrays.
+      values: the arrays among its arguments, in the jaxpr's order.
+      result: from the jaxpr's results to the function's; with `update=True` its arguments are updated, too.
+    """
+
+    jaxpr: ClosedJaxpr
+    values: list[Any]
+    result: Callable[..., Any]
+
+
+def stage(fn: Callable[..., Any], args: Any, kwargs: Any, arrays: tuple[type, ...] = ARRAYS) -> Staged:
+    """Traces `fn(*args, **kwargs)`.
+
+    Args:
+      fn: any function that JAX can trace. Of its results, too, what is no array is passed on as it is.
+      args, kwargs: its arguments: `arrays` in pytrees and in dataclasses are traced, anything else is passed
+        on as it is. What `fn` updates in place in dicts, lists, dataclasses and pytrees is updated by `result`.
+
+    Raises:
+      TypeError: if `fn` leaves traced values in another object, where they would be of no use.
+    """
+    fn, args = _unbound(fn, args)
+    leaves, rebuild = _flatten((args, kwargs), arrays)
+    traced = [i for i, leaf in enumerate(leaves) if isinstance(leaf, arrays)]
+    results: dict[str, Any] = {}
+
+    def flat(*values: Any) -> list[Any]:
+        given = list(leaves)
+        for i, value in zip(traced, values, strict=True):
+            given[i] = value
+        inputs = rebuild(given)
+        before = _hidden((fn, given))
+        out = fn(*inputs[0], **inputs[1])
+        after = _flatten(inputs, arrays)[0]
+        final, results["rebuild"] = _flatten((inputs, out), (Tracer,))
+        same = len(after) == len(given) and all(a is b for a, b in zip(after, given, strict=True))
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (inputs, (args, kwargs))]
+        results["updated"] = not same or structures[0] != structures[1]
+        own = {id(leaf) for i, leaf in enumerate(given) if i not in traced}  # passed on as it is, a tracer, too
+        where = [i for i, leaf in enumerate(final) if isinstance(leaf, Tracer) and id(leaf) not in own]
+        results["leaves"], results["where"], results["before"] = final, where, before
+        return [final[i] for i in where]
+
+    values = [leaves[i] for i in traced]
+    jaxpr = jax.make_jaxpr(flat)(*values)
+    _refuse_leaks((fn, leaves, results["leaves"]), results["before"])
+
+    def result(computed: list[Any], update: bool = False) -> Any:
+        final = list(results["leaves"])
+        for i, value in zip(results["where"], computed, strict=True):
+            final[i] = value
+        inputs, out = results["rebuild"](final)
+        if update and results["updated"]:
+            _update((args, kwargs), inputs)
+        return out
+
+    return Staged(jaxpr, values, result)
+
+
+def lifted(
+    run: Callable[[Callable[..., Any], Any, Any], Any],
+    fn: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    spare: bool = False,
+) -> Any:
+    """`run(fn, args, kwargs)`; where Flax NNX objects are among the arguments, on their state as pytrees.
+
+    NNX itself then carries out their updates, also of variables that several of them share; with `spare` on copies.
+    """
+    fn, args = _unbound(fn, args)
+    if any(map(_is_graph_node, jax.tree.leaves((args, kwargs), is_leaf=_is_graph_node))):
+        from flax.nnx.transforms.general import merge_inputs, split_inputs
+
+        if spare:
+            args, kwargs = copy.deepcopy((args, kwargs))
+        inner = merge_inputs(lambda args, kwargs: fn(*args, **kwargs), ctxtag="jaxconv")
+        return split_inputs(lambda *pure: run(inner, pure, {}), ctxtag="jaxconv")(args, kwargs)
+    return run(fn, args, kwargs)
+
+
+def _unbound(fn: Any, args: Any) -> tuple[Callable[..., Any], Any]:
+    """A bound method, or an NNX object that is called, with its object as the first argument."""
+    if isinstance(fn, types.MethodType):
+        return fn.__func__, (fn.__self__, *args)
+    return (type(fn).__call__, (fn, *args)) if _is_graph_node(fn) else (fn, args)
+
+
+def _is_graph_node(value: Any) -> bool:
+    """Whether a value is a Flax NNX object; none can be where Flax has not been imported."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(value, (getattr(nnx, "Pytree", None) or nnx.Object, nnx.Variable))
+
+
+# ---------------------------------------------------------------- dataclasses that are no pytrees
+
+
+def _flatten(tree: Any, arrays: tuple[type, ...]) -> tuple[list[Any], Rebuild]:
+    """`jax.tree.flatten` that also opens dataclasses which JAX does not know, where `arrays` are in them."""
+    nodes, structure = jax.tree.flatten(tree)
+    parts = [_open(node, arrays) for node in nodes]
+
+    def rebuild(leaves: list[Any]) -> Any:
+        rest = iter(leaves)
+        return jax.tree.unflatten(structure, [make([next(rest) for _ in inside]) for inside, make in parts])
+
+    return [leaf for inside, _ in parts for leaf in inside], rebuild
+
+
+def _open(node: Any, arrays: tuple[type, ...]) -> tuple[list[Any], Rebuild]:
+    if dataclasses.is_dataclass(node) and not isinstance(node, (type, *arrays)):
+        names = _fields(node)
+        inside, rebuild = _flatten([getattr(node, name) for name in names], arrays)
+        if any(isinstance(leaf, arrays) for leaf in inside):
+
+            def make(leaves: list[Any]) -> Any:
+                new = copy.copy(node)
+                for name, value in zip(names, rebuild(leaves), strict=True):
+                    object.__setattr__(new, name, value)  # also where it is frozen
+                return new
+
+            return inside, make
+    return [node], lambda leaves: leaves[0]
+
+
+def _fields(record: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(record) if hasattr(record, field.name)]
+
+
+# ---------------------------------------------------------------- what a function updates in place
+
+
+def _update(old: Any, new: Any) -> Any:
+    """`old` made equal to `new`, dicts, lists and objects in place; returns what is to stand in its place."""
+    if old is new or type(old) is not type(new):
+        return new
+    if isinstance(old, dict):
+        merged = {name: _update(old[name], value) if name in old else value for name, value in new.items()}
+        old.clear()
+        old.update(merged)
+    elif isinstance(old, list):
+        old[:] = [*map(_update, old, new), *new[len(old) :]]
+    elif isinstance(old, tuple):
+        parts = [*map(_update, old, new), *new[len(old) :]]
+        if [*map(id, parts)] != [*map(id, old)]:
+            return type(old)(*parts) if hasattr(old, "_fields") else type(old)(parts)
+    elif dataclasses.is_dataclass(old) or (hasattr(old, "__dict__") and not jax.tree_util.all_leaves([old])):
+        names = _fields(old) if dataclasses.is_dataclass(old) else list(vars(new))
+        for name in names:
+            object.__setattr__(old, name, _update(getattr(old, name, None), getattr(new, name)))
+    else:
+        return new
+    return old
+
+
+def _hidden(roots: Any) -> dict[int, str]:
+    """Tracers in objects that are no pytrees: by their id, where each is."""
+    found: dict[int, str] = {}
+    seen: set[int] = set()
+    level = [(leaf, "") for leaf in jax.tree.leaves(roots)]
+    for _ in range(DEPTH):
+        inside = [part for leaf, _ in level if id(leaf) not in seen for part in _inside(leaf)]
+        seen.update(id(leaf) for leaf, _ in level)
+        level = [(leaf, name) for name, value in inside for leaf in jax.tree.leaves(value)]
+        found |= {id(leaf): name for leaf, name in level if isinstance(leaf, Tracer)}
+    return found
+
+
+def _inside(leaf: Any) -> Iterator[tuple[str, Any]]:
+    """What an object or a function holds, each under a name for messages."""
+    if isinstance(leaf, types.MethodType):
+        yield "self", (leaf.__self__, leaf.__func__)
+    elif isinstance(leaf, functools.partial):
+        yield "functools.partial", (leaf.func, leaf.args, leaf.keywords)
+    elif isinstance(leaf, types.FunctionType):
+        yield "a default", (leaf.__defaults__, leaf.__kwdefaults__)
+        for name in leaf.__code__.co_names:
+            if not isinstance(value := leaf.__globals__.get(name), (type, types.ModuleType, types.FunctionType)):
+                yield name, value
+        for name, cell in zip(leaf.__code__.co_freevars, leaf.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # a name that is not bound yet
+                yield name, cell.cell_contents
+    elif not isinstance(leaf, (type, types.ModuleType, Tracer, *ARRAYS)):
+        for name, value in dict(getattr(leaf, "__dict__", {})).items():
+            yield f"{type(leaf).__name__}.{name}", value
+
+
+def _refuse_leaks(what: Any, before: dict[int, str]) -> None:
+    """Raises TypeError if tracers are hidden that were not hidden before."""
+    leaked = sorted({name for key, name in _hidden(what).items() if key not in before})
+    if leaked:
+        raise TypeError(
+            "accelerate traces a function: what it computes must reach its caller by its results, or by dicts, lists, "
+            "dataclasses, pytrees and Flax NNX objects among its arguments\n"
+            f"  got: values of the trace in {', '.join(leaked)}\n"
+            "  fix: return them; a class of your own can be registered with jax.tree_util.register_dataclass"
+        )
