@@ -8,7 +8,6 @@ import http.client
 import os
 import time
 import urllib.error
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import os
+import warnings
 from typing import Any
 
 import jax
@@ -49,6 +50,19 @@ def available() -> bool:
         return False
 
 
+@functools.cache
+def _warn_of_cache(folder: str | None) -> None:
+    """Once for a folder: XLA cannot serialize the call, so JAX's persistent cache keeps no program that holds it."""
+    if not folder:
+        return
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry.*MemoryError")
+    warnings.warn(
+        f"programs with convolutions by oneDNN are compiled anew in each process: JAX's persistent cache in {folder} "
+        "cannot store them; JAXCONV_ONEDNN=0 runs them by formulations that it can store",
+        stacklevel=2,
+    )
+
+
 def _avx2() -> bool:
     """Without AVX2 oneDNN falls back on the code that `fits` is there to avoid."""
     try:
@@ -76,6 +90,7 @@ def fits(form: Form) -> bool:
 @by_reduction
 def conv_onednn(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) -> jax.Array:
     """oneDNN's direct convolution, f32; the gradients are convolutions too. Halves are computed in f32."""
+    _warn_of_cache(jax.config.jax_compilation_cache_dir)  # type: ignore[attr-defined]
     wanted = np.float32
     like = jax.ShapeDtypeStruct(form.y, wanted)
     config = {"outer_dimension_partitions": [], "onednn_conv_config": _config(k.ndim, order, form)}

@@ -94,7 +94,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
 
 
 def can_run(impl: str, form: Form, place: Place) -> bool:
-    """Whether a formulation has a way to compute a form in a place; of those by oneDNN not all have."""
+    """Whether a formulation has a way to compute a form in a place, which compiles in sensible time."""
+    if impl == "shifted":  # one multiply-add for each tap and channel of a group, all in one loop
+        return form.groups > 1 and form.k[-2] <= 4
     if impl not in ("onednn", "images"):
         return True
     if place.platform != "cpu" or not place.one_device:
@@ -107,9 +109,7 @@ def can_run(impl: str, form: Form, place: Place) -> bool:
 
 
 def made_for(impl: str, form: Form, place: Place) -> bool:
-    """Whether a formulation can run a form, and does so in a way of its own that compiles in sensible time."""
-    if impl == "shifted" and (form.groups == 1 or form.k[-2] > 4):
-        return False
+    """Whether a formulation can run a form, and does so in a way of its own."""
     if impl == "images" and form.slot != "k":  # there it is "onednn"
         return False
     return can_run(impl, form, place)

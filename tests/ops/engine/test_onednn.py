@@ -39,6 +39,50 @@ def test_switched_off():
 
 
 @here
+@pytest.mark.parametrize("onednn", ["1", "0"])
+def test_with_a_persistent_cache(onednn, tmp_path):
+    """One warning that says what to do, not XLA's MemoryError for each program; without the call all is kept."""
+    code = """
+    import pathlib, sys, warnings, jax, jax.numpy as jnp, jaxconv as jc
+    jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for n in (2, 3):
+            conv = jax.jit(lambda x, k: jc.conv(x, k, padding="same").sum())
+            print(float(conv(jnp.ones((n, 8, 8, 16)), jnp.ones((1, 2, 16, 16)))))
+    print(*(str(warning.message) for warning in caught), sep="\\n")
+    print(sum("lambda" in path.name for path in pathlib.Path(sys.argv[1]).iterdir()))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)],
+        env={**os.environ, "JAXCONV_ONEDNN": onednn},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    first, second, *rest = done.stdout.splitlines()
+    assert (first, second) == ("61440.0", "92160.0"), done.stderr
+    if onednn == "0":
+        assert rest == ["", "2"]
+    else:
+        assert rest == [
+            "programs with convolutions by oneDNN are compiled anew in each process: JAX's persistent cache in "
+            f"{tmp_path} cannot store them; JAXCONV_ONEDNN=0 runs them by formulations that it can store",
+            "0",
+        ]
+
+
+def test_shifted_is_left_to_few_channels():
+    """One multiply-add for each tap and channel, all in one loop: a dense form took minutes to compile."""
+    dense = Form("y", (1, 8, 8, 64), (3, 3, 64, 64), (1, 1), ((1, 1), (1, 1)), (1, 1), impl="shifted")
+    assert choose(dense, Place()) != "shifted"
+    assert choose(dense.open("k", k=(3, 3, 32, 64), groups=2), Place()) != "shifted"
+    assert choose(dense.open("y", k=(3, 3, 1, 64), groups=64), Place()) == "shifted"
+
+
+@here
 def test_chosen_on_one_cpu_alone():
     form = Form("y", (8, 14, 14, 16), (3, 3, 16, 16), (1, 1), ((1, 1), (1, 1)), (1, 1))
     assert choose(form, Place()) == "onednn"
