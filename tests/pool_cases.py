@@ -98,8 +98,8 @@ def fits(case):
     rank = len(case.size)
     dilation, stride = oracle.per_axis(case.dilation, rank), oracle.per_axis(case.stride or case.size, rank)
     pads = oracle.pads(case.padding, case.shape[1:-1], case.size, stride, dilation)
-    axes = zip(case.shape[1:-1], case.size, pads, dilation, strict=True)
-    return all(d * (k - 1) + 1 <= n + sum(p) for n, k, p, d in axes)
+    axes = zip(case.shape[1:-1], case.size, stride, pads, dilation, strict=True)
+    return all(oracle.out_size(n, k, stride=s, pads=p, dilation=d, ceil=case.ceil) > 0 for n, k, s, p, d in axes)
 
 
 def has_empty_window(case):

@@ -69,17 +69,18 @@ def output_size(
 ) -> int:
     """How many windows fit along one axis; 0 or less where none does.
 
-    With `ceil` a last partial window counts too, and the last must start inside the input or its low padding.
+    With `ceil` a last partial window counts too, be it the only one, and the last must start inside the input or its
+    low padding: one that starts in the high padding is dropped, as torch and ONNX do.
 
     >>> output_size(28, 5), output_size(28, 3, stride=2, padding=(1, 1)), output_size(5, 2, stride=2, ceil=True)
     (24, 14, 3)
+    >>> output_size(2, 3, stride=3, padding=(1, 1), ceil=True), output_size(1, 3, stride=4, ceil=True)
+    (1, 1)
     """
     lo, hi = padding
     room = n + lo + hi - span(size, dilation)
-    if room < 0:
-        return 0
     if not ceil:
-        return room // stride + 1
+        return room // stride + 1 if room >= 0 else 0
     return min(-(-room // stride), (n + lo - 1) // stride) + 1
 
 

@@ -20,8 +20,8 @@ def count(size, kernel, stride, pair, dilation, ceil):
     end, start, windows = low + size + high, 0, 0
     while start + dilation * (kernel - 1) < end:
         windows, start = windows + 1, start + stride
-    last = start - stride + dilation * (kernel - 1)
-    return windows + (ceil and windows > 0 and last < end - 1 and start < low + size)
+    last = start - stride + dilation * (kernel - 1)  # of no window the one before the first
+    return windows + (ceil and last < end - 1 and start < low + size)
 
 
 def pair_of(solution, size, kernel):

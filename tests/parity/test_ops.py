@@ -1,6 +1,7 @@
 """Every op that torch has too: values and gradients in float64, over sampled arguments."""
 
 import dataclasses
+import itertools
 from functools import partial
 
 import numpy as np
@@ -298,3 +299,38 @@ def test_global_pools_and_flatten(n, rng, assert_close):
 
     x = rng.integers(-2, 3, (2, *n, 3)).astype(float)
     compare(lambda x: (jc.global_avg_pool(x), jc.global_max_pool(x), jc.flatten(x)), theirs, (x,), rng, assert_close)
+
+
+@pytest.mark.parametrize("kind", ["max", "avg", "avg padded"])
+def test_last_windows_of_ceil_mode(kind):
+    """Every small window: partial ones, a partial one alone, and those that would start in the high padding."""
+    module = {
+        "max": torch.nn.MaxPool1d,
+        "avg": partial(torch.nn.AvgPool1d, count_include_pad=False),
+        "avg padded": torch.nn.AvgPool1d,
+    }[kind]
+    ours = jc.max_pool if kind == "max" else partial(jc.avg_pool, count_padding=kind == "avg padded")
+    shapes = refused = 0
+    for n, k, s, p in itertools.product(range(1, 6), range(1, 6), range(1, 6), range(3)):
+        if 2 * p > k:
+            continue  # torch allows padding up to half the window
+        x = np.arange(1.0, n + 1, dtype=np.float32)
+        try:
+            want = module(k, stride=s, padding=p, ceil_mode=True)(torch.tensor(x)[None, None])
+        except RuntimeError:
+            with pytest.raises(jc.ShapeError):
+                ours(x[None, :, None], (k,), stride=s, padding=p, ceil=True)
+            refused += 1
+            continue
+        got = ours(x[None, :, None], (k,), stride=s, padding=p, ceil=True)
+        np.testing.assert_allclose(got[0, :, 0], want[0, 0], rtol=1e-6, err_msg=f"{kind} {n=} {k=} {s=} {p=}")
+        shapes += 1
+    assert shapes > 200
+    assert refused > 10
+
+
+def test_onnx_s_last_window_that_starts_on_a_pad():
+    """`averagepool_2d_ceil_last_window_starts_on_pad` of ONNX's test suite: it is dropped."""
+    x = np.array([[[[0.8580, 0.0786], [0.2692, 0.1537]], [[0.8816, 0.4353], [0.5772, 0.6623]]]], np.float32)
+    got = jc.avg_pool(np.moveaxis(x, 1, -1), 3, stride=3, padding=1, ceil=True, count_padding=True)
+    np.testing.assert_allclose(got, [[[[0.1511, 0.2841]]]], atol=1e-4)
