@@ -43,7 +43,7 @@ def find(path: str, name: str, registry: Mapping[str, Function]) -> Function:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's module raises is a mistake in the name's target
+    except (Exception, SystemExit) as error:  # whatever the user's module raises is a mistake in the name's target
         raise ConfigError(f"{path}: cannot import {module_name!r}: {type(error).__name__}: {error}") from error
     function = getattr(module, attribute, None)
     if not callable(function):

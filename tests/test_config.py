@@ -174,6 +174,57 @@ def test_bad_files_and_overrides(refusal, tmp_path, monkeypatch):
         assert str(caught.value) == f"there is no config file {wrong}; did you mean 'configs/digits.toml'?"
 
 
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("optim.learning_rate=.1", 0.1),
+        ("optim.learning_rate=1.", 1.0),
+        ("optim.learning_rate=+.5e-3", 5e-4),
+        ("optim.momentum=-1.", -1.0),
+        ("net.batch_norm=True", True),
+        ("net.batch_norm=False", False),
+        ("train.log_norms=True", True),
+    ],
+)
+def test_numbers_and_words_of_pythons(read, override, value):
+    section, key = override.partition("=")[0].split(".")
+    record = getattr(read(GOOD, override), section)
+    found = getattr(record, key) if hasattr(record, key) else record.arguments[key]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_none_takes_a_key_out(read, refusal):
+    text = GOOD.replace("[train]", "[start]\nweights = 'x.pth'\n[train]").replace("momentum", "clip_norm = 5\nmomentum")
+    settings = read(text, "optim.clip_norm=none", "optim.schedule=none", "start.weights=none", "net.size=none")
+    assert (settings.optim.clip_norm, settings.optim.schedule, settings.start.weights) == (None, None, None)
+    assert settings.net.arguments["size"] == 5  # the net's own default
+    assert read(GOOD, "optim.clip_norm=none") == read(GOOD)
+    assert refusal(GOOD, "optim.name=none") == "x.toml: 1 mistake\n  optim.name: must be given"
+    assert read(GOOD, 'data.root="none"').data.root == "none"
+    for word in ("None", "null", "nil"):
+        assert refusal(GOOD, f"start.weights={word}") == (
+            "start.weights is unset by start.weights=none; the word itself is "
+            f"start.weights='\"{word}\"'; got 'start.weights={word}'"
+        )
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    from jaxconv.run.predict import class_names
+
+    (tmp_path / "plain.toml").write_text(GOOD)
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert config.read(tmp_path / "marked.toml") == config.read(tmp_path / "plain.toml")
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\n")
+    assert class_names(tmp_path / "names.txt") == ["cat", "dog"]
+
+
+def test_a_file_that_no_reader_takes_is_no_traceback(refusal):
+    assert refusal("a = " + "[" * 3000) == "x.toml is not TOML: it is nested too deeply"
+    assert refusal("a = " + "1" * 5000).startswith("x.toml is not TOML: Exceeds the limit (4300 digits)")
+    got = "x.toml: 1 mistake\n  net.size: must be a whole number, got '" + "1" * 5000
+    assert refusal(GOOD, "net.size=" + "1" * 5000).startswith(got)
+
+
 def test_a_net_of_the_users_own(read, tmp_path, monkeypatch):
     (tmp_path / "my_nets.py").write_text(
         "import jaxconv as jc\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
       path: the file.
-      overrides: `section.key=value` each; the value is TOML, or else a bare string.
+      overrides: `section.key=value` each; the value is TOML, a number or word of Python's (`.1`, `1.`, `True`), or
+        else a bare string; `none` takes the key out, so that its default holds.
 
     Returns:
       The config, with the defaults of its sections and of its net filled in.
@@ -45,7 +47,9 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"there is no config file {path}{_near(path)}") from None
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}{_near(path)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path} is not TOML: it is nested too deeply") from None
+    except ValueError as error:  # TOML's, UTF-8's, and Python's where a number has thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}") from None
     for override in overrides:
         _set(table, override)
@@ -183,16 +187,29 @@ def _set(table: dict[str, Any], override: str) -> None:
             f"; did you mean {' or '.join(several)}?" if several else did_you_mean(path, _bare_keys()) if equals else ""
         )
         raise ConfigError(f"an override must be section.key=value, got {override!r}{hint}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
+    if text in ("None", "null", "nil"):
+        raise ConfigError(f"{path} is unset by {path}=none; the word itself is {path}='\"{text}\"'; got {override!r}")
     for key in keys[:-1]:
         inner = table.setdefault(key, {})
         if not isinstance(inner, dict):
             raise ConfigError(f"cannot set {path}: {key} is no table but {inner!r}")
         table = inner
-    table[keys[-1]] = value
+    if text == "none":
+        table.pop(keys[-1], None)
+    else:
+        table[keys[-1]] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """An override's value."""
+    if re.fullmatch(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?", text):
+        return float(text)  # TOML wants a digit on both sides of the point
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
 
 
 def _full_path(path: str) -> str:
@@ -214,6 +231,7 @@ def _near(path: Path) -> str:
     """Config files whose names are near a path that does not exist."""
     folders = {path.parent, path.parent / "configs", Path("configs"), path}
     files = {str(file): file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.toml"))}
+    files.pop(str(path), None)
     same_name = [name for name, file in files.items() if path.stem in (file.stem, file.parent.name)]
     if same_name:
         return f"; did you mean {' or '.join(repr(name) for name in same_name[:3])}?"
