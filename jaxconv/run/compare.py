@@ -8,9 +8,11 @@ from typing import Any
 
 from jaxconv import config
 from jaxconv.errors import ConfigError, DataError
-from jaxconv.run.folder import lines, read_json
+from jaxconv.run.records import read_lines, read_manifest, read_result
 
-__all__ = ["compare"]
+__all__ = ["compare", "flat"]
+
+_LAST = -2.0  # broken runs are sorted behind those that have no accuracy yet
 
 
 def compare(folder: str | Path) -> list[dict[str, str]]:
@@ -20,7 +22,8 @@ def compare(folder: str | Path) -> list[dict[str, str]]:
       folder: runs lie directly in it, or one level down as a sweep leaves them.
 
     Returns:
-      Rows by name of the column, the best accuracy first; runs that are not finished are last.
+      Rows by name of the column, the best accuracy first; runs that are not finished are last, then broken
+      ones, whose `problem` says what is wrong with their files.
 
     Raises:
       ConfigError: there are no runs.
@@ -29,53 +32,29 @@ def compare(folder: str | Path) -> list[dict[str, str]]:
     found = sorted({path.parent for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}config.toml")})
     if not found:
         raise ConfigError(f"there are no runs in {folder}: a run's folder holds config.toml")
-    settings = {}
+    settings: dict[Path, dict[str, Any]] = {}
+    problems: dict[Path, str] = {}
+    rows = []
     for path in found:
         try:
-            settings[path] = _flat(config.read(path / "config.toml"))
-        except ConfigError as error:
-            settings[path] = {"problem": str(error).splitlines()[0]}
+            settings[path] = flat(config.read(path / "config.toml"))
+            rows.append((*_outcome(path), path))
+        except (ConfigError, DataError, OSError) as error:
+            problems[path] = "; ".join(line.strip() for line in str(error).splitlines())
+            rows.append((_LAST, _columns("broken"), path))
     keys = sorted({key for table in settings.values() for key in table})
     differing = [key for key in keys if len({repr(table.get(key)) for table in settings.values()}) > 1]
-    rows = [(_outcome(path), path) for path in found]
-    rows.sort(key=lambda row: (-row[0][0], row[1]))
+    rows.sort(key=lambda row: (-row[0], row[2]))
     return [
         {"run": str(path.relative_to(folder)) if path != folder else path.name}
         | outcome
-        | {key.replace(".arguments", ""): _text(settings[path].get(key)) for key in differing}
-        for (_, outcome), path in rows
+        | {key.replace(".arguments", ""): _text(settings.get(path, {}).get(key)) for key in differing}
+        | ({"problem": problems.get(path, "")} if problems else {})
+        for _, outcome, path in rows
     ]
 
 
-def _outcome(path: Path) -> tuple[float, dict[str, str]]:
-    """The accuracy to sort by, and the columns."""
-    if (path / "result.json").is_file():
-        try:
-            result = read_json(path / "result.json")
-            accuracy, loss, total = result["test_accuracy"], result["test_loss"], result["seconds"]["total"]
-        except (DataError, KeyError, TypeError):
-            return -2.0, {"accuracy": "damaged", "loss": "", "step": "", "seconds": ""}
-        columns = {"accuracy": f"{accuracy:.2%}", "loss": f"{loss:.4f}", "step": f"{result['steps']:,}"}
-        return accuracy, columns | {"seconds": f"{total:.0f}"}
-    measured = lines(path)
-    tests = [line for line in measured if "test_accuracy" in line or "validation_accuracy" in line]
-    at = f"{measured[-1]['step']:,}, not finished" if measured else "not begun"
-    if not tests:
-        return -1.0, {"accuracy": "", "loss": "", "step": at, "seconds": ""}
-    last = {key.partition("_")[2]: value for key, value in tests[-1].items()}
-    return last["accuracy"] - 1, {
-        "accuracy": f"{last['accuracy']:.2%}",
-        "loss": f"{last['loss']:.4f}",
-        "step": at,
-        "seconds": "",
-    }
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _flat(settings: config.Config) -> dict[str, Any]:
+def flat(settings: config.Config) -> dict[str, Any]:
     """A config's values by their whole path: "train.seed"."""
 
     def walk(table: dict[str, Any], path: str) -> dict[str, Any]:
@@ -85,3 +64,36 @@ def _flat(settings: config.Config) -> dict[str, Any]:
         return found
 
     return walk(dataclasses.asdict(settings), "")
+
+
+def _outcome(path: Path) -> tuple[float, dict[str, str]]:
+    """The accuracy to sort by, and the columns."""
+    if (path / "manifest.json").exists():
+        read_manifest(path)  # a run with a broken one can neither be resumed nor trusted
+    if (path / "result.json").exists():
+        result = read_result(path)
+        total = f"{result['seconds']['total']:.0f}"
+        scores = result["test_accuracy"], result["test_loss"]
+        return result["test_accuracy"], _columns(*_percent(*scores), f"{result['steps']:,}", total)
+    measured = read_lines(path)
+    at = f"{measured[-1]['step']:,}, not finished" if measured else "not begun"
+    for line in reversed(measured):
+        for accuracy, loss in (
+            (line.get("test_accuracy"), line.get("test_loss")),
+            (line.get("validation_accuracy"), line.get("validation_loss")),
+        ):
+            if accuracy is not None:
+                return accuracy - 1, _columns(*_percent(accuracy, loss), at)
+    return -1.0, _columns(step=at)
+
+
+def _percent(accuracy: float, loss: float | None) -> tuple[str, str]:
+    return f"{accuracy:.2%}", "" if loss is None else f"{loss:.4f}"
+
+
+def _columns(accuracy: str = "", loss: str = "", step: str = "", seconds: str = "") -> dict[str, str]:
+    return {"accuracy": accuracy, "loss": loss, "step": step, "seconds": seconds}
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)

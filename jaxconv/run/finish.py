@@ -18,6 +18,7 @@ from jaxconv.evaluate import Answers
 from jaxconv.feed import Feed
 from jaxconv.fit import DivergedError, Fitted, Notice
 from jaxconv.run import folder as files
+from jaxconv.run.records import read_lines
 from jaxconv.run.setup import Setup
 from jaxconv.run.watch import score
 
@@ -113,7 +114,7 @@ def _illustrate(setup: Setup, folder: Path, found: Answers, report: files.Report
     whole, classes = found.together, setup.dataset.classes
     pieces: dict[str, Callable[[], bytes]] = {
         "confusion.csv": lambda: _confusion_table(whole, classes),
-        "curves.png": lambda: pictures.png(pictures.training_curves(files.lines(folder), folder.name)),
+        "curves.png": lambda: pictures.png(pictures.training_curves(read_lines(folder), folder.name)),
         "confusion.png": lambda: pictures.png(pictures.confusion(whole.confusion(len(classes)), classes)),
         "mistakes.png": lambda: pictures.png(_mistakes(setup, whole)),
     }

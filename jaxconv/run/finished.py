@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from jaxconv.evaluate import Answers, answer, make_eval_step
 from jaxconv.nets import make_net
 from jaxconv.run.finish import CHECKED, trained
 from jaxconv.run.predict import Input, Predictor, check_finite
+from jaxconv.run.records import Result, read_result
 from jaxconv.run.setup import in_precision, inputs, load_data
 
 __all__ = ["Run", "load"]
@@ -26,7 +26,7 @@ class Run(Predictor):
 
     folder: Path
     settings: config.Config
-    result: dict[str, Any]
+    result: Result
 
     def test(self, root: str | None = None) -> Answers:
         """What is answered to the test images of the run's data set.
@@ -63,12 +63,9 @@ def load(folder: str | Path) -> Run:
         )
     checksums.verify(folder, CHECKED)
     settings = config.read(folder / "config.toml")
-    try:
-        result = json.loads((folder / "result.json").read_text("utf-8"))
-        wanted = Input(**{key: _tuple(value) for key, value in result["input"].items()})
-        shape, classes = wanted.shape, wanted.classes
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / 'result.json'} was altered: {type(error).__name__}: {error}") from None
+    result = read_result(folder)
+    wanted = Input(**{key: _tuple(value) for key, value in result["input"].items()})
+    shape, classes = wanted.shape, wanted.classes
     net = in_precision(make_net(settings.net.name, settings.net.arguments, len(classes)), settings)
     like = jax.eval_shape(lambda: trained(*net.init(jax.random.key(0), (1, *shape))))
     size = settings.ensemble.size

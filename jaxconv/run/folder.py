@@ -23,10 +23,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv.errors import ConfigError, DataError
+from jaxconv.errors import ConfigError
 from jaxconv.events import EventWriter
 from jaxconv.files import WriteError, write_atomically, writing
 from jaxconv.fit import Evaluation, Progress
+from jaxconv.run.code import code_checksum
+from jaxconv.run.records import read_lines
 
 __all__ = [
     "Recorder",
@@ -35,12 +37,10 @@ __all__ = [
     "device",
     "json_bytes",
     "json_text",
-    "lines",
     "locked",
     "made",
     "manifest",
     "new_folder",
-    "read_json",
     "reserved",
     "write_json",
 ]
@@ -175,38 +175,6 @@ def json_bytes(value: Any) -> bytes:
     return (json_text(value, indent=2) + "\n").encode()
 
 
-def read_json(path: Path) -> Any:
-    """Read what `write_json` wrote.
-
-    Raises:
-      DataError: it was altered.
-    """
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} was altered: {error}") from None
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    """What `metrics.jsonl` holds; a last line that was cut off by a kill is left out.
-
-    Raises:
-      DataError: a line before the last is no JSON object.
-    """
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return []
-    found = []
-    texts = path.read_text("utf-8").splitlines()
-    for number, text in enumerate(texts, 1):
-        try:
-            found.append(json.loads(text))
-        except ValueError:
-            if number < len(texts):
-                raise DataError(f"{path} was altered: line {number} is no JSON object: {text[:60]!r}") from None
-    return found
-
-
 class Recorder:
     """Writes events as they come, to `metrics.jsonl` and for TensorBoard, and passes them on.
 
@@ -219,7 +187,7 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, report: Report, rate: Callable[[int], float], since: int, part: str) -> None:
-        kept = [line for line in lines(folder) if line["step"] <= since]
+        kept = [line for line in read_lines(folder) if line["step"] <= since]
         self._path = folder / "metrics.jsonl"
         write_atomically(self._path, "".join(json_text(line) + "\n" for line in kept).encode())
         with writing(self._path):
@@ -282,6 +250,7 @@ def manifest(settings: Any, data: dict[str, Any]) -> dict[str, Any]:
         "precision": dataclasses.asdict(settings.precision),
         "seed": settings.train.seed,
         "revision": _revision(),
+        "code": code_checksum(settings),
         "data": data,
     }
 

@@ -23,7 +23,7 @@ from jaxconv.ensemble import member
 from jaxconv.errors import ConfigError, did_you_mean
 from jaxconv.nets import make_net
 from jaxconv.run.finished import Run, load
-from jaxconv.run.folder import lines
+from jaxconv.run.records import read_lines
 from jaxconv.run.setup import load_data
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _activations(shown: _Shown) -> Figure:
 
 
 def _norms(shown: _Shown) -> Figure:
-    measured = lines(shown.run.folder)
+    measured = read_lines(shown.run.folder)
     if not any("gradient_norm" in line for line in measured):
         raise Unsuited("this run logged no norms; they are where it is trained with train.log_norms=true")
     return norm_curves(measured, shown.title, list(shown.net.parts))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxconv import config
+from jaxconv.data.fingerprint import fingerprint
 from jaxconv.errors import ConfigError
-from jaxconv.run.folder import Report, read_json
+from jaxconv.run.compare import flat
+from jaxconv.run.folder import Report, manifest
+from jaxconv.run.records import read_manifest, read_result
+from jaxconv.run.setup import load_data
 from jaxconv.run.train import resume, train
 
 __all__ = ["points", "sweep"]
@@ -58,7 +62,8 @@ def sweep(
 ) -> list[dict[str, Any]]:
     """Train a config once for each combination of values, one run after the other.
 
-    Called again with the same folder it leaves finished runs as they are and goes on with the others.
+    Called again with the same folder it leaves finished runs as they are and resumes the others, if their configs,
+    their code and their data are the same as now.
 
     Args:
       path: the config file.
@@ -71,7 +76,8 @@ def sweep(
       The result of each run, in the order of `points`.
 
     Raises:
-      ConfigError: one of the combinations cannot be; found before the first is trained. Then as `train`.
+      ConfigError, DataError: one of the combinations cannot be, or its folder holds a run of another config, code
+        or data; found before the first is trained. Then as `train`.
     """
     combinations = points(overrides)
     settings = [config.read(path, point) for point in combinations]
@@ -79,17 +85,49 @@ def sweep(
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ConfigError(f"a sweep's values must differ; given twice: {', '.join(twice)}")
-    results = []
+    checksums: dict[str, Any] = {}
+    for name, settled in zip(names, settings, strict=True):
+        if (Path(folder) / name / "config.toml").is_file():
+            _check_same(Path(folder) / name, settled, checksums)
+    results: list[Any] = []
     for number, (name, settled) in enumerate(zip(names, settings, strict=True), 1):
         own = Path(folder) / name
         begin(name, number, len(names))
         if (own / "result.json").is_file():
-            results.append(read_json(own / "result.json"))
+            results.append(read_result(own))
         elif (own / "config.toml").is_file():
             results.append(resume(own, settled, report))
         else:
             results.append(train(settled, own, report))
     return results
+
+
+def _check_same(folder: Path, settled: config.Config, checksums: dict[str, Any]) -> None:
+    """Raise ConfigError unless a run is of this config, trained by this code on this data."""
+
+    def refuse(differences: list[str]) -> None:
+        if differences:
+            raise ConfigError(
+                f"a sweep reuses only runs of its own config, code and data; {folder} has "
+                f"{'; '.join(differences)}\n  fix: --out another folder, or delete {folder} to train it again"
+            )
+
+    def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+        keys = [key for key in sorted({*there, *here}) if repr(there.get(key)) != repr(here.get(key))]
+        return [f"{key.replace('.arguments', '')} {there.get(key)!r}, now {here.get(key)!r}" for key in keys]
+
+    refuse(differences(flat(config.read(folder / "config.toml")), flat(settled)))
+    if not (folder / "manifest.json").exists() and not (folder / "result.json").exists():
+        return  # killed before its data was loaded
+    before, key = read_manifest(folder), repr(settled.data)
+    if key not in checksums:
+        checksums[key] = fingerprint(load_data(settled))
+    now = manifest(settled, checksums[key])
+    for entry in [before, *before.get("resumed", [])]:
+        refuse(differences(entry.get("versions", now["versions"]), now["versions"]))
+        if entry.get("code", now["code"] if "step" in entry else None) != now["code"]:
+            refuse(["been trained by another version of jaxconv's code or of the config's own modules"])
+    refuse(["been trained on other data"] if before["data"] != now["data"] else [])
 
 
 def _name(point: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from jaxconv.rolling import Checkpoints, saved_steps
 from jaxconv.run import folder as files
 from jaxconv.run.finish import finish
 from jaxconv.run.folder import Report
+from jaxconv.run.records import check_folders, read_manifest
 from jaxconv.run.setup import Setup, matmul_precision, set_up
 from jaxconv.run.watch import Saver, Tester, signals
 from jaxconv.train import TrainState, metric_names
@@ -87,6 +88,7 @@ def resume(
     kept = settings_of(folder)
     if (folder / "result.json").is_file():
         raise ConfigError(f"{folder} is finished; to test it again: jaxconv evaluate {folder}")
+    check_folders(folder)
     setup = set_up(settings or kept)
     structs = setup.check()
     with files.locked(folder), _intact(folder):
@@ -191,11 +193,11 @@ def _note(setup: Setup, folder: Path, first: int) -> None:
     if not path.exists():
         files.write_json(path, now)
         return
-    before = files.read_json(path)
+    before = read_manifest(folder)
     if before["data"] != now["data"]:
         raise DataError(
             f"a run must go on with the data that it began with; {folder} began with {before['data']}, "
             f"and now there is {now['data']}"
         )
-    differ = {key: now[key] for key in now if key != "data" and now[key] != before[key]}
+    differ = {key: now[key] for key in now if key != "data" and now[key] != before.get(key)}
     files.write_json(path, before | {"resumed": [*before.get("resumed", []), {"step": first, **differ}]})

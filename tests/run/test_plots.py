@@ -2,6 +2,7 @@
 
 import json
 
+import finished_run
 import jax
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def written(folder):
         folder / "params.safetensors", trained(*jax.jit(lambda: net.init(jax.random.key(0), (1, 8, 8, 1)))())
     )
     seen = {"shape": [8, 8, 1], "peak": 16, "mean": digits.mean, "std": digits.std, "classes": digits.classes}
-    (folder / "result.json").write_text(json.dumps({"input": seen}))
+    (folder / "result.json").write_text(json.dumps(finished_run.RESULT | {"input": seen}))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,83 @@
+"""A sweep reuses a run only if it would come out the same again."""
+
+import json
+
+import finished_run
+import pytest
+
+from jaxconv import run
+from jaxconv.errors import ConfigError
+
+
+@pytest.fixture
+def swept(tmp_path):
+    """A sweep's folder whose second run is finished."""
+    return finished_run.write(tmp_path / "seed=1", "seed=1").parent
+
+
+def sweep(folder, *changes):
+    return run.sweep(folder / "source.toml", [*changes, "seed=1"], folder)
+
+
+def refusal(folder, *changes):
+    with pytest.raises(ConfigError) as caught:
+        sweep(folder, *changes)
+    own = folder / "seed=1"
+    first, fix = str(caught.value).splitlines()
+    assert fix == f"  fix: --out another folder, or delete {own} to train it again"
+    assert {path.name for path in folder.iterdir()} == {"source.toml", "seed=1"}  # nothing was trained
+    return first.removeprefix(f"a sweep reuses only runs of its own config, code and data; {own} has ")
+
+
+def test_the_same_run_is_reused(swept):
+    assert sweep(swept) == [finished_run.RESULT]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_another_base_config_is_refused(tmp_path, finished):
+    folder = finished_run.write(tmp_path / "seed=1", "seed=1", finished=finished).parent
+    text = finished_run.CONFIG.replace("[8]", "[16, 4]").replace("0.02", "0.5")
+    (folder / "source.toml").write_text(text)
+    assert refusal(folder) == "net.features [8], now [16, 4]; optim.learning_rate 0.02, now 0.5"
+
+
+def change(folder, **entries):
+    path = folder / "seed=1" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def test_other_code_is_refused(swept):
+    manifest = json.loads((swept / "seed=1" / "manifest.json").read_text())
+    other = "been trained by another version of jaxconv's code or of the config's own modules"
+    change(swept, versions=manifest["versions"] | {"jax": "0.1"})
+    assert refusal(swept) == f"jax '0.1', now {manifest['versions']['jax']!r}"
+    change(swept, versions=manifest["versions"], code="0" * 64)
+    assert refusal(swept) == other
+    change(swept, code=manifest["code"], resumed=[{"step": 5}])
+    assert sweep(swept) == [finished_run.RESULT]
+    change(swept, resumed=[{"step": 5}, {"step": 9, "code": "0" * 64}])
+    assert refusal(swept) == other
+
+
+def test_a_module_of_the_users_own_is_code(tmp_path, monkeypatch):
+    from jaxconv import config
+    from jaxconv.run.code import code_checksum
+
+    module = tmp_path / "swept_nets.py"
+    module.write_text("import jaxconv as jc\ndef net(classes): return jc.chain(jc.flatten, jc.Dense(classes))\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = finished_run.CONFIG.replace("conv_pool", "swept_nets:net")
+    kept = [line for line in text.splitlines() if not line.startswith(("features", "size", "padding", "hidden"))]
+    (tmp_path / "own.toml").write_text("\n".join(kept))
+    settings = config.read(tmp_path / "own.toml")
+    before = code_checksum(settings)
+    assert before == code_checksum(settings)
+    module.write_text(module.read_text() + "# changed\n")
+    assert code_checksum(settings) != before
+
+
+def test_other_data_is_refused(swept):
+    data = json.loads((swept / "seed=1" / "manifest.json").read_text())["data"]
+    change(swept, data=data | {"train": data["train"] | {"sha256": "0" * 64}})
+    assert refusal(swept) == "been trained on other data"
