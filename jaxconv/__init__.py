@@ -9,6 +9,9 @@ logits, state = net.apply(params, state, images)
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jaxconv import interrupt  # noqa: F401  before jax: a command that is still importing ends quietly
+
+# isort: split
 from jaxconv import errors, geometry, initializers
 from jaxconv.errors import ConfigError, DataError, ShapeError
 from jaxconv.layer import Layer, wire

@@ -3,6 +3,8 @@
 import io
 import sys
 
+from jaxconv.interrupt import at_the_command_line
+
 # What the extra "train" brings, by the names that are imported.
 _EXTRA = (
     *("typer", "rich", "pydantic", "tomli_w", "safetensors", "sklearn", "PIL", "platformdirs", "click"),
@@ -18,7 +20,8 @@ def main() -> None:
     try:
         from jaxconv.cli import app
 
-        app()
+        with at_the_command_line():
+            app()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise

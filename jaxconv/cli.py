@@ -11,7 +11,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from jaxconv import config, display, run
+from jaxconv import config, display, interrupt, run
 from jaxconv.analysis.doctor import main as examine
 from jaxconv.analysis.summary import summary as summarise
 from jaxconv.errors import ConfigError
@@ -84,7 +84,7 @@ def train(
             folder = out or stack.enter_context(run.reserved(Path(config_path or "").stem))
             go = functools.partial(run.train, settings, folder)
         try:
-            with display.progress(console) as report:
+            with interrupt.saying(lambda: _left_behind(folder)), display.progress(console) as report:
                 result = go(report=report)
         except KeyboardInterrupt:
             fail(_left_behind(folder), INTERRUPTED)

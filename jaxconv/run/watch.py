@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from jaxconv import interrupt
 from jaxconv.data import Source
 from jaxconv.evaluate import Answers, EvalStep, answer, make_eval_step
 from jaxconv.fit import Means, Score
@@ -101,7 +102,7 @@ class Saver:
 
 @contextlib.contextmanager
 def signals() -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM is put in the list; a second one ends the process at once."""
+    """The first Ctrl-C or SIGTERM is put in the list; a second one ends a command at once, else KeyboardInterrupt."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked  # only the main thread may listen
@@ -109,13 +110,14 @@ def signals() -> Iterator[list[int]]:
 
     def listen(number: int, frame: Any) -> None:
         if asked:
-            raise KeyboardInterrupt
+            interrupt.again(number)
         asked.append(number)
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, listen) for number in numbers]
     try:
-        yield asked
+        with interrupt.saving():
+            yield asked
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

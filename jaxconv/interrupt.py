@@ -1,0 +1,134 @@
+"""Ctrl-C at the command line: no traceback, and a second one ends the process at once, whatever it is doing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+__all__ = ["again", "at_the_command_line", "leave", "saving", "saying"]
+
+GRACE_SECONDS = 1.0  # for cleaning up after the first Ctrl-C, if nothing is to be saved
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_leaving = threading.Lock()
+_watched = False
+_saving = False
+_message: Callable[[], str] | None = None
+
+
+@contextlib.contextmanager
+def at_the_command_line() -> Iterator[None]:
+    """Answer Ctrl-C for a whole command; afterwards it ends the process silently."""
+    global _watched
+    before = sys.unraisablehook
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+
+    def unraisable(problem: Any) -> None:
+        # A KeyboardInterrupt in a destructor or a callback is printed and lost.
+        if problem.exc_type is not None and issubclass(problem.exc_type, KeyboardInterrupt):
+            leave(signal.SIGINT)
+        before(problem)
+
+    signal.signal(signal.SIGINT, _raise)
+    # Python's own handlers run between two bytecodes of the main thread, and it may be compiling for minutes.
+    signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=[ours], daemon=True).start()
+    sys.unraisablehook, _watched = unraisable, True
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the interpreter's shutdown would print a traceback
+        signal.set_wakeup_fd(-1)
+        sys.unraisablehook, _watched = before, False
+
+
+@contextlib.contextmanager
+def saving() -> Iterator[None]:
+    """While a first signal is answered by saving a run, however long that takes."""
+    global _saving
+    before, _saving = _saving, True
+    try:
+        yield
+    finally:
+        _saving = before
+
+
+@contextlib.contextmanager
+def saying(message: Callable[[], str]) -> Iterator[None]:
+    """While an interrupted command says something else than "interrupted".
+
+    Args:
+      message: makes the text, when it is needed.
+    """
+    global _message
+    before, _message = _message, message
+    try:
+        yield
+    finally:
+        _message = before
+
+
+def again(number: int) -> NoReturn:
+    """Answer a second signal: end the process if it is a command, or else raise KeyboardInterrupt."""
+    if _watched:
+        leave(number)
+    raise KeyboardInterrupt
+
+
+def leave(number: int) -> NoReturn:
+    """End the process now and without cleaning up, as kill -9 would; whatever is being written never looks whole.
+
+    Args:
+      number: the signal's; the exit code is 128 more.
+    """
+    if not _leaving.acquire(blocking=False):
+        threading.Event().wait()  # another thread is ending the process
+    text = "interrupted"
+    with contextlib.suppress(Exception):
+        text = _message() if _message else text
+    with contextlib.suppress(Exception):
+        for child in sys.modules["multiprocessing"].active_children() if "multiprocessing" in sys.modules else []:
+            child.kill()
+    with contextlib.suppress(OSError):
+        if os.isatty(1):
+            os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
+    os._exit(128 + number)
+
+
+def _raise(number: int, frame: Any) -> None:
+    """The first Ctrl-C, outside training."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            leave(number)  # an extension module that is interrupted half imported may crash
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _watch(pipe: int) -> None:
+    """End the process at a second signal, and after a first one that nothing answers."""
+    seen = 0
+    while content := os.read(pipe, 1):
+        if content[0] in _NUMBERS:
+            seen += 1
+            if seen > 1:
+                leave(content[0])
+            if not _saving:
+                timer = threading.Timer(GRACE_SECONDS, leave, [content[0]])
+                timer.daemon = True
+                timer.start()
+
+
+def _is_command() -> bool:
+    """Whether this process was started as `jaxconv` or `python -m jaxconv`, which then has just begun to import."""
+    first = getattr(sys, "argv", [""])[:1]
+    return first == ["-m"] or [os.path.basename(name) for name in first] == ["jaxconv"]
+
+
+if _is_command() and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command can answer: no traceback out of an import
