@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import typer
 
 from jaxconv import run
@@ -36,6 +37,13 @@ def told() -> Iterator[None]:
         if error.errno == errno.EPIPE:  # the reader of the output has gone: click ends quietly
             raise
         fail("; ".join([f"error: {_described(error)}", *getattr(error, "__notes__", [])]), IO_ERROR)
+    except MemoryError:
+        fail("error: out of memory; a smaller train.batch_size, images or net need less memory", BAD_INPUT)
+    except jax.errors.JaxRuntimeError as error:
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):  # XLA's status code
+            raise
+        first = str(error).splitlines()[0]
+        fail(f"error: {first}; a smaller train.batch_size, images or net need less memory", BAD_INPUT)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxconv.errors import ConfigError, DataError
 from jaxconv.feed import Feed
 from jaxconv.finite import first_nonfinite
+from jaxconv.limits import check_memory
 from jaxconv.means import DivergedError, Means
 from jaxconv.train import METRICS, Metrics, Step, TrainState
 
@@ -136,7 +137,10 @@ def compile_steps(
         return train, taken, found
 
     count = jax.ShapeDtypeStruct([], jnp.int32)
-    return jax.jit(run, donate_argnums=0).lower(train, feed.data, feed.shapes, count).compile()
+    compiled = jax.jit(run, donate_argnums=0).lower(train, feed.data, feed.shapes, count).compile()
+    memory = compiled.memory_analysis()
+    check_memory("a training step", memory.temp_size_in_bytes if memory else 0, "a smaller batch, image or net")
+    return compiled
 
 
 def fit(

@@ -20,6 +20,8 @@ from jaxconv.ops.dropout import check_key
 
 Initializer = Callable[..., jax.Array]
 CHUNK = 1 << 14
+_MANY = 1 << 20  # chunks
+_COUNTABLE = 1 << 48  # numbers, a petabyte
 TRUNCATED = 0.87962566103423978  # standard deviation of a unit normal cut off at ±2
 
 
@@ -35,9 +37,11 @@ def _chunk(key: jax.Array, index: Any, normal: bool) -> jax.Array:
 def _draw(key: jax.Array, shape: Sequence[int], normal: bool) -> Any:
     """Numbers of mean 0 and variance 1; the same ones whether traced (vmap, jit) or not."""
     check_key(key)
-    size = math.prod(shape)
-    indices = np.arange(max(-(-size // CHUNK), 1), dtype=np.uint32)
-    first = _chunk(key, indices[0], normal)
+    size = _size(shape)
+    chunks = max(-(-size // CHUNK), 1)
+    # What is traced for its shape alone must not take memory, and a short iota would compile for every length.
+    indices: Any = jax.lax.iota(jnp.uint32, chunks) if chunks > _MANY else np.arange(chunks, dtype=np.uint32)
+    first = _chunk(key, np.uint32(0), normal)
     if isinstance(first, jax.core.Tracer):
         flat = jax.vmap(lambda i: _chunk(key, i, normal))(indices).reshape(-1)
     else:
@@ -119,7 +123,7 @@ def zeros(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array
     >>> zeros(None, (2,))
     Array([0., 0.], dtype=float32)
     """
-    return jax.device_put(np.zeros(shape, dtype))  # jnp.zeros would compile for every shape
+    return _filled(0, shape, dtype)
 
 
 def ones(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
@@ -128,7 +132,20 @@ def ones(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     >>> ones(None, (2,))
     Array([1., 1.], dtype=float32)
     """
-    return jax.device_put(np.ones(shape, dtype))
+    return _filled(1, shape, dtype)
+
+
+def _filled(value: int, shape: Sequence[int], dtype: Any) -> jax.Array:
+    """One number everywhere: jnp.full would compile for every shape, and np.full take memory where this is traced."""
+    _size(shape)
+    return jax.device_put(np.broadcast_to(np.array(value, dtype), shape))
+
+
+def _size(shape: Sequence[int]) -> int:
+    size = math.prod(shape)
+    if size > _COUNTABLE:
+        raise MemoryError(f"no memory holds a parameter of shape {tuple(shape)}")
+    return size
 
 
 @dataclasses.dataclass(frozen=True)

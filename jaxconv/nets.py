@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxconv import arguments as checked
-from jaxconv.errors import ConfigError
+from jaxconv.errors import ConfigError, ShapeError
 from jaxconv.layer import Layer
+from jaxconv.limits import LARGEST_INT
 from jaxconv.models import registry
 
 __all__ = ["make_net", "net_problems", "with_defaults"]
@@ -42,7 +43,11 @@ def make_net(name: str, arguments: Mapping[str, Any], classes: int) -> Layer:
         wanted = given.setdefault("classes", classes)
         if wanted < classes:
             raise ConfigError(f"net.classes: the data has {classes} classes, got {wanted}; leave it out")
-    net = function(**given)
+    try:
+        net = function(**given)
+    except ShapeError as error:
+        given_here = ", ".join(f"net.{key}={value!r}" for key, value in arguments.items()) or "no arguments"
+        raise ConfigError(f"net.name: {name} cannot be made of {given_here}: {error}") from error
     if not isinstance(net, Layer):
         raise ConfigError(f"net.name: {name} must return a jaxconv Layer, it returned {type(net).__name__}")
     return net
@@ -62,7 +67,15 @@ def net_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
         function = checked.find("net.name", name, registry)
     except ConfigError as error:
         return [str(error)]
-    return checked.problems("net", name, function, arguments, _GIVEN_BY_DATA)
+    lines = checked.problems("net", name, function, arguments, _GIVEN_BY_DATA)
+    return lines or [f"net.{key}: {problem}" for key, value in arguments.items() if (problem := _too_large(value))]
+
+
+def _too_large(value: Any) -> str:
+    """What is wrong with a number that no size can be."""
+    if isinstance(value, list):
+        return next(filter(None, map(_too_large, value)), "")
+    return f"must be at most {LARGEST_INT:,}, got {value}" if type(value) is int and value > LARGEST_INT else ""
 
 
 def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import jaxconv
 
 ROOT = pathlib.Path(jaxconv.__file__).parent
 FLOORS = {
-    0: "arguments checksums deadline dtypes errors files geometry interrupt unpack",
+    0: "arguments checksums deadline dtypes errors files geometry interrupt limits unpack",
     1: "ops",
     2: "rewrite found staging paths finite layer initializers",
     3: "layers",

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxconv.data.dataset import Batch
 from jaxconv.dtypes import wide_dtype
 from jaxconv.errors import ConfigError, ShapeError, did_you_mean
+from jaxconv.limits import LARGEST_INT
 
 Augment = Callable[[jax.Array, Batch], Batch]
 
@@ -75,6 +76,8 @@ def number(word: str, value: Any, be: str, holds: Callable[[Any], bool], *, whol
     """
     kind = numbers.Integral if whole else numbers.Real
     fits = isinstance(value, kind) and not isinstance(value, bool) and holds(value)
+    if fits and isinstance(value, numbers.Integral) and abs(int(value)) > LARGEST_INT:
+        return f"{word} must be at most {LARGEST_INT:,} in size, got {value!r}"
     return "" if fits else f"{word} must be {be}, got {value!r}"
 
 

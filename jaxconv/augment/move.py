@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxconv.augment.contract import Augment, chance, draws, images_of, one_each, one_of, pixels_problem, refuse
 from jaxconv.data.dataset import Batch
+from jaxconv.errors import ShapeError
 from jaxconv.geometry import PAD_MODES
 from jaxconv.ops.pad import pad_pairs
 
@@ -73,7 +74,7 @@ def shift(pixels: int, pad_mode: str = "zeros") -> Augment:
         if pixels == 0:
             return batch
         corners = jax.random.randint(key, (len(images), 2), 0, 2 * pixels + 1)
-        return batch._replace(image=_window(images, corners, pixels, pad_mode))
+        return batch._replace(image=_window("shift", images, corners, pixels, pad_mode))
 
     return run
 
@@ -103,13 +104,18 @@ def expand(pixels: int = 1) -> Augment:
     def run(key: jax.Array, batch: Batch) -> Batch:
         images = images_of("expand", batch)
         corners = pixels * (1 + moves[jax.random.randint(key, (len(images),), 0, len(moves))])
-        return batch._replace(image=_window(images, corners, pixels, "zeros"))
+        return batch._replace(image=_window("expand", images, corners, pixels, "zeros"))
 
     return run
 
 
-def _window(images: jax.Array, corners: jax.Array, border: int, pad_mode: str) -> jax.Array:
+def _window(name: str, images: jax.Array, corners: jax.Array, border: int, pad_mode: str) -> jax.Array:
     """Images as seen through a window of their own size, at a corner [N, 2] of themselves with a border."""
+    side = max(images.shape[1:3])
+    if border > side:
+        got, fix = f"pixels={border}", f"pixels={side} moves an image out of sight already"
+        must = f"{name} moves images of {images.shape[1]}×{images.shape[2]} by at most {side} pixels"
+        raise ShapeError(must, got=got, fix=fix)
     padded = pad_pairs(images, ((border, border), (border, border)), pad_mode)
 
     def crop(image: jax.Array, corner: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ from jaxconv.augment.contract import Augment, as_type, draws, floating, images_o
 from jaxconv.data.dataset import Batch
 from jaxconv.geometry import PAD_MODES
 
+_WIDEST = 10_000  # the filter's length is 16 times the deviation
 _SCIPY_WORD = {"zeros": "constant", "reflect": "mirror", "edge": "nearest", "wrap": "wrap"}
 
 
@@ -218,7 +219,7 @@ def elastic(alpha: float = 34.0, sigma: float = 4.0, pad_mode: str = "zeros") ->
     refuse(
         "elastic",
         number("alpha", alpha, "a number of pixels from 0", lambda far: 0 <= far < math.inf),
-        number("sigma", sigma, "a number of pixels above 0", lambda wide: 0 < wide < math.inf),
+        number("sigma", sigma, f"a number of pixels above 0, up to {_WIDEST:,}", lambda wide: 0 < wide <= _WIDEST),
         one_of("pad_mode", pad_mode, PAD_MODES),
     )
 

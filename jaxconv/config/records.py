@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from jaxconv.limits import SEEDS
+
 __all__ = [
     "SECTIONS",
     "CheckpointConfig",
@@ -133,7 +135,7 @@ class TrainConfig:
     __pydantic_config__ = _strict
     epochs: PositiveNumber
     batch_size: Positive
-    seed: Count = 0
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     log_every: Positive = 100
     eval_every: Count = 0
@@ -159,7 +161,7 @@ class EnsembleConfig:
     """`[ensemble]`: `size` nets at once, from as many seeds on from `train.seed`."""
 
     __pydantic_config__ = _strict
-    size: Positive = 1
+    size: Annotated[int, Field(gt=0, lt=SEEDS)] = 1
 
 
 @dataclasses.dataclass(frozen=True)

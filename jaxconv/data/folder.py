@@ -16,6 +16,7 @@ from jaxconv.data.moments import moments
 from jaxconv.data.order import stratified
 from jaxconv.data.picture import FORMATS
 from jaxconv.errors import ConfigError, DataError
+from jaxconv.limits import check_memory
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "FolderSource", "folder"]
 
@@ -119,11 +120,17 @@ def folder(
     _check(size=size, channels=channels, test_share=test_share, seed=seed, mean=mean, std=std)
     parts, classes = _parts(path, test_share, seed)
     train, test = (dataclasses.replace(part, size=size, channels=channels, corrupt=corrupt) for part in parts)
+    area = size * size * channels
+    check_memory(f"data.size={size}: one image of {size}×{size}×{channels}", area, "a smaller data.size")
     sample = np.random.default_rng(seed).permutation(len(train))[:MEASURED_IMAGES]
+    if "measure" in (mean, std):
+        check_memory(f"data.size={size}: measuring {len(sample):,} images", len(sample) * area, "a smaller data.size")
     measured = moments(_decode(train.take(np.sort(sample)))[0].images) if "measure" in (mean, std) else ((), ())
     sources: list[Source] = [train, test]
     skipped: list[str] = []
-    needed = (len(train) + len(test)) * size * size * channels
+    needed = (len(train) + len(test)) * area
+    if in_memory is True:
+        check_memory(f"data.in_memory with data.size={size}", needed, 'a smaller data.size, or in_memory="auto"')
     if in_memory is True or (in_memory == "auto" and needed <= IN_MEMORY_BYTES):
         (sources[0], first), (sources[1], second) = _decode(train), _decode(test)
         skipped = [*first, *second]

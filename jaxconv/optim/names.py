@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 import jax.numpy as jnp
 
 from jaxconv.errors import ConfigError, no_argument, not_one_of
+from jaxconv.limits import LARGEST_INT
 
-__all__ = ["MASKS", "argument_problems", "functions", "is_number", "pick", "refuse"]
+__all__ = ["MASKS", "argument_problems", "functions", "is_number", "pick", "refuse", "traceable"]
 
 MASKS = ("mask", "weight_decay_mask")  # optax's words for what is decayed, which `decay` says
 # Trees and functions, which no config can write.
@@ -94,7 +96,11 @@ def _wrong_kind(parameter: inspect.Parameter, value: Any) -> str | None:
         fits = isinstance(value, list | tuple) and len(value) == len(default) and all(map(is_number, value))
         return None if fits else f"{len(default)} numbers"
     if parameter.name in ("key", "seed"):  # of noisy_sgd: which of the two depends on optax
-        return None if isinstance(value, int) and is_number(value) else "a whole number"
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        fits = whole and 0 <= value <= LARGEST_INT
+        return None if fits else f"a whole number from 0 to {LARGEST_INT:,}" if whole else "a whole number"
+    if parameter.name.endswith("_steps"):
+        return None if is_number(value) and abs(value) <= LARGEST_INT else f"a number of steps up to {LARGEST_INT:,}"
     return None if is_number(value) else "a number"
 
 
@@ -112,5 +118,19 @@ def refuse(lines: list[str]) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is one as a config writes it: true is none."""
+    """Whether it is one as a config writes it: true is none, and neither is one of hundreds of digits."""
+    if isinstance(value, int) and abs(value) > LARGEST_INT:
+        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def traceable(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as jit takes them: whole numbers beyond int32 as floating-point numbers.
+
+    >>> traceable({"weight_decay": 2**32, "b1": 0.9, "key": 3})
+    {'weight_decay': 4294967296.0, 'b1': 0.9, 'key': 3}
+    """
+    return {
+        key: float(value) if isinstance(value, int) and abs(value) > LARGEST_INT else value
+        for key, value in args.items()
+    }

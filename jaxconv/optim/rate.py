@@ -11,7 +11,8 @@ from typing import Any
 import optax
 
 from jaxconv.errors import ConfigError
-from jaxconv.optim.names import argument_problems, functions, is_number, pick, refuse
+from jaxconv.limits import LARGEST_INT
+from jaxconv.optim.names import argument_problems, functions, is_number, pick, refuse, traceable
 
 __all__ = ["in_steps", "peak_argument", "rate_schedule", "schedules"]
 
@@ -43,10 +44,12 @@ def in_steps(args: Mapping[str, Any], batch_size: int, images: int, steps: int) 
         stem, _, unit = key.rpartition("_")
         if not stem or unit not in in_each:
             found[key] = value
-        elif is_number(value) and math.isfinite(value):
-            found[f"{stem}_steps"] = round(value * in_each[unit])
-        else:
+        elif not is_number(value) or not math.isfinite(value):
             wrong.append(f"optim.schedule.{key}: must be a finite number, got {value!r}")
+        elif abs(value * in_each[unit]) > LARGEST_INT:
+            wrong.append(f"optim.schedule.{key}: must be at most {LARGEST_INT:,} steps, got {value!r}")
+        else:
+            found[f"{stem}_steps"] = round(value * in_each[unit])
     refuse(wrong)
     return found
 
@@ -80,7 +83,7 @@ def rate_schedule(name: str, learning_rate: float, steps: int, **args: Any) -> C
     required = [
         key for key, parameter in inspect.signature(make).parameters.items() if parameter.default is parameter.empty
     ]
-    filled = {key: defaults[key] for key in required if key in defaults} | {peak: learning_rate} | args
+    filled = {key: defaults[key] for key in required if key in defaults} | {peak: learning_rate} | traceable(args)
     refuse([f"optim.schedule.{key}: {name} needs it" for key in required if key not in filled])
     try:
         return make(**filled)

@@ -13,7 +13,7 @@ import optax
 from jaxconv.errors import ConfigError, ShapeError
 from jaxconv.layers import freeze as frozen
 from jaxconv.layers import slow
-from jaxconv.optim.names import MASKS, argument_problems, functions, pick, refuse
+from jaxconv.optim.names import MASKS, argument_problems, functions, pick, refuse, traceable
 from jaxconv.optim.rate import rate_schedule
 from jaxconv.paths import fits, leaf_names, path_name
 
@@ -67,6 +67,7 @@ def optimizer(
     """
     make = pick("optim.name", name, optimizers())
     refuse(argument_problems("optim", make, args, given_elsewhere=("learning_rate",), also=("weight_decay",)))
+    args = traceable(args)
     rate: Any = learning_rate
     if schedule is not None:
         rest = dict(schedule)

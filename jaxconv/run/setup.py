@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +28,7 @@ from jaxconv.feed import Feed, Resident, Streamed
 from jaxconv.fit import compile_steps
 from jaxconv.layer import Layer
 from jaxconv.layers import cast
+from jaxconv.limits import LARGEST_INT, SEEDS, check_memory
 from jaxconv.losses import cross_entropy
 from jaxconv.nets import make_net
 from jaxconv.ops import engine
@@ -37,7 +40,6 @@ from jaxconv.train import Step, TrainState, init_state, make_step
 __all__ = ["EVAL_BATCH", "Described", "Setup", "describe", "inputs", "set_up", "tune"]
 
 EVAL_BATCH = 500
-_MOST_STEPS = 2**31 - 1  # they are counted in int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Setup:
     step: Step
     prepare: Callable[[jax.Array], jax.Array]
     steps: int
-    seeds: tuple[int, ...] | None
+    seeds: Sequence[int] | None
 
     def start(self) -> TrainState:
         """The state before the first step.
@@ -82,9 +84,10 @@ class Setup:
         }
         shape = (1, *self.dataset.image_shape)
         try:
-            if self.seeds is None:
-                return init_state(self.net, self.tx, jax.random.key(self.settings.train.seed), shape, **options)
-            return init_ensemble(self.net, self.tx, self.seeds, shape, **options)
+            with _naming("start.weights"):  # they are read here
+                if self.seeds is None:
+                    return init_state(self.net, self.tx, jax.random.key(self.settings.train.seed), shape, **options)
+                return init_ensemble(self.net, self.tx, self.seeds, shape, **options)
         except ShapeError as error:
             raise ShapeError(explain(_plain_net(self.settings, self.dataset), shape, error)) from error
 
@@ -96,8 +99,9 @@ class Setup:
 
         Raises:
           ShapeError: see `start`.
-          ConfigError: the net gives something else than one logit for each class.
+          ConfigError: the net gives something else than one logit for each class, or does not fit into memory.
         """
+        self._check_memory()
         state = jax.eval_shape(self.start)
         x, classes = jnp.zeros((1, *self.dataset.image_shape)), len(self.dataset.classes)
 
@@ -112,6 +116,26 @@ class Setup:
             )
         return state
 
+    def _check_memory(self) -> None:
+        """Raise ConfigError if a batch or the state before the first step do not fit, from shapes alone."""
+        settings, shape = self.settings, self.dataset.image_shape
+        check_memory(
+            f"train.batch_size={settings.train.batch_size} of images {'×'.join(map(str, shape))}",
+            4 * settings.train.batch_size * math.prod(shape),
+            "a smaller train.batch_size, or smaller images, as by data.size",
+        )
+        numbers = ", ".join(f"net.{key}={value}" for key, value in settings.net.arguments.items() if _has_int(value))
+        what, fix = f"the state of net.name={settings.net.name}, {numbers}".removesuffix(", "), "a smaller net"
+        size = settings.ensemble.size
+        if size > 1:
+            what, fix = f"ensemble.size={size} times {what}", "a smaller ensemble"
+        alone = dataclasses.replace(self, seeds=None)
+        try:
+            state = jax.eval_shape(lambda: _plain(alone.start()))
+        except (MemoryError, OverflowError):
+            raise ConfigError(f"{what} needs more memory than any machine has; try {fix}") from None
+        check_memory(what, size * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), fix)
+
     def feed(self, first: int = 0) -> Feed:
         """The batches of the steps from `first` on."""
         seeds: Any = self.settings.train.seed if self.seeds is None else self.seeds
@@ -121,10 +145,26 @@ class Setup:
         return Streamed(self.images, self.settings.train.batch_size, seeds, first, self.steps, **reading)
 
 
+@contextlib.contextmanager
+def _naming(key: str) -> Iterator[None]:
+    """Turn the OSError of a path that is too long into a ConfigError that names the path's key."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ConfigError(f"{key}: {error.strerror}: {str(error.filename)[:60]}…") from None
+
+
+def _has_int(value: Any) -> bool:
+    return any(map(_has_int, value)) if isinstance(value, list | tuple) else type(value) is int
+
+
 def load_data(settings: config.Config, root: str | None = None) -> data.Dataset:
     """The data set of a config; `root` where it lies elsewhere now."""
     found = settings.data
-    return data.load(found.name, root or found.root, found.corrupt, **found.arguments)
+    with _naming("data.root"):
+        return data.load(found.name, root or found.root, found.corrupt, **found.arguments)
 
 
 def _reading(settings: config.Config, classes: int) -> dict[str, Any]:
@@ -176,11 +216,13 @@ def set_up(settings: config.Config) -> Setup:
         raise ConfigError(
             f"train.batch_size must be at most {len(images):,}, the training images; got {train.batch_size:,}"
         )
-    steps = math.ceil(train.epochs * len(images) / train.batch_size)
-    if steps > _MOST_STEPS:
+    wanted = train.epochs * len(images) / train.batch_size
+    if wanted > LARGEST_INT:  # they are counted in int32
+        taken = math.ceil(wanted) if math.isfinite(wanted) else wanted
         raise ConfigError(
-            f"train.epochs must take at most {_MOST_STEPS:,} steps; got {train.epochs:g}, which take {steps:,}"
+            f"train.epochs must take at most {LARGEST_INT:,} steps; got {train.epochs:g}, which take {taken:,}"
         )
+    steps = math.ceil(wanted)
     schedule = settings.optim.schedule
     arguments = optim.in_steps(schedule.arguments, train.batch_size, len(images), steps) if schedule else {}
     tx = optim.optimizer(
@@ -197,11 +239,13 @@ def set_up(settings: config.Config) -> Setup:
     peak = settings.optim.learning_rate
     rate = optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
     prepare = functools.partial(normalise, mean=dataset.mean, std=dataset.std)
+    augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
+    jax.eval_shape(augmented, jax.random.key(0), _batch_struct(dataset, train.batch_size))
     step = make_step(
         net,
         tx,
         loss=functools.partial(cross_entropy, smoothing=train.label_smoothing),
-        augment=augment.from_config(settings.augment, len(dataset.classes), dataset.peak),
+        augment=augmented,
         prepare=prepare,
         accumulate=settings.optim.accumulate,
         average=settings.optim.average,
@@ -209,7 +253,12 @@ def set_up(settings: config.Config) -> Setup:
         log_norms=train.log_norms,
     )
     size = settings.ensemble.size
-    seeds = tuple(range(train.seed, train.seed + size)) if size > 1 else None
+    if train.seed + size > SEEDS:
+        raise ConfigError(
+            f"the seeds of an ensemble, from train.seed on, must be less than {SEEDS:,}; "
+            f"got train.seed={train.seed} and ensemble.size={size}"
+        )
+    seeds = range(train.seed, train.seed + size) if size > 1 else None
     return Setup(settings, dataset, images, validation, net, tx, rate, step, prepare, steps, seeds)
 
 
@@ -274,6 +323,15 @@ def _plain(state: TrainState) -> TrainState:
     return dataclasses.replace(state, key=jax.random.key_data(state.key))
 
 
+def _batch_struct(dataset: data.Dataset, size: int) -> Batch:
+    """The shapes and types of a batch."""
+    return Batch(
+        jax.ShapeDtypeStruct((size, *dataset.image_shape), np.uint8),
+        jax.ShapeDtypeStruct((size,), np.int32),
+        jax.ShapeDtypeStruct((size,), np.float32),
+    )
+
+
 def tune(settings: config.Config) -> dict[Form, Measured]:
     """Measure the formulations of the convolutions in a config's step; nothing is trained.
 
@@ -288,12 +346,7 @@ def tune(settings: config.Config) -> dict[Form, Measured]:
     """
     setup = set_up(settings)
     seen.clear()
-    size = settings.train.batch_size
-    batch = Batch(
-        jax.ShapeDtypeStruct((size, *setup.dataset.image_shape), np.uint8),
-        jax.ShapeDtypeStruct((size,), np.int32),
-        jax.ShapeDtypeStruct((size,), np.float32),
-    )
+    batch = _batch_struct(setup.dataset, settings.train.batch_size)
     step = setup.step if setup.seeds is None else jax.vmap(setup.step, in_axes=(0, None))
     with engine.using(impl="tune"), matmul_precision(settings):
         jax.jit(step).lower(jax.eval_shape(setup.start), batch)

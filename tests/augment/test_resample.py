@@ -166,7 +166,7 @@ def test_messages():
         (
             lambda: elastic(-1, True, "mirror"),
             "elastic: alpha must be a number of pixels from 0, got -1\n"
-            "elastic: sigma must be a number of pixels above 0, got True\n"
+            "elastic: sigma must be a number of pixels above 0, up to 10,000, got True\n"
             "elastic: pad_mode must be one of zeros, reflect, edge, wrap; got 'mirror'",
         ),
     ]:
