@@ -16,7 +16,7 @@ from jaxconv.analysis.doctor import main as examine
 from jaxconv.analysis.summary import summary as summarise
 from jaxconv.errors import ConfigError
 from jaxconv.failing import INTERRUPTED, fail, told
-from jaxconv.files import write_atomically
+from jaxconv.files import user_path, write_atomically
 from jaxconv.ops.engine.form import Form
 from jaxconv.ops.engine.tune import Measured, cache_file
 from jaxconv.plots import plot
@@ -33,22 +33,32 @@ app = typer.Typer(
 )
 app.add_typer(plot)
 
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A config file, configs/digits.toml for example.")]
+ConfigPath = Annotated[
+    Path, typer.Argument(parser=user_path, metavar="CONFIG", help="A config file, configs/digits.toml for example.")
+]
 MaybeConfig = Annotated[
-    Path | None, typer.Argument(metavar="[CONFIG]", help="A config file, configs/digits.toml for example.")
+    Path | None,
+    typer.Argument(parser=user_path, metavar="[CONFIG]", help="A config file, configs/digits.toml for example."),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Changes to it: train.epochs=3")
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder of this run; runs/<config>-<time> if not given.")]
-Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped or killed.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(parser=user_path, metavar="PATH", help="Folder of this run; runs/<config>-<time> if not given."),
+]
+Resume = Annotated[
+    Path | None, typer.Option(parser=user_path, metavar="RUN", help="Go on with a run that was stopped or killed.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be trained, and what memory it takes.")]
-RunsFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A folder of runs.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")]
+RunsFolder = Annotated[Path, typer.Argument(parser=user_path, metavar="DIR", help="A folder of runs.")]
+RunFolder = Annotated[Path, typer.Argument(parser=user_path, metavar="RUN", help="The folder of a finished run.")]
 Root = Annotated[str | None, typer.Option(help="Where the data lies, if not where the run found it.")]
 Paths = Annotated[
     list[Path],
-    typer.Argument(metavar="RUN IMAGE...", help="A finished run, and pictures of any size: JPEG, PNG, TIFF, …."),
+    typer.Argument(
+        parser=user_path, metavar="RUN IMAGE...", help="A finished run, and pictures of any size: JPEG, PNG, TIFF, …."
+    ),
 ]
 Invert = Annotated[
     bool | None,
@@ -139,7 +149,9 @@ def predict(
     paths: Paths,
     net: Annotated[str | None, typer.Option(help="Instead of RUN: a net of the registry, as resnet50.")] = None,
     weights: Annotated[str | None, typer.Option(metavar="FILE", help="Its weights, .safetensors or .pth.")] = None,
-    names: Annotated[Path | None, typer.Option(metavar="FILE", help="Its classes, one a line.")] = None,
+    names: Annotated[
+        Path | None, typer.Option(parser=user_path, metavar="FILE", help="Its classes, one a line.")
+    ] = None,
     source: Annotated[str, typer.Option(help="Whose names the weights have.")] = "torchvision",
     size: Annotated[int, typer.Option(help="Side of the square that is cut out of a photograph.", min=1)] = 224,
     shorter: Annotated[int, typer.Option(help="What its shorter side becomes before that.", min=1)] = 256,
@@ -174,9 +186,13 @@ def predict(
 def summary(
     config_path: ConfigPath,
     overrides: Overrides = None,
-    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a Markdown table there.")] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write every number there.")] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page there.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(parser=user_path, metavar="FILE", help="Write a Markdown table there.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(parser=user_path, metavar="FILE", help="Write every number there.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(parser=user_path, metavar="FILE", help="Write a page there.")] = None,
 ) -> None:
     """Say what a config's net is for one image: parameters, multiplications, memory, receptive fields."""
     with told():

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["WriteError", "open_file", "read_text", "write_atomically", "writing"]
+__all__ = ["WriteError", "open_file", "read_text", "user_path", "write_atomically", "writing"]
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -114,3 +114,11 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as a user writes it, with ~ for the home folder: shells do not expand it in `--out=~/run`."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(text)

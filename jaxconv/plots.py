@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ from jaxconv.analysis.drawing import animate_window, draw_window
 from jaxconv.analysis.pictures import save
 from jaxconv.errors import ConfigError, did_you_mean
 from jaxconv.failing import told
-from jaxconv.files import write_atomically, writing
+from jaxconv.files import user_path, write_atomically, writing
 from jaxconv.run.plots import KINDS, draw
 
 __all__ = ["plot"]
@@ -26,7 +27,7 @@ class _Runs(typer.core.TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = args[0] if args else "--help"
         known = first in self.commands or first in ("--help", "-h")
-        if not known and (Path(first).exists() or not did_you_mean(first, self.commands)):
+        if not known and (os.path.exists(user_path(first)) or not did_you_mean(first, self.commands)):
             args = [_RUN, *args]
         return super().parse_args(ctx, args)
 
@@ -43,11 +44,14 @@ _NUMBERS = "One number, or one for each axis: 7x9."
 
 @plot.command(_RUN)
 def plot_run(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    folder: Annotated[Path, typer.Argument(parser=user_path, metavar="RUN", help="The folder of a finished run.")],
     kinds: Annotated[
         list[str] | None, typer.Argument(metavar="[KIND]...", help=f"{', '.join(KINDS)}; all if none is named.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder they go to; RUN/plots if not given.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=user_path, metavar="PATH", help="The folder they go to; RUN/plots if not given."),
+    ] = None,
     image: Annotated[int, typer.Option(help="The test image that features and fields are shown on.")] = 0,
     root: Annotated[str | None, typer.Option(help="Where the data lies, if not where the run found it.")] = None,
 ) -> None:
@@ -77,7 +81,9 @@ def plot_window(
     dilation: Annotated[str, typer.Option(help=f"Cells from one tap to the next. {_NUMBERS}")] = "1",
     position: Annotated[str, typer.Option(help="Which unit: its number, or 1x2. A GIF goes through all.")] = "0",
     signal: Annotated[bool, typer.Option("--signal", help="One axis instead of two.")] = False,
-    out: Annotated[Path, typer.Option(help="A .png of one position or a .gif of all.")] = Path("window.png"),
+    out: Annotated[
+        Path, typer.Option(parser=user_path, metavar="PATH", help="A .png of one position or a .gif of all.")
+    ] = Path("window.png"),
 ) -> None:
     """Draw a window on its input and the unit it makes: --size 7 --kernel 3 --stride 2 --padding same --out w.gif"""
     with told():

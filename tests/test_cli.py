@@ -264,6 +264,35 @@ def test_runs_and_a_sweep_in_a_table(tmp_path):
     assert invoke("runs", tmp_path / "sweep").stdout.splitlines() == lines[-3:]
 
 
+def test_a_tilde_is_the_home_folder(finished, tmp_path, monkeypatch):
+    folder = finished[0]
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.chdir(tmp_path)
+    taken = f"error: a run never overwrites: {folder} exists already"
+    assert invoke("train", "~/tiny.toml", "--out=~/run").stderr.startswith(taken)
+    assert invoke("runs", "~/run").stdout.splitlines()[1].startswith("run\t")
+    result = invoke("summary", "~/tiny.toml", "--json=~/summary.json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert (folder.parent / "summary.json").is_file()
+    assert list(tmp_path.iterdir()) == []
+    missing = invoke("train", "~nobody-here/x.toml")
+    assert (missing.exit_code, missing.stderr) == (2, "error: there is no config file ~nobody-here/x.toml\n")
+
+
+def test_names_longer_than_a_file_system_takes_are_one_line(finished, tmp_path):
+    long = "x" * 256
+    config = finished[0].parent / "tiny.toml"
+    for arguments in [
+        ("train", config, "--out", long), ("train", long), ("train", "--resume", long), ("evaluate", long),
+        ("runs", long), ("sweep", config, "seed=0", "--out", long), ("predict", finished[0], long), ("plot", long),
+    ]:  # fmt: skip
+        result = invoke(*arguments)
+        assert isinstance(result.exception, SystemExit), arguments
+        assert result.exit_code in (2, 74)
+        assert len(result.stderr.splitlines()) == 1
+        assert long in result.stderr
+
+
 def test_without_the_extra_one_line_says_what_to_install():
     code = "import sys; sys.modules['typer'] = None; from jaxconv.__main__ import main; main()"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

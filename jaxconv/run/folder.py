@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import errno
 import fcntl
+import hashlib
 import importlib.metadata
 import itertools
 import json
@@ -42,12 +43,26 @@ __all__ = [
     "manifest",
     "new_folder",
     "reserved",
+    "short_name",
     "write_json",
 ]
 
 Report = Callable[[Any], None]
 
 _LOCK = ".lock"
+_LONGEST_NAME = 220  # bytes, of the 255 that file systems take: a date and a number may be appended
+
+
+def short_name(name: str) -> str:
+    """A name that file systems take: of one that is too long, the beginning and a checksum.
+
+    >>> short_name("seed=0"), len(short_name("x" * 300))
+    ('seed=0', 220)
+    """
+    content = name.encode()
+    if len(content) <= _LONGEST_NAME:
+        return name
+    return f"{content[: _LONGEST_NAME - 13].decode(errors='ignore')}-{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def new_folder(stem: str, parent: str | Path = "runs") -> Path:
@@ -62,7 +77,7 @@ def new_folder(stem: str, parent: str | Path = "runs") -> Path:
     Raises:
       WriteError: it cannot be made.
     """
-    name = f"{stem}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    name = f"{short_name(stem)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     with writing(Path(parent) / name):
         Path(parent).mkdir(parents=True, exist_ok=True)
         for ending in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):

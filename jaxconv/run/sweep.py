@@ -12,7 +12,7 @@ from jaxconv import config
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.errors import ConfigError
 from jaxconv.run.compare import flat
-from jaxconv.run.folder import Report, manifest
+from jaxconv.run.folder import Report, manifest, short_name
 from jaxconv.run.records import read_manifest, read_result
 from jaxconv.run.setup import load_data
 from jaxconv.run.train import resume, train
@@ -134,4 +134,4 @@ def _name(point: Sequence[str]) -> str:
     """Values as a folder's name: "learning_rate=0.1,seed=0"."""
     short = [override.partition("=") for override in point]
     names = [(key.strip().rpartition(".")[2], re.sub(r"[^\w.+-]+", "_", value.strip())) for key, _, value in short]
-    return ",".join(f"{key}={value}" for key, value in names) or "run"
+    return short_name(",".join(f"{key}={value}" for key, value in names)) or "run"

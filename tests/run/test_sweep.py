@@ -1,6 +1,8 @@
 """A sweep reuses a run only if it would come out the same again."""
 
 import json
+import re
+import sys
 
 import finished_run
 import pytest
@@ -75,6 +77,25 @@ def test_a_module_of_the_users_own_is_code(tmp_path, monkeypatch):
     assert before == code_checksum(settings)
     module.write_text(module.read_text() + "# changed\n")
     assert code_checksum(settings) != before
+
+
+def test_values_longer_than_a_file_name(tmp_path, monkeypatch):
+    (tmp_path / "source.toml").write_text(finished_run.CONFIG)
+    made = []
+    module = sys.modules["jaxconv.run.sweep"]  # the package has a function of that name
+    monkeypatch.setattr(module, "train", lambda settings, folder, report: made.append(folder) or {})
+    long = f"start.weights={'a' * 256},{'a' * 255}é"
+    run.sweep(tmp_path / "source.toml", [long], tmp_path / "swept")
+    assert len({folder.name for folder in made}) == 2  # told apart by their checksums
+    for folder in made:
+        folder.mkdir(parents=True)  # the file system takes the name
+        assert re.fullmatch("weights=a{199}-[0-9a-f]{12}", folder.name)
+
+
+def test_a_config_with_a_long_name_gets_a_folder(tmp_path):
+    folder = run.new_folder("c" * 250, tmp_path)
+    assert re.fullmatch(r"c{207}-[0-9a-f]{12}-\d{8}-\d{6}", folder.name)
+    assert folder.is_dir()
 
 
 def test_other_data_is_refused(swept):
