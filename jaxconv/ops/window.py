@@ -34,6 +34,8 @@ class Window:
         """The padding of a spatial axis with what `ceil` adds high, so that the last window is whole."""
         i = axis - 1
         low, high = self.padding[i]
+        if not isinstance(n, int):  # a symbol of `jax.export`, for which `window` refuses `ceil`
+            return low, high
         words = {"stride": self.stride[i], "low": low, "dilation": self.dilation[i]}
         return low, max(high, geometry.exact_high(n, self.size[i], self.out[i], **words))
 
@@ -50,6 +52,14 @@ class Window:
         """
         i = axis - 1
         low, high = self.padding[i]
+        if not isinstance(n, int):
+            if not padded and (low or high):
+                raise ShapeError(
+                    "a padded pool must know which of its windows meet padding: its sizes must be numbers",
+                    got=f"spatial axis {i} of {n} cells, padding {(low, high)}",
+                    fix="padding='valid' after jc.pad, or an export for one size",
+                )
+            return np.ones((self.size[i], *[1] * (len(self.size) + 2)), bool)
         cells, before = (low + n + high, 0) if padded else (n, low)
         found = geometry.taps_inside(cells, self.size[i], self.stride[i], before, self.dilation[i], self.out[i])
         return np.array(found).T.reshape(self.size[i], *[-1 if a == axis else 1 for a in range(len(self.size) + 2)])
@@ -71,6 +81,8 @@ def window(
     strides = geometry.per_axis(stride, rank, "stride")
     dilations = geometry.per_axis(dilation, rank, "dilation")
     pairs = geometry.pads(padding, shape, sizes, strides, dilations)
+    if ceil and not all(isinstance(n, int) for n in shape):
+        raise ShapeError("ceil needs sizes that are numbers", got=f"spatial shape {tuple(shape)}", fix="ceil=False")
     out = geometry.output_shape(shape, sizes, strides, pairs, dilations, ceil=ceil, op=op)
     return Window(sizes, strides, pairs, dilations, out)
 

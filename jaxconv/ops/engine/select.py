@@ -113,10 +113,12 @@ def _seen(x: jax.Array, win: Window, tap: tuple[int, ...]) -> jax.Array:
 def _place(g: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     """Cell J = s*T + A of the padded input is seen by the windows T - v, with tap A + s*v: one compare for each v.
 
-    With dilation a tap's residue depends on the window, so there `pick` is transposed instead.
+    With dilation a tap's residue depends on the window, so there `pick` is transposed instead; so it is where a size
+    is a symbol of `jax.export`.
     """
     win = choice.win
-    if any(d > 1 for d in win.dilation) or len(win.size) > 2:
+    known = all(isinstance(n, int) for n in (*choice.n, *win.out))
+    if any(d > 1 for d in win.dilation) or len(win.size) > 2 or not known:
         like = jax.ShapeDtypeStruct((g.shape[0], *choice.n, g.shape[-1]), g.dtype)
         return jax.linear_transpose(lambda x: _pick(x, code, choice), like)(g)[0]
     reach = [-(-k // s) for k, s in zip(win.size, win.stride, strict=True)]

@@ -1,0 +1,51 @@
+"""Ops under `jax.export` with symbolic batch, height and width: the values of the sizes that come."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+
+import jaxconv as jc
+
+KERNEL = np.random.default_rng(0).normal(size=(3, 3, 2, 4)).astype(np.float32)
+FUNCTIONS = {
+    "conv": lambda x: jc.conv(x, KERNEL),
+    "conv stride 2": lambda x: jc.conv(x, KERNEL, stride=2, padding=1),
+    "conv same": lambda x: jc.conv(x, KERNEL, padding="same"),
+    "conv dilated": lambda x: jc.conv(x, KERNEL, dilation=2, padding="full"),
+    "kernel's gradient": lambda x: jax.grad(lambda k: (jc.conv(x, k, padding=1) ** 2).sum())(jnp.asarray(KERNEL)),
+    "max_pool": lambda x: jc.max_pool(x, 2),
+    "max_pool overlapping": lambda x: jc.max_pool(x, 3, stride=2),
+    "max_pool's gradient": lambda x: jax.grad(lambda x: (jc.max_pool(x, 3, stride=2) ** 2).sum())(x),
+    "avg_pool": lambda x: jc.avg_pool(x, 2),
+    "avg_pool, padding counts": lambda x: jc.avg_pool(x, 3, stride=2, padding=1, count_padding=True),
+    "l2_pool": lambda x: jc.l2_pool(x, 2),
+    "global pools": lambda x: jc.global_avg_pool(x) + jc.global_max_pool(x),
+}
+
+
+def symbols():
+    shape = export.symbolic_shape("b, h, w, 2", constraints=["h >= 8", "w >= 8"])
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_symbolic_sizes(name, assert_close):
+    f = FUNCTIONS[name]
+    exported = export.export(jax.jit(f))(symbols())
+    for number, shape in enumerate([(1, 8, 11, 2), (3, 9, 8, 2)]):
+        x = np.random.default_rng(number).normal(size=shape).astype(np.float32)
+        assert_close(exported.call(x), jax.jit(f)(x), name)
+
+
+def test_what_needs_numbers_says_so():
+    with pytest.raises(jc.ShapeError) as raised:
+        export.export(jax.jit(lambda x: jc.max_pool(x, 3, stride=2, padding=1)))(symbols())
+    assert str(raised.value) == (
+        "a padded pool must know which of its windows meet padding: its sizes must be numbers\n"
+        "  got: spatial axis 0 of h cells, padding (1, 1)\n"
+        "  fix: padding='valid' after jc.pad, or an export for one size"
+    )
+    with pytest.raises(jc.ShapeError, match="ceil needs sizes that are numbers"):
+        export.export(jax.jit(lambda x: jc.max_pool(x, 2, ceil=True)))(symbols())
