@@ -13,6 +13,8 @@ from jaxconv.data import Batch
 from jaxconv.train import init_state, make_step
 
 ARGUMENTS = {"shift": 2, "expand": 1, "rotate": 15, "affine": {"degrees": 10, "shear": 5}, "cutout": 3}
+pytestmark = pytest.mark.sampled
+
 LABELS = jnp.array([0, 1, 2, 0])
 
 

@@ -30,6 +30,7 @@ def symbols():
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_symbolic_sizes(name, assert_close):
     f = FUNCTIONS[name]
