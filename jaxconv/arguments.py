@@ -149,6 +149,7 @@ _WORDS = {
     "list_type": "must be a list",
     "dataclass_type": "must be a table",
     "dict_type": "must be a table",
+    "string_pattern_mismatch": "must be a path",
 }
 
 

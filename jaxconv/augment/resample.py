@@ -249,7 +249,8 @@ def smoothed(noise: jax.Array, sigma: float) -> jax.Array:
 def _gaussian(n: int, sigma: float) -> jax.Array:
     """The smoothing of n cells as a matrix; a row's weights add up to 1 with those outside."""
     apart = np.arange(1 - n - math.ceil(8 * sigma), n + math.ceil(8 * sigma))
-    weights = np.exp(-0.5 * (apart / sigma) ** 2)
+    with np.errstate(over="ignore"):  # the tiniest sigma leaves every cell as it is
+        weights = np.exp(-0.5 * (apart / sigma) ** 2)
     weights /= weights.sum()
     cells = np.arange(n)
     return jnp.asarray(weights[cells[:, None] - cells - apart[0]], jnp.float32)

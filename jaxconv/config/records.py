@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _strict = ConfigDict(extra="forbid")
+PathText = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -45,7 +46,7 @@ class DataConfig:
 
     __pydantic_config__ = _strict
     name: str
-    root: str | None = None
+    root: PathText | None = None
     validation: Count = 0
     workers: Count = 0
     corrupt: Literal["fail", "skip"] = "fail"
@@ -82,7 +83,7 @@ class StartConfig:
     """
 
     __pydantic_config__ = _strict
-    weights: str | None = None
+    weights: PathText | None = None
     source: Literal["torchvision", "timm", "transformers"] = "torchvision"
     skip: list[str] = dataclasses.field(default_factory=list)
     ignore: list[str] = dataclasses.field(default_factory=list)
