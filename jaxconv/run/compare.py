@@ -39,8 +39,11 @@ def compare(folder: str | Path) -> list[dict[str, str]]:
         try:
             settings[path] = flat(config.read(path / "config.toml"))
             rows.append((*_outcome(path), path))
-        except (ConfigError, DataError, OSError) as error:
+        except OSError as error:
+            problems[path] = f"cannot read {error.filename}: {error.strerror}"
+        except (ConfigError, DataError) as error:
             problems[path] = "; ".join(line.strip() for line in str(error).splitlines())
+        if path in problems:
             rows.append((_LAST, _columns("broken"), path))
     keys = sorted({key for table in settings.values() for key in table})
     differing = [key for key in keys if len({repr(table.get(key)) for table in settings.values()}) > 1]

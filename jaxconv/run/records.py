@@ -109,33 +109,36 @@ def read_result(folder: Path) -> Result:
     """Read a run's `result.json`.
 
     Raises:
-      DataError: it cannot be read, or is no such record.
+      DataError: it is no such record.
+      OSError: it cannot be read.
     """
     path = folder / "result.json"
-    return _parsed(_RESULT, _content(path), f"{path} was altered")
+    return _parsed(_RESULT, path.read_bytes(), f"{path} was altered")
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read a run's `manifest.json`.
 
     Raises:
-      DataError: it cannot be read, or is no such record.
+      DataError: it is no such record.
+      OSError: it cannot be read.
     """
     path = folder / "manifest.json"
-    return _parsed(_MANIFEST, _content(path), f"{path} was altered")
+    return _parsed(_MANIFEST, path.read_bytes(), f"{path} was altered")
 
 
 def read_lines(folder: Path) -> list[Line]:
     """Read a run's `metrics.jsonl`; a last line that was cut off by a kill is left out. Empty if there is no file.
 
     Raises:
-      DataError: it cannot be read, or a line is no such record.
+      DataError: a line is no such record.
+      OSError: it cannot be read.
     """
     path = folder / "metrics.jsonl"
     if not path.exists():
         return []
     found: list[Line] = []
-    lines = _content(path).removesuffix(b"\n").split(b"\n")
+    lines = path.read_bytes().removesuffix(b"\n").split(b"\n")
     for number, content in enumerate(lines if lines != [b""] else [], 1):
         try:
             found.append(_parsed(_LINE, content, f"{path} was altered: line {number}"))
@@ -152,13 +155,6 @@ def check_folders(folder: Path) -> None:
         path = folder / name
         if path.exists() and not path.is_dir():
             raise DataError(f"{path} must be a folder, and is a file; move it away, and resume the run again")
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _parsed(adapter: TypeAdapter[Any], content: bytes, where: str) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -84,10 +83,9 @@ class Setup:
         }
         shape = (1, *self.dataset.image_shape)
         try:
-            with _naming("start.weights"):  # they are read here
-                if self.seeds is None:
-                    return init_state(self.net, self.tx, jax.random.key(self.settings.train.seed), shape, **options)
-                return init_ensemble(self.net, self.tx, self.seeds, shape, **options)
+            if self.seeds is None:
+                return init_state(self.net, self.tx, jax.random.key(self.settings.train.seed), shape, **options)
+            return init_ensemble(self.net, self.tx, self.seeds, shape, **options)
         except ShapeError as error:
             raise ShapeError(explain(_plain_net(self.settings, self.dataset), shape, error)) from error
 
@@ -145,17 +143,6 @@ class Setup:
         return Streamed(self.images, self.settings.train.batch_size, seeds, first, self.steps, **reading)
 
 
-@contextlib.contextmanager
-def _naming(key: str) -> Iterator[None]:
-    """Turn the OSError of a path that is too long into a ConfigError that names the path's key."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        raise ConfigError(f"{key}: {error.strerror}: {str(error.filename)[:60]}…") from None
-
-
 def _has_int(value: Any) -> bool:
     return any(map(_has_int, value)) if isinstance(value, list | tuple) else type(value) is int
 
@@ -163,8 +150,12 @@ def _has_int(value: Any) -> bool:
 def load_data(settings: config.Config, root: str | None = None) -> data.Dataset:
     """The data set of a config; `root` where it lies elsewhere now."""
     found = settings.data
-    with _naming("data.root"):
+    try:
         return data.load(found.name, root or found.root, found.corrupt, **found.arguments)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ConfigError(f"data.root: {error.strerror}: {str(error.filename)[:60]}…") from None
 
 
 def _reading(settings: config.Config, classes: int) -> dict[str, Any]:
