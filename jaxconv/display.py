@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxconv.fit import Compiled, Evaluation, Notice, Progress
-from jaxconv.run.setup import Described
+from jaxconv.run.describe import Described
 
 __all__ = ["clock", "columns", "described", "progress", "size", "table"]
 

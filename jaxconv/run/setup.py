@@ -15,7 +15,6 @@ import numpy as np
 
 from jaxconv import augment, config, data, optim
 from jaxconv.analysis.explain import explain
-from jaxconv.analysis.summary import Summary, summary
 from jaxconv.augment import normalise
 from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.split import held_back
@@ -24,7 +23,6 @@ from jaxconv.ensemble import init_ensemble, member
 from jaxconv.errors import ConfigError, ShapeError
 from jaxconv.evaluate import batches
 from jaxconv.feed import Feed, Resident, Streamed
-from jaxconv.fit import compile_steps
 from jaxconv.layer import Layer
 from jaxconv.layers import cast
 from jaxconv.limits import LARGEST_INT, SEEDS, check_memory
@@ -36,7 +34,7 @@ from jaxconv.ops.engine.tune import Measured, seen
 from jaxconv.port import begin
 from jaxconv.train import Step, TrainState, init_state, make_step
 
-__all__ = ["EVAL_BATCH", "Described", "Setup", "describe", "inputs", "set_up", "tune"]
+__all__ = ["EVAL_BATCH", "Setup", "inputs", "plain_keys", "set_up", "tune"]
 
 EVAL_BATCH = 500
 
@@ -129,7 +127,7 @@ class Setup:
             what, fix = f"ensemble.size={size} times {what}", "a smaller ensemble"
         alone = dataclasses.replace(self, seeds=None)
         try:
-            state = jax.eval_shape(lambda: _plain(alone.start()))
+            state = jax.eval_shape(lambda: plain_keys(alone.start()))
         except (MemoryError, OverflowError):
             raise ConfigError(f"{what} needs more memory than any machine has; try {fix}") from None
         check_memory(what, size * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)), fix)
@@ -265,52 +263,8 @@ def matmul_precision(settings: config.Config) -> Any:
         raise ConfigError(f"precision.matmul: {error}") from None
 
 
-@dataclasses.dataclass(frozen=True)
-class Described:
-    """What a run would be.
-
-    Args:
-      net: the net layer by layer, for one image.
-      steps: of the whole run.
-      images: in the training set.
-      state_bytes: parameters, state, optimiser and averages.
-      data_bytes: images that lie on the device.
-      step_bytes: what a step needs beside them.
-    """
-
-    net: Summary
-    steps: int
-    images: int
-    state_bytes: int
-    data_bytes: int
-    step_bytes: int
-
-
-def describe(settings: config.Config) -> Described:
-    """Say what a config would train and what memory it takes; the step is compiled, nothing is run.
-
-    Args:
-      settings: the config.
-
-    Raises:
-      ConfigError, DataError, ShapeError: something in it cannot be.
-    """
-    setup = set_up(settings)
-    start, feed = setup.check(), setup.feed()
-    with matmul_precision(settings):
-        compiled = compile_steps(setup.step, start, feed, members=setup.seeds is not None)
-    memory = compiled.memory_analysis()
-    return Described(
-        summary(setup.net, (1, *setup.dataset.image_shape)),
-        setup.steps,
-        len(setup.images),
-        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(_plain, start))),
-        sum(leaf.nbytes for leaf in jax.tree.leaves(feed.data)),
-        memory.temp_size_in_bytes if memory else 0,
-    )
-
-
-def _plain(state: TrainState) -> TrainState:
+def plain_keys(state: TrainState) -> TrainState:
+    """The state with the numbers of its key, which have a size in bytes."""
     return dataclasses.replace(state, key=jax.random.key_data(state.key))
 
 
