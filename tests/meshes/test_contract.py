@@ -9,8 +9,12 @@ from quick import QUICK
 from table import TABLE
 
 KEY = jax.random.key(3)
-ROWS = [pytest.param(entry, id=f"{entry.names}-{i}") for i, entry in enumerate(TABLE)]
-pytestmark = [pytest.mark.sampled, pytest.mark.parametrize("entry", ROWS)]
+QUICK_ROWS = {"conv", "max_pool", "l2_pool", "ConvTranspose", "adjoint", "BatchNorm", "chain"}
+ROWS = [
+    pytest.param(entry, id=f"{entry.names}-{i}", marks=[] if entry.names in QUICK_ROWS else [pytest.mark.slow])
+    for i, entry in enumerate(TABLE)
+]
+pytestmark = pytest.mark.parametrize("entry", ROWS)
 
 
 def made(entry):
