@@ -40,17 +40,23 @@ def survives(read, path, content, is_right, rng, places, most=4 << 20):
     try:
         for broken, what in damaged(content, rng, places):
             path.write_bytes(broken)
-            tracemalloc.reset_peak()
-            before = tracemalloc.get_traced_memory()[0]
-            try:
-                result = read(path)
-            except (ConfigError, DataError) as error:
-                assert str(path.name) in str(error), what  # noqa: PT017
-                refused += 1
-            else:
+            for _ in range(3):  # threads that other tests left behind allocate, too
+                tracemalloc.reset_peak()
+                before = tracemalloc.get_traced_memory()[0]
+                try:
+                    result, error = read(path), None
+                except (ConfigError, DataError) as raised:
+                    result, error = None, str(raised)
+                used = tracemalloc.get_traced_memory()[1] - before
+                if used < most:
+                    break
+            assert used < most, what
+            if error is None:
                 assert is_right(result), what
                 whole += 1
-            assert tracemalloc.get_traced_memory()[1] - before < most, what
+            else:
+                assert str(path.name) in error, what
+                refused += 1
     finally:
         tracemalloc.stop()
     return refused, whole
