@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxconv.augment.contract import Augment, draws, floating, images_of, number, one_each, refuse
 from jaxconv.data.dataset import Batch
 from jaxconv.errors import ShapeError
+from jaxconv.ops.window import channelwise
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
 
@@ -88,7 +89,7 @@ def grey(images: jax.Array) -> jax.Array:
     """[..., C] -> [..., 1]: how bright each pixel looks; but for 3 channels, their mean."""
     if images.shape[-1] != 3:
         return images.mean(-1, keepdims=True)
-    return (images * jnp.array(_LUMA, images.dtype).reshape((1,) * (images.ndim - 1) + (3,))).sum(-1, keepdims=True)
+    return (images * channelwise(jnp.array(_LUMA, images.dtype), images)).sum(-1, keepdims=True)
 
 
 def turn_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
@@ -107,7 +108,7 @@ def turn_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
         jnp.where(value == green, (blue - red) / unit + 2, (red - green) / unit + 4),
     )
     # Each channel is a trapezium over the circle, three sixths away from the next but one.
-    ends = jnp.array([5.0, 3.0, 1.0], images.dtype).reshape((1,) * (images.ndim - 1) + (3,))
+    ends = channelwise(jnp.array([5.0, 3.0, 1.0], images.dtype), images)
     place = ends + sector + 6 * turns
     place = place - 6 * jnp.floor(place / 6)  # % 6 without a remainder, which is many times slower
     return value - chroma * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
