@@ -1,7 +1,7 @@
 """Files that a user names: regular ones are read, what may never end is refused, by every reader."""
 
 import os
-import threading
+import signal
 
 import pytest
 
@@ -30,18 +30,22 @@ READERS = {
 
 @pytest.fixture(params=["a FIFO", "a device"])
 def endless(request, tmp_path):
-    """A path that is no regular file; whoever opens the FIFO all the same gets an empty one and does not wait."""
+    """A path that is no regular file; whoever opens the FIFO all the same is interrupted after five seconds."""
     path = tmp_path / "x.npz"
     if request.param == "a device":
         path.symlink_to("/dev/null")
         yield path, request.param
         return
     os.mkfifo(path)
-    writer = threading.Thread(target=lambda: open(path, "wb").close(), daemon=True)
-    writer.start()
+
+    def interrupt(*_):
+        raise TimeoutError(f"{path} was opened")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(5)
     yield path, request.param
-    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-    writer.join(5)
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("reader", READERS)
