@@ -22,10 +22,10 @@ from timing import machine, on_two_threads
 import jaxconv as jc
 from jaxconv.augment import shift
 from jaxconv.data import Arrays
-from jaxconv.feed import Resident
-from jaxconv.fit import CALL_SECONDS, compile_steps
 from jaxconv.models import conv_pool
-from jaxconv.train import init_state, make_step
+from jaxconv.training.batches import Resident
+from jaxconv.training.loop import CALL_SECONDS, compile_steps
+from jaxconv.training.step import init_state, make_step
 
 NETS: dict[str, tuple[Callable[[], jc.Layer], int, int]] = {
     "a dense layer on 8×8, batch 32": (lambda: jc.chain(scaled, jc.flatten, jc.Dense(10)), 8, 32),

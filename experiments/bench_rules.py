@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from timing import in_turn, machine, on_two_threads
 
-from jaxconv.ops.engine.form import Form
-from jaxconv.ops.engine.rules import FORMULATIONS, Place, choose
-from jaxconv.ops.engine.tune import candidates
+from jaxconv.engine.dispatch import choose
+from jaxconv.engine.form import Form
+from jaxconv.engine.rules import FORMULATIONS, Place
+from jaxconv.engine.tune import candidates
 
 
 def form(slot: str, x: tuple[int, ...], k: tuple[int, ...], groups: int = 1) -> Form:

@@ -23,10 +23,10 @@ from words import jaxconv_words
 import jaxconv as jc
 from jaxconv import data
 from jaxconv.augment import compose, flip, normalise, shift
-from jaxconv.feed import Streamed
-from jaxconv.fit import fit
 from jaxconv.models import small_residual
-from jaxconv.train import init_state, make_step
+from jaxconv.training.batches import Streamed
+from jaxconv.training.loop import fit
+from jaxconv.training.step import init_state, make_step
 
 BATCH = 32
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from jaxconv import config, display, run
+from jaxconv import run
+from jaxconv.cli.commands import display
+from jaxconv.run import config
 
 
 def main() -> None:

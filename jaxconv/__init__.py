@@ -7,38 +7,68 @@ logits, state = net.apply(params, state, images)
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING
 
-from jaxconv import interrupt  # noqa: F401  before jax: a command that is still importing ends quietly
+from jaxconv._base import interrupt  # noqa: F401  before jax: a command that is still importing ends quietly
 
 # isort: split
-from jaxconv import errors, geometry, initializers
-from jaxconv.errors import ConfigError, DataError, ShapeError
-from jaxconv.layer import Layer, wire
+from jaxconv._accelerate.rewrite import accelerate
+from jaxconv._base.errors import ConfigError, DataError, ShapeError
 from jaxconv.layers import *  # noqa: F403
 from jaxconv.layers import __all__ as _layers
+from jaxconv.layers.layer import Layer, wire
 from jaxconv.ops import *  # noqa: F403
 from jaxconv.ops import __all__ as _ops
-from jaxconv.rewrite import accelerate
 
 if TYPE_CHECKING:
+    from jaxconv import augment as augment
+    from jaxconv import data as data
+    from jaxconv import geometry as geometry
     from jaxconv import models as models
     from jaxconv import port as port
+    from jaxconv import training as training
     from jaxconv.analysis.summary import summary as summary
+    from jaxconv.layers import initializers as initializers
+    from jaxconv.training import losses as losses
+    from jaxconv.training import metrics as metrics
+    from jaxconv.training import optim as optim
 
 __version__ = "0.1.0"
+
+# Imported when they are first used: name -> the module.
+_MODULES = {
+    "augment": "jaxconv.augment",
+    "data": "jaxconv.data",
+    "geometry": "jaxconv.geometry",
+    "initializers": "jaxconv.layers.initializers",
+    "losses": "jaxconv.training.losses",
+    "metrics": "jaxconv.training.metrics",
+    "models": "jaxconv.models",
+    "optim": "jaxconv.training.optim",
+    "port": "jaxconv.port",
+    "training": "jaxconv.training",
+}
+# Old names, for one release: name -> where it is now.
+_DEPRECATED = {"freeze": "optim.freeze", "partition": "optim.partition", "slow": "optim.scale_lr"}
+
 __all__ = [
-    "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "errors", "geometry", "initializers", "summary",
-    "wire", *_layers, *_ops,
+    "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "summary", "wire", *_layers, *_ops, *_MODULES,
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    """`summary`, `models` and `port`, imported when they are first used."""
-    if name in ("models", "port"):
-        return importlib.import_module(f"jaxconv.{name}")
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name == "summary":
-        from jaxconv.analysis.summary import summary
-
-        return summary
+        return importlib.import_module("jaxconv.analysis.summary").summary
+    if name in _DEPRECATED:
+        new = _DEPRECATED[name]
+        warnings.warn(f"jaxconv.{name} is now jaxconv.{new}", DeprecationWarning, stacklevel=2)
+        module, _, function = new.rpartition(".")
+        return getattr(importlib.import_module(_MODULES[module]), function)
     raise AttributeError(f"module 'jaxconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -3,7 +3,7 @@
 import io
 import sys
 
-from jaxconv.interrupt import at_the_command_line
+from jaxconv._base.interrupt import at_the_command_line
 
 # What the extra "train" brings, by the names that are imported.
 _EXTRA = (
@@ -18,7 +18,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        from jaxconv.cli import app
+        from jaxconv.cli.commands import app
 
         with at_the_command_line():
             app()

@@ -9,7 +9,7 @@ import zlib
 import jax
 import numpy as np
 import pytest
-from quick import QUICK
+from support.quick import QUICK
 
 
 def pytest_configure(config):

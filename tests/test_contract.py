@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import quick
-from table import NOT_LAYERS, TABLE, Entry
+from support import quick
+from support.table import NOT_LAYERS, TABLE, Entry
 
 import jaxconv as jc
 

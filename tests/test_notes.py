@@ -2,8 +2,8 @@
 
 import jax
 import numpy as np
-import oracle
 import pytest
+from support import oracle
 
 import jaxconv as jc
 

@@ -4,9 +4,9 @@ import itertools
 from functools import partial
 
 import numpy as np
-import oracle
 import pytest
 from scipy import signal
+from support import oracle
 
 MATRIX = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12], [-13, 14, 15, -16]], float)[None, ..., None]
 

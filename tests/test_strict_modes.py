@@ -5,12 +5,14 @@ import jax.numpy as jnp
 import optax
 import pytest
 from models.families import FAMILIES, small
-from table import TABLE
+from support.table import TABLE
 
 import jaxconv as jc
-from jaxconv import augment, losses, metrics
+from jaxconv import augment
 from jaxconv.data import Batch
-from jaxconv.train import init_state, make_step
+from jaxconv.engine import FORMULATIONS
+from jaxconv.training import losses, metrics
+from jaxconv.training.step import init_state, make_step
 
 ARGUMENTS = {"shift": 2, "expand": 1, "rotate": 15, "affine": {"degrees": 10, "shear": 5}, "cutout": 3}
 pytestmark = pytest.mark.sampled
@@ -44,7 +46,7 @@ def test_ops_and_layers(entry, dtype):
     trace_gradient(entry.layer, jax.ShapeDtypeStruct(entry.shape, dtype))
 
 
-@pytest.mark.parametrize("impl", jc.ops.engine.FORMULATIONS)
+@pytest.mark.parametrize("impl", FORMULATIONS)
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_formulations(impl, groups):
     """Lowered, because a formulation is traced where the primitive is lowered."""

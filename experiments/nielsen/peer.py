@@ -7,7 +7,8 @@ import time
 
 import numpy as np
 
-from jaxconv import config, data
+from jaxconv import data
+from jaxconv.run import config
 
 
 def train_torch(settings: config.Config) -> dict[str, float]:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from peer import train_torch
 
-from jaxconv import config, run
-from jaxconv.files import write_atomically
+from jaxconv import run
+from jaxconv._base.files import write_atomically
+from jaxconv.run import config
 
 HERE = Path(__file__).parent
 

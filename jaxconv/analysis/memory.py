@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv.analysis.affine import affine
+from jaxconv._base.errors import ShapeError
 from jaxconv.analysis.program import Array, Operation, Program
+from jaxconv.analysis.symbolic_batch import affine
 from jaxconv.analysis.walk import walk
-from jaxconv.errors import ShapeError
 
 __all__ = ["Grown", "Training", "peak"]
 

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
-from jaxconv.analysis.reach import Reach
-from jaxconv.analysis.rules import ELEMENTWISE
+from jaxconv.analysis.field_rules import ELEMENTWISE
+from jaxconv.analysis.receptive_field import Reach
 from jaxconv.analysis.windows import Products
 
 __all__ = ["MOVES", "Array", "Operation", "Program"]

@@ -10,20 +10,20 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from jaxconv.analysis import show
-from jaxconv.analysis.affine import AT, Affine, affine, with_batch
-from jaxconv.analysis.alike import shapes_only
+from jaxconv._base.errors import ShapeError
 from jaxconv.analysis.memory import Grown, Training, peak
+from jaxconv.analysis.render import Rendered
 from jaxconv.analysis.rows import Row, gather
+from jaxconv.analysis.symbolic_batch import AT, affine, with_batch
+from jaxconv.analysis.trace_cache import shapes_only
 from jaxconv.analysis.walk import walk
-from jaxconv.errors import ShapeError
-from jaxconv.layer import Layer, shape_of
+from jaxconv.layers.layer import Layer, shape_of
 
 __all__ = ["Summary", "summary"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
+class Summary(Rendered):
     """A net layer by layer, and in all. As text a table of at most 80 columns.
 
     Attributes:
@@ -55,40 +55,6 @@ class Summary:
     training: Training | Grown = dataclasses.field(repr=False)
     notes: tuple[str, ...] = ()
     symbol: str = ""
-
-    @property
-    def moved(self) -> int:
-        """Bytes that all layers read and write, each running as one."""
-        return sum(row.moved for row in self.rows)
-
-    @property
-    def intensity(self) -> float:
-        """Arithmetic intensity: 2 * MACs / bytes moved; where the batch is a symbol, what that nears as it grows."""
-        if isinstance(self.moved, Affine):
-            return 2 * self.macs.each / self.moved.each if isinstance(self.macs, Affine) else 0.0
-        return 2 * self.macs / self.moved if self.moved else 0.0
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def text(self, width: int = 80) -> str:
-        """A table of as many columns as `width` characters hold, and the totals."""
-        return show.text(self, width)
-
-    def markdown(self) -> str:
-        """A Markdown table of all columns, and the totals."""
-        return show.markdown(self)
-
-    def json(self) -> str:
-        """All numbers, for programs."""
-        return show.json_text(self)
-
-    def html(self) -> str:
-        """A page that stands alone."""
-        return show.page(self)
-
-    def _repr_html_(self) -> str:
-        return show.fragment(self)
 
 
 def summary(

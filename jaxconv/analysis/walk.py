@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal
 
-from jaxconv.analysis.live import Live, called
+from jaxconv.analysis.field_rules import through
+from jaxconv.analysis.field_shape_rules import piece
+from jaxconv.analysis.liveness import Live, called
 from jaxconv.analysis.program import MOVES, Array, Operation, Program
-from jaxconv.analysis.reach import Reach, union
-from jaxconv.analysis.rearrange import piece
-from jaxconv.analysis.rules import through
+from jaxconv.analysis.receptive_field import Reach, union
 from jaxconv.analysis.windows import products
 
 __all__ = ["walk"]

@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from jaxconv.analysis.reach import Axis
+from jaxconv.analysis.receptive_field import Axis
+from jaxconv.engine.form import Form
 from jaxconv.geometry import Pair
-from jaxconv.ops.engine.form import Form
 
 __all__ = ["Convolution", "Products", "conv_axes", "products"]
 

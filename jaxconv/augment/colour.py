@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxconv._base.dtypes import channelwise
+from jaxconv._base.errors import ShapeError
 from jaxconv.augment.contract import Augment, draws, floating, images_of, number, one_each, refuse
 from jaxconv.data.dataset import Batch
-from jaxconv.errors import ShapeError
-from jaxconv.ops.window import channelwise
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment.contract import Augment, chance, draws, images_of, refuse
 from jaxconv.augment.mix import soft_labels
 from jaxconv.data.dataset import Batch
-from jaxconv.errors import ConfigError, ShapeError
 
 
 def compose(*augments: Augment) -> Augment:

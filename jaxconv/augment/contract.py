@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxconv._base.dtypes import wide_dtype
+from jaxconv._base.errors import ConfigError, ShapeError, did_you_mean
+from jaxconv._base.limits import LARGEST_INT
 from jaxconv.data.dataset import Batch
-from jaxconv.dtypes import wide_dtype
-from jaxconv.errors import ConfigError, ShapeError, did_you_mean
-from jaxconv.limits import LARGEST_INT
 
 Augment = Callable[[jax.Array, Batch], Batch]
 

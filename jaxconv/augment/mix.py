@@ -5,11 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxconv._base.dtypes import wide_dtype
+from jaxconv._base.errors import ShapeError
 from jaxconv.augment.box import any_of, around
 from jaxconv.augment.contract import Augment, chance, draws, floating, images_of, number, one_each, refuse
 from jaxconv.data.dataset import Batch
-from jaxconv.dtypes import wide_dtype
-from jaxconv.errors import ShapeError
 
 
 def mixup(alpha: float = 0.2, *, classes: int, probability: float = 1.0) -> Augment:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxconv._base.errors import ShapeError
 from jaxconv.augment.contract import Augment, chance, draws, images_of, one_each, one_of, pixels_problem, refuse
 from jaxconv.data.dataset import Batch
-from jaxconv.errors import ShapeError
 from jaxconv.geometry import PAD_MODES
-from jaxconv.ops.pad import pad_pairs
+from jaxconv.ops._pad import pad_pairs
 
 
 def flip(probability: float = 0.5, *, vertical: bool = False) -> Augment:

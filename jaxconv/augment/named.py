@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxconv._base.errors import ConfigError, did_you_mean, no_argument
 from jaxconv.augment.colour import colour_jitter
 from jaxconv.augment.combine import compose, sometimes
 from jaxconv.augment.contract import Augment, chance, refuse
@@ -14,7 +15,6 @@ from jaxconv.augment.erase import cutout, random_erasing
 from jaxconv.augment.mix import cutmix, mixup
 from jaxconv.augment.move import expand, flip, shift
 from jaxconv.augment.resample import affine, elastic, random_resized_crop, rotate
-from jaxconv.errors import ConfigError, did_you_mean, no_argument
 
 # What a config file may name in [augment]; in the usual order: places, colours, holes, mixtures.
 registry: dict[str, Callable[..., Augment]] = {

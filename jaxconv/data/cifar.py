@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxconv._base.errors import DataError
 from jaxconv.data.class_names import CIFAR10, CIFAR100, CIFAR100_COARSE
 from jaxconv.data.dataset import Arrays, Dataset
 from jaxconv.data.download import RemoteFile, cache_folder, fetch, search
 from jaxconv.data.idx import read_file
 from jaxconv.data.moments import moments
 from jaxconv.data.pickles import read_pickle
-from jaxconv.errors import DataError
 
 __all__ = ["cifar10", "cifar100"]
 

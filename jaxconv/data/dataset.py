@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from jaxconv.errors import DataError
+from jaxconv._base.errors import DataError
 
 __all__ = ["Arrays", "Batch", "Dataset", "Source", "shape_of"]
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from jaxconv.deadline import within
-from jaxconv.errors import DataError
-from jaxconv.files import write_atomically
+from jaxconv._base.deadline import within
+from jaxconv._base.errors import DataError
+from jaxconv._base.files import write_atomically
 
 __all__ = ["RemoteFile", "cache_folder", "fetch", "find_folder", "search"]
 

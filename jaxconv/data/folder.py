@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.limits import check_memory
 from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.decode import in_threads, read_square
 from jaxconv.data.moments import moments
-from jaxconv.data.order import stratified
 from jaxconv.data.picture import FORMATS
-from jaxconv.errors import ConfigError, DataError
-from jaxconv.limits import check_memory
+from jaxconv.data.split import stratified
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "FolderSource", "folder"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxconv.errors import DataError
-from jaxconv.files import open_file
-from jaxconv.unpack import DEFLATE_RATIO, check_room
+from jaxconv._base.errors import DataError
+from jaxconv._base.files import open_file
+from jaxconv._base.unpack import DEFLATE_RATIO, check_room
 
 __all__ = ["decode_idx", "read_file", "read_idx"]
 

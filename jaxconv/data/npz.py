@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from jaxconv._base.errors import DataError
+from jaxconv._base.npz import read_arrays
 from jaxconv.data.dataset import Arrays, Dataset
 from jaxconv.data.moments import moments
-from jaxconv.errors import DataError
-from jaxconv.files import open_file
-from jaxconv.unpack import check_archive, check_names
 
-__all__ = ["npz", "read_arrays"]
+__all__ = ["npz"]
 
 # Keras' names mean the same.
 _ALIASES = {
@@ -24,11 +19,6 @@ _ALIASES = {
     "train_labels": "y_train",
     "test_images": "x_test",
     "test_labels": "y_test",
-}
-_MAGIC = np.lib.format.MAGIC_PREFIX
-_HEADERS: dict[tuple[int, int], Callable[..., Any]] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
 }
 MOST_CLASSES = 1 << 16
 """Classes that may go without names."""
@@ -68,54 +58,6 @@ def npz(root: str | Path) -> Dataset:
     classes = _classes(path, arrays["classes"]) if "classes" in arrays else tuple(map(str, range(count)))
     mean, std = moments(parts["train"].images)
     return Dataset(path.stem, parts["train"], parts["test"], classes, mean, std)
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of one `.npz` file by name; nothing that it holds is run.
-
-    Raises:
-      DataError: if there is no such file, it is no complete `.npz` file of plain arrays, holds a name twice, or does
-        not fit into memory.
-    """
-    try:
-        file = open_file(path)
-    except FileNotFoundError:
-        raise DataError(f"cannot read {path}: there is no such file") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    with file:
-        if file.read(len(_MAGIC)) == _MAGIC:
-            raise DataError(f"{path} must be a .npz file of several arrays, found a single one")
-        try:
-            with zipfile.ZipFile(file) as archive:
-                check_archive(path, archive)
-                names = [member.filename.removesuffix(".npy") for member in archive.infolist()]
-                check_names(path, names)
-                return {name: _array(archive, member) for name, member in zip(names, archive.infolist(), strict=True)}
-        except DataError:
-            raise
-        # A file that contradicts itself makes zipfile and NumPy raise nearly anything.
-        except Exception as error:
-            raise DataError(f"{path} is no whole .npz file of plain arrays: {error}") from None
-
-
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One member, whose header must promise just the bytes that are stored for it: they are allocated at once."""
-    name = member.filename
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version not in _HEADERS:
-            raise ValueError(f"{name} has version {version} of the format")
-        shape, _, dtype = _HEADERS[version](stream)
-        if dtype.hasobject:
-            raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
-        needed, stored = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
-        if needed != stored or dtype.itemsize == 0 or min(shape, default=0) < 0:
-            raise ValueError(f"{name} promises {dtype} {list(shape)}, {needed:,} bytes; {stored:,} are stored")
-        stream.seek(0)
-        array = np.lib.format.read_array(stream)
-        stream.read()  # the checksum is compared at the end
-    return array
 
 
 def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.ndarray) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["batch_indices", "masked_batch", "masked_batches", "stratified"]
+__all__ = ["batch_indices", "masked_batch", "masked_batches"]
 
 
 def batch_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
@@ -73,30 +73,3 @@ def masked_batch(number: int, size: int, batch_size: int) -> tuple[np.ndarray, n
     """
     indices = np.arange(number * batch_size, (number + 1) * batch_size, dtype=np.int32)
     return np.where(indices < size, indices, 0).astype(np.int32), (indices < size).astype(np.float32)
-
-
-def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split images in two, every class divided in the same ratio.
-
-    Args:
-      labels: int [N].
-      share: of each class that goes to the second part, rounded; at least one image of a class
-        that has two, and never all of them.
-      seed: which images those are.
-
-    Returns:
-      Indices of the first and of the second part, each in ascending order; together every index once.
-
-    >>> first, second = stratified(np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]), share=0.25, seed=0)
-    >>> len(first), np.array([0, 0, 0, 0, 1, 1, 1, 1, 2])[second].tolist()
-    (7, [0, 1])
-    """
-    generator = np.random.default_rng(seed)
-    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([np.empty(0, np.int64)], [np.empty(0, np.int64)])
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        cut = min(max(round(share * len(members)), 1), len(members) - 1)
-        parts[1].append(members[:cut])
-        parts[0].append(members[cut:])
-    first, second = (np.sort(np.concatenate(part)) for part in parts)
-    return first, second

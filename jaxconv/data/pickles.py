@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.errors import DataError
+from jaxconv._base.errors import DataError
 
 __all__ = ["read_pickle"]
 
@@ -33,7 +33,7 @@ def read_pickle(content: bytes, name: str = "data") -> Any:
     {b'data': [1, 2]}
     >>> read_pickle(pickle.dumps(print), "x")
     Traceback (most recent call last):
-    jaxconv.errors.DataError: x asks for builtins.print: only plain data is read from a pickle, nothing in it was run
+    jaxconv.DataError: x asks for builtins.print: only plain data is read from a pickle, nothing in it was run
     """
     try:
         return _Plain(io.BytesIO(content), encoding="bytes").load()

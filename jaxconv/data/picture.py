@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxconv.errors import DataError
-from jaxconv.files import open_file
+from jaxconv._base.errors import DataError
+from jaxconv._base.files import open_file
 
 __all__ = ["FORMATS", "Picture", "open_picture", "read_picture"]
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data.dataset import Arrays, Source
-from jaxconv.errors import ConfigError, DataError
 
 __all__ = ["Joined", "Plan", "join", "read_ahead"]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxconv import arguments as checked
+from jaxconv._base import arguments as checked
+from jaxconv._base.errors import ConfigError
 from jaxconv.data.cifar import cifar10, cifar100
 from jaxconv.data.dataset import Dataset
 from jaxconv.data.folder import folder
 from jaxconv.data.npz import npz
 from jaxconv.data.sources import digits, fashion_mnist, mnist
-from jaxconv.errors import ConfigError
 
 __all__ = ["data_problems", "load", "names", "registry", "with_defaults"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxconv._base.errors import DataError
 from jaxconv.data.dataset import Arrays, Dataset
 from jaxconv.data.download import RemoteFile, cache_folder, fetch, find_folder
 from jaxconv.data.idx import read_idx
 from jaxconv.data.moments import moments
-from jaxconv.data.order import stratified
-from jaxconv.errors import DataError
+from jaxconv.data.split import stratified
 
 __all__ = ["digits", "fashion_mnist", "mnist"]
 

@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 
+from jaxconv._base.errors import ConfigError
 from jaxconv.data.dataset import Arrays, Source
-from jaxconv.errors import ConfigError
 
-__all__ = ["Part", "held_back"]
+__all__ = ["Part", "held_back", "stratified"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,3 +61,30 @@ def held_back(source: Source, count: int) -> tuple[Source, Source | None]:
         first, last = (Arrays(source.images[part], source.labels[part]) for part in (slice(cut), slice(cut, None)))
         return first, last
     return Part(source, 0, cut), Part(source, cut, len(source))
+
+
+def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split images in two, every class divided in the same ratio.
+
+    Args:
+      labels: int [N].
+      share: of each class that goes to the second part, rounded; at least one image of a class
+        that has two, and never all of them.
+      seed: which images those are.
+
+    Returns:
+      Indices of the first and of the second part, each in ascending order; together every index once.
+
+    >>> first, second = stratified(np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]), share=0.25, seed=0)
+    >>> len(first), np.array([0, 0, 0, 0, 1, 1, 1, 1, 2])[second].tolist()
+    (7, [0, 1])
+    """
+    generator = np.random.default_rng(seed)
+    parts: tuple[list[np.ndarray], list[np.ndarray]] = ([np.empty(0, np.int64)], [np.empty(0, np.int64)])
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        cut = min(max(round(share * len(members)), 1), len(members) - 1)
+        parts[1].append(members[:cut])
+        parts[0].append(members[cut:])
+    first, second = (np.sort(np.concatenate(part)) for part in parts)
+    return first, second

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data.dataset import Batch, Source, shape_of
 from jaxconv.data.decode import cores
 from jaxconv.data.order import masked_batch
 from jaxconv.data.reader import Plan, read_ahead
-from jaxconv.errors import ConfigError, DataError
 
 __all__ = ["Stream", "evaluation_stream", "prefetch_to_device", "stream"]
 

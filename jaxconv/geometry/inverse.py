@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from jaxconv.errors import ShapeError
+from jaxconv._base.errors import ShapeError
 from jaxconv.geometry.sizes import PADDINGS, Padding, Pair, integer, output_size, pads, span
 
 __all__ = ["Solution", "solve"]

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from jaxconv.errors import ShapeError, count, did_you_mean
+from jaxconv._base.errors import ShapeError, count, did_you_mean
 
 PADDINGS = ("valid", "same", "same_lower", "full", "causal")
 PAD_MODES = ("zeros", "reflect", "edge", "wrap")

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxconv.errors import ShapeError, did_you_mean
-from jaxconv.layer import Layer, lift, wire
+from jaxconv._base.errors import ShapeError, did_you_mean
+from jaxconv.layers.layer import Layer, lift, wire
 
 
 def name_parts(layers: Sequence[Any], named: dict[str, Any]) -> dict[str, Layer]:

@@ -8,21 +8,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry, ops
-from jaxconv.errors import ShapeError, count
+from jaxconv._base.errors import ShapeError, count
+from jaxconv.engine import check_impl
+from jaxconv.engine.window import spatial_rank, window
 from jaxconv.geometry import Padding
-from jaxconv.initializers import Initializer, check_initializer, draw_kernel, lecun_normal, zeros
-from jaxconv.layer import Layer, Tree, check_params, fold, shape_of
-from jaxconv.ops.conv import check_channels
-from jaxconv.ops.pad import check_mode
-from jaxconv.ops.window import spatial_rank, window
+from jaxconv.layers.checks import check_groups, check_kernel, param_dtype, refuse_nchw
+from jaxconv.layers.initializers import Initializer, check_initializer, draw_kernel, lecun_normal, zeros
+from jaxconv.layers.layer import Layer, Tree, check_params, fold, shape_of
+from jaxconv.ops._conv import check_channels
+from jaxconv.ops._pad import check_mode
 
 Ints = int | Sequence[int]
 Transform = Callable[[jax.Array], jax.Array]
-
-
-def param_dtype(x: jax.ShapeDtypeStruct) -> Any:
-    """Parameters take the input's floating type; float32 where it is an integer (raw pixels)."""
-    return x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.dtype(jnp.float32)
 
 
 def Conv(
@@ -66,7 +63,7 @@ def Conv(
     features, groups = geometry.integer(features, "features"), geometry.integer(groups, "groups")
     check_initializer(kernel_init, "kernel_init"), check_initializer(bias_init, "bias_init")
     check_mode(pad_mode)
-    impl is None or ops.engine.check_impl(impl)
+    impl is None or check_impl(impl)
     geometry_of: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     names = ("kernel", "bias") if bias else ("kernel",)
 
@@ -108,36 +105,6 @@ def Conv(
         return y, state
 
     return Layer("conv", init, apply)
-
-
-def check_groups(groups: int, channels: int, features: int) -> None:
-    """Raises ShapeError unless groups divide both sides, and there are channels at all."""
-    if channels < 1:
-        raise ShapeError("x must have at least one channel on its last axis", got="0 channels")
-    if channels % groups or features % groups:
-        raise ShapeError(
-            "groups must divide channels and features", got=f"{groups=}, {count(channels, 'channel')}, {features=}"
-        )
-
-
-def check_kernel(layer: str, came: Sequence[int], expected: Sequence[int]) -> None:
-    """Raises ShapeError for a kernel of another layer."""
-    if tuple(came) != tuple(expected):
-        raise ShapeError(
-            f"this {layer}'s kernel must be {tuple(expected)}",
-            got=f"kernel {tuple(came)}",
-            fix="params of this very layer",
-        )
-
-
-def refuse_nchw(shape: Sequence[int], size: Any, layer: str) -> None:
-    """Raises ShapeError for what can hardly be NHWC: 1 or 3 rows of pixels as wide as they have channels."""
-    if not isinstance(size, Sequence) and len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] > 4:
-        raise ShapeError(
-            f"{layer} needs its input as [N, H, W, C]",
-            got=f"{tuple(shape)}, which looks like NCHW",
-            fix=f"jnp.moveaxis(x, 1, -1); if it really is NHWC of {shape[3]} channels, give size as a tuple",
-        )
 
 
 def masked(mask: Any) -> Transform:

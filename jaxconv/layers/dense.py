@@ -6,12 +6,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry
-from jaxconv.errors import ShapeError, count
-from jaxconv.initializers import Initializer, check_initializer, lecun_normal, zeros
-from jaxconv.layer import Layer, Tree, check_params, fold, shape_of
-from jaxconv.layers.conv import check_kernel, param_dtype
-from jaxconv.ops.conv import add_bias, check_bias
-from jaxconv.ops.window import promise
+from jaxconv._base.errors import ShapeError, count
+from jaxconv.engine.window import promise
+from jaxconv.layers.checks import check_kernel, param_dtype
+from jaxconv.layers.initializers import Initializer, check_initializer, lecun_normal, zeros
+from jaxconv.layers.layer import Layer, Tree, check_params, fold, shape_of
+from jaxconv.ops._conv import add_bias, check_bias
 
 
 def Dense(

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxconv.layer import Layer, stateless_layer
-from jaxconv.ops.dropout import check_rate, dropout
+from jaxconv.layers.layer import Layer, stateless_layer
+from jaxconv.ops._dropout import check_rate, dropout
 
 
 def Dropout(rate: float) -> Layer:

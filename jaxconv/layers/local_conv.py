@@ -6,11 +6,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry, ops
+from jaxconv.engine.window import spatial_rank, window
 from jaxconv.geometry import Padding
-from jaxconv.initializers import Initializer, draw_unshared, lecun_normal, zeros
-from jaxconv.layer import Layer, Tree, check_params, fold, shape_of
-from jaxconv.layers.conv import Ints, check_kernel, param_dtype, refuse_nchw
-from jaxconv.ops.window import spatial_rank, window
+from jaxconv.layers.checks import check_kernel, param_dtype, refuse_nchw
+from jaxconv.layers.conv import Ints
+from jaxconv.layers.initializers import Initializer, draw_unshared, lecun_normal, zeros
+from jaxconv.layers.layer import Layer, Tree, check_params, fold, shape_of
 
 
 def LocalConv(

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import ops
-from jaxconv.dtypes import wide_dtype
-from jaxconv.errors import ShapeError, count
-from jaxconv.initializers import ones, zeros
-from jaxconv.layer import Layer, Tree, check_params, shape_of
-from jaxconv.layers.conv import param_dtype
-from jaxconv.ops.norm import affine, batch_norm, standardise
-from jaxconv.ops.window import promise, wide
+from jaxconv._base.dtypes import wide, wide_dtype
+from jaxconv._base.errors import ShapeError, count
+from jaxconv.engine.window import promise
+from jaxconv.layers.checks import param_dtype
+from jaxconv.layers.initializers import ones, zeros
+from jaxconv.layers.layer import Layer, Tree, check_params, shape_of
+from jaxconv.ops._norm import affine, batch_norm, standardise
 
 
 def BatchNorm(

@@ -8,7 +8,7 @@ import jax
 
 from jaxconv import ops
 from jaxconv.geometry import Padding
-from jaxconv.layer import Layer, Tree, shape_of, stateless_layer
+from jaxconv.layers.layer import Layer, Tree, shape_of, stateless_layer
 
 Ints = int | Sequence[int]
 

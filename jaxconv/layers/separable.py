@@ -6,11 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxconv import geometry
-from jaxconv.errors import ShapeError
+from jaxconv._base.errors import ShapeError
 from jaxconv.geometry import Padding
-from jaxconv.layer import Layer, Tree, shape_of
 from jaxconv.layers.combine import chain
 from jaxconv.layers.conv import Conv, Ints
+from jaxconv.layers.layer import Layer, Tree, shape_of
 
 
 def DepthwiseConv(size: Ints, *, multiplier: int = 1, **arguments: Any) -> Layer:

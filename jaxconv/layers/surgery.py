@@ -1,13 +1,10 @@
 """Changing a net that stands: another part, a shorter net, weights that stay as they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-
-from jaxconv.errors import ShapeError, did_you_mean
-from jaxconv.layer import Layer, Tree, lift, wire
-from jaxconv.paths import fits, leaf_names
+from jaxconv._base.errors import ShapeError, did_you_mean
+from jaxconv.layers.layer import Layer, Tree, lift, wire
 
 
 def replace(net: Layer, path: str, part: Any) -> Layer:
@@ -129,104 +126,3 @@ def _prune(tree: Tree, layer: Layer) -> Tree:
 
 def _merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> Tree:
     return {n: _merge(v, new[n]) if isinstance(v, Mapping) and n in new else new.get(n, v) for n, v in old.items()}
-
-
-def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str = "train") -> Any:
-    """Labels every leaf by its path, for `optax.multi_transform`.
-
-    Args:
-      tree: params (nested dicts).
-      labels: {label: pattern or patterns}; a pattern is a path with * and ? ("stem/*", "*/bias"), and
-        the path of a whole part stands for all in it. The first label that fits counts.
-      default: the label of all other leaves.
-
-    Returns:
-      A tree of strings, of tree's structure.
-
-    Raises:
-      ShapeError: a pattern that no leaf fits.
-
-    >>> partition({"stem": {"kernel": 0, "bias": 0}, "head": {"kernel": 0}}, {"frozen": "stem"})
-    {'head': {'kernel': 'train'}, 'stem': {'bias': 'frozen', 'kernel': 'frozen'}}
-    """
-    if not isinstance(labels, Mapping):
-        raise ShapeError("labels must be {label: pattern or patterns}", got=f"{labels!r}", fix="{'frozen': 'stem'}")
-    pairs = [(word, p) for word, found in labels.items() for p in ([found] if isinstance(found, str) else found)]
-    paths = leaf_names(tree)
-    prefixes = sorted({path.rsplit("/", i)[0] for path in paths for i in range(path.count("/") + 1)})
-
-    for _, pattern in pairs:
-        if not any(fits(path, pattern) for path in paths):
-            raise ShapeError(
-                "a pattern must fit at least one parameter",
-                got=f"{pattern!r}{did_you_mean(pattern, prefixes)}",
-                fix=f"paths here: {', '.join(paths[:8])}{', …' if len(paths) > 8 else ''}"
-                if paths
-                else "a tree of params",
-            )
-    marks = [next((word for word, pattern in pairs if fits(path, pattern)), default) for path in paths]
-    return jax.tree.unflatten(jax.tree.structure(tree), marks)
-
-
-def freeze(optimizer: Any, *patterns: str) -> Any:
-    """An optax optimiser that leaves the parameters alone whose paths fit a pattern.
-
-    Args:
-      optimizer: an `optax.GradientTransformation`.
-      patterns: as in `partition`.
-
-    Returns:
-      An `optax.GradientTransformation`; frozen parameters get updates of zero and no optimiser state.
-
-    >>> import optax, jax.numpy as jnp
-    >>> params = {"stem": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
-    >>> tx = freeze(optax.sgd(0.5), "stem")
-    >>> updates, _ = tx.update(params, tx.init(params), params)
-    >>> updates["stem"]["kernel"], updates["head"]["kernel"]
-    (Array([0., 0.], dtype=float32), Array([-0.5, -0.5], dtype=float32))
-    """
-    import optax
-
-    if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
-        raise ShapeError("freeze needs patterns", got=f"{patterns!r}", fix="freeze(optimizer, 'stem', '*/bias')")
-    parts = {"train": optimizer, "frozen": optax.set_to_zero()}
-    return optax.multi_transform(parts, lambda params: partition(params, {"frozen": patterns}))
-
-
-def slow(optimizer: Any, rates: Mapping[str, float]) -> Any:
-    """An optax optimiser that moves some parameters by a share of its updates: a lower learning rate for a backbone.
-
-    Args:
-      optimizer: an `optax.GradientTransformation`.
-      rates: {pattern: share}; patterns as in `partition`, the first that fits counts, and what none fits moves wholly.
-
-    Returns:
-      An `optax.GradientTransformation`.
-
-    Raises:
-      ShapeError: when first used, a pattern that no parameter fits; a share that is no number ≥ 0.
-
-    >>> import optax, jax.numpy as jnp
-    >>> params = {"stem": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
-    >>> tx = slow(optax.sgd(1.0), {"stem": 0.25})
-    >>> updates, _ = tx.update(params, tx.init(params), params)
-    >>> updates["stem"]["kernel"], updates["head"]["kernel"]
-    (Array([-0.25, -0.25], dtype=float32), Array([-1., -1.], dtype=float32))
-    """
-    import optax
-
-    if not isinstance(rates, Mapping) or not all(
-        isinstance(share, int | float) and share >= 0 for share in rates.values()
-    ):
-        raise ShapeError("slow needs {pattern: share ≥ 0}", got=f"{rates!r}", fix="slow(optimizer, {'stem': 0.1})")
-    labels, shares = {str(i): pattern for i, pattern in enumerate(rates)}, list(rates.values())
-
-    def init(params: Any) -> Any:
-        partition(params, labels)  # a pattern that fits nothing is told before the first step
-        return optax.EmptyState()
-
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
-        marks = partition(updates, labels, default="")
-        return jax.tree.map(lambda leaf, mark: leaf * shares[int(mark)] if mark else leaf, updates, marks), state
-
-    return optax.chain(optimizer, optax.GradientTransformation(init, update))

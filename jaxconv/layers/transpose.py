@@ -7,15 +7,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry, ops
-from jaxconv.dtypes import promoted
-from jaxconv.errors import ShapeError
+from jaxconv._base.dtypes import promoted
+from jaxconv._base.errors import ShapeError
+from jaxconv.engine.placement import vary_alike, zeros_beside
+from jaxconv.engine.window import promise, spatial_rank
 from jaxconv.geometry import Padding
-from jaxconv.initializers import Initializer, draw_transposed, lecun_normal, zeros
-from jaxconv.layer import Layer, Tree, check_params, fold, lift, shape_of
-from jaxconv.layers.conv import Ints, check_groups, check_kernel, param_dtype, refuse_nchw
-from jaxconv.ops.conv import add_bias, check_bias
-from jaxconv.ops.engine.placement import vary_alike, zeros_beside
-from jaxconv.ops.window import promise, spatial_rank
+from jaxconv.layers.checks import check_groups, check_kernel, param_dtype, refuse_nchw
+from jaxconv.layers.conv import Ints
+from jaxconv.layers.initializers import Initializer, draw_transposed, lecun_normal, zeros
+from jaxconv.layers.layer import Layer, Tree, check_params, fold, lift, shape_of
+from jaxconv.ops._conv import add_bias, check_bias
 
 
 def ConvTranspose(

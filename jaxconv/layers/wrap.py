@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import geometry
-from jaxconv.dtypes import wide_dtype
-from jaxconv.errors import ShapeError
-from jaxconv.layer import Layer, Tree, lift, shape_of
-from jaxconv.paths import leaf_names
+from jaxconv._base.dtypes import wide_dtype
+from jaxconv._base.errors import ShapeError
+from jaxconv._base.paths import leaf_names
+from jaxconv.layers.layer import Layer, Tree, lift, shape_of
 
 
 def _around(name: str, layer: Layer, init: Callable[..., Any], apply: Callable[..., Any], again: Any) -> Layer:

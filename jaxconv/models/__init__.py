@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 
-from jaxconv.layer import Layer
-from jaxconv.models.airbench import airbench
-from jaxconv.models.airbench import whitening_kernel as whitening_kernel
-from jaxconv.models.alexnet import alexnet
-from jaxconv.models.autoencoder import autoencoder
-from jaxconv.models.convnext import convnext, convnext_base, convnext_small, convnext_tiny
-from jaxconv.models.densenet import densenet, densenet121, densenet161, densenet169, densenet201
-from jaxconv.models.efficientnet import (
+from jaxconv.layers.layer import Layer
+from jaxconv.models._airbench import airbench
+from jaxconv.models._airbench import whitening_kernel as whitening_kernel
+from jaxconv.models._alexnet import alexnet
+from jaxconv.models._autoencoder import autoencoder
+from jaxconv.models._conv_pool import conv_pool
+from jaxconv.models._convnext import convnext, convnext_base, convnext_small, convnext_tiny
+from jaxconv.models._densenet import densenet, densenet121, densenet161, densenet169, densenet201
+from jaxconv.models._efficientnet import (
     efficientnet,
     efficientnet_b0,
     efficientnet_b1,
@@ -20,14 +21,13 @@ from jaxconv.models.efficientnet import (
     efficientnet_b6,
     efficientnet_b7,
 )
-from jaxconv.models.googlenet import googlenet
-from jaxconv.models.inception_v3 import inception_v3
-from jaxconv.models.lenet import lenet5
-from jaxconv.models.mobilenet_v2 import mobilenet_v2
-from jaxconv.models.mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
-from jaxconv.models.nielsen import conv_pool
-from jaxconv.models.residual import small_residual
-from jaxconv.models.resnet import (
+from jaxconv.models._googlenet import googlenet
+from jaxconv.models._inception_v3 import inception_v3
+from jaxconv.models._lenet import lenet5
+from jaxconv.models._mobilenet_v2 import mobilenet_v2
+from jaxconv.models._mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
+from jaxconv.models._residual import small_residual
+from jaxconv.models._resnet import (
     resnet,
     resnet18,
     resnet34,
@@ -39,7 +39,7 @@ from jaxconv.models.resnet import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
-from jaxconv.models.resnet_cifar import (
+from jaxconv.models._resnet_cifar import (
     resnet20,
     resnet32,
     resnet44,
@@ -51,8 +51,8 @@ from jaxconv.models.resnet_cifar import (
     wide_resnet28_10,
     wide_resnet40_4,
 )
-from jaxconv.models.unet import unet
-from jaxconv.models.vgg import vgg, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from jaxconv.models._unet import unet
+from jaxconv.models._vgg import vgg, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
 __all__ = [
     "airbench",

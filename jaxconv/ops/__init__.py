@@ -1,13 +1,13 @@
 """Functions on arrays: [N, *spatial, C], no state."""
 
-from jaxconv.ops.adaptive import adaptive_avg_pool, adaptive_max_pool
-from jaxconv.ops.blur import blur_pool
-from jaxconv.ops.conv import conv
-from jaxconv.ops.conv_transpose import conv_transpose
-from jaxconv.ops.dropout import dropout
-from jaxconv.ops.engine import using
-from jaxconv.ops.local_conv import local_conv
-from jaxconv.ops.norm import (
+from jaxconv.engine import using
+from jaxconv.ops._adaptive import adaptive_avg_pool, adaptive_max_pool
+from jaxconv.ops._blur import blur_pool
+from jaxconv.ops._conv import conv
+from jaxconv.ops._conv_transpose import conv_transpose
+from jaxconv.ops._dropout import dropout
+from jaxconv.ops._local_conv import local_conv
+from jaxconv.ops._norm import (
     batch_norm,
     group_norm,
     instance_norm,
@@ -16,10 +16,10 @@ from jaxconv.ops.norm import (
     rms_norm,
     standardise_kernel,
 )
-from jaxconv.ops.pad import pad
-from jaxconv.ops.pool import avg_pool, global_avg_pool, global_max_pool, l2_pool, lp_pool, max_pool
-from jaxconv.ops.reshape import flatten
-from jaxconv.ops.unpool import max_pool_with_indices, max_unpool
+from jaxconv.ops._pad import pad
+from jaxconv.ops._pool import avg_pool, global_avg_pool, global_max_pool, l2_pool, lp_pool, max_pool
+from jaxconv.ops._reshape import flatten
+from jaxconv.ops._unpool import max_pool_with_indices, max_unpool
 
 __all__ = [
     "adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "batch_norm", "blur_pool", "conv", "conv_transpose",

@@ -5,12 +5,12 @@ print(port.compare(net, params, state, torch_module, images))  # the first layer
 port.save("mine.safetensors", net, params, state)  # torch reads it with strict names
 """
 
-from jaxconv.port.begin import begin
-from jaxconv.port.compare import compare
-from jaxconv.port.hub import download
-from jaxconv.port.load import load
-from jaxconv.port.match import PortError
-from jaxconv.port.report import Comparison
-from jaxconv.port.save import save, state_dict
+from jaxconv.port.diagnose.compare import compare
+from jaxconv.port.diagnose.report import Comparison
+from jaxconv.port.weights.hub import download
+from jaxconv.port.weights.load import load
+from jaxconv.port.weights.match import PortError
+from jaxconv.port.weights.pretrained import begin
+from jaxconv.port.weights.save import save, state_dict
 
 __all__ = ["Comparison", "PortError", "begin", "compare", "download", "load", "save", "state_dict"]

@@ -2,8 +2,8 @@
 
 from jaxconv.run.compare import compare
 from jaxconv.run.describe import describe
-from jaxconv.run.finished import Run, load
 from jaxconv.run.folder import new_folder, reserved
+from jaxconv.run.load import Run, load
 from jaxconv.run.setup import set_up, tune
 from jaxconv.run.sweep import points, sweep
 from jaxconv.run.train import StoppedError, resume, settings_of, train

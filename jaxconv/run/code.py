@@ -7,7 +7,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from jaxconv import config
+from jaxconv.run import config
 
 __all__ = ["code_checksum"]
 
@@ -18,7 +18,7 @@ def code_checksum(settings: config.Config) -> str:
     What those modules import in turn is not part of it.
 
     Args:
-      settings: the config, as `jaxconv.config.read` returns it.
+      settings: the config, as `jaxconv.run.config.read` returns it.
     """
     digest = _own().copy()
     for name in (settings.data.name, settings.net.name):

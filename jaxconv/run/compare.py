@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxconv import config
-from jaxconv.errors import ConfigError, DataError
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv.run import config
 from jaxconv.run.records import read_lines, read_manifest, read_result
 
 __all__ = ["compare", "flat"]

@@ -6,10 +6,10 @@ import dataclasses
 
 import jax
 
-from jaxconv import config
 from jaxconv.analysis.summary import Summary, summary
-from jaxconv.fit import compile_steps
+from jaxconv.run import config
 from jaxconv.run.setup import matmul_precision, plain_keys, set_up
+from jaxconv.training.loop import compile_steps
 
 __all__ = ["Described", "describe"]
 

@@ -24,12 +24,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv.errors import ConfigError
-from jaxconv.events import EventWriter
-from jaxconv.files import WriteError, write_atomically, writing
-from jaxconv.fit import Evaluation, Progress
+from jaxconv._base.errors import ConfigError
+from jaxconv._base.files import WriteError, write_atomically, writing
 from jaxconv.run.code import code_checksum
 from jaxconv.run.records import read_lines
+from jaxconv.run.tensorboard import EventWriter
+from jaxconv.training.progress import Evaluation, Progress
 
 __all__ = [
     "Recorder",

@@ -11,20 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.analysis.activations import activations, draw_activations
-from jaxconv.analysis.features import draw_features
-from jaxconv.analysis.field import effective_fields
-from jaxconv.analysis.field_pictures import draw_fields
-from jaxconv.analysis.kernels import draw_kernels, first_kernel
-from jaxconv.analysis.norms import norm_curves
-from jaxconv.analysis.outputs import output_structs, outputs
-from jaxconv.analysis.pictures import default_style
-from jaxconv.ensemble import member
-from jaxconv.errors import ConfigError, did_you_mean
-from jaxconv.nets import make_net
-from jaxconv.run.finished import Run, load
+from jaxconv._base.errors import ConfigError, did_you_mean
+from jaxconv.explain.outputs import output_structs, outputs
+from jaxconv.models._registry import make_net
+from jaxconv.run.load import Run, load
 from jaxconv.run.records import read_lines
 from jaxconv.run.setup import load_data
+from jaxconv.training.ensemble import member
+from jaxconv.viz.activations import activations, draw_activations
+from jaxconv.viz.features import draw_features
+from jaxconv.viz.field import effective_fields
+from jaxconv.viz.field_pictures import draw_fields
+from jaxconv.viz.kernels import draw_kernels, first_kernel
+from jaxconv.viz.norms import norm_curves
+from jaxconv.viz.training import default_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

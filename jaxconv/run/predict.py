@@ -12,15 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import port
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.files import read_text
 from jaxconv.augment import normalise
 from jaxconv.data.decode import read_square
 from jaxconv.data.folder import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
-from jaxconv.errors import ConfigError, DataError
-from jaxconv.files import read_text
-from jaxconv.finite import first_nonfinite
-from jaxconv.layer import Layer
-from jaxconv.nets import make_net
+from jaxconv.layers.layer import Layer
+from jaxconv.models._registry import make_net
+from jaxconv.training.finite import first_nonfinite
 
 __all__ = ["Input", "Predictor", "check_finite", "pretrained"]
 
@@ -119,7 +119,7 @@ def pretrained(
 
     Args:
       name: a key of `jaxconv.models.registry`.
-      weights: as `jaxconv.port.load` takes them.
+      weights: as `jaxconv.port.weights.load` takes them.
       classes: their names, in the order of the net's logits.
       source: whose names the weights have.
       size: side of the square that is cut out of a photograph.

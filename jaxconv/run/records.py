@@ -9,8 +9,8 @@ from typing import Annotated, Any, NotRequired
 from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from jaxconv.arguments import must
-from jaxconv.errors import DataError
+from jaxconv._base.arguments import must
+from jaxconv._base.errors import DataError
 
 __all__ = ["Inputs", "Line", "Manifest", "Result", "check_folders", "read_lines", "read_manifest", "read_result"]
 

@@ -13,26 +13,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv import augment, config, data, optim
-from jaxconv.analysis.explain import explain
+from jaxconv import augment, data, engine
+from jaxconv._base.errors import ConfigError, ShapeError
+from jaxconv._base.limits import LARGEST_INT, SEEDS, check_memory
 from jaxconv.augment import normalise
 from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.split import held_back
 from jaxconv.data.stream import evaluation_stream
-from jaxconv.ensemble import init_ensemble, member
-from jaxconv.errors import ConfigError, ShapeError
-from jaxconv.evaluate import batches
-from jaxconv.feed import Feed, Resident, Streamed
-from jaxconv.layer import Layer
+from jaxconv.engine.form import Form
+from jaxconv.engine.tune import Measured, seen
+from jaxconv.explain.diagnosis import explain
 from jaxconv.layers import cast
-from jaxconv.limits import LARGEST_INT, SEEDS, check_memory
-from jaxconv.losses import cross_entropy
-from jaxconv.nets import make_net
-from jaxconv.ops import engine
-from jaxconv.ops.engine.form import Form
-from jaxconv.ops.engine.tune import Measured, seen
+from jaxconv.layers.layer import Layer
+from jaxconv.models._registry import make_net
 from jaxconv.port import begin
-from jaxconv.train import Step, TrainState, init_state, make_step
+from jaxconv.run import config
+from jaxconv.training import optim
+from jaxconv.training.batches import Feed, Resident, Streamed
+from jaxconv.training.ensemble import init_ensemble, member
+from jaxconv.training.evaluation import batches
+from jaxconv.training.losses import cross_entropy
+from jaxconv.training.step import Step, TrainState, init_state, make_step
 
 __all__ = ["EVAL_BATCH", "Setup", "inputs", "plain_keys", "set_up", "tune"]
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxconv import config
+from jaxconv._base.errors import ConfigError
 from jaxconv.data.fingerprint import fingerprint
-from jaxconv.errors import ConfigError
+from jaxconv.run import config
 from jaxconv.run.compare import flat
 from jaxconv.run.folder import Report, manifest, short_name
 from jaxconv.run.records import read_manifest, read_result

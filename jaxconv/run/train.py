@@ -9,18 +9,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxconv import config
+from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data.fingerprint import fingerprint
-from jaxconv.errors import ConfigError, DataError
-from jaxconv.fit import DivergedError, Fitted, Means, Notice, fit
-from jaxconv.rolling import Checkpoints, saved_steps
+from jaxconv.run import config
 from jaxconv.run import folder as files
-from jaxconv.run.finish import finish
+from jaxconv.run.artifacts import finish
+from jaxconv.run.callbacks import Saver, Tester, signals
 from jaxconv.run.folder import Report
 from jaxconv.run.records import check_folders, read_manifest
 from jaxconv.run.setup import Setup, matmul_precision, set_up
-from jaxconv.run.watch import Saver, Tester, signals
-from jaxconv.train import TrainState, metric_names
+from jaxconv.training.loop import Fitted, fit
+from jaxconv.training.progress import Notice
+from jaxconv.training.rolling import Checkpoints, saved_steps
+from jaxconv.training.running import DivergedError, Means
+from jaxconv.training.step import TrainState, metric_names
 
 __all__ = ["StoppedError", "resume", "settings_of", "train"]
 
@@ -46,7 +48,7 @@ def train(settings: config.Config, folder: str | Path, report: Report = lambda e
     Args:
       settings: the config.
       folder: where the run goes; must not exist, or be empty.
-      report: called with each event of `jaxconv.fit.fit`.
+      report: called with each event of `jaxconv.training.loop.fit`.
 
     Returns:
       What `result.json` holds.
@@ -74,7 +76,7 @@ def resume(
     Args:
       folder: the run's.
       settings: other settings to go on with, of the same net and data; the run's own if None.
-      report: called with each event of `jaxconv.fit.fit`.
+      report: called with each event of `jaxconv.training.loop.fit`.
 
     Returns:
       What `result.json` holds.
@@ -102,7 +104,7 @@ def settings_of(folder: Path, changes: Sequence[str] = ()) -> config.Config:
 
     Args:
       folder: the run's.
-      changes: as `jaxconv.config.read` takes them.
+      changes: as `jaxconv.run.config.read` takes them.
 
     Raises:
       ConfigError: it is no run, or a change is a mistake.

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import colour_jitter, normalise
 from jaxconv.augment.colour import grey, turn_hue
 from jaxconv.data import Batch
-from jaxconv.errors import ConfigError, ShapeError
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

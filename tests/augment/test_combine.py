@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import compose, cutmix, flip, mixup, random_choice, shift, sometimes
-from jaxconv.errors import ConfigError, ShapeError
 
 
 def add(amount):

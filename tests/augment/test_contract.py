@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxconv._base.errors import ShapeError
 from jaxconv.augment import compose, from_config, random_choice, registry, sometimes
 from jaxconv.data import Batch
-from jaxconv.errors import ShapeError
 
 pytestmark = pytest.mark.sampled
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxconv._base.errors import ConfigError
 from jaxconv.augment import cutout, random_erasing
-from jaxconv.errors import ConfigError
 
 
 def rectangle(changed):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import cutmix, mixup
 from jaxconv.data import Batch
-from jaxconv.errors import ConfigError, ShapeError
 
 pytestmark = pytest.mark.sampled
 

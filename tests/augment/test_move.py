@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import expand, flip, shift
 from jaxconv.data import Batch
-from jaxconv.errors import ConfigError, ShapeError
 
 NUMPY_WORD = {"zeros": "constant"}
 

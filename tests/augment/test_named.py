@@ -5,8 +5,8 @@ import tomllib
 import jax
 import pytest
 
+from jaxconv._base.errors import ConfigError
 from jaxconv.augment import augment_problems, compose, cutmix, cutout, flip, from_config, registry, shift, sometimes
-from jaxconv.errors import ConfigError
 
 KNOWN = (
     "flip, shift, expand, random_resized_crop, rotate, affine, elastic, colour_jitter, cutout, random_erasing, mixup, "

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from scipy import ndimage, stats
 
+from jaxconv._base.errors import ConfigError
 from jaxconv.augment import affine, elastic, random_resized_crop, rotate
 from jaxconv.augment.box import Box, random_box
 from jaxconv.augment.resample import crop_and_resize, smoothed, transform
 from jaxconv.data import Batch
-from jaxconv.errors import ConfigError
 
 BOXES = [(0, 0, 9, 7), (2, 1, 3, 5), (8, 6, 1, 1), (0, 3, 9, 2), (5, 0, 4, 7), (1, 1, 7, 3)]
 GRID_WORD = {"zeros": "grid-constant", "reflect": "mirror", "edge": "nearest", "wrap": "grid-wrap"}

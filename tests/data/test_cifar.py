@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from jaxconv import data
+from jaxconv._base.errors import DataError
 from jaxconv.data import cifar, download
-from jaxconv.errors import DataError
 
 COUNT = 7
 UNPACK = pathlib.Path(os.environ.get("JAXCONV_DATA", "")) / "unpack_cifar10.py"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from jaxconv._base.errors import DataError
 from jaxconv.data.decode import in_threads, read_square
-from jaxconv.errors import DataError
 
 
 def lanczos(length, start, side, size):

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from jaxconv import data
+from jaxconv._base.errors import DataError
 from jaxconv.data import download, sources
-from jaxconv.errors import DataError
 
 NAMES = [f"{part}-{what}.gz" for part in ("train", "t10k") for what in ("images-idx3-ubyte", "labels-idx1-ubyte")]
 

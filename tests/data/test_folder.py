@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from jaxconv import data
+from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data import Arrays
 from jaxconv.data.folder import FolderSource
-from jaxconv.errors import ConfigError, DataError
 
 
 def load(root, **arguments):

@@ -7,11 +7,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from damage import survives
+from support.damage import survives
 
-from jaxconv import unpack
+from jaxconv._base import unpack
+from jaxconv._base.errors import DataError
 from jaxconv.data.idx import decode_idx, read_idx
-from jaxconv.errors import DataError
 
 
 def idx_bytes(array):

@@ -6,11 +6,12 @@ import zipfile
 
 import numpy as np
 import pytest
-from damage import survives
+from support.damage import survives
 
-from jaxconv import data, unpack
-from jaxconv.data.npz import read_arrays
-from jaxconv.errors import DataError
+from jaxconv import data
+from jaxconv._base import unpack
+from jaxconv._base.errors import DataError
+from jaxconv._base.npz import read_arrays
 
 NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 KERAS = ("x_train", "y_train", "x_test", "y_test")

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxconv.data.order import batch_indices, masked_batches, stratified
+from jaxconv.data.order import batch_indices, masked_batches
+from jaxconv.data.split import stratified
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 3), (10, 10), (7, 20), (64, 16), (5, 1)])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxconv._base.errors import DataError
 from jaxconv.data.decode import read_square
 from jaxconv.data.picture import read_picture
-from jaxconv.errors import DataError
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxconv import data
+from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data import Arrays, Dataset
-from jaxconv.errors import ConfigError, DataError
 
 REAL = pytest.mark.skipif(not os.environ.get("JAXCONV_DATA"), reason="needs JAXCONV_DATA")
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from jaxconv._base.errors import ConfigError
 from jaxconv.data import Arrays
 from jaxconv.data.split import Part, held_back
-from jaxconv.errors import ConfigError
 
 
 class Listed:

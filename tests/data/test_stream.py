@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from jaxconv import data
+from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data import Arrays, Batch
 from jaxconv.data.order import batch_indices
 from jaxconv.data.stream import evaluation_stream, prefetch_to_device, stream
-from jaxconv.errors import ConfigError, DataError
 
 
 class Numbers:

@@ -3,8 +3,8 @@
 import itertools
 
 import numpy as np
-import oracle
 import pytest
+from support import oracle
 
 from jaxconv import ShapeError, geometry
 

@@ -58,7 +58,7 @@ def test_features_compute_nothing_beyond():
 
 def test_partition_labels_by_path_and_the_first_fit_counts():
     params, _ = net().init(jax.random.key(0), X)
-    labels = jc.partition(params, {"frozen": ["stem", "*/conv0/kernel"], "bias": "*bias"}, default="rest")
+    labels = jc.optim.partition(params, {"frozen": ["stem", "*/conv0/kernel"], "bias": "*bias"}, default="rest")
     assert labels["stem"] == {"kernel": "frozen", "bias": "frozen"}
     assert labels["stage2"]["conv0"] == {"kernel": "frozen", "bias": "bias"}
     assert labels["head"] == {"kernel": "rest", "bias": "bias"}
@@ -68,7 +68,7 @@ def test_partition_labels_by_path_and_the_first_fit_counts():
 def test_frozen_parameters_stay_bit_for_bit_and_others_move():
     model = net()
     params, state = model.init(jax.random.key(0), X)
-    tx = jc.freeze(optax.adamw(0.1), "stem", "stage1/*")
+    tx = jc.optim.freeze(optax.adamw(0.1), "stem", "stage1/*")
 
     @jax.jit
     def step(params, opt):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
-from quick import QUICK
-from table import TABLE
+from support.quick import QUICK
+from support.table import TABLE
 
 KEY = jax.random.key(3)
 QUICK_ROWS = {"conv", "max_pool", "l2_pool", "ConvTranspose", "adjoint", "BatchNorm", "chain"}

@@ -5,12 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.sharding import PartitionSpec as P
+from support import oracle
 
 import jaxconv as jc
-from jaxconv.ops.engine.rules import FORMULATIONS
+from jaxconv.engine.rules import FORMULATIONS
 
 CASES = {
     "1x1": ((8, 5, 4, 3), (1, 1, 3, 2), {}),

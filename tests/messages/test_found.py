@@ -228,19 +228,19 @@ TABLE = [
     Row("adjoint.init on another shape", lambda: init(jc.adjoint(jc.Conv(4, 3), (1, 8, 8, 3)), 1, 5, 5, 4),
         "this adjoint leads back from [N, 6, 6, 4]\n"
         "  got: (1, 5, 5, 4)"),
-    Row("freeze of nothing", lambda: jc.freeze(optax.sgd(0.1)),
+    Row("freeze of nothing", lambda: jc.optim.freeze(optax.sgd(0.1)),
         "freeze needs patterns\n"
         "  got: ()\n"
         "  fix: freeze(optimizer, 'stem', '*/bias')"),
-    Row("freeze of a list", lambda: jc.freeze(optax.sgd(0.1), ["stem"]),
+    Row("freeze of a list", lambda: jc.optim.freeze(optax.sgd(0.1), ["stem"]),
         "freeze needs patterns\n"
         "  got: (['stem'],)\n"
         "  fix: freeze(optimizer, 'stem', '*/bias')"),
-    Row("partition by a word", lambda: jc.partition({"stem": CONV}, "stem"),
+    Row("partition by a word", lambda: jc.optim.partition({"stem": CONV}, "stem"),
         "labels must be {label: pattern or patterns}\n"
         "  got: 'stem'\n"
         "  fix: {'frozen': 'stem'}"),
-    Row("a pattern with a slip", lambda: jc.partition({"stem": CONV}, {"frozen": "stme"}),
+    Row("a pattern with a slip", lambda: jc.optim.partition({"stem": CONV}, {"frozen": "stme"}),
         "a pattern must fit at least one parameter\n"
         "  got: 'stme'; did you mean 'stem'?\n"
         "  fix: paths here: stem/bias, stem/kernel"),

@@ -1,16 +1,16 @@
 """A net against a torch module of the same parts: the same weights, values, statistics and gradients.
 
 `check` is all that a test needs. The torch side is written by other hands from the papers, or is transformers' own;
-weights go over by name through `jaxconv.port.load`, and torch's gradients do, too, as if they were weights.
+weights go over by name through `jaxconv.port.weights.load`, and torch's gradients do, too, as if they were weights.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import quick
+from support import quick
 
 from jaxconv import port
-from jaxconv.paths import leaf_names
+from jaxconv._base.paths import leaf_names
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}  # of |difference| / |theirs|
 FAST = quick.first_known(quick.QUICK | quick.OLDER, quick.QUICK)  # a quarter of the time to compile

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import QUICK
+from support.quick import QUICK
 
 import jaxconv as jc
 from jaxconv import models

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import quick
 from models.families import FAMILIES, small, to_learn
+from support import quick
 
 import jaxconv as jc
 from jaxconv import models
-from jaxconv.nets import make_net, net_problems, with_defaults
-from jaxconv.paths import leaf_names
+from jaxconv._base.paths import leaf_names
+from jaxconv.models._registry import make_net, net_problems, with_defaults
 
 pytestmark = pytest.mark.sampled
 

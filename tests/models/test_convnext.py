@@ -48,7 +48,7 @@ def test_the_whole_tiny_one_equals_torch(rng):
 
 
 def test_blocks_are_dropped_more_often_the_deeper_they_are(monkeypatch):
-    module, rates = importlib.import_module("jaxconv.models.convnext"), []
+    module, rates = importlib.import_module("jaxconv.models._convnext"), []
     monkeypatch.setattr(module, "DropPath", lambda rate: rates.append(rate) or jc.DropPath(rate))
     models.convnext_tiny()
     np.testing.assert_allclose(rates, np.linspace(0, 0.1, 18))

@@ -74,7 +74,7 @@ def test_the_whole_b0_equals_torch(dtype, rng):
 
 
 def test_blocks_are_dropped_more_often_the_deeper_they_are(monkeypatch):
-    module, rates = importlib.import_module("jaxconv.models.efficientnet"), []
+    module, rates = importlib.import_module("jaxconv.models._efficientnet"), []
     monkeypatch.setattr(module, "DropPath", lambda rate: rates.append(rate) or jc.DropPath(rate))
     models.efficientnet_b0()
     np.testing.assert_allclose(rates, 0.2 * np.arange(16) / 16)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import quick
+from support import quick
 
 import jaxconv as jc
 from jaxconv import models

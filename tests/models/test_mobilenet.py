@@ -5,7 +5,7 @@ import pytest
 
 import jaxconv as jc
 from jaxconv import models
-from jaxconv.models.mobilenet_v3 import mobilenet_v3
+from jaxconv.models._mobilenet_v3 import mobilenet_v3
 
 pytestmark = pytest.mark.sampled
 

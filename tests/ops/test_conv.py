@@ -6,9 +6,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
-from conv_cases import IMPLS, QUICK, X64, Case, run, sample, values
+from support import oracle
+from support.conv_cases import IMPLS, QUICK, X64, Case, run, sample, values
 
 import jaxconv as jc
 

@@ -4,11 +4,11 @@ from functools import cache
 
 import jax
 import numpy as np
-import oracle
 import pytest
-from conv_cases import IMPLS, QUICK, Case, draw_padding
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import oracle
+from support.conv_cases import IMPLS, QUICK, Case, draw_padding
 
 import jaxconv as jc
 

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
+from support import oracle
 
 import jaxconv as jc
 

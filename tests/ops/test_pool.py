@@ -5,8 +5,8 @@ import functools
 import jax
 import numpy as np
 import pytest
-from conv_cases import QUICK, X64
-from pool_cases import KINDS, Case, compiled, sample, value_and_slope
+from support.conv_cases import QUICK, X64
+from support.pool_cases import KINDS, Case, compiled, sample, value_and_slope
 
 pytestmark = pytest.mark.sampled
 

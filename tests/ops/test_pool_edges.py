@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
-from conv_cases import QUICK, X64
-from pool_cases import KINDS, compiled, draw, fits, has_empty_window, value_and_slope
+from support import oracle
+from support.conv_cases import QUICK, X64
+from support.pool_cases import KINDS, compiled, draw, fits, has_empty_window, value_and_slope
 
 import jaxconv as jc
 

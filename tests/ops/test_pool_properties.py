@@ -1,10 +1,10 @@
 """The pools' laws: means of ones, norms between mean and maximum, equivariance, linearity."""
 
 import numpy as np
-import oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pool_cases import KINDS, compiled
+from support import oracle
+from support.pool_cases import KINDS, compiled
 
 import jaxconv as jc
 

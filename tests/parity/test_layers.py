@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import jaxconv as jc
-from jaxconv import initializers
+from jaxconv.layers import initializers
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
-from sides import compare, first, last, random_like, torch_params, weight  # noqa: E402  (it needs torch)
+from support.sides import compare, first, last, random_like, torch_params, weight  # noqa: E402  (it needs torch)
 
 pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.sampled]
 

@@ -9,7 +9,7 @@ import jaxconv as jc
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
-from sides import compare, first, last, random_like, torch_params, weight  # noqa: E402  (it needs torch)
+from support.sides import compare, first, last, random_like, torch_params, weight  # noqa: E402  (it needs torch)
 
 pytestmark = [pytest.mark.usefixtures("x64"), pytest.mark.sampled]
 

@@ -5,14 +5,14 @@ import itertools
 from functools import partial
 
 import numpy as np
-import oracle
 import pytest
+from support import oracle
 
 import jaxconv as jc
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
-from sides import compare, first, last, weight  # noqa: E402  (it needs torch)
+from support.sides import compare, first, last, weight  # noqa: E402  (it needs torch)
 
 MODES = {"zeros": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 

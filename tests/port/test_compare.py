@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sequences import around, around_torch
-from weights import named
+from support.sequences import around, around_torch
+from support.weights import named
 
 import jaxconv as jc
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from jaxconv import port
-from jaxconv.errors import ConfigError, DataError
+from jaxconv._base.errors import ConfigError, DataError
 
 hub = pytest.importorskip("huggingface_hub")
 
@@ -110,7 +110,7 @@ def test_a_hub_that_answers_a_byte_now_and_then(server, tmp_path, monkeypatch):
             self.wfile.write(b"a")
 
     monkeypatch.setattr(Hub, "do_HEAD", drip)
-    monkeypatch.setattr("jaxconv.port.hub.LIMIT_SECONDS", 0.5)
+    monkeypatch.setattr("jaxconv.port.weights.hub.LIMIT_SECONDS", 0.5)
     with pytest.raises(DataError) as caught:
         port.download("someone/net", folder=tmp_path)
     stopped.set()

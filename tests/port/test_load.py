@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from weights import named
+from support.weights import named
 
 import jaxconv as jc
 from jaxconv import port

@@ -5,11 +5,12 @@ import functools
 import jax
 import numpy as np
 import pytest
-from weights import IMAGES, NET, named, weights_of
+from support.weights import IMAGES, NET, named, weights_of
 
 import jaxconv as jc
 from jaxconv import port
-from jaxconv.errors import ConfigError
+from jaxconv._base.errors import ConfigError
+from jaxconv.port.weights import match
 
 
 def changed(rng, changes):
@@ -153,7 +154,7 @@ def test_a_checkpoint_of_ours(rng):
     with pytest.raises(port.PortError) as caught:
         port.load(NET, {"params/head/kernel": rng.normal(size=(4, 2))}, x=IMAGES)
     assert str(caught.value).splitlines()[1] == (
-        "  fix: this is a checkpoint of jaxconv's own: jaxconv.checkpoint.load(path, like)"
+        "  fix: this is a checkpoint of jaxconv's own: jaxconv.training.checkpoint.load(path, like)"
     )
 
 
@@ -169,12 +170,12 @@ def test_a_state_dict_of_another_net(rng):
 
 
 def test_layouts_are_told_by_name():
-    leaf = functools.partial(port.match.Leaf, ("kernel",), dtype="float32", statistic=False, orders={}, maps={})
+    leaf = functools.partial(match.Leaf, ("kernel",), dtype="float32", statistic=False, orders={}, maps={})
     conv, up = leaf(kind="conv", shape=(3, 2, 4, 8)), leaf(kind="conv_transpose", shape=(3, 2, 4, 8))
     for came, words in {(8, 3, 2, 4): "OHWI", (4, 8, 3, 2): "IOHW", (8, 4, 2, 3): "OIWH", (3, 2, 8, 4): "HWOI"}.items():
-        assert port.match.layout(conv, came) == f"looks like {words} where torch's order is OIHW"
-    assert port.match.layout(up, (3, 2, 4, 8)) == "looks like HWOI, which is our order, where torch's is IOHW"
-    assert port.match.layout(conv, (8, 4, 6)) == ""
+        assert match.layout(conv, came) == f"looks like {words} where torch's order is OIHW"
+    assert match.layout(up, (3, 2, 4, 8)) == "looks like HWOI, which is our order, where torch's is IOHW"
+    assert match.layout(conv, (8, 4, 6)) == ""
 
 
 VALUES = {

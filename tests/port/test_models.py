@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxconv import models, port
-from jaxconv.port.leaves import leaves_of
+from jaxconv.port.weights.leaves import leaves_of
 
 pytestmark = pytest.mark.slow
 

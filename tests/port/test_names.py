@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxconv.port.families import SIGNS, TABLES, family_of, renamed
+from jaxconv.port.weights.families import SIGNS, TABLES, family_of, renamed
 
 NORM = ("weight", "bias", "running_mean", "running_var")
 MOBILENET_V2 = [(1, 1), (6, 2), (6, 3), (6, 4), (6, 3), (6, 3), (6, 1)]  # expansion and repeats of each stage

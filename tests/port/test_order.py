@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxconv as jc
-from jaxconv.port.leaves import leaves_of
+from jaxconv.port.weights.leaves import leaves_of
 
 
 def by_loops(*maps):

@@ -6,9 +6,9 @@ from models.parity import check
 from port.originals import build
 
 from jaxconv import models, port
-from jaxconv.port.leaves import leaves_of
-from jaxconv.port.match import match
-from jaxconv.port.names import name_leaves
+from jaxconv.port.weights.leaves import leaves_of
+from jaxconv.port.weights.match import match
+from jaxconv.port.weights.names import name_leaves
 
 pytestmark = pytest.mark.sampled
 

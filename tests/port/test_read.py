@@ -8,11 +8,11 @@ import sys
 
 import numpy as np
 import pytest
-from damage import survives
 from safetensors.numpy import save_file
+from support.damage import survives
 
-from jaxconv.errors import ConfigError, DataError
-from jaxconv.port.read import read
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv.port.weights.read import read
 
 torch = pytest.importorskip("torch")
 

@@ -6,7 +6,7 @@ import pytest
 
 import jaxconv as jc
 from jaxconv import port
-from jaxconv.errors import ConfigError
+from jaxconv._base.errors import ConfigError
 
 torch = pytest.importorskip("torch")
 nn = torch.nn

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from weights import IMAGES, NET, named, weights_of
+from support.weights import IMAGES, NET, named, weights_of
 
 import jaxconv as jc
 from jaxconv import port

@@ -14,20 +14,23 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
-from flips import flips
 from PIL import Image
+from support.flips import flips
 from typer.testing import CliRunner
 
-from jaxconv import checkpoint, config, run
-from jaxconv.analysis import pictures
-from jaxconv.cli import app
+from jaxconv import run
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.files import WriteError
+from jaxconv.cli.commands import app
 from jaxconv.data import Arrays, Dataset
-from jaxconv.errors import ConfigError, DataError
-from jaxconv.evaluate import Answers
-from jaxconv.files import WriteError
-from jaxconv.fit import DivergedError, Notice, Progress
-from jaxconv.run.finish import CHECKED, _confusion_table
+from jaxconv.run import config
+from jaxconv.run.artifacts import CHECKED, _confusion_table
 from jaxconv.run.folder import made, new_folder, reserved
+from jaxconv.training import checkpoint
+from jaxconv.training.evaluation import Answers
+from jaxconv.training.progress import Notice, Progress
+from jaxconv.training.running import DivergedError
+from jaxconv.viz import training as pictures
 
 CONFIG = """
 [data]

@@ -9,10 +9,11 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from jaxconv import config, run
-from jaxconv.cli import app
-from jaxconv.errors import ConfigError, DataError
+from jaxconv import run
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv.cli.commands import app
 from jaxconv.port import PortError
+from jaxconv.run import config
 
 NET = """
 import jax, jaxconv as jc

@@ -2,21 +2,24 @@
 
 import json
 
-import finished_run
 import jax
 import numpy as np
 import pytest
-from figures import assert_nothing_cut
 from PIL import Image
 from safetensors.numpy import load_file
+from support import finished_run
+from support.figures import assert_nothing_cut
 from typer.testing import CliRunner
 
-from jaxconv import checkpoint, config, plots, run
-from jaxconv.cli import app
+from jaxconv import run
+from jaxconv.cli.commands import app
+from jaxconv.cli.commands import plot as plots
 from jaxconv.data import load
-from jaxconv.nets import make_net
-from jaxconv.run.finish import trained
+from jaxconv.models._registry import make_net
+from jaxconv.run import config
+from jaxconv.run.artifacts import trained
 from jaxconv.run.plots import KINDS, draw
+from jaxconv.training import checkpoint
 
 CONFIG = """
 [data]

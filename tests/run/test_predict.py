@@ -7,7 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from jaxconv import port
-from jaxconv.cli import app
+from jaxconv.cli.commands import app
 from jaxconv.models import lenet5
 from jaxconv.run.predict import pretrained
 

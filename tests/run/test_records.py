@@ -3,13 +3,13 @@
 import json
 import shutil
 
-import finished_run
 import pytest
+from support import finished_run
 from typer.testing import CliRunner
 
 from jaxconv import run
-from jaxconv.cli import app
-from jaxconv.errors import DataError
+from jaxconv._base.errors import DataError
+from jaxconv.cli.commands import app
 from jaxconv.run.records import read_lines, read_manifest, read_result
 
 RESULT = finished_run.RESULT

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from jaxconv import config, run
-from jaxconv.errors import DataError
-from jaxconv.fit import Progress
+from jaxconv import run
+from jaxconv._base.errors import DataError
+from jaxconv.run import config
+from jaxconv.training.progress import Progress
 
 CONFIG = """
 [data]

@@ -4,11 +4,11 @@ import json
 import re
 import sys
 
-import finished_run
 import pytest
+from support import finished_run
 
 from jaxconv import run
-from jaxconv.errors import ConfigError
+from jaxconv._base.errors import ConfigError
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_other_code_is_refused(swept):
 
 
 def test_a_module_of_the_users_own_is_code(tmp_path, monkeypatch):
-    from jaxconv import config
+    from jaxconv.run import config
     from jaxconv.run.code import code_checksum
 
     module = tmp_path / "swept_nets.py"

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from jaxconv import config, run
-from jaxconv.errors import ConfigError, DataError
-from jaxconv.fit import DivergedError, Evaluation, Progress
+from jaxconv import run
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv.run import config
+from jaxconv.training.progress import Evaluation, Progress
+from jaxconv.training.running import DivergedError
 
 CONFIG = """
 [data]
@@ -319,7 +321,7 @@ def test_steps_that_cannot_be_taken(change, message):
 
 
 def test_float16_scales_its_loss():
-    from jaxconv.train import LossScale, _rescale
+    from jaxconv.training.step import LossScale, _rescale
 
     scale = LossScale(jax.numpy.float32(8), jax.numpy.int32(3))
     assert (float(_rescale(scale, False).scale), int(_rescale(scale, False).good)) == (4, 0)

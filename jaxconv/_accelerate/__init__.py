@@ -1,0 +1,1 @@
+"""The engine under any JAX program."""

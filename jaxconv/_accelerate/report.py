@@ -1,0 +1,68 @@
+"""The report of `accelerate`: the convolutions of a program, and what XLA alone does with each."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from jaxconv.engine.form import HELD_BY_F32
+from jaxconv.engine.general import known
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """One convolution of a program.
+
+    Attributes:
+      where: the name stack.
+      lhs, rhs, out: shapes.
+      lax: what XLA would do with it as it stands.
+      slot: which slot of a form it is: "y" forward, "x" the input's gradient, "k" the kernel's.
+      engine: the formulation that the engine chooses.
+    """
+
+    where: str
+    lhs: tuple[int, ...]
+    rhs: tuple[int, ...]
+    out: tuple[int, ...]
+    lax: str
+    slot: str
+    engine: str
+
+
+class Report(tuple[Found, ...]):
+    """What `accelerate.report` found; as text a table of one line for each convolution."""
+
+    def __str__(self) -> str:
+        head = ("where", "lhs", "rhs", "result", "XLA alone", "jaxconv")
+        word = {"y": "", "x": " (input's gradient)", "k": " (kernel's gradient)"}
+        rows = [head] + [
+            (row.where, *map(_sizes, (row.lhs, row.rhs, row.out)), row.lax, row.engine + word[row.slot]) for row in self
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def xla_alone(p: Any, lhs: jax.core.ShapedArray, rhs: jax.core.ShapedArray, loop: bool, platform: str) -> str:
+    """What XLA does with a convolution of parameters p, in a few words; for a CPU as read in its sources."""
+    if platform != "cpu":
+        return f"XLA's {platform} convolution"
+    numbers = p["dimension_numbers"]
+    n, k = ([a.shape[i] for i in spec[2:]] for a, spec in ((lhs, numbers.lhs_spec), (rhs, numbers.rhs_spec)))
+    last = lhs.ndim - 1
+    fast = (0, last, *range(1, last)), (last, last - 1, *range(last - 1)), (0, last, *range(1, last))
+    if p["batch_group_count"] > 1:
+        return f"{p['batch_group_count']} times the work (batch groups)"
+    if p["feature_group_count"] > 1:
+        return f"{p['feature_group_count']} groups, one small contraction each"
+    if str(lhs.dtype) not in HELD_BY_F32:
+        return f"a naive loop ({lhs.dtype})"
+    if known((*n, *k)) and any(taps > cells for taps, cells in zip(k, n, strict=True)):
+        return "a naive loop (kernel larger than the input)"
+    if tuple(map(tuple, (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec))) != fast:
+        return "a naive loop (layout, in a loop body)" if loop else "its fast loop, after transposing"
+    return "its fast loop" + (", zeros multiplied" if max(p["lhs_dilation"]) > 1 else "")
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

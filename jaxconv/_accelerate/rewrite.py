@@ -1,0 +1,255 @@
+"""The engine under somebody else's program: every convolution and pool that a JAX function runs, replaced.
+
+The function is traced to a jaxpr and evaluated again, operation by operation: what `lax` calls a convolution or
+a window reduction goes to the engine, what holds further jaxprs (jit, scan, cond, …) is rebuilt around theirs,
+and everything else is bound as it was.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+from jaxconv._accelerate.report import Found, Report, xla_alone
+from jaxconv._accelerate.staging import ARRAYS, lifted, stage
+from jaxconv.engine.dispatch import choose
+from jaxconv.engine.form import HELD_BY_F32, Form
+from jaxconv.engine.general import conv_general_dilated, known, windows_of
+from jaxconv.engine.primitive import conv_p, select
+from jaxconv.engine.rules import Place
+from jaxconv.engine.select import Choice, first_maximum
+from jaxconv.engine.window import window_sum
+from jaxconv.ops._pool import lowest, window_max
+
+INSIDE = {
+    "jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "scan", "while", "cond", "custom_jvp_call",
+    "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call", "shard_map",
+}  # fmt: skip
+"""The primitives whose jaxprs are looked into."""
+LOOPS = {"scan", "while"}
+POOLED = {"float64", *HELD_BY_F32}
+"""The dtypes of pools that are replaced: those with an infinity, and sums as wide as XLA's."""
+
+
+def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`fn` with every convolution and every pooling, forward and gradient, run by the engine.
+
+    Looks into jit, scan, while, cond, remat, custom_jvp, custom_vjp and shard_map; whatever vmap and grad made
+    inside `fn` is there too. The result composes with `jax.jit` (also with donated and static arguments),
+    `jax.grad` and `jax.vmap`, Flax's `nnx.jit` and Equinox's `filter_jit`, outside and inside. All that is no
+    convolution and no pool is left bit for bit.
+
+    Args:
+      fn: any function that JAX can trace, a whole differentiated train step as well. NumPy and JAX arrays in
+        its arguments are traced; anything else (numbers, strings, functions) it receives as it is. It may
+        update Flax NNX objects, dicts, lists, dataclasses and pytrees among them in place.
+
+    Returns:
+      A function of the same arguments and results, also of those that are no arrays. It traces `fn` at each
+      call: put it inside `jax.jit`.
+
+    Raises:
+      TypeError: when called, if `fn` leaves arrays that it computed in an object of another kind.
+
+    >>> import jax.numpy as jnp
+    >>> def step(x, k):
+    ...     return jax.lax.conv(x, k, (1, 1), "SAME").sum()
+    >>> fast = jax.jit(accelerate(jax.grad(step, 1)))
+    >>> fast(jnp.ones((1, 2, 4, 4)), jnp.ones((3, 2, 3, 3))).shape
+    (3, 2, 3, 3)
+    """
+
+    @functools.wraps(fn)
+    def accelerated(*args: Any, **kwargs: Any) -> Any:
+        return lifted(_run, fn, args, kwargs)
+
+    return accelerated
+
+
+def _run(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    staged = stage(fn, args, kwargs)
+    return staged.result(_evaluate(staged.jaxpr.jaxpr, staged.jaxpr.consts, None, False, *staged.values), update=True)
+
+
+def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
+    """Every convolution that `fn(*args, **kwargs)` runs: where, its shapes, what XLA does with it and what we do.
+
+    Nothing is computed; arguments may be `jax.ShapeDtypeStruct`s.
+
+    >>> import jax.numpy as jnp
+    >>> k = jnp.ones((3, 3, 1, 8))
+    >>> conv = lambda x: jax.lax.conv_general_dilated(
+    ...     x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=8)
+    >>> print(report(conv, jnp.ones((1, 9, 9, 8)))[0].lax)
+    8 groups, one small contraction each
+    """
+    found: list[Found] = []
+
+    def shapes(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        staged = stage(fn, args, kwargs, (*ARRAYS, jax.ShapeDtypeStruct))
+        evaluate = functools.partial(_evaluate, staged.jaxpr.jaxpr, staged.jaxpr.consts, found, False)
+        return staged.result(jax.eval_shape(evaluate, *staged.values))
+
+    lifted(shapes, fn, args, kwargs, spare=True)
+    return Report(found)
+
+
+accelerate.report = report  # type: ignore[attr-defined]
+
+
+def _evaluate(jaxpr: Jaxpr, consts: Any, found: list[Found] | None, loop: bool, *args: Any) -> list[Any]:
+    """Runs a jaxpr with its convolutions and pools replaced."""
+    env: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+    codes: dict[Any, jax.Array] = {}
+    chosen_later = {_choice_key(eqn, 1) for eqn in jaxpr.eqns if eqn.primitive.name == "select_and_scatter_add"}
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else env[atom]
+
+    for eqn in jaxpr.eqns:
+        values = [read(atom) for atom in eqn.invars]
+        with _scope(eqn):
+            outs = _pool(eqn, values, codes, chosen_later)
+            if outs is None and eqn.primitive.name == "conv_general_dilated":
+                if found is not None:
+                    found.append(_describe(eqn, loop))
+                outs = _conv(eqn, *values)
+            if outs is None:
+                outs = _bind(eqn, values, found, loop)
+        env.update(zip(eqn.outvars, outs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+@contextlib.contextmanager
+def _scope(eqn: JaxprEqn) -> Iterator[None]:
+    """The name stack and the context that an operation was traced under."""
+    with contextlib.ExitStack() as stack:
+        if name := str(eqn.source_info.name_stack):
+            stack.enter_context(jax.named_scope(name))
+        stack.enter_context(eqn.ctx.manager)
+        yield
+
+
+def _bind(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
+    params = eqn.params
+    if eqn.primitive.name in INSIDE:
+        if eqn.primitive.name == "shard_map":
+            return _shard_map(eqn, values, found, loop)
+        inner = loop or eqn.primitive.name in LOOPS
+        params = {name: _rebuilt(value, found, inner) for name, value in params.items()}
+    bound: Any = eqn.primitive.get_bind_params(params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # jax 0.11 | 0.10
+    out = eqn.primitive.bind(*functions, *values, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def _rebuilt(value: Any, found: list[Found] | None, loop: bool) -> Any:
+    """A parameter with the jaxprs in it rebuilt; one without any as it is."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(_rebuilt(v, found, loop) for v in value) if any(map(_holds, value)) else value
+    if not _holds(value):
+        return value
+    jaxpr, consts = (value.jaxpr, value.consts) if isinstance(value, ClosedJaxpr) else (value, ())
+    avals = [v.aval for v in jaxpr.invars]
+    closed = jax.make_jaxpr(functools.partial(_evaluate, jaxpr, consts, found, loop))(*avals)
+    if isinstance(value, ClosedJaxpr):
+        return closed
+    return value if closed.consts else closed.jaxpr
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, (ClosedJaxpr, Jaxpr))
+
+
+def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
+    """Rebuilt by the public function, which puts the mesh's axes in scope for the trace."""
+    p = eqn.params
+    manual = p["newly_manual_axes"] if "newly_manual_axes" in p else p["manual_axes"]
+    inner = functools.partial(_evaluate, p["jaxpr"], (), found, loop)
+    return list(
+        jax.shard_map(
+            lambda *args: tuple(inner(*args)), mesh=p["mesh"], in_specs=p["in_specs"], out_specs=tuple(p["out_specs"]),
+            check_vma=p["check_vma"], axis_names=set(manual),
+        )(*values)
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- what is replaced
+
+
+def _conv(eqn: JaxprEqn, lhs: jax.Array, rhs: jax.Array) -> list[Any] | None:
+    """A convolution by the engine; None where its result is to be sharded as told, or its padding is a symbol."""
+    p = eqn.params
+    if p.get("out_sharding") is not None or not known(n for pair in p["padding"] for n in pair):
+        return None
+    y = conv_general_dilated(
+        lhs, rhs, p["window_strides"], p["padding"], p["lhs_dilation"], p["rhs_dilation"], p["dimension_numbers"],
+        p["feature_group_count"], p["batch_group_count"], p["precision"], p["preferred_element_type"],
+    )  # fmt: skip
+    return [y.astype(_array(eqn.outvars[0]).dtype)]
+
+
+def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_later: set[Any]) -> list[Any] | None:
+    """A window reduction by slices; None for all that is none, or that `windows_of` cannot hold."""
+    name, p = eqn.primitive.name, eqn.params
+    if name not in ("reduce_window_max", "reduce_window_sum", "select_and_scatter_add"):
+        return None
+    array = _array(eqn.invars[-1])
+    if set(p.get("base_dilation", ())) - {1} or str(array.dtype) not in POOLED:
+        return None
+    if name == "select_and_scatter_add" and p["select_prim"].name != "ge":
+        return None
+    window, strides, dilation = p["window_dimensions"], p["window_strides"], p.get("window_dilation")
+    held = windows_of(array.shape, window, strides, p["padding"], dilation)
+    if held is None or max(held[1].size) > 32:
+        return None
+    flat, win = held
+    if flat != array.shape and any(array.sharding.spec):  # of an explicit mesh: axes that are cut up stay apart
+        return None
+    shape = _array(eqn.outvars[0]).shape
+    x = values[-1].reshape(flat)
+    if name == "reduce_window_sum":
+        wide = x if x.dtype == "float64" else x.astype("float32")
+        return [window_sum(win.padded(wide, 0), win).astype(x.dtype).reshape(shape)]
+    key = _choice_key(eqn, len(values) - 1)
+    if name == "reduce_window_max":
+        if key not in chosen_later:
+            return [window_max(x, win, lowest(x.dtype)).reshape(shape)]
+        y, codes[key] = first_maximum(x, win, lowest(x.dtype))
+        return [y.reshape(shape)]
+    if key not in codes:
+        _, codes[key] = first_maximum(x, win, lowest(x.dtype))
+    g = values[0].reshape(flat[0], *win.out, flat[-1])
+    return [select(g, codes[key], Choice("x", flat[1:-1], win)).reshape(shape)]
+
+
+def _array(atom: Any) -> jax.core.ShapedArray:
+    """The shape and the dtype of an operand or a result."""
+    return atom.aval
+
+
+def _choice_key(eqn: JaxprEqn, operand: int) -> Any:
+    """The same for a max-pool and for its gradient: the array and the windows."""
+    p, rank = eqn.params, len(eqn.params["padding"])
+    pads = tuple(map(tuple, p["padding"]))
+    dilations = (tuple(p.get(name, (1,) * rank)) for name in ("base_dilation", "window_dilation"))
+    return id(eqn.invars[operand]), tuple(p["window_dimensions"]), tuple(p["window_strides"]), pads, *dilations
+
+
+# ---------------------------------------------------------------- the report
+
+
+def _describe(eqn: JaxprEqn, loop: bool) -> Found:
+    lhs, rhs = map(_array, eqn.invars)
+    replaced = jax.make_jaxpr(lambda a, b: _conv(eqn, a, b))(
+        *(jax.ShapeDtypeStruct(v.shape, v.dtype) for v in (lhs, rhs))
+    )
+    forms: list[Form] = [e.params["form"] for e in replaced.jaxpr.eqns if e.primitive is conv_p]
+    platform = jax.default_backend()
+    where, out = str(eqn.source_info.name_stack), _array(eqn.outvars[0]).shape
+    engine = choose(forms[0].open(forms[0].slot, members=None), Place(platform)) if forms else "lax"
+    slot = forms[0].slot if forms else "y"
+    return Found(where, lhs.shape, rhs.shape, out, xla_alone(eqn.params, lhs, rhs, loop, platform), slot, engine)

@@ -1,0 +1,1 @@
+"""Helpers that every package uses; no JAX program is built here."""

@@ -1,0 +1,168 @@
+"""A function's arguments as a table of a config file gives them: checked by its signature and called by name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxconv._base.errors import ConfigError, did_you_mean, no_argument, not_one_of
+
+__all__ = ["find", "must", "problems", "typed", "with_defaults"]
+
+Function = Callable[..., Any]
+
+
+def find(path: str, name: str, registry: Mapping[str, Function]) -> Function:
+    """The function that a name of a config means.
+
+    Args:
+      path: where the name stands in the config, "net.name" for example.
+      name: a key of `registry`, or "module:function" of the user's own.
+      registry: the functions that are known by name.
+
+    Raises:
+      ConfigError: there is none of that name, or its module cannot be imported.
+
+    >>> find("net.name", "math:sqrt", {})(4)
+    2.0
+    """
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        if name in registry:
+            return registry[name]
+        raise ConfigError(not_one_of(path, name, registry, also=', or "module:function"'))
+    # What is the user's own lies beside the config that he launches from there.
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # whatever the user's module raises is a mistake in the name's target
+        raise ConfigError(f"{path}: cannot import {module_name!r}: {type(error).__name__}: {error}") from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        near = did_you_mean(attribute, [key for key in vars(module) if not key.startswith("_")])
+        raise ConfigError(f"{path}: module {module_name!r} has no function {attribute!r}{near}")
+    return function
+
+
+def problems(
+    section: str, name: str, function: Function, arguments: Mapping[str, Any], elsewhere: tuple[str, ...] = ()
+) -> list[str]:
+    """Say what is wrong with a function's arguments, one line each.
+
+    Args:
+      section: of the config, "net" for example.
+      name: what the config calls the function.
+      function: the function; its annotations say what each argument must be.
+      arguments: as TOML gives them.
+      elsewhere: parameters that need not be given, since the caller fills them in.
+
+    Returns:
+      A line for each argument that is unknown, of another type, or missing.
+
+    >>> def net(classes: int, size: int = 3): ...
+    >>> problems("net", "tiny", net, {"siez": 5, "size": "big"}, elsewhere=("classes",))
+    ["net.siez: tiny takes classes, size; did you mean 'size'?", "net.size: must be a whole number, got 'big'"]
+    """
+    parameters = inspect.signature(function).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    known = [key for key, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    lines = []
+    for key, value in arguments.items():
+        if key not in known:
+            if not open_ended:
+                lines.append(no_argument(section, name, key, known))
+        elif wanted := _typed(function, key, value)[1]:
+            lines.append(f"{section}.{key}: {wanted}, got {value!r}")
+    required = [key for key in known if parameters[key].default is inspect.Parameter.empty]
+    missing = [key for key in required if key not in arguments and key not in elsewhere]
+    return lines + [f"{section}.{key}: must be given; {name} has no default for it" for key in missing]
+
+
+def typed(function: Function, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments without problems, each as its annotation wants it: a list as a tuple, for example.
+
+    Args:
+      function: the function.
+      arguments: as TOML gives them.
+
+    >>> def net(features: tuple[int, ...]): ...
+    >>> typed(net, {"features": [20, 40]})
+    {'features': (20, 40)}
+    """
+    return {key: _typed(function, key, value)[0] for key, value in arguments.items()}
+
+
+def with_defaults(function: Function, arguments: Mapping[str, Any], elsewhere: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The arguments, and the function's defaults for those not given, as TOML can write them.
+
+    Args:
+      function: the function.
+      arguments: those given.
+      elsewhere: parameters that the caller fills in.
+
+    >>> def net(classes=10, sizes=(3, 5), act=max): ...
+    >>> with_defaults(net, {}, elsewhere=("classes",))
+    {'sizes': [3, 5]}
+    """
+    defaults = {}
+    for key, parameter in inspect.signature(function).parameters.items():
+        value = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        if key not in elsewhere and isinstance(value, bool | int | float | str | list):
+            defaults[key] = value
+    return defaults | dict(arguments)
+
+
+def _typed(function: Function, key: str, value: Any) -> tuple[Any, str]:
+    """A TOML value as the parameter's annotation wants it, or what it must be."""
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticSchemaGenerationError
+
+    try:
+        hint = typing.get_type_hints(function).get(key)
+        adapter = TypeAdapter(hint) if hint is not None else None
+    except (NameError, TypeError, PydanticSchemaGenerationError):
+        adapter = None  # an annotation that cannot be looked up or checked is no mistake of the config
+    if adapter is None:
+        return value, ""
+    try:
+        # In strict JSON a string is never taken for a number, yet a list may be a tuple.
+        return adapter.validate_json(json.dumps(value, default=str), strict=True), ""
+    except ValidationError as error:
+        return None, _must(error.errors(), hint)
+
+
+_WORDS = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text in quotes",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dataclass_type": "must be a table",
+    "dict_type": "must be a table",
+    "string_pattern_mismatch": "must be a path",
+}
+
+
+def must(problem: Any) -> str:
+    """One of pydantic's problems as what must hold."""
+    return _WORDS.get(problem["type"], problem["msg"].replace("Input should be", "must be"))
+
+
+def _must(found: list[Any], hint: Any) -> str:
+    """What must hold; of a union, what each of its members asks for."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    lines = []
+    for problem in found if union else found[:1]:
+        places = [place for place in problem["loc"] if isinstance(place, int)] if union else problem["loc"]
+        lines.append(f"entry {'.'.join(map(str, places))} {must(problem)}" if places else must(problem))
+    return " or ".join([lines[0], *(line.removeprefix("must be ") for line in dict.fromkeys(lines[1:]))])

@@ -1,0 +1,99 @@
+"""Errors that say what must hold, what came, and the fix."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class ShapeError(ValueError):
+    """An array, or an argument that sets its shape, cannot be what it must be.
+
+    Args:
+      must: what must hold, in one sentence.
+      got: what came.
+      fix: what to write instead.
+
+    `path` names the layer inside a net; `wire` fills it in from the inside out.
+
+    >>> print(ShapeError("stride must be ≥ 1", got="stride=0", fix="stride=1 visits every position"))
+    stride must be ≥ 1
+      got: stride=0
+      fix: stride=1 visits every position
+    """
+
+    def __init__(self, must: str, *, got: str = "", fix: str = ""):
+        super().__init__(must, got, fix)
+        self.must, self.got, self.fix = must, got, fix
+        self.path: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"at {'/'.join(self.path)}: {self.must}" if self.path else self.must]
+        lines += [f"  {word}: {text}" for word, text in (("got", self.got), ("fix", self.fix)) if text]
+        return "\n".join(lines)
+
+
+class ConfigError(ValueError):
+    """A config file, a run or a command asks for something that does not exist or cannot be."""
+
+
+class DataError(ValueError):
+    """A data file is missing, truncated or altered."""
+
+
+for _error in (ShapeError, ConfigError, DataError):
+    _error.__module__ = "jaxconv"  # the name in a traceback is the one to catch it by
+
+
+def count(n: int, word: str) -> str:
+    """n of a thing, in words.
+
+    >>> count(1, "channel"), count(3, "channel"), count(2, "axis")
+    ('1 channel', '3 channels', '2 axes')
+    """
+    many = word[:-2] + "es" if word.endswith("axis") else f"{word}s"
+    return f"{n} {word if n == 1 else many}"
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """A suffix for a message: the nearest known word, or nothing.
+
+    >>> did_you_mean("smae", ["valid", "same"])
+    "; did you mean 'same'?"
+    >>> did_you_mean("zzz", ["valid", "same"])
+    ''
+    """
+    near = difflib.get_close_matches(str(word).lower(), {k.lower(): k for k in known}, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def no_argument(section: str, name: str, key: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
+    """What is wrong with an argument in a config that a function does not take.
+
+    Args:
+      section: where it stands, "net" for example.
+      name: of the function.
+      key: of the argument.
+      known: the arguments that it takes there.
+      elsewhere: those that stand in another place, which may have been meant.
+
+    >>> no_argument("net", "tiny", "siez", ["classes", "size"])
+    "net.siez: tiny takes classes, size; did you mean 'size'?"
+    """
+    known = list(known)
+    takes = ", ".join(known) or "no arguments"
+    return f"{section}.{key}: {name} takes {takes}{did_you_mean(key, [*known, *elsewhere])}"
+
+
+def not_one_of(path: str, name: str, known: Iterable[str], also: str = "") -> str:
+    """What is wrong with a name in a config that nothing known has.
+
+    Args:
+      path: where it stands, "optim.name" for example.
+      name: what came.
+      known: the names there are.
+      also: what else it may be.
+
+    >>> not_one_of("optim.name", "sdg", ["adam", "sgd"])
+    "optim.name: must be one of adam, sgd; got 'sdg'; did you mean 'sgd'?"
+    """
+    known = list(known)
+    return f"{path}: must be one of {', '.join(known)}{also}; got {name!r}{did_you_mean(name, known)}"

@@ -1,0 +1,76 @@
+"""User-facing errors and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import typer
+
+from jaxconv import run
+from jaxconv._base.errors import ConfigError, DataError, ShapeError
+from jaxconv._base.files import WriteError
+from jaxconv.training.running import DivergedError
+
+__all__ = ["BAD_INPUT", "INTERRUPTED", "IO_ERROR", "fail", "told"]
+
+BAD_INPUT, IO_ERROR, INTERRUPTED = 2, 74, 130  # 74 is EX_IOERR of sysexits.h
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """What the user can put right is told in a line or a few, without a traceback."""
+    try:
+        yield
+    except (ConfigError, DataError, ShapeError, DivergedError) as error:
+        notes = [note for note in getattr(error, "__notes__", []) if isinstance(error, DivergedError)]
+        fail("\n  ".join([f"error: {error}", *notes]), BAD_INPUT)
+    except run.StoppedError as stopped:
+        fail(str(stopped), 128 + stopped.signal_number)
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader of the output has gone: click ends quietly
+            raise
+        fail("; ".join([f"error: {_described(error)}", *getattr(error, "__notes__", [])]), IO_ERROR)
+    except MemoryError:
+        fail("error: out of memory; a smaller train.batch_size, images or net need less memory", BAD_INPUT)
+    except jax.errors.JaxRuntimeError as error:
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):  # XLA's status code
+            raise
+        first = str(error).splitlines()[0]
+        fail(f"error: {first}; a smaller train.batch_size, images or net need less memory", BAD_INPUT)
+    except KeyboardInterrupt:
+        fail("interrupted", INTERRUPTED)
+
+
+def fail(message: str, code: int) -> Any:
+    """Say it on stderr and end the command.
+
+    Args:
+      message: what went wrong.
+      code: the exit code.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is still in the buffer would fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def _described(error: OSError) -> str:
+    """An operating system's error in one line: which file could not be read or written, and why.
+
+    >>> _described(PermissionError(13, "Permission denied", "runs/a/result.json"))
+    'cannot read runs/a/result.json: Permission denied'
+    """
+    if isinstance(error, WriteError) or error.strerror is None:
+        return str(error)
+    verb = "write" if error.errno in _FULL else "read"
+    what = error.filename if error.filename is not None else "the output" if verb == "write" else None
+    return error.strerror if what is None else f"cannot {verb} {os.fsdecode(what)}: {error.strerror}"

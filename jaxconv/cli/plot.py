@@ -1,0 +1,117 @@
+"""The commands `jaxconv plot`: pictures of what a run learned, and of what the formulas say."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jaxconv._base.errors import ConfigError, did_you_mean
+from jaxconv._base.files import user_path, write_atomically, writing
+from jaxconv.cli.errors import told
+from jaxconv.run.plots import KINDS, draw
+from jaxconv.viz.training import save
+from jaxconv.viz.window import animate_window, draw_window
+
+__all__ = ["plot"]
+
+_RUN = "run"
+
+
+class _Runs(typer.core.TyperGroup):
+    """Commands of which one needs no name: `plot RUN` is `plot run RUN`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        first = args[0] if args else "--help"
+        known = first in self.commands or first in ("--help", "-h")
+        if not known and (os.path.exists(user_path(first)) or not did_you_mean(first, self.commands)):
+            args = [_RUN, *args]
+        return super().parse_args(ctx, args)
+
+
+plot = typer.Typer(
+    name="plot",
+    cls=_Runs,
+    help="Draw what a run learned (jaxconv plot RUN), and what a layer does to its input (jaxconv plot window).",
+    no_args_is_help=True,
+)
+
+_NUMBERS = "One number, or one for each axis: 7x9."
+
+
+@plot.command(_RUN)
+def plot_run(
+    folder: Annotated[Path, typer.Argument(parser=user_path, metavar="RUN", help="The folder of a finished run.")],
+    kinds: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND]...", help=f"{', '.join(KINDS)}; all if none is named.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=user_path, metavar="PATH", help="The folder they go to; RUN/plots if not given."),
+    ] = None,
+    image: Annotated[int, typer.Option(help="The test image that features and fields are shown on.")] = 0,
+    root: Annotated[str | None, typer.Option(help="Where the data lies, if not where the run found it.")] = None,
+) -> None:
+    """Draw a finished run's first kernels, features, receptive fields, activations and norms; print where they are."""
+    with told():
+        found = draw(folder, kinds or list(KINDS), image, root)
+        for kind, reason in found.items():
+            if isinstance(reason, str) and kinds:
+                raise ConfigError(f"{kind}: {reason}")
+        target = folder / "plots" if out is None else out
+        with writing(target):
+            target.mkdir(parents=True, exist_ok=True)
+        for kind, figure in found.items():
+            if isinstance(figure, str):
+                typer.echo(f"{kind} left out: {figure}", err=True)
+                continue
+            save(figure, target / f"{kind}.png")
+            typer.echo(target / f"{kind}.png")
+
+
+@plot.command("window")
+def plot_window(
+    size: Annotated[str, typer.Option(help="Cells of the input: 7 for 7x7, or 7x9; with --signal one row of 7.")],
+    kernel: Annotated[str, typer.Option(help=f"Taps of the kernel. {_NUMBERS}")],
+    stride: Annotated[str, typer.Option(help=f"Cells from one window to the next. {_NUMBERS}")] = "1",
+    padding: Annotated[str, typer.Option(help='"same", "full" …, a number, or two: 0,1 for low and high.')] = "0",
+    dilation: Annotated[str, typer.Option(help=f"Cells from one tap to the next. {_NUMBERS}")] = "1",
+    position: Annotated[str, typer.Option(help="Which unit: its number, or 1x2. A GIF goes through all.")] = "0",
+    signal: Annotated[bool, typer.Option("--signal", help="One axis instead of two.")] = False,
+    out: Annotated[
+        Path, typer.Option(parser=user_path, metavar="PATH", help="A .png of one position or a .gif of all.")
+    ] = Path("window.png"),
+) -> None:
+    """Draw a window on its input and the unit it makes: --size 7 --kernel 3 --stride 2 --padding same --out w.gif"""
+    with told():
+        numbers = {"stride": stride, "dilation": dilation, "kernel": kernel}
+        given: dict[str, Any] = {name: _numbers(name, text) for name, text in numbers.items()}
+        cells = _numbers("size", size)
+        given["size"] = (cells,) if signal and isinstance(cells, int) else cells
+        given["padding"] = _padding(padding)
+        if out.suffix.lower() == ".gif":
+            write_atomically(out, animate_window(**given))
+        elif out.suffix.lower() == ".png":
+            save(draw_window(**given, position=_numbers("position", position)), out)
+        else:
+            raise ConfigError(f"--out must end in .png or .gif; got {out}")
+        typer.echo(f"drawn in {out}")
+
+
+def _numbers(name: str, text: str) -> int | tuple[int, ...]:
+    """3 or 3x5."""
+    if not re.fullmatch(r"\d+([x×]\d+)?", text):
+        raise ConfigError(f"--{name} must be a number like 3, or one for each axis like 3x5; got {text!r}")
+    numbers = tuple(map(int, re.split("[x×]", text)))
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _padding(text: str) -> Any:
+    """A word, 1, or 0,1."""
+    if re.fullmatch(r"\d+(,\d+)?", text):
+        numbers = tuple(map(int, text.split(",")))
+        return numbers if len(numbers) > 1 else numbers[0]
+    return text

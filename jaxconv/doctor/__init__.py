@@ -1,0 +1,1 @@
+"""Checks of the engine on this device and these versions."""

@@ -1,0 +1,195 @@
+"""One case of `doctor`: everything that can compute it, in one compiled function, held to NumPy in f64."""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Callable, Collection
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxconv import engine
+from jaxconv.doctor import reference
+from jaxconv.doctor.cases import Case
+from jaxconv.engine.form import SLOTS, Form
+from jaxconv.engine.rules import RULES, Place, made_for
+from jaxconv.engine.simplify import simplified
+from jaxconv.engine.window import zeros_around
+from jaxconv.ops._pool import max_pool
+
+AUTO, XLA = "auto", "XLA"
+TOLERANCE = {"float32": 2e-5, "bfloat16": 2e-2}
+"""The error that is none, as a share of the largest |value| that is right."""
+
+Arrays = dict[str, Any]
+Compute = Callable[[Any, Any, Any], Arrays]
+"""(x, k, cotangent of y) -> the slots that it computes: "y", and the gradients "x" and "k"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A result that is wrong, or none at all.
+
+    Attributes:
+      case: the case's name.
+      who: "auto", a formulation, or "XLA": plain `jax.lax`.
+      slot: "y", "x", "k"; "" where nothing came.
+      error: the largest |error| as a share of the largest |value| that is right; infinite where nothing came.
+      reason: why nothing came.
+    """
+
+    case: str
+    who: str
+    slot: str
+    error: float
+    reason: str = ""
+
+
+def everyone() -> tuple[str, ...]:
+    """All that can be tried, whether or not it runs here."""
+    return (AUTO, *engine.FORMULATIONS, XLA)
+
+
+def eligible(platform: str) -> list[str]:
+    """The formulations that jaxconv may choose of itself on a platform."""
+    return sorted({rule.impl for rule in RULES.get(platform, ())})
+
+
+def check(case: Case, who: Collection[str] = ()) -> tuple[list[Finding], int]:
+    """What is wrong in a case, and how many results were compared.
+
+    Args:
+      case: what to try.
+      who: of `everyone`; all if none is named.
+    """
+    trials = {name: compute for name, compute in _TRIALS[case.kind](case.form).items() if not who or name in who}
+    if not trials:
+        return [], 0
+    x, k, g = _draw(case)
+    got = _computed(case, trials, x, k, g)
+    want = [_reference(case, *(v.astype(np.float64) for v in step)) for step in zip(x, k, g, strict=True)]
+    errors = {
+        (name, slot): max(_error(value[step], want[step][slot]) for step in range(case.steps))
+        for name, slots in got.items()
+        for slot, value in slots.items()
+    }
+    wrong = [(*at, error) for at, error in errors.items() if not error <= TOLERANCE[case.form.dtype]]
+    return [Finding(case.name, *row) for row in wrong], len(errors)
+
+
+def _draw(case: Case) -> list[np.ndarray]:
+    """x, k and the cotangent of y for every step; of few values where ties matter."""
+    rng = np.random.default_rng(zlib.crc32(case.name.encode()))
+    arrays = (rng.normal(size=(case.steps, *getattr(case.form, slot))) for slot in SLOTS)
+    return [(v.round() if case.kind == "max_pool" else v).astype(jnp.dtype(case.form.dtype)) for v in arrays]
+
+
+def _computed(case: Case, trials: dict[str, Compute], x: Any, k: Any, g: Any) -> dict[str, Arrays]:
+    def once(x: Any, k: Any, g: Any) -> dict[str, Arrays]:
+        return {name: compute(x, k, g) for name, compute in trials.items()}
+
+    if case.steps == 1:
+        got = jax.jit(once)(x[0], k[0], g[0])
+        return jax.tree.map(lambda v: np.asarray(v, np.float64)[None], got)
+    got = jax.jit(lambda *arrays: lax.scan(lambda _, step: (None, once(*step)), None, arrays)[1])(x, k, g)
+    return jax.tree.map(lambda v: np.asarray(v, np.float64), got)
+
+
+def _reference(case: Case, x: np.ndarray, k: np.ndarray, g: np.ndarray) -> Arrays:
+    form, last = case.form, case.form.rank
+    if case.kind == "max_pool":
+        return reference.max_pool(x, g, form)
+    if case.kind == "dilated":
+        x = reference.spread(x, last, 2)
+        return reference.conv(x, np.ones_like(k), np.zeros(form.open("y", x=x.shape).y), form)
+    if case.kind == "cropped":
+        return reference.conv(np.delete(x, 0, last), k, g[..., 1:, :], form)
+    return reference.conv(x, k, g, form)
+
+
+def _error(got: np.ndarray, want: np.ndarray) -> float:
+    if got.shape != want.shape or not np.isfinite(got).all():
+        return float("inf")
+    return float(np.abs(got - want).max() / (np.abs(want).max() or 1))
+
+
+# ---------------------------------------------------------------- who computes what
+
+
+def _precision() -> str | None:
+    """What a CPU computes anyway; elsewhere f32 means less by default, which is no mistake."""
+    return None if jax.default_backend() == "cpu" else "highest"
+
+
+def _plain(x: Any, k: Any, form: Form) -> jax.Array:
+    """`jax.lax`'s own convolution, as every library calls it."""
+    spatial = "DHW"[-form.rank :]
+    return lax.conv_general_dilated(
+        x, k, form.stride, form.padding, rhs_dilation=form.dilation, feature_group_count=form.groups,
+        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"), precision=_precision(),
+    )  # fmt: skip
+
+
+def _both_ways(forward: Callable[[Any, Any], Any]) -> Compute:
+    def compute(x: Any, k: Any, g: Any) -> Arrays:
+        y, pull = jax.vjp(forward, x, k)
+        return dict(zip("yxk", (y, *pull(g)), strict=True))
+
+    return compute
+
+
+def _conv_trials(form: Form) -> dict[str, Compute]:
+    form = form.open("y", precision=_precision())
+    trials = {AUTO: _both_ways(lambda x, k: engine.bind(x, k, form)), XLA: _both_ways(lambda x, k: _plain(x, k, form))}
+    place = Place(jax.default_backend())
+    for impl in engine.FORMULATIONS:
+        slots = tuple(slot for slot in SLOTS if made_for(impl, simplified(form.open(slot)).form, place))
+        if slots:
+            trials[impl] = functools.partial(_forced, form.open("y", impl=impl), slots)
+    return trials
+
+
+def _forced(form: Form, slots: tuple[str, ...], x: Any, k: Any, g: Any) -> Arrays:
+    arrays = dict(zip(SLOTS, (x, k, g), strict=True))
+    opened = (form.open(slot) for slot in slots)
+    return {one.slot: engine.bind(arrays[one.operands[0]], arrays[one.operands[1]], one) for one in opened}
+
+
+def _pool_trials(form: Form) -> dict[str, Compute]:
+    def ours(x: Any) -> Any:
+        return max_pool(x, form.size, stride=form.stride, padding=form.padding, dilation=form.dilation)
+
+    def plain(x: Any) -> Any:
+        lowest = np.array(-np.inf, x.dtype)
+        shape = (1, *form.size, 1), (1, *form.stride, 1), ((0, 0), *form.padding, (0, 0))
+        return lax.reduce_window(x, lowest, lax.max, *shape)
+
+    def compute(forward: Callable[[Any], Any], x: Any, _: Any, g: Any) -> Arrays:
+        y, pull = jax.vjp(forward, x)
+        return {"y": y, "x": pull(g)[0]}
+
+    return {AUTO: functools.partial(compute, ours), XLA: functools.partial(compute, plain)}
+
+
+def _dilated_trials(form: Form) -> dict[str, Compute]:
+    holes = (*(1,) * form.rank, 2, 1)
+    shape = (1, *form.size, 1), (1, *form.stride, 1), ((0, 0), *form.padding, (0, 0))
+    return {XLA: lambda x, k, g: {"y": lax.reduce_window(x, np.array(0, x.dtype), lax.add, *shape, holes)}}
+
+
+def _cropped_trials(form: Form) -> dict[str, Compute]:
+    """A crop on the last axis and, on those of length 1 before it, an interior padding that does nothing."""
+    no_op = [(0, 0, int(n == 1)) for n in form.x[1:-2]]
+    crop = [(0, 0, 0), *no_op, (-1, 0, 0), (0, 0, 0)]
+    less = form.open("y", x=(*form.x[:-2], form.x[-2] - 1, form.x[-1]), precision=_precision())
+    pairs = (*((0, 0),) * (form.rank - 1), (-1, 0))
+    return {
+        AUTO: lambda x, k, g: {"y": engine.bind(zeros_around(x, pairs), k, less)},
+        XLA: lambda x, k, g: {"y": _plain(lax.pad(x, np.array(0, x.dtype), crop), k, less)},
+    }
+
+
+_TRIALS = {"conv": _conv_trials, "max_pool": _pool_trials, "dilated": _dilated_trials, "cropped": _cropped_trials}

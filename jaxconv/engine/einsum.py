@@ -1,0 +1,49 @@
+"""Convolution written out as its definition: the oracle that every other formulation is held to.
+
+The notes' formula, for stride s and dilation d:
+
+    a[i, j, t] = Σ_{m, n, l}  x[i*s + m*d, j*s + n*d, l] * K[m, n, l, t]
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv._base.dtypes import wide_dtype
+from jaxconv.engine.form import Form
+from jaxconv.engine.transposition import by_transposition
+from jaxconv.engine.window import zeros_around
+from jaxconv.geometry import span
+
+
+@by_transposition
+def conv_einsum(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
+    """Pads, gathers what each tap (m, n) of the kernel sees, and contracts taps and channels in one einsum."""
+    c_in, c_out = form.k[-2:]
+    seen = windows(zeros_around(x, form.padding), form.size, form.stride, form.dilation)
+    seen = seen.reshape(*seen.shape[:-1], form.groups, c_in)  # [N, *out, taps, group, l]
+    weights = k.reshape(-1, c_in, form.groups, c_out // form.groups)  # [taps, l, group, t]
+    a = jnp.einsum(
+        "...mgl,mlgt->...gt", seen, weights, precision=form.precision, preferred_element_type=sum_type(x.dtype)
+    )
+    return a.reshape(*a.shape[:-2], c_out).astype(x.dtype)
+
+
+def seen_by(
+    tap: tuple[int, ...], x: jax.Array, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
+) -> jax.Array:
+    """The cells x[:, i*s + m*d, j*s + n*d, :] that tap (m, n) meets, for all i, j: one strided slice."""
+    axes = zip(tap, x.shape[1:-1], size, stride, dilation, strict=True)
+    return x[:, *(slice(m * d, m * d + n - span(k, d) + 1, s) for m, n, k, s, d in axes)]
+
+
+def windows(x: jax.Array, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> jax.Array:
+    """What each tap of the kernel sees, in window order: [N, *spatial, C] -> [N, *out, taps, C]."""
+    taps = itertools.product(*map(range, size))
+    return jnp.stack([seen_by(tap, x, size, stride, dilation) for tap in taps], axis=-2)
+
+
+def sum_type(dtype: jnp.dtype) -> jnp.dtype:
+    """Halves are summed in f32; everything else in its own type."""
+    return wide_dtype(dtype) if jnp.issubdtype(dtype, jnp.floating) else dtype

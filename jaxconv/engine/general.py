@@ -1,0 +1,147 @@
+"""The full meaning of `lax`'s convolution and window reductions, brought to the engine's forms."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxconv.engine.form import Form
+from jaxconv.engine.primitive import bind
+from jaxconv.engine.reductions import exchange, turn
+from jaxconv.engine.window import Window, zeros_around
+from jaxconv.geometry import Pair, exact_high, output_size, span
+
+Ints = tuple[int, ...]
+
+
+def conv_general_dilated(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: Any,
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+    *,
+    impl: str = "auto",
+) -> jax.Array:
+    """`jax.lax.conv_general_dilated` with all of its arguments, by the engine.
+
+    >>> x, k = jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
+    >>> conv_general_dilated(x, k, (1, 1), ((-1, 2), (0, 0)), lhs_dilation=(2, 1)).shape
+    (1, 4, 14, 6)
+    """
+    rank = lhs.ndim - 2
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    (n, c, *cells), (o, i, *taps), out = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
+    spatial = *(lhs.shape[cell] for cell in cells), *(rhs.shape[tap] for tap in taps)
+    if not 1 <= rank <= 3 or 0 in (*lhs.shape, *rhs.shape) or not known(spatial):
+        return lax.conv_general_dilated(
+            lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, numbers, feature_group_count,
+            batch_group_count, precision, preferred_element_type,
+        )  # fmt: skip
+    a, d = (tuple(v or (1,) * rank) for v in (lhs_dilation, rhs_dilation))
+    if isinstance(padding, str):
+        sizes = [(lhs.shape[cell] - 1) * step + 1 for cell, step in zip(cells, a, strict=True)]
+        padding = lax.padtype_to_pads(
+            sizes, [span(rhs.shape[t], e) for t, e in zip(taps, d, strict=True)], window_strides, padding
+        )
+    x, k = lax.transpose(lhs, (n, *cells, c)), lax.transpose(rhs, (*taps, i, o))
+    groups = max(feature_group_count, batch_group_count)
+    if batch_group_count > 1:  # batches that meet kernels of their own are channels of their own
+        x = x.reshape(groups, -1, *x.shape[1:])
+        x = jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
+    dtype = jnp.dtype(preferred_element_type or jnp.promote_types(x.dtype, k.dtype))
+    pads = tuple((int(lo), int(hi)) for lo, hi in padding)
+    same = {"dtype": str(dtype), "precision": precision, "impl": impl, "groups": groups}
+    y = _canonical(x, k, tuple(window_strides), pads, a, d, same)
+    back = [0] * y.ndim
+    for at, axis in zip((out[0], out[1], *out[2:]), (0, y.ndim - 1, *range(1, y.ndim - 1)), strict=True):
+        back[at] = axis
+    return lax.transpose(y, back)
+
+
+def known(sizes: Iterable[Any]) -> bool:
+    """Whether all sizes are numbers, none a symbol of `jax.export`."""
+    return all(isinstance(n, (int, np.integer)) for n in sizes)
+
+
+def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: Ints, d: Ints, same: Any) -> jax.Array:
+    """[N, *n, C] dilated by a and padded, convolved with [*k, C/groups, O]: the open slot of one form."""
+    if any(step > 1 for step in a):
+        if all(step == 1 for step in s):
+            return _adjoint(x, k, pads, a, d, same)
+        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((0, 0, step - 1) for step in a), (0, 0, 0)])
+    x = zeros_around(x, tuple((min(lo, 0), min(hi, 0)) for lo, hi in pads))
+    pads = tuple((max(lo, 0), max(hi, 0)) for lo, hi in pads)
+    if 0 in x.shape:  # all was cropped: what is left is padding
+        x, pads = zeros_around(x, pads), ((0, 0),) * len(s)
+    form = Form("y", x.shape, k.shape, s, pads, d, **same)
+    if min(form.y[1:-1]) < 1:
+        return jnp.zeros((form.y[0], *(max(n, 0) for n in form.y[1:-1]), form.y[-1]), form.dtype)
+    if math.prod(form.y[1:-1]) >= math.prod(form.size):
+        return bind(x, k, form)
+    # A kernel larger than the result is itself the gradient of a result: T with k and y exchanged.
+    swapped = exchange(x, form.groups)
+    axes = zip(x.shape[1:-1], form.y[1:-1], form.size, s, pads, d, strict=True)
+    ends = [(lo, exact_high(n, t, out, stride=step, low=lo, dilation=e)) for n, out, t, step, (lo, _), e in axes]
+    if any(n + hi < 1 for n, (_, hi) in zip(x.shape[1:-1], ends, strict=True)):  # what is cropped is padding, too
+        swapped, ends = zeros_around(swapped, tuple((lo, 0) for lo, _ in ends)), [(0, hi) for _, hi in ends]
+    swapped = zeros_around(swapped, tuple((0, min(hi, 0)) for _, hi in ends))
+    kernel = (*form.y[1:-1], x.shape[0], k.shape[-1])
+    exchanged = Form("k", swapped.shape, kernel, d, tuple((lo, max(hi, 0)) for lo, hi in ends), s, **same)
+    return jnp.moveaxis(bind(swapped, jnp.moveaxis(k, -2, 0), exchanged), -2, 0)
+
+
+def _adjoint(x: jax.Array, k: jax.Array, pads: tuple[Pair, ...], a: Ints, d: Ints, same: Any) -> jax.Array:
+    """A convolution of a dilated input is the input's gradient of a strided one with the kernel turned round."""
+    sizes, crops, ends = [], [], []
+    for n, taps, (lo, hi), step, e in zip(x.shape[1:-1], k.shape[:-2], pads, a, d, strict=True):
+        dilated, reach = (n - 1) * step + 1, e * (taps - 1)
+        out = dilated + lo + hi - reach
+        low = reach - lo  # the strided convolution's padding; where negative, so many results see nothing
+        seen = out + min(low, 0)
+        high = dilated + reach - seen - max(low, 0)
+        sizes.append(seen + min(high, 0))
+        crops.append((max(-low, 0), max(-high, 0)))
+        ends.append((max(low, 0), max(high, 0)))
+    turned = turn(k, same["groups"])
+    if min(sizes) < 1:
+        shape = tuple(max(n + lo + hi, 0) for n, (lo, hi) in zip(sizes, crops, strict=True))
+        return jnp.zeros((x.shape[0], *shape, k.shape[-1]), same["dtype"])
+    form = Form("x", (x.shape[0], *sizes, k.shape[-1]), turned.shape, a, tuple(ends), d, **same)
+    return zeros_around(bind(turned, x, form), tuple(crops))
+
+
+def windows_of(
+    shape: Ints, window: Ints, strides: Ints, padding: Any, dilation: Ints | None = None
+) -> tuple[Ints, Window] | None:
+    """A `lax` window reduction as windows on [N, *spatial, C]: the shape to bring the array to, and the windows.
+
+    None where its windows are on more than three axes, on axes apart or of unknown size, or padded by a negative
+    amount.
+    """
+    dilation = dilation or (1,) * len(shape)
+    plain = [(k, s, *p) == (1, 1, 0, 0) for k, s, p in zip(window, strides, padding, strict=True)]
+    if all(plain) or 0 in shape:
+        return None
+    first, last = plain.index(False), len(plain) - plain[::-1].index(False)
+    cut = slice(first, last)
+    inner, amounts = shape[cut], [n for pair in padding[cut] for n in pair]
+    if last - first > 3 or not known((*inner, *amounts)) or min(amounts) < 0:
+        return None
+    pads = tuple((int(lo), int(hi)) for lo, hi in padding[cut])
+    ends = zip(inner, window[cut], strides[cut], pads, dilation[cut], strict=True)
+    out = tuple(output_size(n, k, stride=s, padding=p, dilation=d) for n, k, s, p, d in ends)
+    if min(out) < 1:
+        return None
+    flat = (math.prod(shape[:first]), *inner, math.prod(shape[last:]))
+    return flat, Window(window[cut], strides[cut], pads, dilation[cut], out)

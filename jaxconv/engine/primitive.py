@@ -1,0 +1,209 @@
+"""The primitive behind every convolution: the open derivative of one trilinear form.
+
+Its jvp, transpose and batching rules stay within the family (see `form`), so gradients of any order, in
+either mode, under vmap, scan or remat, are the same three operations, each lowered by `rules`. This is the
+one file that speaks to JAX's interpreters; it holds for jax 0.10 and 0.11 (tests/engine/test_primitive.py).
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jaxconv._base.dtypes import promoted
+from jaxconv.engine.dispatch import run
+from jaxconv.engine.form import Form, free_letter
+from jaxconv.engine.placement import local_lowering, resharded, sharded_like, vary_alike
+from jaxconv.engine.rules import Place
+from jaxconv.engine.select import Choice, chosen
+
+conv_p = Primitive("jaxconv_conv")
+
+
+def bind(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
+    """The open slot of `form` from the other two, in the order x, k, y; of dtype `form.dtype`."""
+    dtype = promoted(a.dtype, b.dtype)
+    a, b = vary_alike(a.astype(dtype), b.astype(dtype))
+    for slot, array in zip(form.operands, (a, b), strict=True):
+        if array.shape != form.shape(slot):
+            raise ValueError(f"{slot} must be {form.shape(slot)} in {form}; got {array.shape}")
+    return conv_p.bind(a, b, form=form)
+
+
+@functools.partial(jax.jit, static_argnames="form")
+def _compiled(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
+    return conv_p.bind(a, b, form=form)
+
+
+@conv_p.def_impl
+def _eager(a: jax.Array, b: jax.Array, *, form: Form) -> jax.Array:
+    with jax.disable_jit(False):  # the primitive has no code but what it is compiled to
+        return _compiled(a, b, form=form)
+
+
+@conv_p.def_abstract_eval
+def _abstract(a: Any, b: Any, *, form: Form) -> Any:
+    operands = [(t, form.axes(slot)) for t, slot in zip((a, b), form.operands, strict=True)]
+    sharding = sharded_like(a, form.axes(form.slot), operands)
+    return a.update(shape=form.shape(form.slot), dtype=jnp.dtype(form.dtype), weak_type=False, sharding=sharding)
+
+
+# ---------------------------------------------------------------- derivatives
+
+
+def _transpose(which: int, ct: jax.Array, a: Any, b: Any, *, form: Form) -> jax.Array:
+    """The cotangent of one operand: the same T with that operand's slot open."""
+    lost, kept = form.operands[which], form.operands[1 - which]
+    like = (a if which == 0 else b).aval
+    given = {form.slot: ct, kept: b if which == 0 else a}
+    back = form.open(lost, dtype=str(like.dtype))
+    first, second = back.operands
+    return resharded(bind(given[first], given[second], back), like)
+
+
+ad.defbilinear(conv_p, functools.partial(_transpose, 0), functools.partial(_transpose, 1))
+
+
+# ---------------------------------------------------------------- vmap
+
+
+def _batch(arrays: Any, axes: Any, *, form: Form) -> tuple[jax.Array, int]:
+    a, b = (v if axis is None else jnp.moveaxis(v, axis, 0) for v, axis in zip(arrays, axes, strict=True))
+    count = (b if axes[0] is None else a).shape[0]
+    if None not in axes:
+        members = form.maps * count
+        a, b = (v.reshape(members, *getattr(form, slot)) for v, slot in zip((a, b), form.operands, strict=True))
+        y = bind(a, b, form.open(form.slot, members=members))
+        return y.reshape(count, *form.shape(form.slot)), 0
+    # One operand alone: its new axis joins the index that it shares with the result.
+    slot = form.operands[0 if axes[1] is None else 1]
+    letter = free_letter(form.slot, slot)
+    merged = _merge(b if axes[0] is None else a, slot, letter, form)
+    wide = _widened(form, letter, count)
+    y = bind(a, merged, wide) if axes[0] is None else bind(merged, b, wide)
+    return _split(y, form.slot, letter, form, count), 0
+
+
+batching.primitive_batchers[conv_p] = _batch
+
+
+def _widened(form: Form, letter: str, count: int) -> Form:
+    """`form` with index n, c or o `count` times as long."""
+    x, k = list(form.x), list(form.k)
+    for shape, axis in {"n": [(x, 0)], "c": [(x, -1), (k, -2)], "o": [(k, -1)]}[letter]:
+        shape[axis] *= count
+    return form.open(form.slot, x=tuple(x), k=tuple(k))
+
+
+def _cut(slot: str, letter: str, form: Form) -> tuple[int, int, int]:
+    """Where an index lies in a slot's array: its axis, and its sizes outside and inside of the merged axis.
+
+    Images come outside, so that a batch split over devices stays split; groups come outside of channels.
+    """
+    lead = form.members is not None
+    if letter == "n":
+        return int(lead), form.x[0], 1
+    shape = getattr(form, slot)
+    if slot == "k" and letter == "c":
+        return len(shape) - 2 + lead, 1, shape[-2]
+    return len(shape) - 1 + lead, form.groups, shape[-1] // form.groups
+
+
+def _merge(v: jax.Array, slot: str, letter: str, form: Form) -> jax.Array:
+    """[count, (members), ...] -> the same with the first axis inside the axis of `letter`."""
+    axis, outer, inner = _cut(slot, letter, form)
+    count, rest = v.shape[0], v.shape[1:]
+    v = v.reshape(count, *rest[:axis], outer, inner, *rest[axis + 1 :])
+    v = jnp.moveaxis(v, 0, axis + 1)  # [..., outer, count, inner, ...]
+    return v.reshape(*rest[:axis], outer * count * inner, *rest[axis + 1 :])
+
+
+def _split(v: jax.Array, slot: str, letter: str, form: Form, count: int) -> jax.Array:
+    """The inverse of `_merge`."""
+    axis, outer, inner = _cut(slot, letter, form)
+    rest = form.shape(slot)
+    v = v.reshape(*rest[:axis], outer, count, inner, *rest[axis + 1 :])
+    return jnp.moveaxis(v, axis + 1, 0).reshape(count, *rest)
+
+
+# ---------------------------------------------------------------- the choice of a maximum
+
+select_p = Primitive("jaxconv_select")
+
+
+def select(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
+    """`engine.select.chosen` as a linear map of v with its adjoint for transpose."""
+    v, code = vary_alike(v, code)
+    return select_p.bind(v, code, choice=choice)
+
+
+@functools.partial(jax.jit, static_argnames="choice")
+def _select_compiled(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
+    return chosen(v, code, choice)
+
+
+@select_p.def_impl
+def _select_eager(v: jax.Array, code: jax.Array, *, choice: Choice) -> jax.Array:
+    with jax.disable_jit(False):
+        return _select_compiled(v, code, choice)
+
+
+mlir.register_lowering(select_p, local_lowering(chosen))
+ad.defjvp(select_p, lambda moved, v, code, *, choice: select(moved, code, choice), None)
+
+
+@select_p.def_abstract_eval
+def _select_abstract(v: Any, code: Any, *, choice: Choice) -> Any:
+    axes = ("n", *(None,) * len(choice.n), "c")
+    return v.update(
+        shape=choice.shape(v.shape), weak_type=False, sharding=sharded_like(v, axes, [(v, axes), (code, axes)])
+    )
+
+
+def _select_transpose(ct: Any, v: Any, code: Any, *, choice: Choice) -> Any:
+    if isinstance(ct, ad.Zero):
+        return ad.Zero(v.aval), None
+    return select(ct, code, choice.adjoint), None
+
+
+def _select_batch(arrays: Any, axes: Any, *, choice: Choice) -> tuple[jax.Array, int]:
+    """The new axis joins the images, inside of them: a batch split over devices stays split."""
+    count = next(v.shape[axis] for v, axis in zip(arrays, axes, strict=True) if axis is not None)
+    v, code = (
+        jnp.broadcast_to(jnp.expand_dims(a, 1), (a.shape[0], count, *a.shape[1:]))
+        if axis is None
+        else jnp.moveaxis(a, axis, 1)
+        for a, axis in zip(arrays, axes, strict=True)
+    )
+    n = v.shape[0]
+    v, code = (a.reshape(n * count, *a.shape[2:]) for a in (v, code))
+    y = select(v, code, choice)
+    return y.reshape(n, count, *y.shape[1:]), 1
+
+
+ad.primitive_transposes[select_p] = _select_transpose
+batching.primitive_batchers[select_p] = _select_batch
+
+# ---------------------------------------------------------------- lowering
+
+
+def _lower(platform: str, ctx: Any, a: Any, b: Any, *, form: Form) -> Any:
+    return local_lowering(run, form=form, place=Place(platform, _one_device(ctx.module_context)))(ctx, a, b)
+
+
+def _one_device(module: Any) -> bool:
+    """Whether the code will run where it stands: not exported, nor for XLA to cut up among devices."""
+    if getattr(module.lowering_parameters, "for_export", True):
+        return False
+    context = module.axis_context
+    if hasattr(context, "num_devices"):
+        return bool(context.num_devices == 1)
+    mesh = getattr(context, "mesh", None)  # shard_map: one device's part, if every axis is manual
+    return mesh is not None and (mesh.size == 1 or set(mesh.axis_names) == set(context.manual_axes))
+
+
+for _platform in ("cpu", "gpu", "tpu"):
+    mlir.register_lowering(conv_p, functools.partial(_lower, _platform), platform=_platform)

@@ -1,0 +1,148 @@
+"""Both gradients of a convolution, written as plain convolutions.
+
+A formulation that can only run forward gives all three slots by these; they hold no layouts but
+`[N, *spatial, C]`, no window reversal and no dilated input, so they cost the same in a loop body.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv.engine.form import Form, Formulation
+from jaxconv.engine.window import zeros_around
+from jaxconv.geometry import exact_high, span
+
+Forward = Callable[[jax.Array, jax.Array, tuple[int, int], Form], jax.Array]
+"""forward(x, kernel, order, form) -> [N, *out, O]: a valid-sized convolution; `order` says which axes of the
+kernel are (input channels, output maps), the rest are spatial, in order."""
+
+
+def by_reduction(forward: Forward) -> Formulation:
+    """All three slots from a forward convolution alone."""
+
+    def formulation(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
+        if 0 in (*a.shape, *b.shape, *form.shape(form.slot)):
+            return jnp.zeros(form.shape(form.slot), form.dtype)
+        reduced = {"y": _result, "x": _input_gradient, "k": _kernel_gradient}[form.slot]
+        return reduced(forward, a, b, form).astype(form.dtype)
+
+    formulation.__doc__ = forward.__doc__
+    return formulation
+
+
+def exchange(x: jax.Array, groups: int) -> jax.Array:
+    """Batch and the channels of each group change places: [N, *n, (g, c)] -> [c, *n, (g, N)]."""
+    n, *spatial, channels = x.shape
+    x = jnp.moveaxis(x.reshape(n, *spatial, groups, channels // groups), (0, -1), (-1, 0))
+    return x.reshape(channels // groups, *spatial, groups * n)
+
+
+def turn(k: jax.Array, groups: int) -> jax.Array:
+    """The kernel turned round in space, its axes exchanged within each group: [*k, c, (g, o)] -> [*k, o, (g, c)]."""
+    *size, c, maps = k.shape
+    k = lax.rev(k, range(len(size))).reshape(*size, c, groups, maps // groups)
+    return jnp.swapaxes(k, -1, -3).reshape(*size, maps // groups, groups * c)
+
+
+def _result(forward: Forward, x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
+    return _convolve(forward, x, k, (-2, -1), form.stride, form.padding, form.dilation, form.groups, form.precision)
+
+
+def _convolve(
+    forward: Forward, x: jax.Array, k: jax.Array, order: tuple[int, int], stride: Any, padding: Any, dilation: Any,
+    groups: int, precision: Any,
+) -> jax.Array:  # fmt: skip
+    """One forward convolution with padding of either sign: what is negative is cropped, what is wide is padded."""
+    size = [n for a, n in enumerate(k.shape) if a - k.ndim not in order]
+    c_in, c_out = (k.shape[a] for a in order)
+    dilation = tuple(1 if n == 1 else d for n, d in zip(size, dilation, strict=True))
+    words = tuple(stride), ((0, 0),) * len(size), dilation, groups
+    spatial = tuple(n + lo + hi for n, (lo, hi) in zip(x.shape[1:-1], padding, strict=True))
+    form = Form("y", (x.shape[0], *spatial, x.shape[-1]), (*size, c_in, c_out), *words, dtype=str(x.dtype))
+    x = zeros_around(x, tuple((min(lo, 0), min(hi, 0)) for lo, hi in padding))
+    if 0 in x.shape:
+        return jnp.zeros(form.y, x.dtype)
+    kept = tuple((max(lo, 0), max(hi, 0)) for lo, hi in padding)
+    reach = (span(n, d) - 1 for n, d in zip(size, dilation, strict=True))
+    if any(max(pair) > r for pair, r in zip(kept, reach, strict=True)):
+        x, kept = zeros_around(x, kept), words[1]
+    return forward(x, k, order, dataclasses.replace(form, x=x.shape, padding=kept, precision=precision))
+
+
+def _kernel_gradient(forward: Forward, x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
+    """T is symmetric in k and y once batch and channels of x change places: y is a kernel as large as the map.
+
+    x [N, *n, (g, c)] -> [c, *n, (g, N)], a kernel y [N, *out, (g, o)] of stride d and dilation s gives [c, *k, (g, o)].
+    """
+    swapped = exchange(x, form.groups)
+    axes = zip(form.x[1:-1], form.y[1:-1], form.size, form.stride, form.padding, form.dilation, strict=True)
+    pads = [(lo, exact_high(n, k, out, stride=s, low=lo, dilation=d)) for n, out, k, s, (lo, _), d in axes]
+    order = (-y.ndim, -1)
+    dk = _convolve(forward, swapped, y, order, form.dilation, pads, form.stride, form.groups, form.precision)
+    return jnp.moveaxis(dk, 0, -2)
+
+
+def _input_gradient(forward: Forward, k: jax.Array, y: jax.Array, form: Form) -> jax.Array:
+    """A convolution with the flipped kernel; under a stride one for each residue of the input's cells.
+
+    Cell j = a + s*t is met by the taps with m*d ≡ a + lo (mod s) alone: m = m0 + e*u, e = s / gcd(s, d). They are
+    a kernel of dilation d*e/s, and t runs with stride 1: no zero is ever multiplied.
+    """
+    flipped, order = _turned(k, form)
+    parts = {}
+    for residues in itertools.product(*map(range, form.stride)):
+        taps, pads, dilation, sizes = [], [], [], []
+        for axis, a in enumerate(residues):
+            n, out, size = form.x[1 + axis], form.y[1 + axis], form.size[axis]
+            s, d, lo = form.stride[axis], form.dilation[axis], form.padding[axis][0]
+            step = s // math.gcd(s, d)
+            found = [m for m in range(size) if (m * d - a - lo) % s == 0][::-1]  # the flipped kernel's order
+            taps.append(slice(size - 1 - found[0], size, step) if found else slice(0, 0))
+            first, dd, cells = (found[-1] if found else 0), d * step // s, -(-(n - a) // s)
+            q = (a + lo - first * d) // s
+            low = dd * (len(found) - 1) - q
+            pads.append((low, cells - out + q))
+            dilation.append(dd)
+            sizes.append(cells)
+        shape = (form.x[0], *sizes, form.x[-1])
+        sub = flipped[tuple(taps)]
+        if 0 in (*shape, *sub.shape):
+            parts[residues] = jnp.zeros(shape, y.dtype)
+        else:
+            ones = (1,) * form.rank
+            parts[residues] = _convolve(forward, y, sub, order, ones, pads, dilation, form.groups, form.precision)
+    return _interleave(parts, form.stride, form.x)
+
+
+def _turned(k: jax.Array, form: Form) -> tuple[jax.Array, tuple[int, int]]:
+    """The kernel turned round in space, with its (input, output) axes exchanged, by name where that costs nothing."""
+    if form.groups == 1:
+        return lax.rev(k, range(form.rank)), (-1, -2)
+    return turn(k, form.groups), (-2, -1)
+
+
+def _interleave(parts: dict[tuple[int, ...], jax.Array], stride: tuple[int, ...], shape: tuple[int, ...]) -> jax.Array:
+    """Cell a + s*t of each axis from cell t of part a; the last axis first, so no array has more than two axes more."""
+    for axis in reversed(range(len(stride))):
+        s, n = stride[axis], shape[1 + axis]
+        heads = {residues[:axis] for residues in parts}
+        parts = {head: _merge([parts[(*head, a)] for a in range(s)], 1 + axis, n) for head in heads}
+    return parts[()]
+
+
+def _merge(parts: list[jax.Array], axis: int, n: int) -> jax.Array:
+    """Cells of the parts in turn along one axis, n in all."""
+    if len(parts) == 1:
+        return parts[0]
+    most = parts[0].shape[axis]
+    sides = [tuple((0, most - p.shape[axis]) if a == axis else (0, 0) for a in range(1, p.ndim - 1)) for p in parts]
+    even = [zeros_around(p, pairs) for p, pairs in zip(parts, sides, strict=True)]
+    y = jnp.stack(even, axis + 1)
+    y = y.reshape(*y.shape[:axis], most * len(parts), *y.shape[axis + 2 :])
+    return lax.slice_in_dim(y, 0, n, axis=axis)

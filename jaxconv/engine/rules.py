@@ -1,0 +1,132 @@
+"""Which formulation runs a convolution where: the table of rules, and what carries it out."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from jaxconv.engine import onednn
+from jaxconv.engine.dots import conv_dots
+from jaxconv.engine.einsum import conv_einsum
+from jaxconv.engine.form import HELD_BY_F32, Form, Formulation
+from jaxconv.engine.shifted import conv_shifted
+from jaxconv.engine.simplify import simplified
+from jaxconv.engine.xla import conv_canonical, conv_lax
+
+FORMULATIONS: dict[str, Formulation] = {
+    "lax": conv_lax,
+    "canonical": conv_canonical,
+    "dots": conv_dots,
+    "shifted": conv_shifted,
+    "onednn": onednn.conv_onednn,
+    "images": onednn.conv_images,
+    "einsum": conv_einsum,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a convolution will run.
+
+    Attributes:
+      platform: "cpu", "gpu" or "tpu".
+      one_device: the code runs as it stands, on one device; not exported, not cut up by XLA.
+    """
+
+    platform: str = "cpu"
+    one_device: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """The first rule of a platform that names the form's slot and whose condition holds says what runs it.
+
+    Attributes:
+      why: the measurement behind it: ms of each of its slots against those of lax.
+    """
+
+    impl: str
+    slots: str
+    when: Callable[[Form, Place], bool]
+    why: str
+
+
+def _onednn(form: Form, place: Place) -> bool:
+    return can_run("onednn", form, place)
+
+
+def _images(form: Form, place: Place) -> bool:
+    """Depthwise kernel gradients, and those of dense maps too large for the cache."""
+    return can_run("images", form, place) and (form.depthwise or 4 * math.prod(form.y) > 6.5e6)
+
+
+def _f32(form: Form, place: Place) -> bool:
+    return form.dtype in HELD_BY_F32
+
+
+def _overhanging(form: Form, place: Place) -> bool:
+    cells = zip(form.size, form.x[1:-1], form.y[1:-1], strict=True)
+    return any(taps > min(n, out) for taps, n, out in cells)
+
+
+def _always(form: Form, place: Place) -> bool:
+    return True
+
+
+# Measured on 2 cores of an AMD EPYC (AVX2), jaxlib 0.10.2, f32: experiments/bench_rules.py.
+RULES: dict[str, tuple[Rule, ...]] = {
+    "cpu": (
+        Rule("dots", "xky", lambda form, place: form.pointwise, "1×1 8×56²×64→256: 6, 7, 10 against 11, 33, 98"),
+        Rule("images", "k", _images, "3×3 64×32²×64: 54 against 909, in one block 120; depthwise 7×7: 14 against 478"),
+        Rule("shifted", "k", lambda form, place: form.depthwise, "3×3 8×28²×192: 20 against 75, by oneDNN 31"),
+        Rule("onednn", "xky", _onednn, "3×3 8×56²×64: 19, 15, 18 against 24, 30, 50; 64×2²×512: 10 against 798"),
+        Rule("shifted", "xy", lambda form, place: form.depthwise, "3×3 8×28²×192: 1.4, 0.9 against 38, 38"),
+        Rule("dots", "xky", lambda form, place: form.groups > 1, "32 groups, 8×14²×256: 7, 9, 4 against 8, 8, 1193"),
+        Rule("dots", "xy", _overhanging, "3×3 64×2²×512: 11, 13 against 798, 789; XLA exchanges kernel and input"),
+        Rule("canonical", "xy", _f32, "the one layout that XLA's CPU code has a fast loop for, in any computation"),
+        Rule("dots", "xky", _always, "kernel gradients 47, 158 against 50, 909; f64 has no fast loop at all"),
+    ),
+    "gpu": (Rule("lax", "xky", _always, "XLA matches JAX's own gradients to cuDNN"),),
+    "tpu": (Rule("lax", "xky", _always, "XLA's convolutions are the matrix unit's"),),
+}
+
+
+def can_run(impl: str, form: Form, place: Place) -> bool:
+    """Whether a formulation has a way to compute a form in a place, which compiles in sensible time."""
+    if impl == "shifted":  # one multiply-add for each tap and channel of a group, all in one loop
+        return form.groups > 1 and form.k[-2] <= 4
+    if impl not in ("onednn", "images"):
+        return True
+    if place.platform != "cpu" or not place.one_device:
+        return False
+    if impl == "images" and form.slot == "k" and form.depthwise:
+        if form.k[-1] != form.groups or form.rank != 2 or max(form.dilation) > 1:
+            return False
+        form = form.open("k", stride=(1,) * form.rank)  # strides go by phases, each without one
+    return onednn.fits(form) and onednn.available()
+
+
+def made_for(impl: str, form: Form, place: Place) -> bool:
+    """Whether a formulation can run a form, and does so in a way of its own."""
+    if impl == "images" and form.slot != "k":  # there it is "onednn"
+        return False
+    return can_run(impl, form, place)
+
+
+def worth_timing(impl: str, form: Form, place: Place) -> bool:
+    """Whether a formulation is made for a form, and may be the fastest there."""
+    if not made_for(impl, form, place):
+        return False
+    kernel = form.slot == "k"
+    if impl == "images":
+        return form.groups == 1 and onednn.block(form) < form.x[0]
+    if impl == "lax":
+        return not (place.platform == "cpu" and kernel and form.groups > 8)
+    if impl == "canonical":
+        return _f32(form, place) and not (kernel and form.groups > 1)
+    return impl != "einsum"
+
+
+def preferred(form: Form, place: Place) -> str:
+    """The formulation that the rules name for a form of one member."""
+    form = simplified(form).form
+    return next(rule.impl for rule in RULES[place.platform] if form.slot in rule.slots and rule.when(form, place))

@@ -1,0 +1,32 @@
+"""Depthwise convolution as shifted multiply-adds."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.engine.einsum import seen_by, sum_type
+from jaxconv.engine.form import Form
+from jaxconv.engine.transposition import by_transposition
+from jaxconv.engine.window import zeros_around
+
+
+@by_transposition
+def conv_shifted(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
+    """y = Σ_m x[i*s + m*d] * K[m], channel by channel: one fused loop over strided slices.
+
+    Any grouped convolution can be so written, as one such sum for every channel of a group.
+    """
+    c_in, maps = form.k[-2], form.k[-1] // form.groups
+    x, weights = zeros_around(x, form.padding).astype(sum_type(x.dtype)), k.astype(sum_type(x.dtype))
+    weights = weights.reshape(*form.size, c_in, form.groups, maps)
+
+    def product(tap: tuple[int, ...]) -> jax.Array:
+        seen = seen_by(tap, x, form.size, form.stride, form.dilation)
+        seen = seen.reshape(*seen.shape[:-1], form.groups, c_in, 1)
+        each = (jnp.expand_dims(weights[tap][c], range(seen.ndim - 3)) for c in range(c_in))
+        return functools.reduce(jnp.add, (seen[..., c, :] * weight for c, weight in enumerate(each)))
+
+    y = functools.reduce(jnp.add, map(product, itertools.product(*map(range, form.size))))
+    return y.reshape(form.y).astype(k.dtype)

@@ -1,0 +1,184 @@
+"""What every windowed operation reads from its arguments, and the promise it is held to."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv import geometry
+from jaxconv._base.errors import ShapeError, count
+from jaxconv.geometry import Padding, Pair
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """One windowed operation with every argument written out for each spatial axis."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[Pair, ...]
+    dilation: tuple[int, ...]
+    out: tuple[int, ...]
+
+    @property
+    def axes(self) -> range:
+        """The array axes that are spatial: all between batch and channels."""
+        return range(1, len(self.size) + 1)
+
+    def overhang(self, n: int, axis: int) -> Pair:
+        """The padding of a spatial axis with what `ceil` adds high, so that the last window is whole."""
+        i = axis - 1
+        low, high = self.padding[i]
+        if not isinstance(n, int):  # a symbol of `jax.export`, for which `window` refuses `ceil`
+            return low, high
+        words = {"stride": self.stride[i], "low": low, "dilation": self.dilation[i]}
+        return low, max(high, geometry.exact_high(n, self.size[i], self.out[i], **words))
+
+    def padded(self, x: jax.Array, fill: Any) -> jax.Array:
+        """x: [N, *spatial, C] with `fill` on all sides, as far as the windows reach; every axis at once."""
+        sides = ((*self.overhang(x.shape[axis], axis), 0) for axis in self.axes)
+        return jax.lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
+
+    def real(self, n: int, axis: int, padded: bool = False) -> np.ndarray:
+        """Which taps of the windows along an axis of n cells hold cells of the input (of the padded input).
+
+        Returns:
+          Bools [k, …], the windows on `axis` of the array's axes and 1 elsewhere.
+        """
+        i = axis - 1
+        low, high = self.padding[i]
+        if not isinstance(n, int):
+            if not padded and (low or high):
+                raise ShapeError(
+                    "a padded pool must know which of its windows meet padding: its sizes must be numbers",
+                    got=f"spatial axis {i} of {n} cells, padding {(low, high)}",
+                    fix="padding='valid' after jc.pad, or an export for one size",
+                )
+            return np.ones((self.size[i], *[1] * (len(self.size) + 2)), bool)
+        cells, before = (low + n + high, 0) if padded else (n, low)
+        found = geometry.taps_inside(cells, self.size[i], self.stride[i], before, self.dilation[i], self.out[i])
+        return np.array(found).T.reshape(self.size[i], *[-1 if a == axis else 1 for a in range(len(self.size) + 2)])
+
+
+def window(
+    shape: Sequence[int],
+    size: Any,
+    *,
+    stride: Any = 1,
+    padding: Padding = "valid",
+    dilation: Any = 1,
+    ceil: bool = False,
+    op: str = "window",
+) -> Window:
+    """Reads the arguments of one windowed operation on spatial `shape`; raises ShapeError where it cannot be."""
+    rank = len(shape)
+    sizes = geometry.per_axis(size, rank, "size")
+    strides = geometry.per_axis(stride, rank, "stride")
+    dilations = geometry.per_axis(dilation, rank, "dilation")
+    pairs = geometry.pads(padding, shape, sizes, strides, dilations)
+    if ceil and not all(isinstance(n, int) for n in shape):
+        raise ShapeError("ceil needs sizes that are numbers", got=f"spatial shape {tuple(shape)}", fix="ceil=False")
+    out = geometry.output_shape(shape, sizes, strides, pairs, dilations, ceil=ceil, op=op)
+    return Window(sizes, strides, pairs, dilations, out)
+
+
+def as_batch(x: Any, size: Any, op: str) -> tuple[jax.Array, bool]:
+    """`x` as [N, *spatial, C], and whether it came without its batch axis; see `spatial_rank`."""
+    x = jnp.asarray(x)
+    lone = x.ndim == spatial_rank(x.shape, size, op) + 1
+    return (x[None] if lone else x), lone
+
+
+def spatial_rank(shape: Sequence[int], size: Any, op: str) -> int:
+    """How many spatial axes an input of `shape` has under a window of `size`.
+
+    A tuple says it, so an input of one axis less is a single example. An int fits 2 or 3 axes; on
+    fewer it could mean a batch of signals or a lone image.
+
+    Raises:
+      ShapeError: a rank that does not fit, or an int that leaves it open.
+    """
+    ndim, came = len(shape), f"{count(len(shape), 'axis')}: {tuple(shape)}"
+    if isinstance(size, str):
+        raise ShapeError("size must be an int, or one for each spatial axis", got=f"size={size!r}")
+    if isinstance(size, Sequence):
+        rank = len(size)
+        if not 1 <= rank <= 3:
+            raise ShapeError(f"{op} works on 1 to 3 spatial axes", got=f"size={size!r}")
+        if ndim not in (rank + 1, rank + 2):
+            names = ", ".join(("N", *"DHW"[-rank:], "C"))
+            raise ShapeError(f"{op} of size {tuple(size)} needs an input [{names}], or one example without N", got=came)
+        return rank
+    if ndim not in (4, 5):
+        fix = ""
+        if ndim == 2:
+            fix = f"x[None, :, :, None] for a lone grey image [H, W]; x[None], size=({size},) for a lone signal [W, C]"
+        if ndim == 3:
+            fix = f"size=({size},) for a batch of signals [N, W, C]; x[None] for a lone image [H, W, C]"
+        raise ShapeError(f"{op} with an int size needs [N, H, W, C] or [N, D, H, W, C]", got=came, fix=fix)
+    return ndim - 2
+
+
+def promise(y: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """`y`, after chex has held it to the shape that the formula promised (at trace time, at no cost)."""
+    import chex  # here and not at the top: it would be a third of our import time
+
+    chex.assert_shape(y, tuple(shape))
+    return y
+
+
+def slices(x: jax.Array, win: Window, axis: int) -> list[jax.Array]:
+    """What each tap of the windows along one axis sees, in order: k strided slices, no gather.
+
+    Args:
+      x: [N, *spatial, C], already padded along `axis` (see `Window.padded`).
+
+    Returns:
+      k arrays, each of x's shape with `win.out` on `axis`.
+    """
+    i = axis - 1
+    stop = (win.out[i] - 1) * win.stride[i] + 1
+    starts = range(0, win.size[i] * win.dilation[i], win.dilation[i])
+    return [jax.lax.slice_in_dim(x, start, start + stop, win.stride[i], axis) for start in starts]
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def window_sum(x: jax.Array, win: Window) -> jax.Array:
+    """The sum of each window of x [N, *spatial, C], already padded: strided slices, one axis after the other."""
+    for axis in win.axes:
+        x = functools.reduce(jnp.add, slices(x, win, axis))
+    return x
+
+
+@window_sum.defjvp
+def _window_sum_jvp(win: Window, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """The same sum; of windows side by side by a reshape, whose transpose is a broadcast and not a padding."""
+    moved = tangents[0]
+    for axis in win.axes:
+        i = axis - 1
+        if win.size[i] == win.stride[i] and win.dilation[i] == 1:
+            cells = jax.lax.slice_in_dim(moved, 0, win.out[i] * win.size[i], axis=axis)
+            moved = cells.reshape(*moved.shape[:axis], win.out[i], win.size[i], *moved.shape[axis + 1 :]).sum(axis + 1)
+        else:
+            moved = functools.reduce(jnp.add, slices(moved, win, axis))
+    return window_sum(primals[0], win), moved
+
+
+def zeros_around(x: jax.Array, pairs: tuple[Pair, ...]) -> jax.Array:
+    """x: [N, *spatial, C] with (lo, hi) cells of zeros on each spatial axis; negative ones are cropped.
+
+    Cropped with a slice: XLA folds a negative `lax.pad` that feeds a convolution wrongly (openxla/xla#48715).
+    """
+    for axis, (lo, hi) in enumerate(pairs, 1):
+        if min(lo, hi) < 0:
+            n = x.shape[axis]
+            first = min(max(-lo, 0), n)
+            x = jax.lax.slice_in_dim(x, first, max(n + min(hi, 0), first), axis=axis)
+    if any(max(pair) > 0 for pair in pairs):
+        widths = [(0, 0, 0), *((max(lo, 0), max(hi, 0), 0) for lo, hi in pairs), (0, 0, 0)]
+        x = jax.lax.pad(x, jnp.zeros((), x.dtype), widths)
+    return x

@@ -1,0 +1,1 @@
+"""Why a network rejects an input, and which inputs it accepts."""

@@ -1,0 +1,155 @@
+"""What every layer of a net makes of an input."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+
+from jaxconv._base.errors import ShapeError, did_you_mean
+from jaxconv.layers.layer import Layer, Tree, lift
+
+__all__ = ["check_layer", "kinds", "output_structs", "outputs", "run_parts", "spread"]
+
+T = TypeVar("T")
+
+
+def outputs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
+    """Runs a net as it is tested, and keeps what each of its layers gives.
+
+    Args:
+      net: a Layer or callable.
+      params, state: its own.
+      x: [N, ...], its input.
+
+    Returns:
+      Outputs by the layers' paths, in the order that they run (which a dict loses on its way out of `jax.jit`);
+      "#2" at the second call of the same. A layer that wraps others (`remat`, `repeat`, `cast`) is one.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxconv.layers import chain
+    >>> net = chain(jnp.square, chain(jnp.negative))
+    >>> empty = {"square0": {}, "chain0": {"negative0": {}}}
+    >>> {path: float(y) for path, y in outputs(net, empty, empty, jnp.float32(3)).items()}
+    {'square0': 9.0, 'chain0/negative0': -9.0}
+    """
+    found: dict[str, Any] = {}
+    calls = Counter[str]()
+
+    def seen(path: tuple[str, ...], layer: Layer, params: Tree, state: Tree, h: Any, y: Any, new: Tree) -> None:
+        if layer.flow is None:
+            name = "/".join(path) or layer.name
+            calls[name] += 1
+            found[f"{name}#{calls[name]}" if calls[name] > 1 else name] = y
+
+    run_parts(lift(net), params, state, x, seen)
+    return found
+
+
+def run_parts(
+    layer: Layer,
+    params: Tree,
+    state: Tree,
+    x: Any,
+    seen: Callable[..., None],
+    *,
+    train: bool = False,
+    path: tuple[str, ...] = (),
+) -> tuple[Any, Tree]:
+    """`apply`, part by part, with every call shown as it ends.
+
+    Args:
+      layer: what runs.
+      params, state: its own.
+      x: its input.
+      seen: called with path, layer, params, state, x, y and new state of each call, the inner before the outer.
+      train: as in `apply`.
+      path: of the layer.
+
+    Returns:
+      As `apply`.
+
+    Raises:
+      ShapeError: with the path of the layer that does not take its input.
+    """
+    try:
+        if layer.flow is None:
+            y, new = layer.apply(params, state, x, train=train)
+        else:
+            new = dict(state)
+
+            def call(part: str, h: Any, by: Layer | None = None) -> Any:
+                inner, own = by or layer.parts[part], (*path, part)
+                with jax.named_scope(part):
+                    y, new[part] = run_parts(inner, params[part], new[part], h, seen, train=train, path=own)
+                return y
+
+            y = layer.flow(call, x)
+    except ShapeError as error:
+        if layer.flow is None or not error.path:
+            error.path = (*path, *error.path)
+        raise
+    seen(path, layer, params, state, x, y, new)
+    return y, new
+
+
+def output_structs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
+    """The shapes of `outputs`, in the same order; nothing is computed.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxconv.layers import Conv, MaxPool, chain
+    >>> net = chain(Conv(2, 3), MaxPool(2), jnp.tanh)
+    >>> born = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 8, 8, 1)))
+    >>> {path: y.shape for path, y in output_structs(net, *born, jax.ShapeDtypeStruct((1, 8, 8, 1), "float32")).items()}
+    {'conv0': (1, 6, 6, 2), 'max_pool0': (1, 3, 3, 2), 'tanh0': (1, 3, 3, 2)}
+    """
+    names: list[str] = []
+
+    def run(params: Tree, state: Tree, x: Any) -> list[Any]:
+        found = outputs(net, params, state, x)
+        names[:] = found
+        return list(found.values())
+
+    return dict(zip(names, jax.eval_shape(run, params, state, x), strict=True))
+
+
+def kinds(net: Any) -> dict[str, str]:
+    """The kind of every layer that `outputs` knows, by its path: {"relu0": "relu"}."""
+    found: dict[str, str] = {}
+
+    def visit(layer: Layer, path: str) -> None:
+        if layer.flow is None:
+            found[path or layer.name] = layer.name
+        else:
+            for name, part in layer.parts.items():
+                visit(part, f"{path}/{name}" if path else name)
+
+    visit(lift(net), "")
+    return found
+
+
+def check_layer(layer: str, known: Sequence[str]) -> str:
+    """`layer` where it is one of those known.
+
+    Raises:
+      ShapeError: it is not.
+    """
+    if layer not in known:
+        shown = f"{', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
+        raise ShapeError(
+            "layer must be the path of a layer that runs", got=f"{layer!r}{did_you_mean(layer, known)}", fix=shown
+        )
+    return layer
+
+
+def spread(names: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, evenly, with the first and the last.
+
+    >>> spread("abcdefg", 3), spread("ab", 3)
+    (['a', 'd', 'g'], ['a', 'b'])
+    """
+    if len(names) <= most:
+        return list(names)
+    return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]

@@ -1,0 +1,146 @@
+"""Through a net from layer to layer by shapes alone, as far as it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv._base.errors import ShapeError, did_you_mean
+from jaxconv.layers.layer import Layer, Tree, lift, shape_of
+
+__all__ = ["Step", "Walk", "Walker"]
+
+Path = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One call of a layer: the names that lead to it, its kind, what went in and what came out."""
+
+    path: Path
+    kind: str
+    x: Any
+    y: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """How far an input came.
+
+    Args:
+      steps: the layers that it passed, in order.
+      y: what came out at the end, as structs; None where it did not come so far.
+      error: what stopped it, or None.
+      at: the layer, or composite, that it stopped in.
+    """
+
+    steps: list[Step]
+    y: Any
+    error: Exception | None
+    at: Path
+
+
+class Walker:
+    """Walks one net with many inputs, each time with parameters initialised for that input; nothing is computed.
+
+    What a layer made of a shape is kept until the walker goes, so that sizes that share maps share the work.
+
+    >>> from jaxconv.layers import Conv, MaxPool, chain
+    >>> walk = Walker(chain(Conv(4, 3), MaxPool(2), Conv(8, 3))).walk((1, 6, 6, 1))
+    >>> [step.y.shape for step in walk.steps], walk.at, walk.error.must
+    ([(1, 4, 4, 4), (1, 2, 2, 4)], ('conv1',), 'conv: a kernel of 3 must fit into the padded input of 2 + 0 + 0 \
+cells on spatial axis 0')
+    """
+
+    def __init__(self, net: Any):
+        self.net = lift(net)
+        self._born: dict[Any, Any] = {}
+        self._passed: dict[Any, Any] = {}
+
+    def walk(self, x: Any) -> Walk:
+        """As far as an array, struct or shape comes.
+
+        Whatever a layer raises ends the walk, for a flow of one's own may fail by an error of jax's.
+        """
+        steps: list[Step] = []
+        born: dict[Path, Any] = {}
+        stopped: list[Path] = []
+
+        def run(layer: Layer, path: Path, h: Any) -> Any:
+            try:
+                return compose(layer, path, h) if layer.flow is not None else leaf(layer, path, h)
+            except Exception:
+                stopped[:] = stopped or [path]
+                raise
+
+        def leaf(layer: Layer, path: Path, h: Any) -> Any:
+            seen = shape_of(h)
+            if path not in born:
+                born[path] = self._kept(self._born, (path, _key(seen)), lambda: _init(layer, seen))
+            own = born[path]
+            y = self._kept(self._passed, (path, _key(own), _key(seen)), lambda: _apply(layer, own, seen))
+            steps.append(Step(path, layer.name, seen, y))
+            return _stand_in(y)
+
+        def compose(layer: Layer, path: Path, h: Any) -> Any:
+            def call(part: str, h: Any, by: Layer | None = None) -> Any:
+                if part not in layer.parts:
+                    known = did_you_mean(part, layer.parts)
+                    raise ShapeError("a flow may call its own parts only", got=f"call({part!r}){known}")
+                if by is None:
+                    return run(layer.parts[part], (*path, part), h)
+                trees = (_gather(layer.parts[part], (*path, part), born, i) for i in (0, 1))
+                return by.apply(*map(_stand_in, trees), h)[0]
+
+            assert layer.flow is not None
+            return layer.flow(call, h)
+
+        try:
+            y = jax.eval_shape(lambda x: run(self.net, (), x), shape_of(x))
+        except Exception as error:
+            inner = error.path if isinstance(error, ShapeError) else ()
+            return Walk(steps, None, error, (*(stopped[0] if stopped else ()), *inner))
+        return Walk(steps, y, None, ())
+
+    @staticmethod
+    def _kept(memory: dict[Any, Any], key: Any, make: Any) -> Any:
+        """What was made, or raised, for this key before."""
+        if key not in memory:
+            try:
+                memory[key] = make()
+            except Exception as error:
+                memory[key] = error
+        if isinstance(memory[key], Exception):
+            raise memory[key].with_traceback(None)
+        return memory[key]
+
+
+def _init(layer: Layer, x: Any) -> Any:
+    return jax.eval_shape(lambda: layer.init(jax.random.key(0), x))
+
+
+def _apply(layer: Layer, born: Any, x: Any) -> Any:
+    return jax.eval_shape(lambda born, x: layer.apply(*born, x)[0], born, x)
+
+
+def _gather(layer: Layer, path: Path, born: Mapping[Path, Any], i: int) -> Tree:
+    """The params (i = 0) or state (1) of a part that was passed before."""
+    if layer.flow is None:
+        if path not in born:
+            raise ShapeError("a part must be called itself before another layer may run on its params")
+        return born[path][i]
+    return {name: _gather(part, (*path, name), born, i) for name, part in layer.parts.items()}
+
+
+def _stand_in(tree: Any) -> Any:
+    """Zeros of the tracer's own, for structs."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
+
+
+def _key(tree: Any) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)

@@ -1,0 +1,147 @@
+"""Which input sizes a net takes, and what it makes of them; from shapes alone."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+
+from jaxconv._base.errors import ShapeError
+from jaxconv.explain.shape_walk import Walk, Walker
+from jaxconv.geometry import integer, per_axis
+
+__all__ = ["output_shapes", "smallest_input"]
+
+Cells = tuple[int, ...]
+
+# Sizes that must fail alike before a net is thought to take none: twice the period of five halvings.
+_ALIKE = 64
+
+
+def smallest_input(net: Any, channels: int, *, rank: int = 2, largest: int = 512, batch: int = 1) -> tuple[int, ...]:
+    """The smallest spatial input that a net takes, with parameters initialised for it.
+
+    Where a window does not fit, it fits no shorter input either, as maps only shrink with the input: such
+    sizes are passed over. All others are tried one by one, as legality need not be monotone: a net may take
+    even sizes alone. First all axes are of one length, then each in turn is made as short as it can be beside
+    the others. No arithmetic is done.
+
+    Args:
+      net: a Layer or callable.
+      channels: of the input.
+      rank: how many spatial axes it has.
+      largest: the longest axis to try.
+      batch: images in the input.
+
+    Returns:
+      The cells of each spatial axis.
+
+    Raises:
+      ShapeError: no size up to `largest` goes; it has the path and the message of the last try.
+
+    >>> from jaxconv.layers import Conv, MaxPool, chain
+    >>> smallest_input(chain(Conv(20, 5), MaxPool(2), Conv(40, 5), MaxPool(2)), 1)
+    (16, 16)
+    >>> smallest_input(chain(Conv(8, (1, 7))), 3)
+    (1, 7)
+    """
+    rank, largest = integer(rank, "rank"), integer(largest, "largest")
+    return shortest(Walker(net), channels, rank, largest, batch)
+
+
+def output_shapes(net: Any, sizes: Iterable[Any], channels: int, *, rank: int = 2, batch: int = 1) -> dict[Any, Any]:
+    """What a net makes of inputs of several sizes, each with parameters initialised for it.
+
+    Args:
+      net: a Layer or callable.
+      sizes: ints, or tuples of one for each spatial axis.
+      channels: of the input.
+      rank: how many spatial axes an int stands for.
+      batch: images in the input.
+
+    Returns:
+      {size: shape of the output, or the first line of what was raised}; where the output is a tree, a tree of
+      shapes.
+
+    Raises:
+      ShapeError: a size that is none.
+
+    >>> from jaxconv.layers import Conv
+    >>> output_shapes(Conv(4, 3), [28, (2, 28)], channels=1)
+    {28: (1, 26, 26, 4), (2, 28): 'conv: a kernel of 3 must fit into the padded input of 2 + 0 + 0 cells \
+on spatial axis 0'}
+    """
+    walker, found = Walker(net), {}
+    for size in sizes:
+        cells = per_axis(size, len(size) if isinstance(size, tuple) else rank, "size")
+        walk = walker.walk((batch, *cells, channels))
+        found[size] = first_line(walk) if walk.error else jax.tree.map(lambda leaf: leaf.shape, walk.y)
+    return found
+
+
+def shortest(walker: Walker, channels: int, rank: int, largest: int, batch: int = 1) -> tuple[int, ...]:
+    """As `smallest_input`, with a walker that may have walked before."""
+    channels, batch = integer(channels, "channels"), integer(batch, "batch")
+
+    def walk(cells: Cells) -> Walk:
+        return walker.walk((batch, *cells, channels))
+
+    side = _first(lambda n: walk((n,) * rank), largest)
+    cells = (side,) * rank
+    for axis in range(rank if side > 1 else 0):
+        before, after = cells[:axis], cells[axis + 1 :]
+        beside = functools.partial(_beside, walk, before, after)
+        if not does_not_fit(beside(side - 1)):
+            cells = (*before, _first(beside, side), *after)
+    return cells
+
+
+def _beside(walk: Callable[[Cells], Walk], before: Cells, after: Cells, n: int) -> Walk:
+    return walk((*before, n, *after))
+
+
+def does_not_fit(walk: Walk) -> bool:
+    """Whether a window was larger than the map that it met; then it is for every smaller input, too."""
+    return isinstance(walk.error, ShapeError) and "must fit into the padded input" in walk.error.must
+
+
+def first_line(walk: Walk) -> str:
+    """What stopped a walk, with the layer's path, in one line."""
+    where = f"at {'/'.join(walk.at)}: " if walk.at else ""
+    error = walk.error
+    words = error.must if isinstance(error, ShapeError) else str(error) or type(error).__name__
+    return where + (words.splitlines() or [""])[0]
+
+
+def _first(walk: Callable[[int], Walk], largest: int) -> int:
+    """The first size that goes."""
+    none, n = 0, 1
+    while does_not_fit(walk(n)) and none < largest:
+        none, n = n, min(2 * n, largest)
+    while n - none > 1:  # all up to none are too small, n is not
+        middle = (none + n) // 2
+        none, n = (middle, n) if does_not_fit(walk(middle)) else (none, middle)
+    alike, before = 0, None
+    while (found := walk(n)).error is not None and n < largest:
+        alike = alike + 1 if _kind(found) == before else 1
+        before = _kind(found)
+        if alike == _ALIKE and _kind(walk(largest)) == before:
+            break
+        n += 1
+    if found.error is None:
+        return n
+    error = found.error
+    if not isinstance(error, ShapeError):
+        error = ShapeError(f"{type(error).__name__}: {error}")
+    must = f"a net must take some input of at most {largest} cells an axis; at {n}: {error.must}"
+    refused = ShapeError(must, got=error.got, fix=error.fix)
+    refused.path = found.at
+    raise refused from found.error
+
+
+def _kind(walk: Walk) -> tuple[Any, ...]:
+    """The same for failures that differ in their numbers alone."""
+    return walk.at, re.sub(r"\d+", "", first_line(walk))

@@ -1,0 +1,281 @@
+"""The record `Layer`, and `wire`, which makes one layer of many. Knows no convolution."""
+
+import dataclasses
+import functools
+import html
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv._base.errors import ShapeError, did_you_mean
+from jaxconv._base.keys import check_key
+
+Tree = dict[str, Any]
+Flow = Callable[[Callable[..., Any], Any], Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layer:
+    """A pair of pure functions over plain nested dicts.
+
+    Attributes:
+      name: what kind it is, as in "conv".
+      init: (key, x) -> (params, state). x is an array, a `jax.ShapeDtypeStruct`, or a shape tuple
+        (float32), or a pytree of them; only its shape and dtype are looked at.
+      apply: (params, state, x, *, key=None, train=False) -> (y, state).
+      parts: the layers it is made of, by name.
+      flow: how data moves through the parts, where `wire` made it; see there.
+      rebuild: (parts) -> the same layer with other parts, where it has any.
+    """
+
+    name: str
+    init: Callable[..., tuple[Tree, Tree]]
+    apply: Callable[..., tuple[Any, Tree]]
+    parts: Mapping[str, "Layer"] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    flow: Flow | None = None
+    rebuild: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None
+
+    def __repr__(self) -> str:
+        if not self.parts:
+            return self.name
+        inner = "\n".join(f"{name}: {part!r}" for name, part in self.parts.items())
+        return f"{self.name}\n" + "\n".join(f"  {line}" for line in inner.splitlines())
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook; `jaxconv.summary(net, x)` shows it the numbers, which need an input."""
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def shape_of(x: Any) -> Any:
+    """x with every array, struct or shape tuple (float32) in it as a `jax.ShapeDtypeStruct`.
+
+    >>> shape_of((1, 28, 28, 1))
+    ShapeDtypeStruct(shape=(1, 28, 28, 1), dtype=float32)
+    """
+
+    def is_shape(v: Any) -> bool:
+        return isinstance(v, tuple) and bool(v) and all(isinstance(n, int) for n in v)
+
+    def struct(v: Any) -> jax.ShapeDtypeStruct:
+        if is_shape(v) and min(v) >= 0:
+            return jax.ShapeDtypeStruct(v, jnp.float32)
+        if not hasattr(v, "shape") or not hasattr(v, "dtype"):
+            fix = f"{tuple(x)}" if isinstance(x, list) else ""
+            raise ShapeError("x must be an array, a ShapeDtypeStruct or a tuple of ints ≥ 0", got=f"{x!r}", fix=fix)
+        return jax.ShapeDtypeStruct(v.shape, v.dtype)
+
+    if not jax.tree.leaves(x, is_leaf=is_shape):
+        raise ShapeError("x must be an array, a ShapeDtypeStruct or a tuple of ints ≥ 0", got=f"{x!r}")
+    return jax.tree.map(struct, x, is_leaf=is_shape)
+
+
+def fold(key: jax.Array, name: str, call: int = 0) -> jax.Array:
+    """The key of a part or a parameter: it depends on its name and call count, and on nothing beside it.
+
+    Raises:
+      ShapeError: what is no key.
+    """
+    return jax.random.fold_in(check_key(key), zlib.crc32(f"{name}/{call}".encode()))
+
+
+def lift(part: Any) -> Layer:
+    """Any callable from array to array as a stateless layer named after it; a Layer as it is.
+
+    >>> lift(jax.nn.relu)
+    relu
+    """
+    if isinstance(part, Layer):
+        return part
+    must = "a part must be a Layer or a callable from array to array"
+    if isinstance(part, list | tuple):
+        raise TypeError(f"{must}; got a {type(part).__name__} of {len(part)}: chain(*layers)")
+    if not callable(part):
+        raise TypeError(f"{must}; got {part!r}")
+    if getattr(part, "__annotations__", {}).get("return") in (Layer, "Layer"):
+        raise TypeError(f"{must}; got the function {part.__name__}: call it, {part.__name__}(...)")
+    inner = part
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    name = getattr(inner, "__name__", type(inner).__name__).strip("<>")
+    return stateless_layer(name, lambda x, *, key, train: part(x))
+
+
+def stateless_layer(name: str, function: Callable[..., Any]) -> Layer:
+    """A layer without parameters or state from (x, *, key, train) -> y."""
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        return {}, {}
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        return function(x, key=key, train=train), state
+
+    return Layer(name, init, apply)
+
+
+def wire(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
+    """Makes one layer of parts: the only place that threads params, state and keys.
+
+    Args:
+      name: what kind it is.
+      parts: layers, or callables to be lifted, by name.
+      flow: (call, x) -> y, plain Python; `call("part", h)` runs a part. A part that is called twice
+        shares its weights, and its state goes from call to call. `call("part", h, by=layer)` runs
+        another layer on the part's params and state, as tied weights want it.
+
+    Returns:
+      A Layer whose params and state are {part: ...}. Each part's key is folded from its name (and call
+      count), so swapping one part leaves the others' weights and noise as they were. An error inside
+      a part names the path to it.
+
+    Raises:
+      ShapeError: at `init`, where a part is never called; at `apply`, params of another net.
+
+    >>> double = wire("double", {"half": jnp.tanh}, lambda call, x: call("half", x) + call("half", x))
+    >>> double.apply({"half": {}}, {"half": {}}, jnp.zeros(2))
+    (Array([0., 0.], dtype=float32), {'half': {}})
+    """
+    if not isinstance(parts, Mapping) or not callable(flow):
+        raise TypeError(
+            f"wire needs a dict of parts and a function flow(call, x); got {type(parts).__name__}, {flow!r}"
+        )
+    parts = MappingProxyType({part: lift(layer) for part, layer in parts.items()})
+
+    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+        return _materialise(layer, key, _inputs(layer, shape_of(x)))
+
+    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        for word, tree in (("params", params), ("state", state)):
+            _check_parts(word, tree, parts)
+        new, calls = dict(state), Counter[str]()
+
+        def call(part: str, h: Any, by: Layer | None = None) -> Any:
+            with _inside(part, parts):
+                own = None if key is None else fold(key, part, calls[part])
+                calls[part] += 1
+                y, new[part] = (by or parts[part]).apply(params[part], new[part], h, key=own, train=train)
+            return y
+
+        return flow(call, x), new
+
+    layer = Layer(name, init, apply, parts, flow, rebuild=lambda parts: wire(name, parts, flow))
+    return layer
+
+
+def _inputs(layer: Layer, x: Any) -> dict[tuple[str, ...], Any]:
+    """What each leaf layer of a composite gets to see, from one abstract run: nothing is computed."""
+    seen: dict[tuple[str, ...], Any] = {}
+
+    def run(layer: Layer, path: tuple[str, ...], born: Tree, x: Any) -> Any:
+        if layer.flow is None:
+            if not born:
+                seen[path] = shape_of(x)
+                born["params"], born["state"] = layer.init(jax.random.key(0), seen[path])
+            return layer.apply(born["params"], born["state"], x)[0]
+
+        def call(part: str, h: Any, by: Layer | None = None) -> Any:
+            with _inside(part, layer.parts):
+                own = born.setdefault(part, {})
+                if by is not None:
+                    params, state = (_born(layer.parts[part], own, word) for word in ("params", "state"))
+                    return by.apply(params, state, h)[0]
+                return run(layer.parts[part], (*path, part), own, h)
+
+        return layer.flow(call, x)
+
+    try:
+        jax.eval_shape(lambda x: run(layer, (), {}, x), x)
+    except ShapeError as error:  # says all there is to say: no word about JAX's own frames
+        error.__notes__ = [note for note in getattr(error, "__notes__", []) if "JAX has removed" not in note]
+        raise
+    return seen
+
+
+def _born(layer: Layer, own: Tree, word: str) -> Tree:
+    """The abstract params or state of a part that has been run."""
+    if not own:
+        raise ShapeError(
+            "a part must be called itself before another layer may run on its params",
+            got="call(part, h, by=layer) before call(part, h)",
+        )
+    return (
+        own[word] if layer.flow is None else {n: _born(part, own.get(n, {}), word) for n, part in layer.parts.items()}
+    )
+
+
+def _materialise(
+    layer: Layer, key: Any, seen: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()
+) -> tuple[Tree, Tree]:
+    """Initialises every leaf for the input it was seen with."""
+    if layer.flow is None:
+        if path not in seen:
+            raise ShapeError(
+                "every part must be called by the flow",
+                got=f"{'/'.join(path)!r} is never called",
+                fix="remove it",
+            )
+        return layer.init(key, seen[path])
+    born = {n: _materialise(part, fold(key, n), seen, (*path, n)) for n, part in layer.parts.items()}
+    return {n: params for n, (params, _) in born.items()}, {n: state for n, (_, state) in born.items()}
+
+
+@contextmanager
+def _inside(part: str, parts: Mapping[str, Layer]) -> Iterator[None]:
+    """Names the part in the profile, and in whatever is raised inside it."""
+    if part not in parts:
+        raise ShapeError(
+            "a flow may call its own parts only",
+            got=f"call({part!r}){did_you_mean(part, parts)}",
+            fix=", ".join(parts),
+        )
+    try:
+        with jax.named_scope(part):
+            yield
+    except ShapeError as error:
+        error.path = (part, *error.path)
+        raise
+    except Exception as error:
+        _note(error, part)
+        raise
+
+
+def _note(error: Exception, part: str) -> None:
+    """One note with the whole path, grown from the inside out."""
+    notes = getattr(error, "__notes__", [])
+    start = "at "
+    for i, note in enumerate(notes):
+        if note.startswith(start) and note.endswith(" (jaxconv)"):
+            notes[i] = f"{start}{part}/{note[len(start) :]}"
+            return
+    error.add_note(f"{start}{part} (jaxconv)")
+
+
+def _check_parts(word: str, tree: Any, parts: Mapping[str, Layer]) -> None:
+    if isinstance(tree, Mapping) and tree.keys() == parts.keys():
+        return
+    got = f"{word} of {', '.join(tree) or 'nothing'}" if isinstance(tree, Mapping) else f"{type(tree).__name__}"
+    raise ShapeError(
+        f"{word} must be those of this net: {', '.join(parts)}",
+        got=got,
+        fix="params, state = net.init(key, x)",
+    )
+
+
+def check_params(layer: str, params: Any, names: Iterable[str], word: str = "params") -> None:
+    """Raises ShapeError where a leaf layer is handed something other than its own params or state."""
+    names = tuple(names)
+    if not isinstance(params, Mapping) or set(params) != set(names):
+        came = ", ".join(params) or "nothing" if isinstance(params, Mapping) else type(params).__name__
+        raise ShapeError(
+            f"{word} of {layer} must hold {', '.join(names) or 'nothing'}",
+            got=came,
+            fix="params, state = net.init(key, x)",
+        )
+    for name in names:
+        if not hasattr(params[name], "shape") and not isinstance(params[name], Mapping):
+            raise ShapeError(f"{word} of {layer} must be arrays", got=f"{name}={params[name]!r}")

@@ -1,0 +1,70 @@
+"""AlexNet in one tower: the net that made convolutions the rule for photographs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from jaxconv.layers import AdaptiveAvgPool, Conv, Dense, Dropout, MaxPool
+from jaxconv.layers.initializers import VarianceScaling
+from jaxconv.layers.layer import Layer
+from jaxconv.models._stages import ending, numbered
+from jaxconv.ops import flatten
+
+__all__ = ["alexnet"]
+
+# Features, size, stride, padding, and whether a pool follows.
+CONVS = [(64, 11, 4, 2, True), (192, 5, 1, 2, True), (384, 3, 1, 1, False), (256, 3, 1, 1, False), (256, 3, 1, 1, True)]
+UNIFORM = VarianceScaling(1 / 3, "in", normal=False)  # within 1 / sqrt(fan-in), as torch draws by default
+
+
+def alexnet(
+    classes: int = 1000,
+    *,
+    width: int = 64,
+    hidden: int = 4096,
+    dropout: float = 0.5,
+    features: str | None = None,
+) -> Layer:
+    """Five convolutions with overlapping 3×3 pools, then three dense layers: torchvision's one-tower form.
+
+    Against the 2012 paper: one tower, fewer features in the first layers, and no local response norm.
+
+    Args:
+      classes: units of the last layer, `classifier/6`; 0 gives the mean of each map, [N, C], without dense layers
+        (features="classifier/5" gives the last hidden ones).
+      width: features of the first convolution; the others have 3, 6, 4 and 4 times as many.
+      hidden: units of the two dense layers before the last.
+      dropout: share of the values that is dropped before each of them in training.
+      features: part that the net ends with ("features/12"); None for the whole.
+
+    Returns:
+      A Layer: [N, H, W, C] of at least 63 pixels a side to [N, classes]. Images of another size than 224×224 are
+      brought to 6×6 maps by averages.
+
+    Raises:
+      ShapeError: an image that is too small, a `classes` that is no int ≥ 0, a part that is not there.
+
+    Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012; Krizhevsky,
+    One weird trick for parallelizing convolutional neural networks, 2014.
+
+    >>> net = alexnet(features="features/12")
+    >>> params, state = jax.eval_shape(lambda key: net.init(key, (1, 224, 224, 3)), jax.random.key(0))
+    >>> params["features"]["0"]["kernel"].shape, params["features"]["10"]["kernel"].shape
+    ((11, 11, 3, 64), (3, 3, 256, 256))
+    """
+    body: list[Any] = []
+    for count, size, stride, padding, pooled in CONVS:
+        sizes = (size, size) if body else size  # only an image is refused where it looks like NCHW
+        body += [Conv(count * width // 64, sizes, stride=stride, padding=padding, kernel_init=UNIFORM), jax.nn.relu]
+        body += [MaxPool(3, stride=2)] if pooled else []
+
+    def head(classes: int) -> dict[str, Any]:
+        def unit() -> list[Any]:
+            return [Dropout(dropout), Dense(hidden, kernel_init=UNIFORM), jax.nn.relu]
+
+        return {"flatten": flatten, "classifier": numbered(*unit(), *unit(), Dense(classes, kernel_init=UNIFORM))}
+
+    pool = AdaptiveAvgPool(6)
+    return ending({"features": numbered(*body)}, head, classes=classes, features=features, pool=pool)

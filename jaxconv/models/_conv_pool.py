@@ -1,0 +1,66 @@
+"""The net of the notes: convolution and pooling, once or twice, then dense layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+
+from jaxconv.layers import BatchNorm, Conv, Dense, Dropout, MaxPool, chain
+from jaxconv.layers.initializers import glorot_normal, he_normal
+from jaxconv.layers.layer import Layer
+from jaxconv.ops import flatten
+
+__all__ = ["conv_pool"]
+
+
+def conv_pool(
+    classes: int = 10,
+    features: Sequence[int] = (20, 40),
+    size: int = 5,
+    padding: str = "valid",
+    hidden: Sequence[int] = (100,),
+    dropout: float = 0.0,
+    batch_norm: bool = False,
+    activation: Literal["relu", "sigmoid"] = "relu",
+) -> Layer:
+    """Convolution, 2×2 max pooling and activation for each of `features`; then dense layers.
+
+    Nielsen, "Neural Networks and Deep Learning" (2015), chapter 6: 28×28 images go through
+    24×24×20, 12×12×20, 8×8×40 and 4×4×40 to 100 units and to the classes.
+
+    Args:
+      classes: units of the last layer, called `head`; one logit each.
+      features: feature maps of each convolution; none for dense layers alone.
+      size: of each square kernel, in pixels.
+      padding: "valid", or "same" for images too small to lose a border each time.
+      hidden: units of each dense layer before the head.
+      dropout: share of units dropped after each hidden layer while training.
+      batch_norm: normalise each convolution's result before its activation.
+      activation: after each convolution and hidden layer.
+
+    Returns:
+      Layer: [N, H, W, C] to [N, classes].
+
+    >>> import jax.numpy as jnp
+    >>> net = conv_pool()
+    >>> params, state = net.init(jax.random.key(0), (1, 28, 28, 1))
+    >>> params["conv0"]["kernel"].shape, params["dense0"]["kernel"].shape
+    ((5, 5, 1, 20), (640, 100))
+    >>> net.apply(params, state, jnp.zeros([2, 28, 28, 1]))[0].shape
+    (2, 10)
+    """
+    act, start = {"relu": (jax.nn.relu, he_normal), "sigmoid": (jax.nn.sigmoid, glorot_normal)}[activation]
+    parts: list[Layer | object] = []
+    for count in features:
+        # The norm's own offset makes a bias before it useless.
+        parts += [Conv(count, size, padding=padding, bias=not batch_norm, kernel_init=start)]
+        parts += [BatchNorm()] if batch_norm else []
+        # Both activations only grow, so the largest of a window is the same before and after, and costs less before.
+        parts += [MaxPool(2), act]
+    parts += [flatten]
+    for units in hidden:
+        parts += [Dense(units, kernel_init=start), act]
+        parts += [Dropout(dropout)] if dropout else []
+    return chain(*parts, head=Dense(classes))

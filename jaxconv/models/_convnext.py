@@ -1,0 +1,182 @@
+"""ConvNeXt: a ResNet rebuilt step by step until it does as well as a transformer, of convolutions alone."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxconv._base.dtypes import channelwise
+from jaxconv._base.errors import ShapeError
+from jaxconv.layers import AdaptiveAvgPool, Conv, Dense, DepthwiseConv, DropPath, LayerNorm, chain
+from jaxconv.layers.checks import param_dtype
+from jaxconv.layers.initializers import Normal
+from jaxconv.layers.layer import Layer, Tree, shape_of, wire
+from jaxconv.models._stages import ending, numbered
+from jaxconv.ops import flatten
+
+__all__ = ["convnext", "convnext_base", "convnext_small", "convnext_tiny"]
+
+START = Normal(0.02)
+norm = functools.partial(LayerNorm, eps=1e-6)
+gelu = functools.partial(jax.nn.gelu, approximate=False)
+
+
+def convnext(
+    classes: int = 1000,
+    *,
+    widths: Sequence[int] = (96, 192, 384, 768),
+    depths: Sequence[int] = (3, 3, 9, 3),
+    drop_path: float = 0.1,
+    layer_scale: float = 1e-6,
+    features: str | None = None,
+) -> Layer:
+    """ConvNeXt of any widths and depths.
+
+    Liu et al., "A ConvNet for the 2020s" (2022), with torchvision's names of parts: `features/0` (4×4 patches),
+    `features/1`, `features/3`, `features/5`, `features/7` (stages, their blocks "0", "1", …), `features/2`, `4`
+    and `6` (norm and 2×2 convolution between them), `classifier` (norm, flatten, dense).
+
+    Args:
+      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      widths: maps of each stage.
+      depths: blocks of each stage.
+      drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
+      layer_scale: what a block's result is multiplied by at first.
+      features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
+
+    Returns:
+      Layer: [N, H, W, C] to [N, classes], H and W at least 32 with four stages.
+
+    Raises:
+      ShapeError: numbers that cannot be, or a path that is not there.
+      ValueError: widths and depths of different length.
+
+    >>> net = convnext(10, widths=(8, 16), depths=(1, 1), features="features/3")
+    >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 32, 32, 3)))
+    >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 32, 32, 3), "float32"))[0].shape
+    (1, 4, 4, 16)
+    """
+    if len(widths) != len(depths):
+        raise ValueError(f"widths and depths must say one number for each stage; got {widths} and {depths}")
+    stages = [numbered(Conv(widths[0], 4, stride=4, kernel_init=START), norm())]
+    number = 0
+    for maps, depth in zip(widths, depths, strict=True):
+        if number:
+            stages.append(numbered(norm(), Conv(maps, (2, 2), stride=2, kernel_init=START)))
+        rates = [drop_path * i / max(sum(depths) - 1, 1) for i in range(number, number + depth)]
+        stages.append(numbered(*(_block(maps, rate, layer_scale) for rate in rates)))
+        number += depth
+
+    def head(classes: int) -> Mapping[str, Any]:
+        return {"classifier": numbered(norm(), flatten, Dense(classes, kernel_init=START))}
+
+    body = {"features": numbered(*stages)}
+    return ending(body, head, classes=classes, features=features, pool=AdaptiveAvgPool(1))
+
+
+def _block(maps: int, rate: float, layer_scale: float) -> Layer:
+    """7×7 on every map by itself, then a dense layer to four times as many and one back, at every pixel."""
+    body = chain(
+        **{  # torch turns its axes at 1 and 6: ours have their channels last already
+            "0": DepthwiseConv((7, 7), padding=3, kernel_init=START),
+            "2": norm(),
+            "3": Dense(4 * maps, kernel_init=START),
+            "4": gelu,
+            "5": Dense(maps, kernel_init=START),
+        }
+    )
+    parts = {"block": body, "layer_scale": _layer_scale(layer_scale), "stochastic_depth": DropPath(rate)}
+
+    def flow(call: Callable[..., Any], x: Any) -> Any:
+        return x + call("stochastic_depth", call("layer_scale", call("block", x)))
+
+    return wire("convnext_block", parts, flow)
+
+
+def _layer_scale(value: float) -> Layer:
+    """x * params, one number for each map. Its params are that array itself, as torch has it in the block."""
+
+    def init(key: Any, x: Any) -> tuple[Any, Tree]:
+        x = shape_of(x)
+        return jax.device_put(np.full(x.shape[-1:], value, param_dtype(x))), {}
+
+    def apply(params: Any, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+        came = getattr(params, "shape", type(params).__name__)
+        if came != x.shape[-1:]:
+            raise ShapeError(f"layer_scale must be an array {x.shape[-1:]}", got=f"{came}")
+        return x * channelwise(params, x), state
+
+    return Layer("layer_scale", init, apply)
+
+
+def convnext_tiny(classes: int = 1000, *, drop_path: float = 0.1, features: str | None = None) -> Layer:
+    """ConvNeXt-T: 96 to 768 maps in 3, 3, 9 and 3 blocks.
+
+    Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
+
+    Args:
+      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
+      features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
+
+    Returns:
+      Layer: [N, H, W, C] to [N, classes], H and W at least 32.
+
+    Raises:
+      ShapeError: numbers that cannot be, or a path that is not there.
+
+    >>> net = convnext_tiny(classes=0)
+    >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 32, 32, 3)))
+    >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 32, 32, 3), "float32"))[0].shape
+    (1, 768)
+    """
+    return convnext(classes, drop_path=drop_path, features=features)
+
+
+def convnext_small(classes: int = 1000, *, drop_path: float = 0.4, features: str | None = None) -> Layer:
+    """ConvNeXt-S: 96 to 768 maps in 3, 3, 27 and 3 blocks.
+
+    Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
+
+    Args:
+      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
+      features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
+
+    Returns:
+      Layer: [N, H, W, C] to [N, classes], H and W at least 32.
+
+    Raises:
+      ShapeError: numbers that cannot be, or a path that is not there.
+
+    >>> len(convnext_small().parts["features"].parts["5"].parts)
+    27
+    """
+    return convnext(classes, depths=(3, 3, 27, 3), drop_path=drop_path, features=features)
+
+
+def convnext_base(classes: int = 1000, *, drop_path: float = 0.5, features: str | None = None) -> Layer:
+    """ConvNeXt-B: 128 to 1024 maps in 3, 3, 27 and 3 blocks.
+
+    Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
+
+    Args:
+      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
+      features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
+
+    Returns:
+      Layer: [N, H, W, C] to [N, classes], H and W at least 32.
+
+    Raises:
+      ShapeError: numbers that cannot be, or a path that is not there.
+
+    >>> len(convnext_base().parts["features"].parts["5"].parts)
+    27
+    """
+    widths, depths = (128, 256, 512, 1024), (3, 3, 27, 3)
+    return convnext(classes, widths=widths, depths=depths, drop_path=drop_path, features=features)

@@ -1,0 +1,187 @@
+"""Inception v3: GoogLeNet's modules with large kernels taken apart, 7×7 into 1×7 and 7×1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, MaxPool, chain
+from jaxconv.layers.initializers import Normal
+from jaxconv.layers.layer import Layer, wire
+from jaxconv.models._stages import ending
+
+__all__ = ["inception_v3"]
+
+START = Normal(0.1)
+
+
+def inception_v3(
+    classes: int = 1000, *, width: float = 1.0, dropout: float = 0.5, features: str | None = None
+) -> Layer:
+    """Eleven modules of four kinds behind a stem of five convolutions, for images of 299×299.
+
+    Szegedy et al., "Rethinking the Inception Architecture for Computer Vision" (2015), with torchvision's names of
+    parts, `Conv2d_1a_3x3` to `Mixed_7c` and `fc`, and without the side classifier, which is for training alone.
+
+    Args:
+      classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
+      width: what every number of maps is multiplied by.
+      dropout: share of values dropped before the last layer while training.
+      features: path of the part that the net ends with as a backbone, as `"Mixed_6e"`.
+
+    Returns:
+      Layer: [N, H, W, C] to [N, classes], H and W at least 75.
+
+    Raises:
+      ShapeError: numbers that cannot be, an image that is too small, or a path that is not there.
+
+    >>> net = inception_v3(features="Mixed_5d")
+    >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 75, 75, 3)))
+    >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 75, 75, 3), "float32"))[0].shape
+    (1, 7, 7, 288)
+    """
+
+    def conv(
+        maps: int, height: int, across: int | None = None, *, stride: int = 1, pad: bool = False, stem: bool = False
+    ) -> Layer:
+        size = (height, height if across is None else across)
+        padding = [(k // 2, k // 2) if pad else (0, 0) for k in size]
+        layer = Conv(
+            max(1, round(maps * width)), height if stem else size, stride=stride, padding=padding, bias=False,
+            kernel_init=START,
+        )  # fmt: skip
+        return chain(conv=layer, bn=BatchNorm(eps=1e-3), relu=jax.nn.relu)
+
+    body = {
+        "Conv2d_1a_3x3": conv(32, 3, stride=2, stem=True),
+        "Conv2d_2a_3x3": conv(32, 3),
+        "Conv2d_2b_3x3": conv(64, 3, pad=True),
+        "maxpool1": MaxPool(3, stride=2),
+        "Conv2d_3b_1x1": conv(80, 1),
+        "Conv2d_4a_3x3": conv(192, 3),
+        "maxpool2": MaxPool(3, stride=2),
+        "Mixed_5b": _square(conv, 32),
+        "Mixed_5c": _square(conv, 64),
+        "Mixed_5d": _square(conv, 64),
+        "Mixed_6a": _halve_to_17(conv),
+        "Mixed_6b": _factored(conv, 128),
+        "Mixed_6c": _factored(conv, 160),
+        "Mixed_6d": _factored(conv, 160),
+        "Mixed_6e": _factored(conv, 192),
+        "Mixed_7a": _halve_to_8(conv),
+        "Mixed_7b": _spread(conv),
+        "Mixed_7c": _spread(conv),
+    }
+
+    def head(classes: int) -> Mapping[str, Any]:
+        return {"dropout": Dropout(dropout), "fc": Dense(classes, kernel_init=START)}
+
+    return ending(body, head, classes=classes, features=features)
+
+
+Conv3 = Callable[..., Layer]
+
+
+def _module(name: str, parts: Mapping[str, Any], *ways: str) -> Layer:
+    """Ways through the parts, side by side. "a b" runs b after a; "a b|c" runs b and c, each after a."""
+
+    def flow(call: Callable[..., Any], x: Any) -> Any:
+        outputs = []
+        for way in ways:
+            *row, last = way.split()
+            h = x
+            for part in row:
+                h = call(part, h)
+            outputs += [call(part, h) for part in last.split("|")]
+        return jnp.concatenate(outputs, axis=-1)
+
+    return wire(name, parts, flow)
+
+
+def _mean() -> Layer:
+    """The mean of each 3×3, the zeros of the padding counted."""
+    return AvgPool(3, stride=1, padding=1, count_padding=True)
+
+
+def _square(conv: Conv3, pooled: int) -> Layer:
+    """Figure 5: 5×5 as it was, and as two of 3×3; at 35×35."""
+    parts = {
+        "branch1x1": conv(64, 1),
+        "branch5x5_1": conv(48, 1),
+        "branch5x5_2": conv(64, 5, pad=True),
+        "branch3x3dbl_1": conv(64, 1),
+        "branch3x3dbl_2": conv(96, 3, pad=True),
+        "branch3x3dbl_3": conv(96, 3, pad=True),
+        "pool": _mean(),
+        "branch_pool": conv(pooled, 1),
+    }
+    wide = "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3"
+    return _module("inception_a", parts, "branch1x1", "branch5x5_1 branch5x5_2", wide, "pool branch_pool")
+
+
+def _halve_to_17(conv: Conv3) -> Layer:
+    """Figure 10: 35×35 to 17×17 without a bottleneck."""
+    parts = {
+        "branch3x3": conv(384, 3, stride=2),
+        "branch3x3dbl_1": conv(64, 1),
+        "branch3x3dbl_2": conv(96, 3, pad=True),
+        "branch3x3dbl_3": conv(96, 3, stride=2),
+        "pool": MaxPool(3, stride=2),
+    }
+    return _module("inception_b", parts, "branch3x3", "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3", "pool")
+
+
+def _factored(conv: Conv3, narrow: int) -> Layer:
+    """Figure 6 with n = 7: 7×7 as 1×7 and 7×1; at 17×17."""
+    parts = {
+        "branch1x1": conv(192, 1),
+        "branch7x7_1": conv(narrow, 1),
+        "branch7x7_2": conv(narrow, 1, 7, pad=True),
+        "branch7x7_3": conv(192, 7, 1, pad=True),
+        "branch7x7dbl_1": conv(narrow, 1),
+        "branch7x7dbl_2": conv(narrow, 7, 1, pad=True),
+        "branch7x7dbl_3": conv(narrow, 1, 7, pad=True),
+        "branch7x7dbl_4": conv(narrow, 7, 1, pad=True),
+        "branch7x7dbl_5": conv(192, 1, 7, pad=True),
+        "pool": _mean(),
+        "branch_pool": conv(192, 1),
+    }
+    seven, twice = (" ".join(f"branch7x7{word}_{i}" for i in range(1, n)) for word, n in (("", 4), ("dbl", 6)))
+    return _module("inception_c", parts, "branch1x1", seven, twice, "pool branch_pool")
+
+
+def _halve_to_8(conv: Conv3) -> Layer:
+    """17×17 to 8×8, with a 7×7 taken apart on one way."""
+    parts = {
+        "branch3x3_1": conv(192, 1),
+        "branch3x3_2": conv(320, 3, stride=2),
+        "branch7x7x3_1": conv(192, 1),
+        "branch7x7x3_2": conv(192, 1, 7, pad=True),
+        "branch7x7x3_3": conv(192, 7, 1, pad=True),
+        "branch7x7x3_4": conv(192, 3, stride=2),
+        "pool": MaxPool(3, stride=2),
+    }
+    seven = " ".join(f"branch7x7x3_{i}" for i in range(1, 5))
+    return _module("inception_d", parts, "branch3x3_1 branch3x3_2", seven, "pool")
+
+
+def _spread(conv: Conv3) -> Layer:
+    """Figure 7: 1×3 and 3×1 side by side, for many features; at 8×8."""
+    parts = {
+        "branch1x1": conv(320, 1),
+        "branch3x3_1": conv(384, 1),
+        "branch3x3_2a": conv(384, 1, 3, pad=True),
+        "branch3x3_2b": conv(384, 3, 1, pad=True),
+        "branch3x3dbl_1": conv(448, 1),
+        "branch3x3dbl_2": conv(384, 3, pad=True),
+        "branch3x3dbl_3a": conv(384, 1, 3, pad=True),
+        "branch3x3dbl_3b": conv(384, 3, 1, pad=True),
+        "pool": _mean(),
+        "branch_pool": conv(192, 1),
+    }
+    three = "branch3x3_1 branch3x3_2a|branch3x3_2b"
+    twice = "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3a|branch3x3dbl_3b"
+    return _module("inception_e", parts, "branch1x1", three, twice, "pool branch_pool")

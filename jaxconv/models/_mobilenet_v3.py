@@ -1,0 +1,181 @@
+"""MobileNetV3: MobileNetV2's blocks with squeeze and excitation, sized by a search."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from jaxconv.layers import BatchNorm, Dense, Dropout
+from jaxconv.layers.initializers import Normal
+from jaxconv.layers.layer import Layer
+from jaxconv.models._inverted_residual import Norm, conv_norm, eighths, inverted_residual, squeeze_excite
+from jaxconv.models._stages import ending, numbered
+
+__all__ = ["mobilenet_v3", "mobilenet_v3_large", "mobilenet_v3_small"]
+
+Row = tuple[int, int, int, bool, str, int]
+
+# Tables 1 and 2 of the paper: kernel, expanded maps, maps, squeeze and excitation, activation, stride.
+LARGE: tuple[Row, ...] = (
+    (3, 16, 16, False, "relu", 1),
+    (3, 64, 24, False, "relu", 2),
+    (3, 72, 24, False, "relu", 1),
+    (5, 72, 40, True, "relu", 2),
+    (5, 120, 40, True, "relu", 1),
+    (5, 120, 40, True, "relu", 1),
+    (3, 240, 80, False, "hard_swish", 2),
+    (3, 200, 80, False, "hard_swish", 1),
+    (3, 184, 80, False, "hard_swish", 1),
+    (3, 184, 80, False, "hard_swish", 1),
+    (3, 480, 112, True, "hard_swish", 1),
+    (3, 672, 112, True, "hard_swish", 1),
+    (5, 672, 160, True, "hard_swish", 2),
+    (5, 960, 160, True, "hard_swish", 1),
+    (5, 960, 160, True, "hard_swish", 1),
+)
+SMALL: tuple[Row, ...] = (
+    (3, 16, 16, True, "relu", 2),
+    (3, 72, 24, False, "relu", 2),
+    (3, 88, 24, False, "relu", 1),
+    (5, 96, 40, True, "hard_swish", 2),
+    (5, 240, 40, True, "hard_swish", 1),
+    (5, 240, 40, True, "hard_swish", 1),
+    (5, 120, 48, True, "hard_swish", 1),
+    (5, 144, 48, True, "hard_swish", 1),
+    (5, 288, 96, True, "hard_swish", 2),
+    (5, 576, 96, True, "hard_swish", 1),
+    (5, 576, 96, True, "hard_swish", 1),
+)
+
+
+def mobilenet_v3(
+    rows: Sequence[Row],
+    last: int,
+    classes: int = 1000,
+    *,
+    width: float = 1.0,
+    dropout: float = 0.2,
+    eps: float = 1e-3,
+    features: str | None = None,
+) -> Layer:
+    """A MobileNetV3 of any table.
+
+    Args:
+      rows: kernel, expanded maps, maps, whether squeeze and excitation, "relu" or "hard_swish", stride.
+      last: units of the layer before the last.
+      classes: units of the last layer; 0 for the net without either, which gives the mean of each map.
+      width: what every number of maps is multiplied by.
+      dropout: share of values dropped before the last layer while training.
+      eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
+      features: path of the part that the net ends with as a backbone.
+
+    Returns:
+      Layer: [N, H, W, C] to [N, classes].
+
+    Raises:
+      ShapeError: numbers that cannot be, or a path that is not there.
+
+    >>> sorted(mobilenet_v3(SMALL[:2], 64, classes=10).parts)
+    ['avgpool', 'classifier', 'features']
+    """
+    # The paper's code keeps 99 % of the running statistics at a step.
+    norm = functools.partial(BatchNorm, momentum=0.99, eps=eps)
+    came = eighths(16 * width)
+    layers = [conv_norm(came, 3, stride=2, activation=jax.nn.hard_swish, norm=norm, stem=True)]
+    for kernel, expanded, maps, squeezes, activation, stride in rows:
+        expanded, maps = eighths(expanded * width), eighths(maps * width)
+        layers.append(_block(came, kernel, expanded, maps, squeezes, activation, stride, norm))
+        came = maps
+    layers.append(conv_norm(6 * came, 1, activation=jax.nn.hard_swish, norm=norm))
+
+    def head(classes: int) -> Mapping[str, Any]:
+        start = Normal(0.01)
+        wide = Dense(eighths(last * width), kernel_init=start)
+        parts = numbered(wide, jax.nn.hard_swish, Dropout(dropout), Dense(classes, kernel_init=start))
+        return {"classifier": parts}
+
+    return ending({"features": numbered(*layers)}, head, classes=classes, features=features)
+
+
+def _block(
+    came: int, kernel: int, expanded: int, maps: int, squeezes: bool, activation: str, stride: int, norm: Norm
+) -> Layer:
+    """Wide, depthwise, squeeze and excitation, narrow."""
+    act = getattr(jax.nn, activation)
+    layers = [conv_norm(expanded, 1, activation=act, norm=norm)] if expanded != came else []
+    layers += [conv_norm(None, kernel, stride=stride, activation=act, norm=norm)]
+    if squeezes:
+        layers += [squeeze_excite(expanded, eighths(expanded // 4), jax.nn.relu, jax.nn.hard_sigmoid)]
+    layers += [conv_norm(maps, 1, norm=norm)]
+    return inverted_residual(numbered(*layers), adds=stride == 1 and came == maps)
+
+
+def mobilenet_v3_large(
+    classes: int = 1000,
+    *,
+    width: float = 1.0,
+    dropout: float = 0.2,
+    eps: float = 1e-3,
+    features: str | None = None,
+) -> Layer:
+    """MobileNetV3-Large: 15 blocks, hard swish where maps are small, squeeze and excitation in eight of them.
+
+    Howard et al., "Searching for MobileNetV3" (2019), table 1, with torchvision's names of parts:
+    `features/0` (stem), `features/1` … `features/15` (blocks), `features/16`, `classifier`.
+
+    Args:
+      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      width: what every number of maps is multiplied by.
+      dropout: share of values dropped before the last layer while training.
+      eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
+      features: path of the part that the net ends with as a backbone, as `"features/12"` (stride 16).
+
+    Returns:
+      Layer: [N, H, W, C] to [N, classes].
+
+    Raises:
+      ShapeError: numbers that cannot be, or a path that is not there.
+
+    >>> net = mobilenet_v3_large(classes=0)
+    >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 64, 64, 3)))
+    >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
+    (1, 960)
+    """
+    return mobilenet_v3(LARGE, 1280, classes, width=width, dropout=dropout, eps=eps, features=features)
+
+
+def mobilenet_v3_small(
+    classes: int = 1000,
+    *,
+    width: float = 1.0,
+    dropout: float = 0.2,
+    eps: float = 1e-3,
+    features: str | None = None,
+) -> Layer:
+    """MobileNetV3-Small: 11 blocks, the first of them at stride 2 already.
+
+    Howard et al., "Searching for MobileNetV3" (2019), table 2, with torchvision's names of parts:
+    `features/0` (stem), `features/1` … `features/11` (blocks), `features/12`, `classifier`.
+
+    Args:
+      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      width: what every number of maps is multiplied by.
+      dropout: share of values dropped before the last layer while training.
+      eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
+      features: path of the part that the net ends with as a backbone, as `"features/8"` (stride 16).
+
+    Returns:
+      Layer: [N, H, W, C] to [N, classes].
+
+    Raises:
+      ShapeError: numbers that cannot be, or a path that is not there.
+
+    >>> net = mobilenet_v3_small(classes=0)
+    >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 64, 64, 3)))
+    >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
+    (1, 576)
+    """
+    return mobilenet_v3(SMALL, 1024, classes, width=width, dropout=dropout, eps=eps, features=features)

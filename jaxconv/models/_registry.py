@@ -1,0 +1,88 @@
+"""From a net's name and arguments, as a config file gives them, to the net."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from jaxconv._base import arguments as checked
+from jaxconv._base.errors import ConfigError, ShapeError
+from jaxconv._base.limits import LARGEST_INT
+from jaxconv.layers.layer import Layer
+from jaxconv.models import registry
+
+__all__ = ["make_net", "net_problems", "with_defaults"]
+
+_GIVEN_BY_DATA = ("classes",)
+
+
+def make_net(name: str, arguments: Mapping[str, Any], classes: int) -> Layer:
+    """Call a net's function.
+
+    Args:
+      name: a key of `jaxconv.models.registry`, or "module:function".
+      arguments: the function's arguments as TOML gives them.
+      classes: of the data; passed on where the function has a parameter of that name.
+
+    Returns:
+      The net.
+
+    Raises:
+      ConfigError: there is no such function, it does not take the arguments, it does not
+        return a Layer, or `arguments` has fewer classes than the data.
+
+    >>> make_net("conv_pool", {"features": [8]}, classes=10).parts["head"].name
+    'dense'
+    """
+    function = checked.find("net.name", name, registry)
+    if problems := checked.problems("net", name, function, arguments, _GIVEN_BY_DATA):
+        raise ConfigError("\n".join(problems))
+    given = checked.typed(function, arguments)
+    if "classes" in inspect.signature(function).parameters:
+        wanted = given.setdefault("classes", classes)
+        if wanted < classes:
+            raise ConfigError(f"net.classes: the data has {classes} classes, got {wanted}; leave it out")
+    try:
+        net = function(**given)
+    except ShapeError as error:
+        given_here = ", ".join(f"net.{key}={value!r}" for key, value in arguments.items()) or "no arguments"
+        raise ConfigError(f"net.name: {name} cannot be made of {given_here}: {error}") from error
+    if not isinstance(net, Layer):
+        raise ConfigError(f"net.name: {name} must return a jaxconv Layer, it returned {type(net).__name__}")
+    return net
+
+
+def net_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with a net's name and arguments, one line each.
+
+    Args:
+      name: a key of `jaxconv.models.registry`, or "module:function".
+      arguments: the function's arguments as TOML gives them.
+
+    >>> net_problems("conv_pool", {"dropuot": 0.5, "size": "big"})[1]
+    "net.size: must be a whole number, got 'big'"
+    """
+    try:
+        function = checked.find("net.name", name, registry)
+    except ConfigError as error:
+        return [str(error)]
+    lines = checked.problems("net", name, function, arguments, _GIVEN_BY_DATA)
+    return lines or [f"net.{key}: {problem}" for key, value in arguments.items() if (problem := _too_large(value))]
+
+
+def _too_large(value: Any) -> str:
+    """What is wrong with a number that no size can be."""
+    if isinstance(value, list):
+        return next(filter(None, map(_too_large, value)), "")
+    return f"must be at most {LARGEST_INT:,}, got {value}" if type(value) is int and value > LARGEST_INT else ""
+
+
+def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, and the function's defaults for those not given, as TOML can write them.
+
+    Args:
+      name: a key of `jaxconv.models.registry`, or "module:function".
+      arguments: those given. The number of classes is left to the data.
+    """
+    return checked.with_defaults(checked.find("net.name", name, registry), arguments, _GIVEN_BY_DATA)

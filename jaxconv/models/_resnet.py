@@ -1,0 +1,224 @@
+"""Residual nets for photographs: ResNet, ResNeXt and wide ResNets, as torchvision has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from jaxconv import geometry
+from jaxconv._base.errors import ShapeError
+from jaxconv.layers import BatchNorm, Conv, Dense, MaxPool
+from jaxconv.layers.initializers import VarianceScaling
+from jaxconv.layers.layer import Layer, wire
+from jaxconv.models._stages import ending, numbered
+
+__all__ = [
+    "residual_block", "resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d",
+    "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
+]  # fmt: skip
+
+# Table 1 of the paper: residual blocks in layer1 to layer4, by the number of layers with weights.
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+HE = VarianceScaling(2, "out")  # keeps the variance of the gradients through ReLUs
+
+
+def conv(features: int, size: int, stride: int = 1, groups: int = 1) -> Layer:
+    """A convolution that keeps height and width but for its stride; the norm after it has the offset."""
+    # Two numbers: an image that looks like NCHW is refused, yet maps inside a net may well have such a shape.
+    sizes = (size, size)
+    return Conv(features, sizes, stride=stride, padding=size // 2, groups=groups, bias=False, kernel_init=HE)
+
+
+def first_conv(features: int, size: int, stride: int = 1) -> Layer:
+    """The same for images, which are refused where they look like NCHW."""
+    return Conv(features, size, stride=stride, padding=size // 2, bias=False, kernel_init=HE)
+
+
+def residual_block(*convs: Layer, shortcut: Any = None) -> Layer:
+    """relu(body(x) + shortcut(x)), the body being convolutions with a batch norm after each and ReLUs between.
+
+    Args:
+      convs: the convolutions; parts conv1, bn1, relu, conv2, bn2, …
+      shortcut: a layer or callable, part `downsample`, where the body changes the shape; None adds x itself.
+
+    Returns:
+      A Layer [N, H, W, C] to the shape that the last convolution gives.
+
+    Source: He et al., Deep Residual Learning for Image Recognition, 2015, figure 5.
+
+    >>> list(residual_block(conv(8, 3), conv(8, 3)).parts)
+    ['conv1', 'bn1', 'relu', 'conv2', 'bn2']
+    """
+    parts: dict[str, Any] = {}
+    for n, layer in enumerate(convs, 1):
+        parts |= {f"conv{n}": layer, f"bn{n}": BatchNorm()}
+        parts.setdefault("relu", jax.nn.relu)  # where it first runs, as `features` asks for
+    if shortcut is not None:
+        parts["downsample"] = shortcut
+
+    def flow(call: Callable[..., Any], x: Any) -> Any:
+        h = x
+        for n in range(1, len(convs) + 1):
+            h = call(f"bn{n}", call(f"conv{n}", h))
+            h = call("relu", h) if n < len(convs) else h
+        return call("relu", h + (x if shortcut is None else call("downsample", x)))
+
+    return wire("residual_block", parts, flow)
+
+
+def resnet(
+    classes: int = 1000,
+    *,
+    blocks: Sequence[int] = BLOCKS[50],
+    bottleneck: bool = True,
+    width: int = 64,
+    groups: int = 1,
+    width_per_group: int = 64,
+    features: str | None = None,
+) -> Layer:
+    """A residual net for images of about 224×224: a 7×7 convolution and a pool, then stages of residual blocks.
+
+    A bottleneck is 1×1, 3×3, 1×1, its stride on the 3×3 convolution (torchvision's "version 1.5"; the paper has it
+    on the first 1×1). Shortcuts that change the shape are 1×1 convolutions with a norm (the paper's option B).
+
+    Args:
+      classes: units of `fc`; 0 gives the pooled features, [N, C].
+      blocks: residual blocks in each stage, `layer1`, `layer2`, …; all but the first halve height and width.
+      bottleneck: blocks of three convolutions with 4 times the features, not of two 3×3.
+      width: features of the first convolution and the first stage; each stage doubles them.
+      groups: of the bottlenecks' 3×3 convolutions (ResNeXt's cardinality).
+      width_per_group: the 3×3 convolutions' features in each group, for every 64 that the stage has.
+      features: part that the net ends with ("layer3" gives maps of 1/16 the size); None for the whole.
+
+    Returns:
+      A Layer: [N, H, W, C] of any size and number of channels to [N, classes].
+
+    Raises:
+      ShapeError: groups without bottlenecks, a stage without blocks, a `classes` that is no int ≥ 0, a part that
+        is not there.
+
+    Source: He et al., Deep Residual Learning for Image Recognition, 2015; Xie et al., Aggregated Residual
+    Transformations for Deep Neural Networks, 2016; Zagoruyko and Komodakis, Wide Residual Networks, 2016.
+
+    >>> net = resnet(blocks=(1, 1), bottleneck=False, width=8, features="layer2")
+    >>> params, state = jax.eval_shape(lambda key: net.init(key, (1, 32, 32, 3)), jax.random.key(0))
+    >>> params["layer2"]["0"]["downsample"]["0"]["kernel"].shape
+    (1, 1, 8, 16)
+    """
+    if not bottleneck and (groups, width_per_group) != (1, 64):
+        raise ShapeError(
+            "groups and width_per_group are of the bottleneck's 3×3 convolution",
+            got=f"bottleneck=False, groups={groups}, width_per_group={width_per_group}",
+            fix="bottleneck=True",
+        )
+
+    def block(planes: int, stride: int, seen: int) -> Layer:
+        out = planes * (4 if bottleneck else 1)
+        project = numbered(conv(out, 1, stride), BatchNorm()) if stride > 1 or seen != out else None
+        if not bottleneck:
+            return residual_block(conv(planes, 3, stride), conv(planes, 3), shortcut=project)
+        inner = int(planes * width_per_group / 64) * groups
+        body = conv(inner, 1), conv(inner, 3, stride, groups), conv(out, 1)
+        return residual_block(*body, shortcut=project)
+
+    parts = {"conv1": first_conv(width, 7, 2), "bn1": BatchNorm(), "relu": jax.nn.relu}
+    parts["maxpool"] = MaxPool(3, stride=2, padding=1)
+    seen = width
+    for stage, count in enumerate(blocks):
+        planes, stride = width * 2**stage, 1 if stage == 0 else 2
+        out = planes * (4 if bottleneck else 1)
+        rest = (block(planes, 1, out) for _ in range(geometry.integer(count, "blocks") - 1))
+        parts[f"layer{stage + 1}"] = numbered(block(planes, stride, seen), *rest)
+        seen = out
+    return ending(parts, lambda classes: {"fc": Dense(classes)}, classes=classes, features=features)
+
+
+def resnet18(classes: int = 1000, *, features: str | None = None) -> Layer:
+    """ResNet-18: two blocks of two 3×3 convolutions in each stage. Arguments as in `resnet`.
+
+    >>> resnet18().parts["layer1"].parts["0"].parts["conv2"]
+    conv
+    """
+    return resnet(classes, blocks=BLOCKS[18], bottleneck=False, features=features)
+
+
+def resnet34(classes: int = 1000, *, features: str | None = None) -> Layer:
+    """ResNet-34: 3, 4, 6 and 3 blocks of two 3×3 convolutions. Arguments as in `resnet`.
+
+    >>> len(resnet34().parts["layer3"].parts)
+    6
+    """
+    return resnet(classes, blocks=BLOCKS[34], bottleneck=False, features=features)
+
+
+def resnet50(classes: int = 1000, *, features: str | None = None) -> Layer:
+    """ResNet-50: 3, 4, 6 and 3 bottlenecks. Arguments as in `resnet`.
+
+    >>> list(resnet50(features="layer2").parts)
+    ['conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2']
+    """
+    return resnet(classes, blocks=BLOCKS[50], features=features)
+
+
+def resnet101(classes: int = 1000, *, features: str | None = None) -> Layer:
+    """ResNet-101: 3, 4, 23 and 3 bottlenecks. Arguments as in `resnet`.
+
+    >>> len(resnet101().parts["layer3"].parts)
+    23
+    """
+    return resnet(classes, blocks=BLOCKS[101], features=features)
+
+
+def resnet152(classes: int = 1000, *, features: str | None = None) -> Layer:
+    """ResNet-152: 3, 8, 36 and 3 bottlenecks. Arguments as in `resnet`.
+
+    >>> len(resnet152().parts["layer3"].parts)
+    36
+    """
+    return resnet(classes, blocks=BLOCKS[152], features=features)
+
+
+def resnext50_32x4d(classes: int = 1000, *, features: str | None = None) -> Layer:
+    """ResNeXt-50: ResNet-50 with 3×3 convolutions in 32 groups, of 4 features in the first stage.
+
+    Arguments as in `resnet`. Source: Xie et al., Aggregated Residual Transformations, 2016.
+
+    >>> "fc" in resnext50_32x4d(classes=0).parts
+    False
+    """
+    return resnet(classes, blocks=BLOCKS[50], groups=32, width_per_group=4, features=features)
+
+
+def resnext101_32x8d(classes: int = 1000, *, features: str | None = None) -> Layer:
+    """ResNeXt-101: ResNet-101 with 3×3 convolutions in 32 groups, of 8 features in the first stage.
+
+    Arguments as in `resnet`. Source: Xie et al., Aggregated Residual Transformations, 2016.
+
+    >>> len(resnext101_32x8d().parts["layer3"].parts)
+    23
+    """
+    return resnet(classes, blocks=BLOCKS[101], groups=32, width_per_group=8, features=features)
+
+
+def wide_resnet50_2(classes: int = 1000, *, features: str | None = None) -> Layer:
+    """ResNet-50 with 3×3 convolutions of twice the features.
+
+    Arguments as in `resnet`. Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
+
+    >>> len(wide_resnet50_2().parts["layer3"].parts)
+    6
+    """
+    return resnet(classes, blocks=BLOCKS[50], width_per_group=128, features=features)
+
+
+def wide_resnet101_2(classes: int = 1000, *, features: str | None = None) -> Layer:
+    """ResNet-101 with 3×3 convolutions of twice the features.
+
+    Arguments as in `resnet`. Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
+
+    >>> len(wide_resnet101_2().parts["layer3"].parts)
+    23
+    """
+    return resnet(classes, blocks=BLOCKS[101], width_per_group=128, features=features)

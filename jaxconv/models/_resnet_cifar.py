@@ -1,0 +1,231 @@
+"""Residual nets for small images: the ones the ResNet paper trains on CIFAR-10, and wide ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv import geometry
+from jaxconv._base.errors import ShapeError
+from jaxconv.layers import BatchNorm, Dense, Dropout, chain
+from jaxconv.layers.layer import Layer, wire
+from jaxconv.models._resnet import conv, first_conv, residual_block
+from jaxconv.models._stages import ending, numbered
+
+__all__ = [
+    "resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "resnet_cifar", "wide_resnet", "wide_resnet16_8",
+    "wide_resnet28_10", "wide_resnet40_4",
+]  # fmt: skip
+
+
+def resnet_cifar(
+    depth: int = 20,
+    classes: int = 10,
+    *,
+    width: int = 16,
+    shortcut: Literal["A", "B"] = "A",
+    features: str | None = None,
+) -> Layer:
+    """6n + 2 layers for 32×32 images: a 3×3 convolution, then three stages of n blocks of two 3×3 convolutions.
+
+    Args:
+      depth: layers with weights, 6n + 2.
+      classes: units of `head`; 0 gives the pooled features, [N, C].
+      width: features of `stem` and `stage1`; `stage2` and `stage3` double them and halve height and width.
+      shortcut: where a block changes the shape, "A" takes every second pixel and sets the new channels to zero,
+        as the paper does on CIFAR-10; "B" is a 1×1 convolution with a norm.
+      features: part that the net ends with ("stage2"); None for the whole.
+
+    Returns:
+      A Layer: [N, H, W, C] of any size and number of channels to [N, classes].
+
+    Raises:
+      ShapeError: a depth that is not 6n + 2, another shortcut, a `classes` that is no int ≥ 0, a part that is not
+        there.
+
+    Source: He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2.
+
+    >>> net = resnet_cifar(20)
+    >>> list(net.parts), len(net.parts["stage1"].parts)
+    (['stem', 'stage1', 'stage2', 'stage3', 'avgpool', 'head'], 3)
+    """
+    count = check_depth(depth, 2)
+    if shortcut not in ("A", "B"):
+        raise ShapeError('shortcut must be "A" or "B"', got=f"{shortcut=}")
+
+    def projection(planes: int) -> Any:
+        if shortcut == "B":
+            return numbered(conv(planes, 1, 2), BatchNorm())
+        return lambda x: sparse_identity(x, planes)
+
+    def stage(planes: int, stride: int) -> Layer:
+        first = residual_block(
+            conv(planes, 3, stride), conv(planes, 3), shortcut=projection(planes) if stride > 1 else None
+        )
+        return numbered(first, *(residual_block(conv(planes, 3), conv(planes, 3)) for _ in range(count - 1)))
+
+    body = {
+        "stem": chain(conv=first_conv(width, 3), bn=BatchNorm(), relu=jax.nn.relu),
+        "stage1": stage(width, 1),
+        "stage2": stage(2 * width, 2),
+        "stage3": stage(4 * width, 2),
+    }
+    return ending(body, lambda classes: {"head": Dense(classes)}, classes=classes, features=features)
+
+
+def check_depth(depth: int, more: int) -> int:
+    """The n of a depth 6n + more; raises ShapeError where there is none."""
+    n, rest = divmod(geometry.integer(depth, "depth") - more, 6)
+    if n < 1 or rest:
+        below, above = 6 * max(n, 1) + more, 6 * max(n + 1, 1) + more
+        near = f"{below}" if n < 1 else f"{below} or {above}"
+        raise ShapeError(f"depth must be 6n + {more} for n blocks in each stage", got=f"depth={depth}", fix=near)
+    return n
+
+
+def sparse_identity(x: jax.Array, features: int) -> jax.Array:
+    """Every second pixel of x [N, H, W, C], with channels of zero added up to `features`: no parameters."""
+    return jnp.pad(x[:, ::2, ::2], [(0, 0)] * 3 + [(0, features - x.shape[-1])])
+
+
+def resnet20(classes: int = 10, *, features: str | None = None) -> Layer:
+    """The CIFAR ResNet with 3 blocks in each stage. Arguments as in `resnet_cifar`.
+
+    >>> len(resnet20().parts["stage3"].parts)
+    3
+    """
+    return resnet_cifar(20, classes, features=features)
+
+
+def resnet32(classes: int = 10, *, features: str | None = None) -> Layer:
+    """The CIFAR ResNet with 5 blocks in each stage. Arguments as in `resnet_cifar`.
+
+    >>> len(resnet32().parts["stage3"].parts)
+    5
+    """
+    return resnet_cifar(32, classes, features=features)
+
+
+def resnet44(classes: int = 10, *, features: str | None = None) -> Layer:
+    """The CIFAR ResNet with 7 blocks in each stage. Arguments as in `resnet_cifar`.
+
+    >>> len(resnet44().parts["stage3"].parts)
+    7
+    """
+    return resnet_cifar(44, classes, features=features)
+
+
+def resnet56(classes: int = 10, *, features: str | None = None) -> Layer:
+    """The CIFAR ResNet with 9 blocks in each stage. Arguments as in `resnet_cifar`.
+
+    >>> len(resnet56().parts["stage3"].parts)
+    9
+    """
+    return resnet_cifar(56, classes, features=features)
+
+
+def resnet110(classes: int = 10, *, features: str | None = None) -> Layer:
+    """The CIFAR ResNet with 18 blocks in each stage. Arguments as in `resnet_cifar`.
+
+    >>> len(resnet110().parts["stage3"].parts)
+    18
+    """
+    return resnet_cifar(110, classes, features=features)
+
+
+def wide_block(planes: int, stride: int, widens: bool, dropout: float) -> Layer:
+    """x + body(x), the body with norm and ReLU before each convolution.
+
+    Where it changes the shape, the 1×1 shortcut sees x after the first norm and ReLU, as in the authors' code.
+    """
+    between = {"dropout": Dropout(dropout)} if dropout else {}
+    parts = {"bn1": BatchNorm(), "relu": jax.nn.relu, "conv1": conv(planes, 3, stride), "bn2": BatchNorm(), **between}
+    parts["conv2"] = conv(planes, 3)
+    if widens:
+        parts["shortcut"] = conv(planes, 1, stride)
+
+    def flow(call: Callable[..., Any], x: Any) -> Any:
+        start = call("relu", call("bn1", x))
+        h = call("relu", call("bn2", call("conv1", start)))
+        h = call("dropout", h) if dropout else h
+        h = call("conv2", h)
+        return h + (call("shortcut", start) if widens else x)
+
+    return wire("wide_block", parts, flow)
+
+
+def wide_resnet(
+    depth: int = 28,
+    width: int = 10,
+    classes: int = 10,
+    *,
+    dropout: float = 0.0,
+    features: str | None = None,
+) -> Layer:
+    """WRN-depth-width for 32×32 images: few residual blocks with many features, norm and ReLU before convolutions.
+
+    Args:
+      depth: convolutions, 6n + 4 for n blocks in each of three stages (their 1×1 shortcuts among them).
+      width: how many times the 16, 32 and 64 features of `resnet_cifar` the stages have.
+      classes: units of `head`; 0 gives the pooled features, [N, C].
+      dropout: share of values dropped between the two convolutions of a block (0.3 in the paper, where used).
+      features: part that the net ends with ("stage2"); None for the whole.
+
+    Returns:
+      A Layer: [N, H, W, C] of any size and number of channels to [N, classes].
+
+    Raises:
+      ShapeError: a depth that is not 6n + 4, a width or `classes` that is none, a part that is not there.
+
+    Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
+
+    >>> net = wide_resnet(16, 8)
+    >>> list(net.parts), len(net.parts["stage1"].parts)
+    (['stem', 'stage1', 'stage2', 'stage3', 'bn', 'relu', 'avgpool', 'head'], 2)
+    """
+    count = check_depth(depth, 4)
+    geometry.integer(width, "width")
+
+    def stage(planes: int, stride: int, seen: int) -> Layer:
+        first = wide_block(planes, stride, stride > 1 or seen != planes, dropout)
+        return numbered(first, *(wide_block(planes, 1, False, dropout) for _ in range(count - 1)))
+
+    body = {
+        "stem": first_conv(16, 3),
+        "stage1": stage(16 * width, 1, 16),
+        "stage2": stage(32 * width, 2, 16 * width),
+        "stage3": stage(64 * width, 2, 32 * width),
+        "bn": BatchNorm(),
+        "relu": jax.nn.relu,
+    }
+    return ending(body, lambda classes: {"head": Dense(classes)}, classes=classes, features=features)
+
+
+def wide_resnet28_10(classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+    """WRN-28-10: 4 blocks in each stage, 10 times the features. Arguments as in `wide_resnet`.
+
+    >>> len(wide_resnet28_10().parts["stage3"].parts)
+    4
+    """
+    return wide_resnet(28, 10, classes, dropout=dropout, features=features)
+
+
+def wide_resnet40_4(classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+    """WRN-40-4: 6 blocks in each stage, 4 times the features. Arguments as in `wide_resnet`.
+
+    >>> len(wide_resnet40_4().parts["stage3"].parts)
+    6
+    """
+    return wide_resnet(40, 4, classes, dropout=dropout, features=features)
+
+
+def wide_resnet16_8(classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+    """WRN-16-8: 2 blocks in each stage, 8 times the features. Arguments as in `wide_resnet`.
+
+    >>> len(wide_resnet16_8().parts["stage3"].parts)
+    2
+    """
+    return wide_resnet(16, 8, classes, dropout=dropout, features=features)

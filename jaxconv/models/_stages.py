@@ -1,0 +1,70 @@
+"""What every net is put together with: parts named by numbers, and the end that each of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxconv import geometry
+from jaxconv.layers import chain
+from jaxconv.layers import features as backbone
+from jaxconv.layers.layer import Layer
+from jaxconv.ops import global_avg_pool
+
+__all__ = ["ending", "numbered"]
+
+
+def numbered(*layers: Any) -> Layer:
+    """One layer after the other, named "0", "1", … as in torch's Sequential, so that weights load by name.
+
+    Args:
+      layers: layers or callables from array to array.
+
+    Returns:
+      A Layer from the first's input to the last's output.
+
+    >>> import jax
+    >>> from jaxconv.layers import Conv
+    >>> numbered(Conv(8, 3), jax.nn.relu)
+    chain
+      0: conv
+      1: relu
+    """
+    return chain(**{str(number): layer for number, layer in enumerate(layers)})
+
+
+def ending(
+    body: Mapping[str, Any],
+    head: Callable[[int], Mapping[str, Any]],
+    *,
+    classes: int,
+    features: str | None,
+    pool: Any = global_avg_pool,
+) -> Layer:
+    """A whole net from its body and its head, or as much of it as is asked for.
+
+    Args:
+      body: the parts that make maps [N, H, W, C] of images, by name, in the order that they run.
+      head: classes -> the parts that make logits of what `pool` gives (of the maps, where that is None).
+      classes: units of the last layer; 0 leaves the head out and takes the mean of each map instead of `pool`.
+      features: path of the part that the net ends with, as a backbone ("layer3"); None for the whole.
+      pool: what stands between body and head, as part `avgpool`; None where the head takes the maps themselves.
+
+    Returns:
+      A Layer: images to [N, classes]; with classes=0 to [N, C]; with `features` to that part's output.
+
+    Raises:
+      ShapeError: classes that is no int ≥ 0, or a path that is not there.
+
+    >>> from jaxconv.layers import Conv, Dense
+    >>> ending({"conv": Conv(8, 3)}, lambda classes: {"fc": Dense(classes)}, classes=0, features=None)
+    chain
+      conv: conv
+      avgpool: global_avg_pool
+    """
+    if geometry.integer(classes, "classes", least=0):
+        between = {} if pool is None else {"avgpool": pool}
+        net = chain(**body, **between, **head(classes))
+    else:
+        net = chain(**body, avgpool=global_avg_pool)
+    return net if features is None else backbone(net, upto=features)

@@ -1,0 +1,63 @@
+"""Pools that are given the output's size: window i of m over n cells is [floor(i*n/m), ceil((i+1)*n/m))."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv import geometry
+from jaxconv._base.dtypes import narrow, wide
+from jaxconv.engine.window import promise
+from jaxconv.ops._pool import first_max, maps
+
+Ints = int | Sequence[int]
+
+
+def _adaptive(x: jax.Array, out: Ints, reduce: Callable[[jax.Array, int], jax.Array]) -> jax.Array:
+    """Axis by axis, the last first: m slices, each reduced to one cell."""
+    sizes = geometry.per_axis(out, x.ndim - 2, "out")
+    for axis in reversed(range(1, x.ndim - 1)):
+        n, m = x.shape[axis], sizes[axis - 1]
+        bounds = [(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
+        cells = [reduce(jax.lax.slice_in_dim(x, *pair, axis=axis), axis) for pair in bounds]
+        x = jnp.stack(cells, axis=axis)
+    return promise(x, (x.shape[0], *sizes, x.shape[-1]))
+
+
+def adaptive_avg_pool(x: Any, out: Ints) -> jax.Array:
+    """The mean of each of `out` windows that cover the input whatever its size.
+
+    Args:
+      x: [N, *spatial, C].
+      out: cells of the output; one int or one for each spatial axis. May exceed the input's.
+
+    Returns:
+      [N, *out, C] of x's dtype (float32 for integers). Window i of m over n cells is
+      [floor(i*n/m), ceil((i+1)*n/m)), as in torch.
+
+    Raises:
+      ShapeError: no spatial axis, or out < 1.
+
+    >>> adaptive_avg_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel()
+    Array([1., 3.], dtype=float32)
+    """
+    x = maps(x, "adaptive_avg_pool")
+    return narrow(_adaptive(wide(x), out, lambda cells, axis: jnp.mean(cells, axis=axis)), x)
+
+
+def adaptive_max_pool(x: Any, out: Ints) -> jax.Array:
+    """The largest value of each of `out` windows that cover the input whatever its size.
+
+    Args and windows as in `adaptive_avg_pool`; a tie's gradient goes to the first maximum.
+
+    Returns:
+      [N, *out, C] of x's dtype.
+
+    Raises:
+      ShapeError: no spatial axis, or out < 1.
+
+    >>> adaptive_max_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel()
+    Array([2., 4.], dtype=float32)
+    """
+    return _adaptive(maps(x, "adaptive_max_pool"), out, first_max)

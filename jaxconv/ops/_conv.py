@@ -1,0 +1,132 @@
+"""Convolution: one kernel of shared weights for every feature map, moved over the input."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv import engine, geometry
+from jaxconv._base.dtypes import channelwise, wide
+from jaxconv._base.errors import ShapeError, count
+from jaxconv.engine.window import as_batch, promise, window
+from jaxconv.geometry import Padding
+from jaxconv.ops._pad import check_mode, pad_pairs
+
+
+def conv(
+    x: Any,
+    kernel: Any,
+    bias: Any = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = "valid",
+    pad_mode: str = "zeros",
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    impl: str | None = None,
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """Convolves (cross-correlates, as everywhere in this field) an input with a kernel.
+
+    a[i, j, t] = Σ_{m, n, l} x[i*s + m*d, j*s + n*d, l] * K[m, n, l, t] + b[t]
+
+    Args:
+      x: [N, *spatial, C_in], 1 to 3 spatial axes; or one example without N.
+      kernel: [*k, C_in/groups, C_out].
+      bias: [C_out] or None.
+      stride: cells from one window to the next; one int or one for each axis.
+      padding: "valid", "same", "same_lower", "full", "causal", an int, a pair (lo, hi), or a pair for
+        each axis; see `jaxconv.geometry.pads`.
+      pad_mode: what the padding holds: "zeros", "reflect", "edge" or "wrap".
+      dilation: cells from one tap of the kernel to the next.
+      groups: the channels of x and the maps are cut into so many parts, convolved part by part.
+      impl: "auto", "tune" (measured on this device and kept) or a formulation of `jaxconv.engine`;
+        None takes `jaxconv.using`'s. What a formulation cannot run is left to "auto".
+      precision: of the products, as in `jax.lax.dot`.
+
+    Returns:
+      [N, *out, C_out], out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1, of the dtype that x and
+      kernel promote to.
+
+    Raises:
+      ShapeError: ranks, channels, groups or sizes that do not fit.
+
+    >>> conv(jnp.ones((1, 28, 28, 1)), jnp.ones((5, 5, 1, 3))).shape
+    (1, 24, 24, 3)
+    """
+    kernel = jnp.asarray(kernel)
+    if not 3 <= kernel.ndim <= 5:
+        raise ShapeError("conv needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}")
+    size = kernel.shape[:-2]
+    came, groups = jnp.shape(x), geometry.integer(groups, "groups")
+    x, lone = as_batch(x, size, "conv")
+    check_channels(came, kernel.shape, groups)
+    if bias is not None:
+        bias = check_bias(bias, kernel.shape[-1])
+    check_mode(pad_mode)
+    win = window(x.shape[1:-1], size, stride=stride, padding=padding, dilation=dilation, op="conv")
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    x, kernel, pairs = x.astype(dtype), kernel.astype(dtype), win.padding
+    if pad_mode != "zeros":
+        x, pairs = pad_pairs(x, pairs, pad_mode), ((0, 0),) * len(size)
+    form = engine.Form(
+        "y", x.shape, kernel.shape, win.stride, pairs, win.dilation, groups,
+        dtype=str(dtype), precision=engine.precision_of(precision), impl=engine.resolved(impl),
+    )  # fmt: skip
+    y = engine.bind(x, kernel, form)
+    y = promise(y, (x.shape[0], *win.out, kernel.shape[-1]))
+    if bias is not None:
+        y = add_bias(y, bias)
+    return y[0] if lone else y
+
+
+def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix: str = "") -> None:
+    """Raises ShapeError unless the kernel's channels times groups are the input's, and groups divide the maps.
+
+    `fix` is for an input of the wrong channels that nothing likelier explains.
+    """
+    c_in, c_out = kernel[-2], kernel[-1]
+    if 0 in kernel:
+        raise ShapeError("conv needs a kernel [*k, C_in/groups, C_out] without empty axes", got=f"kernel {kernel}")
+    if c_out % groups:
+        raise ShapeError(
+            "groups must divide the number of maps (the kernel's last axis)",
+            got=f"groups={groups}, {count(c_out, 'map')}: kernel {kernel}",
+        )
+    if x[-1] == c_in * groups:
+        return
+    rank = len(kernel) - 2
+    first = x[-1 - rank : -1]  # the channels, if they come first
+    if first[0] == c_in * groups and (rank == 1 or first[0] != first[1]):
+        layout = " (NCHW)" if rank == 2 else ""
+        fix = f"x looks channels-first{layout}: jnp.moveaxis(x, {-1 - rank}, -1) puts the channels last"
+    elif x[-1] == kernel[1] * groups and len(set(kernel[2:])) == 1:
+        fix = "the kernel looks like torch's [C_out, C_in, *k]: jnp.moveaxis(kernel, (0, 1), (-1, -2))"
+    elif not fix and x[-1] % groups:
+        fix = f"groups must divide the {count(x[-1], 'channel')} of x"
+    elif not fix and x[-1]:
+        fix = f"a kernel of shape {(*kernel[:-2], x[-1] // groups, c_out)}"
+    each = f" ({c_in} for each of {groups} groups)" if groups > 1 else ""
+    raise ShapeError(
+        f"x must have {count(c_in * groups, 'channel')}{each} on its last axis, as the kernel "
+        "[*k, C_in/groups, C_out] says",
+        got=f"x {x}, kernel {kernel}",
+        fix=fix,
+    )
+
+
+def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """y + bias in y's type; halves by way of f32, in which the bias's gradient then sums over all positions."""
+    if y.dtype in (jnp.bfloat16, jnp.float16):
+        return (wide(y) + wide(channelwise(bias, y))).astype(y.dtype)
+    return y + channelwise(bias, y).astype(y.dtype)
+
+
+def check_bias(bias: Any, features: int) -> jax.Array:
+    """`bias` as an array of one value a map; raises ShapeError where it is not."""
+    bias = jnp.asarray(bias)
+    if bias.shape != (features,):
+        raise ShapeError(f"bias must have one value for each of the {count(features, 'map')}", got=f"bias {bias.shape}")
+    return bias

@@ -1,0 +1,163 @@
+"""Transposed convolution: the exact adjoint of `conv`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv import engine, geometry
+from jaxconv._base.errors import ShapeError, count
+from jaxconv.engine.window import as_batch, promise, window
+from jaxconv.geometry import Padding
+from jaxconv.ops._conv import add_bias, check_bias, check_channels
+from jaxconv.ops._pad import check_mode, padding_adjoint
+
+Ints = int | Sequence[int]
+
+
+def conv_transpose(
+    x: Any,
+    kernel: Any,
+    bias: Any = None,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "valid",
+    pad_mode: str = "zeros",
+    dilation: Ints = 1,
+    groups: int = 1,
+    output_padding: Ints | None = None,
+    output_size: Ints | None = None,
+    impl: str | None = None,
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """The adjoint of `conv` with the same kernel and arguments: ⟨conv(a), x⟩ = ⟨a, conv_transpose(x)⟩.
+
+    Args:
+      x: [N, *spatial, C_out]: what the convolution would have given; or one example without N.
+      kernel: [*k, C_in/groups, C_out], the convolution's own (its C_in channels come out here).
+      bias: [C_in] or None, added to the result.
+      stride, padding, pad_mode, dilation, groups, impl, precision: the convolution's, see `conv`.
+      output_padding: which of the `stride` sizes that the convolution maps to x's to restore, counted
+        from the smallest, in [0, stride). None: the largest under "same" (n * s), else the smallest.
+      output_size: the spatial size to restore, instead of output_padding.
+
+    Returns:
+      [N, *out, C_in], out = (n - 1)*s + d*(k - 1) + 1 - lo - hi + output_padding.
+
+    Raises:
+      ShapeError: shapes that do not fit, or an output size that the convolution does not map to x's.
+
+    >>> conv_transpose(jnp.ones((1, 7, 7, 8)), jnp.ones((3, 3, 4, 8)), stride=2, padding="same").shape
+    (1, 14, 14, 4)
+    """
+    kernel = jnp.asarray(kernel)
+    if not 3 <= kernel.ndim <= 5:
+        raise ShapeError(
+            "conv_transpose needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}"
+        )
+    size = kernel.shape[:-2]
+    x, lone = as_batch(x, size, "conv_transpose")
+    if 0 in x.shape[1:-1]:
+        raise ShapeError("conv_transpose needs at least one cell on every spatial axis", got=f"{x.shape[1:-1]}")
+    if x.shape[-1] != kernel.shape[-1]:
+        fix = "jnp.swapaxes(kernel, -1, -2)" if x.shape[-1] == kernel.shape[-2] else ""
+        first = x.shape[1 : 1 + len(size)]
+        if not fix and first[0] == kernel.shape[-1] and (len(first) == 1 or first[0] != first[1]):
+            fix = f"x looks channels-first: jnp.moveaxis(x, {-1 - len(size)}, -1) puts the channels last"
+        raise ShapeError(
+            f"x must have {count(kernel.shape[-1], 'channel')}, the maps (last axis) of the kernel it transposes",
+            got=f"x {x.shape}, kernel {kernel.shape}",
+            fix=fix,
+        )
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise ShapeError("conv_transpose needs a floating type", got=str(dtype), fix="x.astype(jnp.float32)")
+    sizes = restored_size(
+        x.shape[1:-1], size, stride=stride, padding=padding, dilation=dilation,
+        output_padding=output_padding, output_size=output_size,
+    )  # fmt: skip
+    channels = kernel.shape[-2] * geometry.integer(groups, "groups")
+    if bias is not None:
+        bias = check_bias(bias, channels)
+    like = (x.shape[0], *sizes, channels)
+    check_channels(like, kernel.shape, geometry.integer(groups, "groups"))
+    check_mode(pad_mode)
+    win = window(sizes, size, stride=stride, padding=padding, dilation=dilation, op="conv_transpose")
+    padded, pairs = like, win.padding
+    if pad_mode != "zeros":
+        padded = (like[0], *(n + sum(pair) for n, pair in zip(sizes, pairs, strict=True)), channels)
+        pairs = ((0, 0),) * len(size)
+    form = engine.Form(
+        "x", padded, kernel.shape, win.stride, pairs, win.dilation, groups,
+        dtype=str(dtype), precision=engine.precision_of(precision), impl=engine.resolved(impl),
+    )  # fmt: skip
+    y = engine.bind(kernel, x, form)
+    if pad_mode != "zeros":
+        y = padding_adjoint(y, win.padding, pad_mode)
+    y = promise(y, like)
+    if bias is not None:
+        y = add_bias(y, bias)
+    return y[0] if lone else y
+
+
+def restored_size(
+    shape: Sequence[int],
+    size: Sequence[int],
+    *,
+    stride: Ints = 1,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    output_padding: Ints | None = None,
+    output_size: Ints | None = None,
+) -> tuple[int, ...]:
+    """The spatial size whose convolution has size `shape`; see `conv_transpose` for the arguments.
+
+    >>> restored_size((7,), (3,), stride=2), restored_size((7,), (3,), stride=2, padding="same")
+    ((15,), (14,))
+    """
+    rank = len(shape)
+    strides = geometry.per_axis(stride, rank, "stride")
+    dilations = geometry.per_axis(dilation, rank, "dilation")
+    same = padding in ("same", "same_lower") if isinstance(padding, str) else False
+    smallest = [(n - 1) * s + 1 for n, s in zip(shape, strides, strict=True)]
+    if not same:  # no other padding depends on the size
+        pairs = geometry.pads(padding, shape, size, strides, dilations)
+        reach = [geometry.span(k, d) - 1 - sum(p) for k, d, p in zip(size, dilations, pairs, strict=True)]
+        smallest = [n + r for n, r in zip(smallest, reach, strict=True)]
+    if output_size is not None:
+        if output_padding is not None:
+            raise ShapeError(
+                "output_size and output_padding say the same thing: give one",
+                got=f"output_size={output_size}, output_padding={output_padding}",
+            )
+        sizes = geometry.per_axis(output_size, rank, "output_size")
+        extra = tuple(n - least for n, least in zip(sizes, smallest, strict=True))
+    elif output_padding is None:
+        extra = tuple(s - 1 if same else 0 for s in strides)
+    else:
+        extra = geometry.per_axis(output_padding, rank, "output_padding", least=0)
+    sizes = tuple(least + e for least, e in zip(smallest, extra, strict=True))
+    for axis, (e, s, least) in enumerate(zip(extra, strides, smallest, strict=True)):
+        if 0 <= e < s:
+            continue
+        if output_size is None:
+            raise ShapeError(
+                f"output_padding must be less than the stride: in [0, {s}) on spatial axis {axis}",
+                got=f"output_padding={extra}, stride {s}",
+                fix=f"output_padding={s - 1}",
+            )
+        known = f"{least}" if s == 1 else f"{least} or {least + 1}" if s == 2 else f"{least} to {least + s - 1}"
+        raise ShapeError(
+            f"output_size must be {known} on spatial axis {axis}: no other does the convolution map to {shape[axis]}",
+            got=f"output_size={sizes}",
+            fix=f"output_size={least}",
+        )
+    if min(sizes) < 1:
+        raise ShapeError(
+            "conv_transpose must leave at least one cell: out = (n - 1)*s + d*(k - 1) + 1 - lo - hi",
+            got=f"out = {sizes} from {tuple(shape)}, padding={padding!r}",
+            fix="less padding",
+        )
+    return sizes

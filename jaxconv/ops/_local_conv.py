@@ -1,0 +1,82 @@
+"""Convolution without shared weights: every position has a kernel of its own."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv._base.errors import ShapeError
+from jaxconv.engine.einsum import sum_type, windows
+from jaxconv.engine.window import as_batch, promise, window
+from jaxconv.geometry import Padding
+from jaxconv.ops._conv import add_bias
+from jaxconv.ops._pad import pad_pairs
+
+Ints = int | Sequence[int]
+
+
+def local_conv(
+    x: Any,
+    kernel: Any,
+    bias: Any = None,
+    *,
+    stride: Ints = 1,
+    padding: Padding = "valid",
+    pad_mode: str = "zeros",
+    dilation: Ints = 1,
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """Local receptive fields with unshared weights.
+
+    a[i, j, t] = Σ_{m, n, l} x[i*s + m*d, j*s + n*d, l] * K[i, j, m, n, l, t] + b[i, j, t]
+
+    Args:
+      x: [N, *spatial, C_in]; or one example without N.
+      kernel: [*out, *k, C_in, C_out]: a kernel for each position of the output.
+      bias: [*out, C_out] or None.
+      stride, padding, pad_mode, dilation, precision: as in `conv`.
+
+    Returns:
+      [N, *out, C_out].
+
+    Raises:
+      ShapeError: a kernel whose leading axes are not the output's size.
+
+    On the notes' 6×6 input, three 3×3 maps share 30 parameters; unshared they have 4*4 times as many:
+
+    >>> local_conv(jnp.ones((1, 6, 6, 1)), jnp.ones((4, 4, 3, 3, 1, 3)), jnp.ones((4, 4, 3))).shape
+    (1, 4, 4, 3)
+    >>> 4 * 4 * (3 * 3 * 1 * 3 + 3)
+    480
+    """
+    kernel = jnp.asarray(kernel)
+    rank = (kernel.ndim - 2) // 2
+    if kernel.ndim not in (4, 6, 8) or jnp.ndim(x) == kernel.ndim:
+        raise ShapeError(
+            "local_conv needs a kernel for each position: [*out, *k, C_in, C_out]",
+            got=f"kernel {kernel.shape}, x {jnp.shape(x)}",
+            fix="jaxconv.conv for a shared kernel",
+        )
+    size, (c_in, c_out) = kernel.shape[rank : 2 * rank], kernel.shape[-2:]
+    x, lone = as_batch(x, size, "local_conv")
+    win = window(x.shape[1:-1], size, stride=stride, padding=padding, dilation=dilation, op="local_conv")
+    if kernel.shape[:rank] != win.out or x.shape[-1] != c_in:
+        raise ShapeError(
+            f"local_conv's kernel must be [*out, *k, C_in, C_out] = {(*win.out, *size, x.shape[-1], c_out)}",
+            got=f"kernel {kernel.shape}, x {x.shape}",
+        )
+    if bias is not None and jnp.shape(bias) != (*win.out, c_out):
+        raise ShapeError(f"local_conv's bias must be [*out, C_out] = {(*win.out, c_out)}", got=f"{jnp.shape(bias)}")
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    seen = windows(pad_pairs(x.astype(dtype), win.padding, pad_mode), size, win.stride, win.dilation)
+    weights = kernel.astype(dtype).reshape(*win.out, math.prod(size), c_in, c_out)
+    y = jnp.einsum(
+        "...mc,...mcf->...f", seen, weights, precision=precision, preferred_element_type=sum_type(dtype)
+    ).astype(dtype)
+    y = promise(y, (x.shape[0], *win.out, c_out))
+    if bias is not None:
+        y = add_bias(y, jnp.asarray(bias))
+    return y[0] if lone else y

@@ -1,0 +1,265 @@
+"""Normalisation. Statistics are taken in f32 or wider whatever the compute type."""
+
+import functools
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv import geometry
+from jaxconv._base.dtypes import channelwise, narrow, wide
+from jaxconv._base.errors import ShapeError, count
+from jaxconv.engine.window import promise
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def standardise(
+    x: jax.Array, axes: Sequence[int], eps: float, axis_name: Any = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(x - mean) / sqrt(var + eps) over `axes`, with the mean and the (biased) variance.
+
+    Two passes: the second sums what the mean's rounding left and the squares together, so that 1e4 ± 1e-2
+    in f32 comes out right where E[x²] - E[x]² gives NaN.
+
+    Args:
+      x: an array in its summing type (f32 or wider).
+      axes: reduced; kept as 1 in the mean and the variance.
+      axis_name: of devices or of a vmap to take the statistics over, too.
+
+    Returns:
+      y of x's shape; mean and var with 1 on `axes`.
+    """
+    check_eps(eps)
+    rough = _mean(x, axes, axis_name)
+    centred = x - rough
+    rest = _mean(centred, axes, axis_name)
+    var = jnp.maximum(_mean(jnp.square(centred), axes, axis_name) - jnp.square(rest), 0)
+    return (centred - rest) * lax.rsqrt(var + eps), rough + rest, var
+
+
+def _mean(v: jax.Array, axes: Sequence[int], axis_name: Any) -> jax.Array:
+    m = jnp.mean(v, axis=tuple(axes), keepdims=True)
+    return m if axis_name is None else lax.pmean(m, axis_name)
+
+
+@standardise.defjvp
+def _standardise_jvp(axes: Sequence[int], eps: float, axis_name: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """With r = 1 / sqrt(var + eps): ẏ = r (ẋ - E[ẋ] - y E[y ẋ]), so each gradient takes two sums over x's size."""
+    y, mean, var = standardise(primals[0], axes, eps, axis_name)
+    root, moved = jnp.sqrt(var + eps), tangents[0]
+    dmean, along = _mean(moved, axes, axis_name), _mean(y * moved, axes, axis_name)
+    return (y, mean, var), ((moved - dmean - y * along) / root, dmean, 2 * along * root)
+
+
+def check_eps(eps: float) -> float:
+    """`eps` if it may stand under a root; raises ShapeError otherwise."""
+    if isinstance(eps, bool) or not isinstance(eps, numbers.Real) or not eps >= 0:
+        raise ShapeError("eps must be a number ≥ 0", got=f"eps={eps!r}")
+    return eps
+
+
+def affine(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
+    """y * scale + bias over the last axis; None leaves either out.
+
+    Raises:
+      ShapeError: scale or bias without one value a channel.
+    """
+    for name, value in (("scale", scale), ("bias", bias)):
+        if value is not None and jnp.shape(value) != y.shape[-1:]:
+            raise ShapeError(
+                f"{name} must have one value for each of the {count(y.shape[-1], 'channel')}",
+                got=f"{jnp.shape(value)}",
+            )
+    y = y if scale is None else y * channelwise(jnp.asarray(scale, y.dtype), y)
+    return y if bias is None else y + channelwise(jnp.asarray(bias, y.dtype), y)
+
+
+def batch_norm(x: Any, mean: Any, var: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
+    """Normalises every channel by a given mean and variance: (x - mean) / sqrt(var + eps) * scale + bias.
+
+    Args:
+      x: [N, ..., C].
+      mean, var: [C]; of the batch (`batch_stats`) or running ones.
+      scale, bias: [C] or None.
+      eps: added to the variance.
+
+    Returns:
+      [N, ..., C] of x's dtype.
+
+    Raises:
+      ShapeError: statistics without one value a channel.
+
+    Source: Ioffe and Szegedy, Batch Normalization, 2015.
+
+    >>> batch_norm(jnp.array([[3.0]]), jnp.array([1.0]), jnp.array([4.0]), eps=0.0)
+    Array([[1.]], dtype=float32)
+    """
+    x = jnp.asarray(x)
+    for name, value in (("mean", mean), ("var", var)):
+        if jnp.shape(value) != x.shape[-1:]:
+            raise ShapeError(
+                f"{name} must have one value for each of the {count(x.shape[-1], 'channel')}",
+                got=f"{jnp.shape(value)}",
+            )
+    y = wide(x)
+    mean, var = (channelwise(jnp.asarray(v, y.dtype), y) for v in (mean, var))
+    y = (y - mean) * lax.rsqrt(var + eps)
+    return _finish(y, x, scale, bias)
+
+
+def group_norm(x: Any, groups: int, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
+    """Normalises each example over space and each group of channels.
+
+    Args:
+      x: [N, *spatial, C].
+      groups: how many groups of C/groups neighbouring channels. 1 normalises an example as a whole.
+      scale, bias: [C] or None.
+      eps: added to the variance.
+
+    Returns:
+      [N, *spatial, C] of x's dtype.
+
+    Raises:
+      ShapeError: groups that do not divide C.
+
+    Source: Wu and He, Group Normalization, 2018.
+
+    >>> group_norm(jnp.array([[[1.0, 3.0, 10.0, 30.0]]]), 2, eps=0.0).ravel()
+    Array([-1.,  1., -1.,  1.], dtype=float32)
+    """
+    x, groups = _channelled(x, "group_norm"), geometry.integer(groups, "groups")
+    if x.shape[-1] % groups:
+        raise ShapeError("groups must divide the channels", got=f"groups={groups}, {count(x.shape[-1], 'channel')}")
+    grouped = wide(x).reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    return _finish(standardise(grouped, axes, eps)[0].reshape(x.shape), x, scale, bias)
+
+
+def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
+    """Normalises the channels of every pixel (the last axis).
+
+    Args:
+      x: [..., C].
+      scale, bias: [C] or None.
+      eps: added to the variance.
+
+    Returns:
+      [..., C] of x's dtype. (For space and channels together: `group_norm` with one group.)
+
+    Source: Ba et al., Layer Normalization, 2016.
+
+    >>> layer_norm(jnp.array([[1.0, 3.0]]), eps=0.0)
+    Array([[-1.,  1.]], dtype=float32)
+    """
+    x = _channelled(x, "layer_norm", least=1)
+    return _finish(standardise(wide(x), (x.ndim - 1,), eps)[0], x, scale, bias)
+
+
+def instance_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
+    """Normalises each feature map of each example over space.
+
+    Args:
+      x: [N, *spatial, C].
+      scale, bias: [C] or None.
+      eps: added to the variance.
+
+    Returns:
+      [N, *spatial, C] of x's dtype.
+
+    Raises:
+      ShapeError: no spatial axis.
+
+    Source: Ulyanov et al., Instance Normalization, 2016.
+
+    >>> instance_norm(jnp.array([[[1.0], [3.0]]]), eps=0.0).ravel()
+    Array([-1.,  1.], dtype=float32)
+    """
+    x = _channelled(x, "instance_norm", least=3)
+    return _finish(standardise(wide(x), range(1, x.ndim - 1), eps)[0], x, scale, bias)
+
+
+def rms_norm(x: Any, scale: Any = None, *, eps: float = 1e-6) -> jax.Array:
+    """Divides the channels of every pixel by their root mean square: x / sqrt(mean(x²) + eps) * scale.
+
+    Args:
+      x: [..., C].
+      scale: [C] or None.
+      eps: added to the mean square.
+
+    Returns:
+      [..., C] of x's dtype.
+
+    Source: Zhang and Sennrich, Root Mean Square Layer Normalization, 2019.
+
+    >>> rms_norm(jnp.array([[3.0, 3.0]]), eps=0.0)
+    Array([[1., 1.]], dtype=float32)
+    """
+    x = _channelled(x, "rms_norm", least=1)
+    y = wide(x)
+    return _finish(y * lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps), x, scale, None)
+
+
+def local_response_norm(x: Any, size: int = 5, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> jax.Array:
+    """Divides each value by what the neighbouring maps say at the same place: x / (k + alpha * Σ x²)^beta.
+
+    Args:
+      x: [..., C].
+      size: maps in the sum, size//2 before the value's own and (size-1)//2 after it.
+      alpha: of the sum, as in the paper. (torch and TensorFlow differ: torch divides alpha by size.)
+      beta, k: as in the formula.
+
+    Returns:
+      [..., C] of x's dtype.
+
+    Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012.
+
+    >>> local_response_norm(jnp.array([[1.0, 1.0, 1.0]]), 3, alpha=1.0, beta=1.0, k=0.0)
+    Array([[0.5       , 0.33333334, 0.5       ]], dtype=float32)
+    """
+    x, size = _channelled(x, "local_response_norm", least=1), geometry.integer(size, "size")
+    y = wide(x)
+    padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
+    squares = jnp.pad(y * y, padding)
+    channels = x.shape[-1]
+    total = functools.reduce(jnp.add, (squares[..., i : i + channels] for i in range(size)))
+    return _finish(y * (k + alpha * total) ** -beta, x, None, None)
+
+
+def standardise_kernel(kernel: Any, *, eps: float = 1e-5) -> jax.Array:
+    """Weight standardisation: every map's weights with mean 0 and variance 1 / fan-in.
+
+    Args:
+      kernel: [*k, C_in/groups, C_out].
+      eps: added to the variance.
+
+    Returns:
+      A kernel of the same shape and dtype; for `Conv(..., transform=jc.standardise_kernel)`.
+
+    Source: Qiao et al., Weight Standardization, 2019, with the fan-in scaling of Brock et al., 2021.
+
+    >>> k = standardise_kernel(jax.random.normal(jax.random.key(0), (3, 3, 2, 4)))
+    >>> bool(jnp.allclose(k.mean((0, 1, 2)), 0, atol=1e-6))
+    True
+    """
+    kernel = jnp.asarray(kernel)
+    if kernel.ndim < 2:
+        raise ShapeError("standardise_kernel needs a kernel [*k, C_in, C_out]", got=f"{kernel.shape}")
+    axes = range(kernel.ndim - 1)
+    fan_in = math.prod(kernel.shape[:-1])
+    return narrow(standardise(wide(kernel), axes, eps)[0] / math.sqrt(fan_in), kernel)
+
+
+def _channelled(x: Any, op: str, least: int = 2) -> jax.Array:
+    x = jnp.asarray(x)
+    if x.ndim < least:
+        shape = {1: "[..., C]", 2: "[N, ..., C]", 3: "[N, *spatial, C]"}[least]
+        raise ShapeError(f"{op} needs {shape}", got=f"{x.shape}")
+    return x
+
+
+def _finish(y: jax.Array, x: jax.Array, scale: Any, bias: Any) -> jax.Array:
+    return promise(narrow(affine(y, scale, bias), x), x.shape)

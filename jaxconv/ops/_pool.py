@@ -1,0 +1,277 @@
+"""Pooling: what a window holds, in one number for each channel.
+
+All pools are separable: the taps of one axis after the other, k strided slices each. What a maximum chose is
+remembered as a code for each window (`engine/select.py`), so no gradient needs a gather or a scatter.
+"""
+
+import functools
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv._base.dtypes import narrow, wide
+from jaxconv._base.errors import ShapeError
+from jaxconv.engine.primitive import select
+from jaxconv.engine.select import Choice, first_maximum
+from jaxconv.engine.window import Window, as_batch, promise, slices, window, window_sum
+from jaxconv.geometry import Padding
+
+Ints = int | Sequence[int]
+
+
+def read(x: Any, size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
+    """A pool's input as [N, *spatial, C], its window, and whether it came without N."""
+    x, lone = as_batch(x, size, op)
+    stride = arguments.pop("stride")
+    win = window(x.shape[1:-1], size, stride=size if stride is None else stride, op=op, **arguments)
+    return x, win, lone
+
+
+def finish(y: jax.Array, x: jax.Array, win: Window, lone: bool) -> jax.Array:
+    """The result, held to the formula's shape; without N where x came without."""
+    y = promise(y, (x.shape[0], *win.out, x.shape[-1]))
+    return y[0] if lone else y
+
+
+def check_inside(shape: Sequence[int], win: Window, op: str, padded: bool = False) -> None:
+    """Raises ShapeError where a window of an input [N, *spatial, C] holds none of its cells (of the padded input's)."""
+    for axis in win.axes:
+        i, holds = axis - 1, win.real(shape[axis], axis, padded).any(axis=0).ravel()
+        if not holds.all():
+            raise ShapeError(
+                f"every window of {op} must hold at least one cell of its input",
+                got=f"window {holds.argmin()} of spatial axis {i} lies in padding {win.padding[i]} alone "
+                f"(size {win.size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {shape[axis]})",
+                fix="less padding",
+            )
+
+
+def lowest(dtype: Any) -> Any:
+    """What never wins a maximum."""
+    if jnp.issubdtype(dtype, jnp.inexact):
+        return -jnp.inf
+    return False if dtype == jnp.bool_ else jnp.iinfo(dtype).min
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def window_max(x: jax.Array, win: Window, fill: Any) -> jax.Array:
+    """The largest value of each window of x [N, *spatial, C] with `fill` around it; NaN if any is.
+
+    A tie's derivative goes to the first maximum in window order that is no padding.
+    """
+    y = win.padded(x, fill)
+    for axis in win.axes:  # the barrier keeps each slice of the next axis from computing this one for itself
+        y = jax.lax.optimization_barrier(functools.reduce(jnp.maximum, slices(y, win, axis)))
+    return y
+
+
+@window_max.defjvp
+def _window_max_jvp(win: Window, fill: Any, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    y, code = first_maximum(primals[0], win, fill)
+    return y, select(tangents[0], code, Choice("y", primals[0].shape[1:-1], win))
+
+
+def max_pool(
+    x: Any,
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> jax.Array:
+    """The largest value of each window.
+
+    Args:
+      x: [N, *spatial, C]; or one example without N where `size` is a tuple.
+      size: of the window; a tuple for one spatial axis: `(2,)`.
+      stride: from one window to the next; None: `size`.
+      padding: as in `conv`; padding never wins.
+      dilation: cells from one tap of the window to the next.
+      ceil: a last partial window counts too, if it starts inside the input or its low padding.
+
+    Returns:
+      [N, *out, C] of x's dtype, out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1 (ceil with `ceil`).
+      A tie's gradient goes to the first maximum in window order. NaN in a window gives NaN.
+
+    Raises:
+      ShapeError: a window that does not fit, or that lies in padding alone.
+
+    >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2)[0, :, :, 0]
+    Array([[ 5.,  7.],
+           [13., 15.]], dtype=float32)
+    """
+    x, win, lone = read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    check_inside(x.shape, win, "max_pool")
+    y = window_max(x, win, lowest(x.dtype))
+    return finish(y, x, win, lone)
+
+
+def avg_pool(
+    x: Any,
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+    count_padding: bool = False,
+) -> jax.Array:
+    """The mean of each window.
+
+    Args:
+      x, size, stride, padding, dilation, ceil: as in `max_pool`.
+      count_padding: False divides by the cells of the input that a window holds; True by those of the
+        padded input (never by cells that `ceil` alone reaches).
+
+    Returns:
+      [N, *out, C] of x's dtype (float32 for integers); summed in f32 or wider.
+
+    Raises:
+      ShapeError: a window that does not fit, or that holds nothing to divide by.
+
+    >>> avg_pool(jnp.ones((1, 3, 3, 1)), 3, stride=1, padding=1, count_padding=True)[0, 0, 0, 0]
+    Array(0.44444445, dtype=float32)
+    """
+    x, win, lone = read(x, size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    check_inside(x.shape, win, "avg_pool", count_padding)
+    held = (win.real(x.shape[axis], axis, count_padding).sum(axis=0) for axis in win.axes)
+    y = window_sum(win.padded(wide(x), 0), win)
+    y = y / functools.reduce(np.multiply, held).astype(y.dtype)
+    return finish(narrow(y, x), x, win, lone)
+
+
+def lp_pool(
+    x: Any,
+    size: Ints,
+    *,
+    p: float = 2,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> jax.Array:
+    """The p-norm of each window: (Σ |x|^p)^(1/p).
+
+    Each window is scaled by its largest value, so squares of 1e30 or 1e-30 neither overflow nor vanish.
+
+    Args:
+      x, size, stride, padding, dilation, ceil: as in `max_pool`.
+      p: at least 1; inf gives the largest |x|.
+
+    Returns:
+      [N, *out, C] of x's dtype (float32 for integers). Where a window is all zero its gradient is zero.
+
+    Raises:
+      ShapeError: p < 1, or a window that does not fit.
+
+    >>> lp_pool(jnp.array([[[3.0], [4.0]]]), (2,), p=2)
+    Array([[[5.]]], dtype=float32)
+    """
+    if isinstance(p, bool) or not isinstance(p, numbers.Real) or not p >= 1:
+        raise ShapeError("p must be a number ≥ 1: below it (Σ|x|^p)^(1/p) is no norm", got=f"p={p!r}")
+    x, win, lone = read(x, size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    y = wide(x)
+    y = y * jax.lax.stop_gradient(jnp.sign(y))  # |x| with slope 0 at 0, where jnp.abs has 1
+    if p == np.inf:
+        return finish(narrow(window_max(y, win, 0), x), x, win, lone)
+    y = win.padded(y, 0)
+    for axis in win.axes:  # a p-norm of p-norms is the p-norm of all
+        y = _norm(slices(y, win, axis), float(p))
+    return finish(narrow(y, x), x, win, lone)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _norm(parts: list[jax.Array], p: float) -> jax.Array:
+    """The p-norm over non-negative parts, scaled by the largest of them."""
+    if p == 1:
+        return functools.reduce(jnp.add, parts)
+    largest = functools.reduce(jnp.maximum, parts)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    total = functools.reduce(jnp.add, (_power(part / scale, p) for part in parts))
+    return scale * (jnp.sqrt(total) if p == 2 else total ** (1 / p))
+
+
+def _power(u: jax.Array, p: float) -> jax.Array:
+    return u if p == 1 else u * u if p == 2 else u**p
+
+
+@_norm.defjvp
+def _norm_jvp(p: float, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    """∂y/∂part = (part / y)^(p - 1), in [0, 1] whatever the size of both; 0 in a window of zeros."""
+    (parts,), (moves,) = primals, tangents
+    if p == 1:
+        return _norm(parts, p), functools.reduce(jnp.add, moves)
+    y = _norm(parts, p)
+    some = y > 0
+    below = jnp.where(some, y, 1)
+    slopes = (jnp.where(some, _power(part / below, p - 1), 0) for part in parts)
+    return y, functools.reduce(jnp.add, (s * m for s, m in zip(slopes, moves, strict=True)))
+
+
+def l2_pool(
+    x: Any,
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> jax.Array:
+    """The square root of the sum of squares of each window: `lp_pool` with p = 2.
+
+    >>> l2_pool(jnp.array([[[3.0], [4.0]]]), (2,))
+    Array([[[5.]]], dtype=float32)
+    """
+    return lp_pool(x, size, p=2, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+
+
+def global_avg_pool(x: Any) -> jax.Array:
+    """The mean of each feature map: [N, *spatial, C] -> [N, C].
+
+    Raises:
+      ShapeError: no spatial axis, or one without cells.
+
+    >>> global_avg_pool(jnp.ones((2, 4, 4, 3))).shape
+    (2, 3)
+    """
+    x = maps(x, "global_avg_pool")
+    y = jnp.mean(wide(x), axis=tuple(range(1, x.ndim - 1)))
+    y = narrow(y, x)
+    return promise(y, (x.shape[0], x.shape[-1]))
+
+
+def global_max_pool(x: Any) -> jax.Array:
+    """The largest value of each feature map: [N, *spatial, C] -> [N, C].
+
+    A tie's gradient goes to the first maximum.
+
+    Raises:
+      ShapeError: no spatial axis, or one without cells.
+
+    >>> global_max_pool(jnp.arange(8.0).reshape(1, 2, 2, 2))
+    Array([[6., 7.]], dtype=float32)
+    """
+    x = maps(x, "global_max_pool")
+    cells = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
+    return promise(first_max(cells, 1), (x.shape[0], x.shape[-1]))
+
+
+def first_max(x: jax.Array, axis: int) -> jax.Array:
+    """The maximum over one axis, whose gradient goes to the first of equals; no scatter."""
+    first = jnp.argmax(x, axis=axis, keepdims=True)
+    chosen = jax.lax.broadcasted_iota(first.dtype, x.shape, axis) == first
+    return jnp.sum(jnp.where(chosen, x, jnp.zeros((), x.dtype)), axis=axis, dtype=x.dtype)  # one term: exact
+
+
+def maps(x: Any, op: str) -> jax.Array:
+    """x as feature maps [N, *spatial, C] with at least one cell; raises ShapeError where it is not."""
+    x = jnp.asarray(x)
+    if x.ndim < 3 or 0 in x.shape[1:-1]:
+        raise ShapeError(f"{op} needs [N, *spatial, C] with at least one cell", got=f"{x.shape}")
+    return x

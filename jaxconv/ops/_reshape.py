@@ -1,0 +1,26 @@
+"""Changing the shape without touching the values."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv._base.errors import ShapeError
+from jaxconv.engine.window import promise
+
+
+def flatten(x: Any) -> jax.Array:
+    """All axes but the first into one: [N, ...] -> [N, prod(...)], the channels of a pixel side by side.
+
+    Raises:
+      ShapeError: an array without axes.
+
+    >>> flatten(jnp.ones((2, 4, 4, 40))).shape
+    (2, 640)
+    """
+    x = jnp.asarray(x)
+    if x.ndim < 1:
+        raise ShapeError("flatten needs a batch axis: [N, ...]", got="a scalar")
+    size = math.prod(x.shape[1:])
+    return promise(x.reshape(x.shape[0], size), (x.shape[0], size))

@@ -1,0 +1,98 @@
+"""Max pooling that remembers where each maximum was, and its way back."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv import geometry
+from jaxconv._base.errors import ShapeError
+from jaxconv.engine.primitive import select
+from jaxconv.engine.select import Choice, first_maximum
+from jaxconv.engine.window import promise
+from jaxconv.geometry import Padding
+from jaxconv.ops._pool import Ints, check_inside, finish, lowest, read
+
+
+def max_pool_with_indices(
+    x: Any,
+    size: Ints,
+    *,
+    stride: Ints | None = None,
+    padding: Padding = "valid",
+    dilation: Ints = 1,
+    ceil: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """`max_pool`, and where each maximum (the first, of equals) was.
+
+    Args:
+      x, size, stride, padding, dilation, ceil: as in `max_pool`.
+
+    Returns:
+      The maxima [N, *out, C], and int32 indices of the same shape into the input's spatial axes taken
+      as one (row-major), as torch counts them.
+
+    Raises:
+      ShapeError: as `max_pool`.
+
+    >>> y, at = max_pool_with_indices(jnp.array([[[1.0], [5.0], [2.0], [3.0]]]), (2,))
+    >>> y.ravel(), at.ravel()
+    (Array([5., 3.], dtype=float32), Array([1, 3], dtype=int32))
+    """
+    x, win, lone = read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    check_inside(x.shape, win, "max_pool")
+    best, code = first_maximum(jax.lax.stop_gradient(x), win, lowest(x.dtype))
+    choice = Choice("y", x.shape[1:-1], win)
+    if jnp.issubdtype(x.dtype, jnp.inexact):
+        best = select(x, code, choice)
+    cell, digits = jnp.zeros(code.shape, jnp.int32), code.astype(jnp.int32)
+    for axis, base in reversed(list(zip(win.axes, choice.bases, strict=True))):
+        i = axis - 1
+        start = jnp.arange(win.out[i], dtype=jnp.int32) * win.stride[i] - win.padding[i][0]
+        at = jnp.expand_dims(start, [a for a in range(x.ndim) if a != axis]) + digits % base * win.dilation[i]
+        cell, digits = cell + at * math.prod(x.shape[axis + 1 : -1]), digits // base
+    return finish(best, x, win, lone), finish(cell, x, win, lone)
+
+
+def max_unpool(y: Any, indices: Any, shape: Ints) -> jax.Array:
+    """Puts every maximum back where `max_pool_with_indices` found it; all other cells are zero.
+
+    Args:
+      y: [N, *out, C], values; or one example without N where `shape` is a tuple.
+      indices: of y's shape, int, into the spatial axes of `shape` taken as one; each in [0, Π shape),
+        which nothing checks.
+      shape: the spatial size to restore; one int or one for each axis.
+
+    Returns:
+      [N, *shape, C] of y's dtype. Where windows overlap and name a cell twice, the cell holds one of the values.
+
+    Raises:
+      ShapeError: indices of another shape than y, or a `shape` of other rank.
+
+    >>> y, at = max_pool_with_indices(jnp.array([[[1.0], [5.0], [2.0], [3.0]]]), (2,))
+    >>> max_unpool(y, at, (4,)).ravel()
+    Array([0., 5., 0., 3.], dtype=float32)
+    """
+    y, indices = jnp.asarray(y), jnp.asarray(indices)
+    lone = isinstance(shape, Sequence) and y.ndim == len(shape) + 1
+    if lone:
+        y, indices = y[None], indices[None]
+    if y.shape != indices.shape or y.ndim < 3:
+        raise ShapeError(
+            "max_unpool needs values and indices of one shape [N, *out, C]",
+            got=f"y {y.shape}, indices {indices.shape}",
+        )
+    shape = geometry.per_axis(shape, y.ndim - 2, "shape")
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise ShapeError("indices must be integers", got=str(indices.dtype), fix="those of max_pool_with_indices")
+    n, c, size = y.shape[0], y.shape[-1], math.prod(shape)
+    cells, at = (v.reshape(n, math.prod(y.shape[1:-1]), c) for v in (y, indices))
+
+    def place(cells: jax.Array, at: jax.Array) -> jax.Array:
+        return jnp.zeros(size, y.dtype).at[at].set(cells)
+
+    one_map = jax.vmap(place, in_axes=1, out_axes=1)  # mapped, and not indexed: a batch split over devices stays split
+    back = promise(jax.vmap(one_map)(cells, at).reshape(n, *shape, c), (n, *shape, c))
+    return back[0] if lone else back

@@ -1,0 +1,1 @@
+"""Layer-by-layer comparison with a torch module."""

@@ -1,0 +1,1 @@
+"""Pretrained weights: read, matched by name, loaded and saved."""

@@ -1,0 +1,60 @@
+"""A net that begins with weights which somebody trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from jaxconv.layers.layer import Layer, lift
+from jaxconv.port.weights.hub import download
+from jaxconv.port.weights.load import load
+from jaxconv.port.weights.names import Source
+
+__all__ = ["begin"]
+
+_HUB = "hf://"
+
+
+def begin(
+    net: Any,
+    weights: Any,
+    source: Source = "torchvision",
+    *,
+    skip: str | Iterable[str] = (),
+    ignore: str | Iterable[str] = (),
+) -> Layer:
+    """The net with an `init` that reads its weights, and draws only what is skipped.
+
+    Args:
+      net: a Layer.
+      weights: as `load` takes them, or "hf://owner/repository/file" to be downloaded.
+      source: as for `load`, like all that follows.
+      skip: patterns of paths that are drawn from the key: a new head.
+      ignore: patterns of names in the file that the net does without.
+
+    Raises:
+      PortError, ConfigError, DataError: at `init`, as `load` does.
+
+    >>> import jax, numpy as np
+    >>> from jaxconv.layers import Dense, chain
+    >>> weights = {"body.weight": np.eye(3), "body.bias": np.zeros(3)}
+    >>> params, _ = begin(chain(body=Dense(3), head=Dense(2)), weights, skip="head").init(jax.random.key(0), (1, 3))
+    >>> params["body"]["kernel"][0], params["head"]["kernel"].shape
+    (Array([1., 0., 0.], dtype=float32), (3, 2))
+    """
+    net = lift(net)
+
+    def init(key: Any, x: Any) -> Any:
+        return load(net, _fetched(weights), source, x=x, skip=skip, ignore=ignore, key=key)
+
+    return dataclasses.replace(net, init=init)
+
+
+def _fetched(weights: Any) -> Any:
+    """The file that an address means."""
+    if not isinstance(weights, str) or not weights.startswith(_HUB):
+        return weights
+    owner, _, rest = weights.removeprefix(_HUB).partition("/")
+    repository, _, file = rest.partition("/")
+    return download(f"{owner}/{repository}", *([file] if file else []))

@@ -1,0 +1,179 @@
+"""Weights as plain arrays by name, from a file or from what torch holds."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.files import open_file, read_text
+from jaxconv._base.npz import read_arrays
+from jaxconv._base.unpack import check_archive, check_names
+from jaxconv.port.weights.tensors import from_torch, read_safetensors
+
+__all__ = ["read"]
+
+ENDINGS = {
+    ".safetensors": "safetensors", ".npz": "npz",
+    ".pth": "torch", ".pt": "torch", ".bin": "torch", ".ckpt": "torch", ".pth.tar": "torch",
+    ".safetensors.index.json": "shards",
+}  # fmt: skip
+_INSIDE = ("state_dict", "model_state_dict", "model", "params", "weights")
+_DEEPEST = 8
+_PARALLEL, _COMPILED, _AVERAGED = "module.", re.compile(r"(?:^|(?<=\.))_orig_mod\."), "n_averaged"
+# The files of torchvision's DenseNets are from a time when a name could have a dot of its own.
+_OLD = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
+
+
+def read(weights: Any) -> dict[str, np.ndarray]:
+    """Reads tensors by name; nothing that a file holds is run.
+
+    Args:
+      weights: a state dict (of torch tensors or arrays), a torch module, or the path of a .safetensors, .pth,
+        .pt, .bin, .ckpt, .pth.tar, .npz or .safetensors.index.json file. A training checkpoint's "state_dict" is
+        found in it, and what torch.nn.DataParallel, torch.compile and AveragedModel put before names is left out.
+        bfloat16 and FP8 become float32, sparse tensors dense, and quantized ones their values.
+
+    Returns:
+      Arrays by torch's names.
+
+    Raises:
+      DataError: the file is missing, truncated or altered, or holds code.
+      ConfigError: what is no state dict, or torch is needed and not there.
+
+    >>> read({"module.fc.weight": np.ones([2, 3])})["fc.weight"].shape
+    (2, 3)
+    """
+    where = "weights"
+    if isinstance(weights, str | Path):
+        path = Path(weights).expanduser()
+        where, weights = str(path), _file(path)
+    elif callable(getattr(weights, "state_dict", None)):
+        weights = weights.state_dict()
+    arrays = {name: _array(where, name, value) for name, value in _inner(where, weights).items()}
+    names = _plain_names(arrays)
+    check_names(where, list(names.values()))
+    return {names[name]: array for name, array in arrays.items() if name in names}
+
+
+def _plain_names(arrays: Mapping[str, Any]) -> dict[str, str]:
+    """Each name without what DataParallel, torch.compile and AveragedModel put before it or its parts."""
+    names = {name: _COMPILED.sub("", name) for name in arrays}
+    averaged = names.keys() - {_AVERAGED}
+    while averaged and all(names[name].startswith(_PARALLEL) for name in averaged):
+        names = {name: names[name].removeprefix(_PARALLEL) for name in averaged}
+    return {name: _OLD.sub(r"\1\2", plain) for name, plain in names.items()}
+
+
+def _inner(where: str, found: Any) -> dict[str, Any]:
+    """The state dict itself, where it stands among other things that a training run kept."""
+    for _ in range(_DEEPEST):
+        inside = [word for word in _INSIDE if isinstance(found, Mapping) and isinstance(found.get(word), Mapping)]
+        if not inside or any(hasattr(value, "shape") for value in found.values()):
+            break
+        found = found[inside[0]]
+    else:
+        raise ConfigError(f"{where} must be a state dict; got dicts in dicts, more than {_DEEPEST} deep")
+    if isinstance(found, Mapping) and found and all(isinstance(name, str) for name in found):
+        dicts = [name for name, value in found.items() if _is_state_dict(value)]
+        if len(dicts) == 1 and not any(hasattr(value, "shape") for value in found.values()):
+            return dict(found[dicts[0]])
+        if len(dicts) > 1:
+            raise ConfigError(
+                f"{where} must hold one state dict; it has {len(dicts)}, {', '.join(map(repr, dicts))}\n"
+                f"  fix: weights=torch.load(path, weights_only=True)[{dicts[0]!r}]"
+            )
+        return dict(found)
+    came = f"a {type(found).__name__}" if not isinstance(found, Mapping) else f"a dict of {', '.join(map(str, found))}"
+    raise ConfigError(
+        f"{where} must be a state dict, names to tensors; got {came if found != {} else 'an empty one'}\n"
+        "  fix: model.state_dict(), or the path of a .safetensors, .pth or .npz file"
+    )
+
+
+def _is_state_dict(value: Any) -> bool:
+    """Whether it is names to tensors."""
+    if not (isinstance(value, Mapping) and value):
+        return False
+    return all(isinstance(name, str) and hasattr(tensor, "shape") for name, tensor in value.items())
+
+
+def _array(where: str, name: str, value: Any) -> np.ndarray:
+    """A tensor of torch, jax or NumPy as NumPy's."""
+    if hasattr(value, "detach"):
+        return from_torch(where, name, value)
+    if not hasattr(value, "shape") and not isinstance(value, int | float):
+        raise ConfigError(
+            f"{where} must hold tensors by name; {name!r} is a {type(value).__name__}\n"
+            "  fix: model.state_dict() of the torch module"
+        )
+    return np.asarray(value)
+
+
+def _file(path: Path) -> Any:
+    kind = next((kind for ending, kind in ENDINGS.items() if path.name.lower().endswith(ending)), None)
+    try:
+        open_file(path).close()
+    except FileNotFoundError:
+        raise DataError(f"cannot read {path}: there is no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"cannot read {path}: is a folder") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    if kind is None:
+        raise ConfigError(f"weights must be a file of {', '.join(ENDINGS)}; got {path}")
+    return {"safetensors": read_safetensors, "npz": read_arrays, "torch": _torch, "shards": _shards}[kind](path)
+
+
+def _shards(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of all the files that an index names."""
+    try:
+        places = json.loads(read_text(path))["weight_map"]
+        files = sorted({file for file in places.values() if Path(file).name == file})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DataError(f'{path} must hold a "weight_map" of names to files beside it') from None
+    shards = {file: _file(path.with_name(file)) for file in files if file.endswith(".safetensors")}
+    if lost := [name for name, file in places.items() if name not in shards.get(file, ())]:
+        raise DataError(f"{path} names {len(lost)} tensors that are not in their files: {', '.join(lost[:8])}")
+    return {name: shards[file][name] for name, file in places.items()}
+
+
+def _torch(path: Path) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise ConfigError(
+            f"{path} can be read by torch alone, which is not installed\n"
+            "  fix: pip install torch, or a .safetensors file of the same weights"
+        ) from None
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                check_archive(path, archive)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except DataError:
+        raise
+    except pickle.UnpicklingError as error:
+        if "weights_only" not in str(error).lower() and "unsupported" not in str(error).lower():
+            raise DataError(f"{path} is truncated, altered or no file of torch's: {_line(error)}") from None
+        asks = re.search(r"GLOBAL (\S+)", str(error))
+        raise DataError(
+            f"{path} holds code beside its weights: it was refused, and nothing in it was run\n"
+            f"  got: {f'it asks for {asks[1]}' if asks else _line(error)}\n"
+            "  fix: where you trust it, torch.save(model.state_dict(), 'weights.pth') in the program that wrote it, "
+            "or a .safetensors file"
+        ) from None
+    except Exception as error:  # torch says nearly anything of a file that was cut or altered
+        raise DataError(f"{path} is truncated, altered or no file of torch's: {_line(error)}") from None
+
+
+def _line(error: Exception) -> str:
+    """The first line of torch's long advice."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

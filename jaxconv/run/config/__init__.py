@@ -1,0 +1,33 @@
+"""Config files: TOML to typed records and back."""
+
+from jaxconv.run.config.read import parse, read, to_toml
+from jaxconv.run.config.records import (
+    SECTIONS,
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    EnsembleConfig,
+    NetConfig,
+    OptimConfig,
+    PrecisionConfig,
+    ScheduleConfig,
+    StartConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "SECTIONS",
+    "CheckpointConfig",
+    "Config",
+    "DataConfig",
+    "EnsembleConfig",
+    "NetConfig",
+    "OptimConfig",
+    "PrecisionConfig",
+    "ScheduleConfig",
+    "StartConfig",
+    "TrainConfig",
+    "parse",
+    "read",
+    "to_toml",
+]

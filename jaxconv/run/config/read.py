@@ -1,0 +1,238 @@
+"""TOML to records and back, every mistake named at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from jaxconv._base.arguments import must
+from jaxconv._base.errors import ConfigError, did_you_mean, not_one_of
+from jaxconv._base.files import read_text
+from jaxconv.augment import augment_problems
+from jaxconv.data.registry import data_problems
+from jaxconv.data.registry import with_defaults as data_defaults
+from jaxconv.models._registry import net_problems, with_defaults
+from jaxconv.run.config.records import SECTIONS, Config, DataConfig, NetConfig, OptimConfig, ScheduleConfig
+from jaxconv.training import optim
+
+__all__ = ["parse", "read", "to_toml"]
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a config file.
+
+    Args:
+      path: the file.
+      overrides: `section.key=value` each; the value is TOML, a number or word of Python's (`.1`, `1.`, `True`), or
+        else a bare string; `none` takes the key out, so that its default holds.
+
+    Returns:
+      The config, with the defaults of its sections and of its net filled in.
+
+    Raises:
+      ConfigError: there is no such file, it is not TOML, or keys are unknown, missing or of
+        another type; one line for each.
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(read_text(path))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no config file {path}{_near(path)}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}{_near(path)}") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not TOML: it is nested too deeply") from None
+    except ValueError as error:  # TOML's, UTF-8's, and Python's where a number has thousands of digits
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    for override in overrides:
+        _set(table, override)
+    return parse(table, str(path))
+
+
+def parse(table: Mapping[str, Any], source: str = "config") -> Config:
+    """Check a table and make the record of it.
+
+    Args:
+      table: what `tomllib` returns.
+      source: what to call it in an error.
+
+    Raises:
+      ConfigError: keys are unknown, missing or of another type; one line for each.
+
+    >>> config = parse(tomllib.loads('''
+    ... data.name = "digits"
+    ... net.name = "conv_pool"
+    ... optim = {name = "adam", learning_rate = 1e-3}
+    ... train = {epochs = 1, batch_size = 32}
+    ... '''))
+    >>> config.net.arguments["features"], config.train.seed
+    ([20, 40], 0)
+    """
+    problems: list[str] = []
+    config = None
+    try:
+        # In strict JSON a string is never taken for a number, yet a table may be a dataclass.
+        config = TypeAdapter(Config).validate_json(json.dumps(_nest(table), default=str), strict=True)
+    except ValidationError as error:
+        problems += [_line(problem) for problem in error.errors()]
+    problems += _argument_problems(table)
+    if problems or config is None:
+        mistakes = f"{len(problems)} mistake" + ("s" if len(problems) > 1 else "")
+        raise ConfigError("\n  ".join([f"{source}: {mistakes}", *problems]))
+    net = dataclasses.replace(config.net, arguments=with_defaults(config.net.name, config.net.arguments))
+    images = dataclasses.replace(config.data, arguments=data_defaults(config.data.name, config.data.arguments))
+    return dataclasses.replace(config, net=net, data=images)
+
+
+def to_toml(config: Config) -> str:
+    """The config as TOML that `parse` makes the same record of.
+
+    Args:
+      config: the record.
+    """
+    import tomli_w
+
+    return tomli_w.dumps(_flatten(dataclasses.asdict(config)))
+
+
+def _flatten(table: dict[str, Any]) -> dict[str, Any]:
+    """Arguments back beside the keys of their section; TOML has no word for None."""
+    inner = {key: _flatten(value) if isinstance(value, dict) else value for key, value in table.items()}
+    inner |= inner.pop("arguments", {})
+    return {key: value for key, value in inner.items() if value is not None}
+
+
+def _nest(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys that a section does not own become its `arguments`."""
+    nested = dict(table)
+    for section, record in (("data", DataConfig), ("net", NetConfig), ("optim", OptimConfig)):
+        if isinstance(nested.get(section), dict):
+            nested[section] = _split(nested[section], record)
+    optim_table = nested.get("optim")
+    if isinstance(optim_table, dict) and isinstance(optim_table.get("schedule"), dict):
+        optim_table["schedule"] = _split(optim_table["schedule"], ScheduleConfig)
+    return nested
+
+
+def _split(table: Mapping[str, Any], record: type) -> dict[str, Any]:
+    own = {field.name for field in dataclasses.fields(record)} - {"arguments"}
+    split = {key: value for key, value in table.items() if key in own}
+    return split | {"arguments": {key: value for key, value in table.items() if key not in own}}
+
+
+def _argument_problems(table: Mapping[str, Any]) -> list[str]:
+    """What is wrong with names and arguments of the net, the optimiser, the schedule and the data."""
+    nested = _nest(table)
+    lines = []
+    if found := _named(nested.get("data")):
+        root = nested["data"].get("root")
+        lines += data_problems(found[0], root if isinstance(root, str) else None, found[1])
+    if found := _named(nested.get("net")):
+        lines += net_problems(*found)
+    if found := _named(nested.get("optim")):
+        lines += _optax_problems("optim", found, optim.optimizers(), lambda make: "learning_rate")
+        if found := _named(nested["optim"].get("schedule")):
+            try:
+                found = found[0], optim.in_steps(found[1], 1, 1, 1)
+                lines += _optax_problems("optim.schedule", found, optim.schedules(), optim.peak_argument)
+            except ConfigError as error:
+                lines += str(error).splitlines()
+    if isinstance(nested.get("augment"), dict):
+        lines += augment_problems(nested["augment"])
+    return lines
+
+
+def _named(section: Any) -> tuple[str, dict[str, Any]] | None:
+    """Name and arguments of a section; None where pydantic has said already what is wrong."""
+    if isinstance(section, dict) and isinstance(section.get("name"), str):
+        return section["name"], section.get("arguments", {})
+    return None
+
+
+def _optax_problems(path: str, found: tuple[str, dict[str, Any]], known: Any, rate: Any) -> list[str]:
+    name, arguments = found
+    if name not in known:
+        return [not_one_of(f"{path}.name", name, known)]
+    also = ("weight_decay",) if path == "optim" else ()
+    return optim.argument_problems(path, known[name], arguments, (rate(known[name]),), also)
+
+
+def _line(problem: Any) -> str:
+    """One of pydantic's problems as `path: what must hold, what came`."""
+    path = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "missing":
+        return f"{path}: must be given"
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        *parents, key = problem["loc"]
+        record = SECTIONS[parents[0]] if parents else Config
+        known = [field.name for field in dataclasses.fields(record)]
+        return f"{path}: there is no such key; known are {', '.join(known)}{did_you_mean(key, known)}"
+    return f"{path}: {must(problem)}, got {problem['input']!r}"
+
+
+def _set(table: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` in a table."""
+    path, equals, text = override.partition("=")
+    keys = _full_path(path.strip()).split(".")
+    if not equals or len(keys) < 2 or not all(keys):
+        several = [f"{section}.{override}" for section in _bare_keys().get(path, [])]
+        hint = (
+            f"; did you mean {' or '.join(several)}?" if several else did_you_mean(path, _bare_keys()) if equals else ""
+        )
+        raise ConfigError(f"an override must be section.key=value, got {override!r}{hint}")
+    if text in ("None", "null", "nil"):
+        raise ConfigError(f"{path} is unset by {path}=none; the word itself is {path}='\"{text}\"'; got {override!r}")
+    for key in keys[:-1]:
+        inner = table.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"cannot set {path}: {key} is no table but {inner!r}")
+        table = inner
+    if text == "none":
+        table.pop(keys[-1], None)
+    else:
+        table[keys[-1]] = _value(text)
+
+
+def _value(text: str) -> Any:
+    """An override's value."""
+    if re.fullmatch(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?", text):
+        return float(text)  # TOML wants a digit on both sides of the point
+    if text in ("True", "False"):
+        return text == "True"
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
+
+
+def _full_path(path: str) -> str:
+    """A key without its section, where only one section has such a key: "seed" is "train.seed"."""
+    found = _bare_keys().get(path, [])
+    return f"{found[0]}.{path}" if len(found) == 1 else path
+
+
+def _bare_keys() -> dict[str, list[str]]:
+    """The sections that have a key."""
+    keys: dict[str, list[str]] = {}
+    for section, record in SECTIONS.items():
+        for field in dataclasses.fields(record):
+            keys.setdefault(field.name, []).append(section)
+    return {key: sections for key, sections in keys.items() if key not in SECTIONS and key != "arguments"}
+
+
+def _near(path: Path) -> str:
+    """Config files whose names are near a path that does not exist."""
+    folders = {path.parent, path.parent / "configs", Path("configs"), path}
+    files = {str(file): file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.toml"))}
+    files.pop(str(path), None)
+    same_name = [name for name, file in files.items() if path.stem in (file.stem, file.parent.name)]
+    if same_name:
+        return f"; did you mean {' or '.join(repr(name) for name in same_name[:3])}?"
+    return did_you_mean(path, files)

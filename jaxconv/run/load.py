@@ -1,0 +1,89 @@
+"""A finished run, read back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxconv._base import checksums
+from jaxconv._base.errors import DataError
+from jaxconv.models._registry import make_net
+from jaxconv.run import config
+from jaxconv.run.artifacts import CHECKED, trained
+from jaxconv.run.predict import Input, Predictor, check_finite
+from jaxconv.run.records import Result, read_result
+from jaxconv.run.setup import in_precision, inputs, load_data
+from jaxconv.training import checkpoint
+from jaxconv.training.evaluation import Answers, answer, make_eval_step
+
+__all__ = ["Run", "load"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Predictor):
+    """A finished run, read back: its trained net, and where that came from."""
+
+    folder: Path
+    settings: config.Config
+    result: Result
+
+    def test(self, root: str | None = None) -> Answers:
+        """What is answered to the test images of the run's data set.
+
+        Args:
+          root: where the data lies, if it is no longer where the config says.
+        """
+        dataset = load_data(self.settings, root)
+        step = jax.jit(make_eval_step(self.net, self.prepare, members=self.members))
+        return answer(step, self.params, self.state, inputs(dataset.test, self.settings, len(dataset.classes)))
+
+
+def load(folder: str | Path) -> Run:
+    """Read a finished run.
+
+    Args:
+      folder: what `train` wrote.
+
+    Raises:
+      DataError: a file is missing or damaged; without `result.json` the run was not finished.
+      ConfigError: the parameters are of another net than the config's.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"there is no run {folder}{_near_runs(folder)}")
+    files = ("config.toml", "params.safetensors", "result.json")
+    missing = [name for name in files if not (folder / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{folder} is no finished run: {', '.join(missing)} missing; "
+            f"result.json is written last, so it is still going on, or was interrupted: jaxconv train --resume {folder}"
+            if (folder / "config.toml").is_file()
+            else f"{folder} is no run: {', '.join(missing)} missing"
+        )
+    checksums.verify(folder, CHECKED)
+    settings = config.read(folder / "config.toml")
+    result = read_result(folder)
+    wanted = Input(**{key: _tuple(value) for key, value in result["input"].items()})
+    shape, classes = wanted.shape, wanted.classes
+    net = in_precision(make_net(settings.net.name, settings.net.arguments, len(classes)), settings)
+    like = jax.eval_shape(lambda: trained(*net.init(jax.random.key(0), (1, *shape))))
+    size = settings.ensemble.size
+    members = size > 1
+    if members:
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), like)
+    found = checkpoint.load(folder / "params.safetensors", like)
+    check_finite(folder / "params.safetensors", found["params"], found["state"])
+    return Run(net, found["params"], found["state"], wanted, members, folder, settings, result)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _near_runs(folder: Path) -> str:
+    parent = folder.parent if folder.parent.is_dir() else Path("runs")
+    found = sorted((path for path in parent.glob("*/result.json")), key=lambda path: path.stat().st_mtime)
+    return f"; the latest finished one in {parent} is {found[-1].parent}" if found else ""

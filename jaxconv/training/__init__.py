@@ -1,0 +1,1 @@
+"""Training: step, loop, batches, losses, metrics, evaluation, checkpoints."""

@@ -1,0 +1,243 @@
+"""The loop: many steps in one call of the device, and what is done between."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.limits import check_memory
+from jaxconv.training.batches import Feed
+from jaxconv.training.finite import first_nonfinite
+from jaxconv.training.progress import Compiled, Evaluation, Progress, Score
+from jaxconv.training.running import DivergedError, Means
+from jaxconv.training.step import METRICS, Metrics, Step, TrainState
+
+__all__ = ["Fitted", "compile_steps", "fit"]
+
+# A call of the device lasts about this long: what the host does beside it costs nothing, and whoever
+# presses Ctrl-C does not wait.
+CALL_SECONDS = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What `fit` returns.
+
+    `seconds` counts neither compiling nor testing nor saving; `waited` are those of it spent waiting
+    for data. `done` is less than the steps asked for where it was stopped.
+    """
+
+    final: TrainState
+    test: Score | None
+    done: int
+    seconds: float
+    compile_seconds: float
+    images_per_second: float
+    waited: float
+
+
+def compile_steps(
+    step: Step, train: TrainState, feed: Feed, *, members: bool = False, metrics: Sequence[str] = METRICS
+) -> jax.stages.Compiled:
+    """Compile the loop over steps: one program, whatever number of steps it is asked for.
+
+    Args:
+      step: from `make_step`.
+      train: a state, or its shapes; with a first axis for the members of an ensemble.
+      feed: where batches come from.
+      members: whether the state is an ensemble's; the step is then mapped over its members.
+      metrics: the names of those that are kept.
+
+    Returns:
+      `(train, data, items, count) -> (train, taken, metrics)`: it takes `count` steps, or fewer: it stops
+      after one whose loss is not finite. metrics [longest] (or [longest, members]) are those of each step.
+      The state is donated. The same steps give the same bits, in whatever calls they are taken.
+    """
+
+    def one(train: TrainState, data: Any, item: Any) -> tuple[TrainState, Metrics]:
+        return step(train, feed.take(data, item))
+
+    mapped = jax.vmap(one, in_axes=(0, None, 0)) if members else one
+
+    def run(train: TrainState, data: Any, items: Any, count: Any) -> tuple[TrainState, jax.Array, Metrics]:
+        zeros = dict.fromkeys(metrics, jnp.zeros([feed.longest, *train.step.shape]))
+
+        def more(carry: tuple[jax.Array, jax.Array, TrainState, Metrics]) -> jax.Array:
+            number, finite, _, _ = carry
+            return (number < count) & finite
+
+        def body(carry: tuple[jax.Array, jax.Array, TrainState, Metrics]) -> tuple[Any, Any, TrainState, Metrics]:
+            number, _, train, found = carry
+            item = jax.tree.map(lambda v: jax.lax.dynamic_index_in_dim(v, number, keepdims=False), items)
+            train, new = mapped(train, data, item)
+            found = {name: found[name].at[number].set(new[name].astype(jnp.float32)) for name in metrics}
+            return number + 1, jnp.isfinite(new["loss"]).all(), train, found
+
+        taken, _, train, found = jax.lax.while_loop(more, body, (jnp.int32(0), jnp.array(True), train, zeros))
+        return train, taken, found
+
+    count = jax.ShapeDtypeStruct([], jnp.int32)
+    compiled = jax.jit(run, donate_argnums=0).lower(train, feed.data, feed.shapes, count).compile()
+    memory = compiled.memory_analysis()
+    check_memory("a training step", memory.temp_size_in_bytes if memory else 0, "a smaller batch, image or net")
+    return compiled
+
+
+def fit(
+    step: Step,
+    train: TrainState,
+    feed: Feed,
+    *,
+    steps: int,
+    log_every: int = 100,
+    report: Callable[[Compiled | Progress | Evaluation], None] = lambda event: None,
+    test: Callable[[TrainState], Score] | None = None,
+    eval_every: int = 0,
+    save: Callable[[TrainState, int, Means], None] | None = None,
+    due: Callable[[int], int | None] = lambda done: None,
+    stop: Callable[[], bool] = lambda: False,
+    means: Means | None = None,
+    members: bool = False,
+    metrics: Sequence[str] = METRICS,
+) -> Fitted:
+    """Take steps until `steps` have been taken in all; prints nothing.
+
+    Many steps are one call of the device; the host waits for it only where something is reported.
+
+    Args:
+      step: from `make_step`; compiled here, once, and its state donated.
+      train: from `init_state`, or one that has taken some steps already; not usable afterwards.
+      feed: where batches come from.
+      steps: the number at which to stop.
+      log_every: steps between two reports of progress.
+      report: called with each event; the caller prints and writes. Progress is told with each test, too.
+      test: `train_state -> Score`, run at the end and every `eval_every` steps.
+      eval_every: 0 for the end only.
+      save: called with the state, its number of steps and the means so far, where `due` says so and where it
+        is stopped.
+      due: `steps done -> the step to save at`, None for none in sight. Asked after every call of the device.
+      stop: asked after every call of the device; True ends it, and the state is saved.
+      means: those that were saved with the state, for a report of progress without a gap.
+      members: whether the state is an ensemble's.
+      metrics: the names of those that the step measures, from `metric_names`.
+
+    Returns:
+      The final state, and how long it took.
+
+    Raises:
+      DivergedError: a loss, or a parameter before it is tested, saved or returned, was NaN or infinite; names the
+        step and says what to try.
+      ConfigError: log_every is not positive.
+    """
+    if log_every < 1:
+        raise ConfigError(f"log_every must be at least 1, got {log_every}")
+    first = done = int(np.asarray(train.step).flat[0])
+    began = time.perf_counter()
+    compiled = compile_steps(step, train, feed, members=members, metrics=metrics)
+    compile_seconds = time.perf_counter() - began
+    report(Compiled(compile_seconds))
+
+    clock, tested, pace, waited = Stopwatch(), None, 1.0, feed.waited
+    calls: deque[tuple[int, Any]] = deque()
+    since, lapped, told = means or Means(), done, 0.0
+    while done < steps and not stop():
+        marks = [steps, done - done % log_every + log_every]
+        marks += [done - done % eval_every + eval_every] if eval_every and test else []
+        marks += [mark for mark in [due(done) if save else None] if mark is not None and mark > done]
+        count = max(1, min(feed.longest, int(pace), min(marks) - done))
+        train, *found = compiled(train, feed.data, feed.items(done, count), np.int32(count))
+        calls.append((done, found))
+        done += count
+        reached = done in marks
+        while len(calls) > (0 if reached else 1):
+            since = since.after(*calls.popleft())
+        pace = _pace(pace, clock.total + clock.running(), done - len(calls) - first)
+        evaluates = test is not None and (done == steps or (eval_every > 0 and done % eval_every == 0))
+        if done % log_every == 0 or done == steps or evaluates:
+            clock.lap()
+            interval = clock.total - told
+            rate = (done - lapped) / interval
+            left = (steps - done) * clock.total / (done - first)
+            share = (feed.waited - waited) / interval
+            norms = since.gradient_norm, since.weights
+            report(Progress(done, steps, since.loss, since.accuracy, rate * feed.batch_size, left, share, *norms))
+            since, waited, lapped, told = Means(), feed.waited, done, clock.total
+        if evaluates and test is not None:
+            clock.lap()
+            tested = _tested(test, train, done, functools.partial(save, train, done, since) if save else None)
+            report(Evaluation(done, tested))
+            clock.lap(count=False)
+        if save is not None and due(done) == done:
+            while calls:  # what is saved must not have diverged
+                since = since.after(*calls.popleft())
+            clock.lap()
+            _check_finite(train, done)
+            save(train, done, since)
+            clock.lap(count=False)
+    while calls:
+        since = since.after(*calls.popleft())
+    clock.lap()
+    _check_finite(train, done)
+    if done < steps and save is not None:
+        save(train, done, since)
+    if done >= steps and tested is None and test is not None:  # it was killed between its last step and its end
+        tested = _tested(test, train, done)
+    speed = (done - first) * feed.batch_size / clock.total if done > first else 0.0
+    return Fitted(train, tested, done, clock.total, compile_seconds, speed, feed.waited)
+
+
+def _tested(
+    test: Callable[[TrainState], Score], train: TrainState, done: int, save: Callable[[], None] | None = None
+) -> Score:
+    """The score of a state of finite parameters and finite loss; saved first where a test image cannot be read."""
+    _check_finite(train, done)
+    try:
+        found = test(train)
+    except (DataError, OSError):
+        if save is not None:
+            save()
+        raise
+    if not np.isfinite(found.loss):
+        raise DivergedError(done, found.loss, what="the test loss")
+    return found
+
+
+def _check_finite(train: TrainState, done: int) -> None:
+    """Raise DivergedError if parameters or state are not finite: the loss of the last step is of those before it."""
+    name = first_nonfinite({"params": train.params, "state": train.state, "average": train.average})
+    if name is not None:
+        raise DivergedError(done, "NaN or infinite", what=name)
+
+
+def _pace(pace: float, seconds: float, settled: int) -> float:
+    """Steps that a call of the device should hold, going up gently since the first ones are the slowest."""
+    return min(pace * 2, max(1.0, CALL_SECONDS * settled / seconds)) if settled else pace
+
+
+class Stopwatch:
+    """Adds up the laps that count, so that evaluation does not pass for training."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self._last = time.perf_counter()
+
+    def running(self) -> float:
+        """Seconds since the last lap."""
+        return time.perf_counter() - self._last
+
+    def lap(self, *, count: bool = True) -> float:
+        """Seconds since the last lap; added to `total` where they count."""
+        now = time.perf_counter()
+        seconds, self._last = now - self._last, now
+        if count:
+            self.total += seconds
+        return seconds

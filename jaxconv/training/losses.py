@@ -1,0 +1,152 @@
+"""What training makes small: each loss is a mean over examples, which may be weighted."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxconv._base.dtypes import wide_dtype
+from jaxconv._base.errors import ShapeError
+
+__all__ = ["binary_cross_entropy", "cross_entropy", "mean_squared_error"]
+
+
+def cross_entropy(
+    logits: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array | None = None,
+    smoothing: float = 0.0,
+) -> jax.Array:
+    """Mean softmax cross-entropy: `-sum_c q[c] log softmax(logits)[c]`.
+
+    The target q is the label's share of each class (1 at an integer label) times `1 - smoothing`,
+    plus `smoothing / C` everywhere (Szegedy et al. 2016, "Rethinking the Inception architecture").
+    Computed in at least float32. A class whose logit is -inf is left out where q is 0.
+
+    Args:
+      logits: [N, C], any float type.
+      labels: [N], integers in 0..C-1, one outside making the loss NaN; or floating [N, C], the share
+        of each class, as mixup and cutmix make them.
+      weights: [N], how much each example counts; all alike when None.
+      smoothing: in [0, 1).
+
+    Returns:
+      Scalar: `sum(weights * loss) / sum(weights)`, and 0 where all weights are 0.
+
+    Raises:
+      ShapeError: logits, labels and weights do not belong together.
+
+    >>> print(cross_entropy(jnp.zeros([2, 4]), jnp.array([0, 3])))  # log 4: nothing learnt yet
+    1.3862944
+    >>> print(cross_entropy(jnp.zeros([1, 4]), jnp.array([[0.5, 0.5, 0, 0]])))
+    1.3862944
+    """
+    check_pair(logits, labels, weights)
+    log_p = jax.nn.log_softmax(at_least_float32(logits))
+    if labels.ndim == 2:
+        hit = jnp.where(labels == 0, 0, labels * log_p).sum(-1)
+    else:
+        # A label outside the classes would otherwise be taken for a neighbour, or counted from the end, in silence.
+        known = jnp.where(labels < 0, log_p.shape[-1], labels.astype(jnp.int32))
+        hit = jnp.take_along_axis(log_p, known[:, None], axis=-1, mode="fill", fill_value=jnp.nan)[:, 0]
+    spread = jnp.where(smoothing == 0, 0, smoothing * log_p.mean(-1))
+    return weighted_mean(-(1 - smoothing) * hit - spread, weights)
+
+
+def binary_cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """Mean sigmoid cross-entropy over classes that do not exclude each other, and over examples.
+
+    Args:
+      logits: [N, C], any float type.
+      labels: [N, C], 0 or 1, or between: how much of each class; one outside makes the loss NaN.
+      weights: [N], how much each example counts; all alike when None.
+
+    Returns:
+      Scalar, as `cross_entropy`.
+
+    Raises:
+      ShapeError: logits, labels and weights do not belong together.
+
+    >>> print(binary_cross_entropy(jnp.zeros([1, 3]), jnp.array([[1, 0, 1]])))  # log 2
+    0.6931472
+    """
+    _check_alike("logits", logits, labels, weights)
+    logits = at_least_float32(logits)
+    labels = labels.astype(logits.dtype)
+    loss = optax.losses.sigmoid_binary_cross_entropy(logits, labels)
+    loss = jnp.where((labels >= 0) & (labels <= 1), loss, jnp.nan)
+    return weighted_mean(loss.mean(-1), weights)
+
+
+def mean_squared_error(outputs: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """Mean of `(outputs - targets)**2` over all values of an example, and over examples.
+
+    Args:
+      outputs: [N, ...], any float type.
+      targets: the same shape.
+      weights: [N], how much each example counts; all alike when None.
+
+    Returns:
+      Scalar, as `cross_entropy`.
+
+    Raises:
+      ShapeError: outputs, targets and weights do not belong together.
+
+    >>> print(mean_squared_error(jnp.array([[1.0, 3.0]]), jnp.array([[1.0, 1.0]])))
+    2.0
+    """
+    _check_alike("outputs", outputs, targets, weights)
+    square = optax.losses.squared_error(at_least_float32(outputs), at_least_float32(targets))
+    return weighted_mean(square.mean(tuple(range(1, square.ndim))), weights)
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """x in float32, or in the wider type that it has."""
+    return jnp.asarray(x, wide_dtype(x.dtype))
+
+
+def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """The mean of values [N] with weights [N]; what weighs 0 has no part in it, and of nothing it is 0."""
+    if weights is None:
+        return values.sum() / max(len(values), 1)
+    weights = weights.astype(values.dtype)
+    total = weights.sum()
+    part = jnp.where(weights == 0, 0, weights * values).sum()
+    return jnp.where(total > 0, part / jnp.where(total > 0, total, 1), 0)
+
+
+def check_pair(logits: jax.Array, labels: jax.Array, weights: jax.Array | None) -> None:
+    """Check that logits are [N, C], labels integers [N] or floating [N, C], and weights [N].
+
+    Raises:
+      ShapeError: they are not.
+    """
+    soft = labels.ndim == 2
+    kind = jnp.floating if soft else jnp.integer
+    fits = logits.ndim == 2 and labels.shape == (logits.shape if soft else logits.shape[:1])
+    if fits and (weights is None or weights.shape == logits.shape[:1]) and jnp.issubdtype(labels.dtype, kind):
+        return
+    fix = ""
+    if logits.ndim > 2:
+        fix = "put flatten or a global pool before the last Dense"
+    elif fits and not jnp.issubdtype(labels.dtype, kind):
+        fix = "labels.astype(jnp.float32), or labels.argmax(-1)" if soft else "labels.astype(jnp.int32)"
+    must = "logits must be [N, C], and labels integers [N] or floating [N, C]"
+    raise ShapeError(must, got=_shapes("logits", logits, labels, weights), fix=fix)
+
+
+def _check_alike(word: str, outputs: jax.Array, labels: jax.Array, weights: jax.Array | None) -> None:
+    targets = "labels" if word == "logits" else "targets"
+    fits = outputs.shape == labels.shape and outputs.ndim >= (2 if word == "logits" else 1)
+    if not fits or (weights is not None and weights.shape != outputs.shape[:1]):
+        shape = "[N, C]" if word == "logits" else "[N, ...]"
+        must = f"{word} and {targets} must both be {shape}, and weights [N]"
+        raise ShapeError(must, got=_shapes(word, outputs, labels, weights, targets))
+
+
+def _shapes(
+    word: str, outputs: jax.Array, labels: jax.Array, weights: jax.Array | None, targets: str = "labels"
+) -> str:
+    shown = {word: outputs, targets: labels} | ({} if weights is None else {"weights": weights})
+    return ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in shown.items())

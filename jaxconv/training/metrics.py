@@ -1,0 +1,231 @@
+"""What is counted to say how good a net is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv._base.errors import ShapeError
+from jaxconv.training.losses import check_pair, weighted_mean
+
+__all__ = [
+    "PerClass",
+    "accuracy",
+    "calibration_error",
+    "calibration_gap",
+    "confusion_matrix",
+    "correct",
+    "per_class",
+    "top_k",
+]
+
+
+def correct(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """The (weighted) number of examples whose largest logit is the label's.
+
+    Args:
+      logits: [N, C].
+      labels: [N], integers; or floating [N, C], of which the largest counts.
+      weights: [N], how much each example counts; 1 each when None.
+
+    Returns:
+      Scalar float32; of equal logits the first counts as largest.
+
+    Raises:
+      ShapeError: logits, labels and weights do not belong together.
+
+    >>> print(correct(jnp.array([[1.0, 2.0], [4.0, 3.0]]), jnp.array([1, 1])))
+    1.0
+    """
+    check_pair(logits, labels, weights)
+    hits = (jnp.argmax(logits, axis=-1) == _hard(labels)).astype(jnp.float32)
+    return hits.sum() if weights is None else (hits * weights.astype(jnp.float32)).sum()
+
+
+def accuracy(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """The (weighted) share of examples whose largest logit is the label's.
+
+    Args:
+      logits: [N, C].
+      labels: [N], integers; or floating [N, C], of which the largest counts.
+      weights: [N], how much each example counts; 1 each when None.
+
+    Returns:
+      Scalar float32 in [0, 1]; 0 where all weights are 0.
+
+    Raises:
+      ShapeError: logits, labels and weights do not belong together.
+
+    >>> print(accuracy(jnp.array([[1.0, 2.0], [4.0, 3.0]]), jnp.array([1, 1])))
+    0.5
+    """
+    return top_k(logits, labels, 1, weights)
+
+
+def top_k(logits: jax.Array, labels: jax.Array, k: int = 5, weights: jax.Array | None = None) -> jax.Array:
+    """The (weighted) share of examples whose label is among the k largest logits.
+
+    Args:
+      logits: [N, C].
+      labels: [N], integers; or floating [N, C], of which the largest counts.
+      k: 1 or more; from C on, every label is among them.
+      weights: [N], how much each example counts; 1 each when None.
+
+    Returns:
+      Scalar float32 in [0, 1]; of equal logits the first counts as larger; 0 where all weights are 0.
+
+    Raises:
+      ShapeError: logits, labels and weights do not belong together, or k is below 1.
+
+    >>> print(top_k(jnp.array([[1.0, 3.0, 2.0], [5.0, 4.0, 3.0]]), jnp.array([2, 2]), k=2))
+    0.5
+    """
+    check_pair(logits, labels, weights)
+    if k < 1:
+        raise ShapeError("k must be 1 or more", got=f"k={k}")
+    largest = jax.lax.top_k(logits, min(k, logits.shape[-1]))[1]
+    hits = (largest == _hard(labels)[:, None]).any(-1)
+    return weighted_mean(hits.astype(jnp.float32), weights)
+
+
+def confusion_matrix(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """How often each class was taken for each other.
+
+    Args:
+      logits: [N, C].
+      labels: [N], integers, one outside the classes not being counted; or floating [N, C], of which
+        the largest counts.
+      weights: [N]; examples of weight 0 are not counted, all others once.
+
+    Returns:
+      int32 [C, C]: row the label, column the answer; matrices of batches add up.
+
+    Raises:
+      ShapeError: logits, labels and weights do not belong together, or there are more than 46,340 classes.
+
+    >>> print(confusion_matrix(jnp.array([[1.0, 2.0], [4.0, 3.0]]), jnp.array([1, 1])))
+    [[0 0]
+     [1 1]]
+    """
+    check_pair(logits, labels, weights)
+    classes = logits.shape[-1]
+    if classes**2 >= 2**31:  # cells are numbered in int32
+        fix = (
+            "count pairs of label and answer: numpy.unique(numpy.stack([labels, answers]), axis=1, return_counts=True)"
+        )
+        raise ShapeError("a confusion matrix has at most 46,340 classes", got=f"{classes:,} classes", fix=fix)
+    label, answer = _hard(labels), jnp.argmax(logits, axis=-1)
+    counted = (label >= 0) & (label < classes)
+    if weights is not None:
+        counted &= weights != 0
+    cell = jnp.where(counted, label * classes + answer, classes * classes)
+    return jnp.zeros(classes * classes, jnp.int32).at[cell].add(1, mode="drop").reshape(classes, classes)
+
+
+class PerClass(NamedTuple):
+    """How good a net is on each class; float32 [C] each, 0 where there is nothing to divide by.
+
+    Args:
+      recall: the share of the class's images that were recognised.
+      precision: the share of the answers naming it that were right.
+      f1: their harmonic mean.
+    """
+
+    recall: jax.Array
+    precision: jax.Array
+    f1: jax.Array
+
+
+def per_class(matrix: jax.Array) -> PerClass:
+    """Recall, precision and F1 of each class.
+
+    Args:
+      matrix: [C, C], from `confusion_matrix`.
+
+    Returns:
+      A PerClass.
+
+    Raises:
+      ShapeError: the matrix is not square.
+
+    >>> print(per_class(jnp.array([[3, 1], [0, 4]])).recall)
+    [0.75 1.  ]
+    """
+    matrix = jnp.asarray(matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ShapeError("a confusion matrix must be [C, C]", got=str(list(matrix.shape)))
+    right, true, answered = jnp.diagonal(matrix), matrix.sum(1), matrix.sum(0)
+
+    def share(part: jax.Array, whole: jax.Array) -> jax.Array:
+        return part.astype(jnp.float32) / jnp.maximum(whole, 1).astype(jnp.float32)
+
+    return PerClass(share(right, true), share(right, answered), share(2 * right, true + answered))
+
+
+def calibration_error(
+    probabilities: jax.Array, labels: jax.Array, bins: int = 15, weights: jax.Array | None = None
+) -> jax.Array:
+    """Expected calibration error: how far the largest probability is from the share of right answers.
+
+    Examples are sorted by their largest probability into bins ((b - 1) / bins, b / bins]; the
+    result is the mean over examples of |accuracy - mean largest probability| of their bin.
+
+    Args:
+      probabilities: [N, C], softmax of the logits; one above 1 makes the result NaN.
+      labels: [N], integers; or floating [N, C], of which the largest counts.
+      bins: how many of equal width.
+      weights: [N], how much each example counts; 1 each when None.
+
+    Returns:
+      Scalar float32 in [0, 1]; 0 where all weights are 0.
+
+    Raises:
+      ShapeError: probabilities, labels and weights do not belong together, or there is no bin.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, 2017.
+
+    >>> print(calibration_error(jnp.array([[0.25, 0.75], [0.25, 0.75]]), jnp.array([1, 0])))
+    0.25
+    """
+    check_pair(probabilities, labels, weights)
+    if bins < 1:
+        raise ShapeError("bins must be 1 or more", got=f"bins={bins}")
+    right = jnp.argmax(probabilities, axis=-1) == _hard(labels)
+    return calibration_gap(probabilities.max(-1), right, bins, weights)
+
+
+def calibration_gap(
+    confidence: jax.typing.ArrayLike,
+    right: jax.typing.ArrayLike,
+    bins: int = 15,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """`calibration_error` of answers that were given already.
+
+    Args:
+      confidence: [N], the probability of each answer; one above 1 makes the result NaN.
+      right: [N], whether the answer was.
+      bins: how many of equal width.
+      weights: [N], how much each example counts; 1 each when None.
+
+    Returns:
+      Scalar float32 in [0, 1]; 0 where all weights are 0.
+
+    >>> print(calibration_gap(jnp.array([0.75, 0.75]), jnp.array([True, False])))
+    0.25
+    """
+    sure, hits = jnp.asarray(confidence, jnp.float32), jnp.asarray(right, jnp.float32)
+    place = jnp.clip(jnp.ceil(sure * bins).astype(jnp.int32) - 1, 0, bins - 1)
+    # A bin's part of the mean, |B| |accuracy - probability| / N, is |sum over it of (right - sure)| / N.
+    weight = jnp.ones_like(sure) if weights is None else weights.astype(jnp.float32)
+    gaps = jnp.zeros(bins, jnp.float32).at[place].add(weight * (hits - sure))
+    total = weight.sum()
+    error = jnp.abs(gaps).sum() / jnp.where(total > 0, total, 1)
+    return jnp.where((sure <= 1.001).all(), error, jnp.nan)  # logits were given, most likely
+
+
+def _hard(labels: jax.Array) -> jax.Array:
+    """Labels as integers [N]: of shares [N, C] the first of the largest."""
+    return (jnp.argmax(labels, axis=-1) if labels.ndim == 2 else labels).astype(jnp.int32)

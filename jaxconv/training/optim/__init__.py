@@ -1,0 +1,11 @@
+"""Any optimiser and schedule of optax by its own name, with its own arguments."""
+
+from jaxconv.training.optim.masks import freeze, partition, scale_lr
+from jaxconv.training.optim.names import argument_problems
+from jaxconv.training.optim.rate import in_steps, peak_argument, rate_schedule, schedules
+from jaxconv.training.optim.update import decayed, optimizer, optimizers
+
+__all__ = [
+    "argument_problems", "decayed", "freeze", "in_steps", "optimizer", "optimizers", "partition", "peak_argument",
+    "rate_schedule", "scale_lr", "schedules",
+]  # fmt: skip

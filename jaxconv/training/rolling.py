@@ -1,0 +1,260 @@
+"""Rolling checkpoints of a run, by Orbax, with checksums: where the latest is damaged, the one before is restored."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxconv._base.checksums import digest
+from jaxconv._base.errors import DataError
+from jaxconv._base.files import WriteError, writing
+from jaxconv._base.paths import leaf_names
+from jaxconv.training.checkpoint import fitted
+
+__all__ = ["Checkpoints", "saved_steps"]
+
+_SUM = "sha256"
+_FILES = 64  # more than Orbax makes for one state, folders included
+_BESIDE = 2**16  # bytes of its small files, each at least a block
+
+
+class Checkpoints:
+    """The saved states of one run, by Orbax: written beside the training, whole or not at all.
+
+    Each holds a checksum of its arrays and notes. One that was altered is renamed to `<step>.damaged` when it is
+    restored, and the one before it is restored instead.
+
+    Args:
+      folder: made if missing.
+      keep: how many of the latest are kept; the one with the highest score is kept beside them.
+      report: called with a line about each damaged one.
+
+    Raises:
+      WriteError: the folder cannot be written.
+
+    >>> import tempfile
+    >>> import jax.numpy as jnp
+    >>> with Checkpoints(tempfile.mkdtemp()) as kept:
+    ...     kept.save(10, {"w": jnp.arange(2.0)}, {"seconds": 1.5})
+    >>> with Checkpoints(kept.folder) as kept:
+    ...     kept.restore({"w": jax.ShapeDtypeStruct([2], jnp.float32)})
+    (10, {'w': Array([0., 1.], dtype=float32)}, {'seconds': 1.5})
+    """
+
+    def __init__(self, folder: str | Path, keep: int = 2, report: Callable[[str], None] = lambda line: None) -> None:
+        import orbax.checkpoint as orbax
+        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+        self.folder, self._report = Path(folder).absolute(), report
+        best = BestN(get_metric_fn=lambda found: found["score"], n=1, keep_checkpoints_without_metrics=False)
+        options = orbax.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy([LatestN(keep), best]))
+        self._args = orbax.args
+        with contextlib.ExitStack() as scope:
+            scope.enter_context(_quiet())
+            with _writing(self.folder):
+                self._manager = orbax.CheckpointManager(self.folder, options=options)
+            self._scope = scope.pop_all()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        with self._scope:
+            try:
+                with _writing(self.folder):
+                    self._manager.close()
+            except WriteError:
+                if error is None:
+                    raise
+            finally:
+                if error is not None:
+                    gc.collect()
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that states are kept of, in order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, tree: Any, notes: dict[str, Any], score: float | None = None) -> None:
+        """Write a state; returns once it is copied, and writing goes on meanwhile.
+
+        Args:
+          step: its number; one that is there already is left as it is.
+          tree: a pytree of arrays; keys of `jax.random` may be among them.
+          notes: what JSON can write.
+          score: higher is better; None where nothing was measured.
+
+        Raises:
+          WriteError: there is no space for it, the folder is gone, or the state before it could not be written.
+        """
+        if step in self._manager.all_steps():
+            return
+        # A copy of our own: the device may use the memory again while Orbax still writes it.
+        leaves = [np.array(_plain(leaf)) for leaf in jax.tree.leaves(tree)]
+        flat = {_escape(name): leaf for name, leaf in zip(leaf_names(tree), leaves, strict=True)}
+        sealed = {"notes": notes, _SUM: digest(flat, notes)}
+        items = self._args.Composite(state=self._args.StandardSave(flat), notes=self._args.JsonSave(sealed))
+        with _writing(self.folder / str(step)):
+            _room(self.folder, sum(leaf.nbytes for leaf in leaves))
+            self._manager.save(step, args=items, metrics=None if score is None else {"score": score})
+
+    def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
+        """Read the latest state that is undamaged.
+
+        Args:
+          like: a tree of arrays or `jax.ShapeDtypeStruct`s that says what must be there.
+
+        Returns:
+          Its step, the tree and the notes; None where no state was kept yet.
+
+        Raises:
+          ConfigError: names, shapes or types are not those of `like`; both trees, with a mark before
+            each difference.
+          DataError: every one of them is damaged.
+          OSError: one of them cannot be read.
+        """
+        reason = ""
+        for step in reversed(self.steps):
+            path = self.folder / str(step)
+            for file in path.rglob("*"):
+                if not file.is_dir():
+                    open(file, "rb").close()  # what cannot be read is not damaged: raises what the system says of it
+            found = self._attempt(step)
+            if isinstance(found, str):
+                reason = f"{path} is damaged: {found}"
+                self._report(f"{reason}; renamed to {self._set_aside(path).name}")
+                continue
+            flat, notes = found
+            plain = jax.tree.map(lambda leaf: jax.eval_shape(_plain, leaf), like)
+            tree = fitted(path, plain, {name.replace(_SLASH, "/"): jnp.asarray(leaf) for name, leaf in flat.items()})
+            return step, jax.tree.map(_typed, like, tree), notes
+        if reason:
+            raise DataError(f"no undamaged state is left in {self.folder}; the earliest: {reason}")
+        return None
+
+    def _attempt(self, step: int) -> tuple[dict[str, Any], dict[str, Any]] | str:
+        """What `_read` gives, or why the state is damaged."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            try:
+                return self._read(step)
+            except Exception as error:  # whatever Orbax, TensorStore or JSON say of a file that was altered
+                reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            gc.collect()  # what the failed tasks left behind is logged and warned of when it is collected
+        return reason
+
+    def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The arrays and notes of a step, compared with their checksum."""
+        items = self._args.Composite(state=self._args.StandardRestore(), notes=self._args.JsonRestore())
+        found = self._manager.restore(step, args=items)
+        if not {"notes", _SUM} & found.notes.keys():  # of a version that wrote no checksums
+            return found.state, found.notes
+        notes = found.notes["notes"]
+        if digest(found.state, notes) != found.notes[_SUM]:
+            raise ValueError("its content differs from its checksum")
+        return found.state, notes
+
+    def _set_aside(self, path: Path) -> Path:
+        """Rename a damaged state, so that a new one of its step can be saved."""
+        aside = path.with_name(f"{path.name}.damaged")
+        with writing(aside):
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        self._manager.reload()
+        return aside
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The steps of the states in a folder that are written completely, in order.
+
+    Args:
+      folder: of a `Checkpoints`; may be missing.
+    """
+    with contextlib.suppress(OSError):
+        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and entry.is_dir())
+    return []
+
+
+def _room(folder: Path, size: int) -> None:
+    """Raise where there is no room for a state: Orbax would find out in many threads, with a traceback of each.
+
+    Raises:
+      OSError: the disk, a quota or the inodes are full, files may not be so large, or the folder is gone.
+    """
+    found = os.statvfs(folder)
+    size += size // 8
+    if found.f_bavail * found.f_frsize < size + _BESIDE or (found.f_files and found.f_favail < _FILES):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if size:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """`writing`, also for what TensorStore raises as a ValueError."""
+    with writing(path):
+        try:
+            yield
+        except Exception as error:
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            if code is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Orbax's threads from printing each error that they raise: the caller gets it as an exception."""
+    hook, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
+
+    def unraisable(found: Any) -> None:
+        if str(found.exc_value) != "Event loop is closed":  # TensorStore's, of what ends after the first error
+            hook(found)
+
+    sys.unraisablehook = unraisable
+    for logger in loggers:
+        logger.addFilter(_not_orbax)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for logger in loggers:
+            logger.removeFilter(_not_orbax)
+
+
+def _not_orbax(record: logging.LogRecord) -> bool:
+    """Whether a log record is neither of Orbax nor of a task that it left behind."""
+    return "orbax" not in record.pathname and "OCDBT" not in record.getMessage()
+
+
+# Orbax would make a folder of each part of a name.
+_SLASH = "|"
+
+
+def _escape(name: str) -> str:
+    return name.replace("/", _SLASH)
+
+
+def _plain(leaf: Any) -> Any:
+    """A key of `jax.random` as its numbers; anything else as it is."""
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _typed(like: Any, leaf: Any) -> Any:
+    return jax.random.wrap_key_data(leaf) if jnp.issubdtype(like.dtype, jax.dtypes.prng_key) else leaf

@@ -1,0 +1,82 @@
+"""What the steps of a run have measured since it was last told."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxconv.training.step import GRADIENT_NORM, WEIGHT_NORM
+
+__all__ = ["DivergedError", "Means"]
+
+
+class DivergedError(ArithmeticError):
+    """The loss or a parameter became NaN or infinite; `step` says when."""
+
+    def __init__(self, step: int, value: float | str, member: int | None = None, what: str = "the loss") -> None:
+        whose = "" if member is None else f" of member {member}"
+        super().__init__(
+            f"{what}{whose} became {value} at step {step}; "
+            "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalisation"
+        )
+        self.step = step
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """Sums over the steps since the last report, from which it takes its means.
+
+    They are added step by step in float64, so that they do not depend on how steps were cut into calls.
+    """
+
+    steps: int = 0
+    losses: float = 0.0
+    correct: float = 0.0
+    count: float = 0.0
+    gradients: float = 0.0
+    finite: int = 0
+    weights: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def after(self, before: int, found: Any) -> Means:
+        """With the steps of another call of the device added; waits for it.
+
+        Raises:
+          DivergedError: a loss was not finite.
+        """
+        taken, metrics = jax.device_get(found)
+        each = {name: np.asarray(value[:taken], np.float64) for name, value in metrics.items()}
+        finite = np.isfinite(each["loss"])
+        if not finite.all():
+            number, *member = np.argwhere(~finite)[0]
+            whose = int(member[0]) if member else None
+            raise DivergedError(before + int(number) + 1, float(each["loss"][number, *member]), whose)
+        losses, correct, count, gradients, steps = self.losses, self.correct, self.count, self.gradients, self.finite
+        for number in range(taken):
+            losses += float(each["loss"][number].mean())
+            correct += float(each["correct"][number].sum())
+            count += float(each["count"][number].sum())
+            norm = float(each[GRADIENT_NORM][number].mean()) if GRADIENT_NORM in each else np.nan
+            if np.isfinite(norm):  # where a float16 gradient overflows, the step is left out
+                gradients, steps = gradients + norm, steps + 1
+        last = {name: value[-1].mean() for name, value in each.items() if name.startswith(WEIGHT_NORM) and len(value)}
+        norms = {name.removeprefix(WEIGHT_NORM): float(norm) for name, norm in last.items()}
+        weights = {name: norm for name, norm in norms.items() if np.isfinite(norm)} or self.weights
+        return Means(self.steps + int(taken), losses, correct, count, gradients, steps, weights)
+
+    @property
+    def loss(self) -> float:
+        """A step's, and over the members of an ensemble."""
+        return self.losses / self.steps if self.steps else 0.0
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.correct / self.count if self.count else 0.0
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """A step's, and over the members of an ensemble; None where it is not measured."""
+        return self.gradients / self.finite if self.finite else None

@@ -1,0 +1,250 @@
+"""Training as one pure step on one pytree."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxconv._base.errors import ConfigError
+from jaxconv.augment import Augment
+from jaxconv.data import Batch
+from jaxconv.layers.layer import Layer
+from jaxconv.training.losses import cross_entropy
+from jaxconv.training.metrics import correct
+
+__all__ = [
+    "GRADIENT_NORM", "METRICS", "WEIGHT_NORM", "LossScale", "Metrics", "Prepare", "Step", "TrainState", "init_state",
+    "make_step", "metric_names",
+]  # fmt: skip
+
+Prepare = Callable[[jax.Array], jax.Array]
+Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+Metrics = dict[str, jax.Array]
+Step = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
+
+METRICS = ("loss", "correct", "count")
+GRADIENT_NORM = "gradient_norm"
+WEIGHT_NORM = "weight_norm/"  # and the name of a part
+
+# Good steps after which the loss scale is doubled (Micikevicius et al. 2018, "Mixed precision training").
+_GROWTH = 2000
+_FIRST_SCALE = 2.0**15
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LossScale:
+    """What a float16 loss is multiplied by, so that small gradients do not become zero.
+
+    Args:
+      scale: float32 scalar; halved, and the step left out, where a gradient overflows.
+      good: int32 scalar, the steps since it last changed.
+    """
+
+    scale: jax.Array
+    good: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that training changes, as one pytree.
+
+    Args:
+      params: the net's parameters.
+      state: the net's state, running statistics for example.
+      opt_state: the optimiser's state.
+      step: int32 scalar, the number of steps taken.
+      key: the key that each step's randomness is folded from; it stays the same.
+      average: moving averages of `(params, state)`, or None.
+      scale: the loss scale of float16, or None.
+    """
+
+    params: Any
+    state: Any
+    opt_state: Any
+    step: jax.Array
+    key: jax.Array
+    average: Any = None
+    scale: LossScale | None = None
+
+    @property
+    def tested(self) -> tuple[Any, Any]:
+        """The `(params, state)` to test and to keep: the averages where there are any."""
+        return (self.params, self.state) if self.average is None else self.average
+
+
+def init_state(
+    net: Layer,
+    tx: optax.GradientTransformation,
+    key: jax.Array,
+    x: Any,
+    *,
+    average: bool = False,
+    scale_loss: bool = False,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      net: the layer to train.
+      tx: the optimiser.
+      key: of the run; parameters and steps fold different keys from it.
+      x: array, `jax.ShapeDtypeStruct` or shape of an input batch.
+      average: keep moving averages, as `make_step(average=...)` wants them.
+      scale_loss: keep a loss scale, as `make_step(scale_loss=True)` wants it.
+
+    Returns:
+      A state that shares no memory with anything else, and so may be donated.
+    """
+    init_key, step_key = jax.random.split(key)
+    params, state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), net.init(init_key, x))
+    return TrainState(
+        params,
+        state,
+        tx.init(params),
+        jnp.zeros([], jnp.int32),
+        step_key,
+        jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), (params, state)) if average else None,
+        LossScale(jnp.float32(_FIRST_SCALE), jnp.zeros([], jnp.int32)) if scale_loss else None,
+    )
+
+
+def make_step(
+    net: Layer,
+    tx: optax.GradientTransformation,
+    *,
+    loss: Loss = cross_entropy,
+    augment: Augment | None = None,
+    prepare: Prepare | None = None,
+    accumulate: int = 1,
+    average: float | None = None,
+    scale_loss: bool = False,
+    log_norms: bool = False,
+) -> Step:
+    """Make the pure function of one step; nothing is compiled here.
+
+    Args:
+      net: the layer to train.
+      tx: the optimiser.
+      loss: `(logits, labels, weights) -> scalar`, a weighted mean.
+      augment: `(key, batch) -> batch`, on the images as they are stored.
+      prepare: `images -> input of the net`, normalisation for example; after `augment`.
+      accumulate: parts that a batch is cut into, one after the other in memory; the gradient is
+        that of the whole batch (batch statistics are those of a part).
+      average: decay of the moving averages of params and state, nearly 1. It is ramped up as
+        `(1 + step) / (10 + step)`, or the first parameters would weigh too much.
+      scale_loss: for computing in float16, see `LossScale`.
+      log_norms: measure norms, too.
+
+    Returns:
+      `(train_state, batch) -> (train_state, metrics)`. metrics are scalars: "loss"; "correct",
+      the weighted number of right answers; "count", the sum of the weights; with `log_norms` "gradient_norm",
+      of the whole gradient before the optimiser sees it, and "weight_norm/<part>", of each part's new params.
+
+    Raises:
+      ConfigError: when called with a batch that `accumulate` does not divide.
+    """
+
+    def gradients(train: TrainState, batch: Batch, state: Any, key: jax.Array) -> tuple[Any, Any, Metrics]:
+        scale = 1.0 if train.scale is None else train.scale.scale
+
+        def objective(params: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:
+            logits, new = net.apply(params, state, batch.image, key=key, train=True)
+            value = loss(logits, batch.label, batch.weight)
+            right = correct(logits, batch.label, batch.weight)
+            return value * scale, (new, {"loss": value, "correct": right, "count": batch.weight.sum()})
+
+        (_, (new, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(train.params)
+        return jax.tree.map(lambda leaf: leaf / scale, gradient) if scale_loss else gradient, new, metrics
+
+    def in_parts(train: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
+        size = len(batch.weight)
+        if size % accumulate:
+            raise ConfigError(f"accumulate must divide the batch; got {accumulate} parts of {size} images")
+        parts = jax.tree.map(lambda v: v.reshape(accumulate, size // accumulate, *v.shape[1:]), batch)
+
+        def add(carry: Any, part: Any) -> tuple[Any, None]:
+            total, state, sums = carry
+            number, inputs = part
+            gradient, state, metrics = gradients(train, inputs, state, jax.random.fold_in(key, number))
+            count = metrics["count"]
+            total = jax.tree.map(lambda a, b: a + count * b, total, gradient)
+            sums = {name: sums[name] + (count * v if name == "loss" else v) for name, v in metrics.items()}
+            return (total, state, sums), None
+
+        zeros = jax.tree.map(jnp.zeros_like, train.params), train.state, dict.fromkeys(METRICS, jnp.float32(0))
+        (total, state, sums), _ = jax.lax.scan(add, zeros, (jnp.arange(accumulate), parts))
+        count = jnp.where(sums["count"] > 0, sums["count"], 1)
+        return jax.tree.map(lambda leaf: leaf / count, total), state, sums | {"loss": sums["loss"] / count}
+
+    def step(train: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        augment_key, net_key = jax.random.split(jax.random.fold_in(train.key, train.step))
+        batch = batch if augment is None else augment(augment_key, batch)
+        batch = batch if prepare is None else batch._replace(image=prepare(batch.image))
+        if accumulate == 1:
+            gradient, state, metrics = gradients(train, batch, train.state, net_key)
+        else:
+            gradient, state, metrics = in_parts(train, batch, net_key)
+        updates, opt_state = tx.update(gradient, train.opt_state, train.params)
+        params, scale = optax.apply_updates(train.params, updates), train.scale
+        if scale is not None:
+            good = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)]).all()
+            params, opt_state = jax.tree.map(
+                lambda new, old: jnp.where(good, new, old), (params, opt_state), (train.params, train.opt_state)
+            )
+            scale = _rescale(scale, good)
+        if log_norms:
+            metrics |= {GRADIENT_NORM: _norm(gradient)}
+            metrics |= {f"{WEIGHT_NORM}{name}": _norm(part) for name, part in _parts(params).items()}
+        new_average = train.average
+        if average is not None:
+            taken = train.step.astype(jnp.float32)
+            decay = jnp.minimum(average, (1.0 + taken) / (10.0 + taken))
+            new_average = jax.tree.map(lambda old, new: _blend(old, new, decay), train.average, (params, state))
+        return TrainState(params, state, opt_state, train.step + 1, train.key, new_average, scale), metrics
+
+    return step
+
+
+def metric_names(params: Any, log_norms: bool) -> tuple[str, ...]:
+    """What a step of `make_step` measures.
+
+    Args:
+      params: the net's parameters, or their shapes.
+      log_norms: as in `make_step`.
+
+    >>> metric_names({"conv0": {"kernel": 0}, "relu0": {}}, log_norms=True)
+    ('loss', 'correct', 'count', 'gradient_norm', 'weight_norm/conv0')
+    """
+    return (*METRICS, GRADIENT_NORM, *(f"{WEIGHT_NORM}{name}" for name in _parts(params))) if log_norms else METRICS
+
+
+def _parts(params: Any) -> dict[str, Any]:
+    """The top-level parts that have parameters; a net of one layer is one part."""
+    whole = not isinstance(params, dict) or any(not isinstance(part, dict) for part in params.values())
+    parts = {"net": params} if whole else params
+    return {name: part for name, part in parts.items() if jax.tree.leaves(part)}
+
+
+def _norm(tree: Any) -> jax.Array:
+    """Of all numbers in a tree, summed in float32."""
+    squares = [jnp.square(jnp.abs(leaf).astype(jnp.float32)).sum() for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(jnp.stack(squares).sum()) if squares else jnp.float32(0)
+
+
+def _rescale(scale: LossScale, good: jax.Array) -> LossScale:
+    """Twice as large after many good steps, half after a bad one."""
+    grown = scale.good + 1 >= _GROWTH
+    factor = jnp.where(good, jnp.where(grown, 2.0, 1.0), 0.5)
+    return LossScale(jnp.maximum(scale.scale * factor, 1.0), jnp.where(good & ~grown, scale.good + 1, 0))
+
+
+def _blend(old: jax.Array, new: jax.Array, decay: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(old.dtype, jnp.floating):
+        return new
+    return (old + (1 - decay) * (new - old)).astype(old.dtype)

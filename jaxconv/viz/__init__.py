@@ -1,0 +1,1 @@
+"""Figures of networks, training runs and formulas, by matplotlib."""

@@ -1,0 +1,150 @@
+"""How a run's loss, accuracy and learning rate went, as a matplotlib figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxconv._base.errors import DataError, count
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["training_curves"]
+
+# Okabe and Ito's colours (2008), told apart with any colour vision; the line and the mark differ too.
+_TRAIN: dict[str, Any] = {"color": "#0072B2", "linestyle": "-", "marker": "o"}
+_TEST: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "marker": "s", "zorder": 3}
+_TOP5: dict[str, Any] = {"color": "#009E73", "linestyle": ":", "marker": "^", "zorder": 3}
+_RATE: dict[str, Any] = {"color": "#555555", "linestyle": "-", "marker": "o"}
+_MARKED_POINTS = 40
+# A loss, or a share of errors, that changes more than this is drawn by its logarithm.
+_WIDE = 10
+_LEAST_ERROR = 0.002
+_SHARES = (0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1)
+
+
+def training_curves(lines: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
+    """Loss, accuracy and, where it was written, the learning rate over the steps of a run.
+
+    Args:
+      lines: the objects of a run's `metrics.jsonl`: "step" with "loss" and "accuracy" (training) and
+        perhaps "learning_rate", or with "test_loss" and "test_accuracy" and perhaps "test_top5". Where a
+        step was gone over again, as after a resumed run, its later line counts.
+      title: above all.
+
+    Returns:
+      A figure of two or three axes, one above the other. A loss that falls to less than a tenth stands on a
+      logarithmic axis, and so do errors under an accuracy: its axis is stretched towards 100 %.
+
+    Raises:
+      DataError: no line has a step and something to draw.
+
+    >>> figure = training_curves([{"step": 100, "loss": 0.31, "accuracy": 0.91}])
+    >>> [axes.get_ylabel() for axes in figure.axes]
+    ['loss', 'accuracy']
+    """
+    from matplotlib.figure import Figure
+
+    names = ("loss", "test_loss", "accuracy", "test_accuracy", "test_top5", "learning_rate")
+    curves = {name: _curve(lines, name) for name in names}
+    if not any(steps for steps, _ in curves.values()):
+        keys = ", ".join(dict.fromkeys(str(key) for line in lines for key in line)) or "nothing"
+        raise DataError(
+            f"training curves need a line with a step and one of {', '.join(names)}; "
+            f"got {count(len(lines), 'line')} of {keys}; give the lines of a run's metrics.jsonl"
+        )
+    heights = [3.0, 3.0, 1.5] if curves["learning_rate"][0] else [3.0, 3.0]
+    figure = Figure(figsize=(8, sum(heights) + 0.6), layout="constrained")
+    loss, accuracy, *rate = figure.subplots(
+        len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )[:, 0]
+
+    _draw(loss, {"train": (curves["loss"], _TRAIN), "test": (curves["test_loss"], _TEST)}, "{:.4g}".format)
+    loss.set_ylabel("loss")
+    _logarithmic_if_wide(loss)
+    shares = {"train": (curves["accuracy"], _TRAIN), "test": (curves["test_accuracy"], _TEST)}
+    _draw(accuracy, shares | {"test, top 5": (curves["test_top5"], _TOP5)}, lambda share: f"{100 * share:.2f} %")
+    accuracy.set_ylabel("accuracy")
+    _percent(accuracy)
+    for axes in rate:
+        _draw(axes, {"learning rate": (curves["learning_rate"], _RATE)}, None)
+        axes.set_ylabel("learning rate")
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter("{x:g}")
+    lowest = (rate or [accuracy])[0]
+    lowest.set_xlabel("step")
+    lowest.xaxis.set_major_formatter("{x:,.10g}")
+    if title:
+        figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def _curve(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of the lines that have both, by step."""
+    points = {line["step"]: line[name] for line in lines if "step" in line and line.get(name) is not None}
+    return sorted(points), [points[step] for step in sorted(points)]
+
+
+def _draw(axes: Axes, curves: Mapping[str, Any], number: Callable[[float], str] | None) -> None:
+    """Curves by name, and in the legend the last value of each, which no axis tells as exactly."""
+    for name, ((steps, values), style) in curves.items():
+        if steps:
+            marked = len(steps) <= _MARKED_POINTS
+            label = f"{name}, {number(values[-1])} at the end" if number else name
+            axes.plot(steps, values, label=label, linewidth=1.5 if marked else 1, markersize=5 * marked, **style)
+    axes.grid(alpha=0.3)
+    if number and axes.lines:
+        axes.legend(fontsize=9)
+
+
+def _logarithmic_if_wide(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    low, high = axes.dataLim.intervaly
+    if 0 < _WIDE * low < high < np.inf:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _percent(axes: Axes) -> None:
+    """Percent from 0 to 100 on the axis of an accuracy, and where its errors fall far, by their logarithm."""
+    from matplotlib.ticker import PercentFormatter
+
+    low, high = axes.dataLim.intervaly
+    wide = low >= 0 and high <= 1 and 1 - low > _WIDE * (1 - high + _LEAST_ERROR)
+    if wide:
+        axes.set_yscale("function", functions=(_stretch, _unstretch))
+    # The margin around a curve that reaches a bound stays, but gets no number that cannot be.
+    bottom, top = axes.get_ylim()
+    ticks = [tick for tick in (_SHARES if wide else axes.get_yticks()) if max(bottom, 0) <= tick <= min(top, 1)]
+    axes.set_yticks(_apart(ticks, 0.06 * (_stretch(top) - _stretch(bottom))) if wide else ticks)
+    axes.set_ylim(bottom, top)
+    axes.yaxis.set_major_formatter(_tick if wide else PercentFormatter(1, symbol=" %"))
+
+
+def _apart(shares: Sequence[float], least: float) -> list[float]:
+    """Those of rising shares, the last one first, that are so far apart on a stretched axis."""
+    kept: list[float] = []
+    for share in reversed(shares):
+        if not kept or _stretch(kept[-1]) - _stretch(share) >= least:
+            kept.append(share)
+    return kept
+
+
+def _tick(share: float, _: Any) -> str:
+    return f"{100 * share:g} %"
+
+
+def _stretch(share: Any) -> Any:
+    """Accuracy to the number of digits of its error."""
+    return -np.log10(np.maximum(1 - np.asarray(share), -_LEAST_ERROR / 2) + _LEAST_ERROR)
+
+
+def _unstretch(digits: Any) -> Any:
+    return 1 + _LEAST_ERROR - 10 ** -np.asarray(digits)

@@ -1,0 +1,88 @@
+"""Receptive fields drawn over an image: the theoretical one as a box, the effective one as heat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxconv._base.errors import ShapeError
+from jaxconv.viz.field import EffectiveField
+from jaxconv.viz.style import grey, panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+__all__ = ["draw_fields"]
+
+# Okabe and Ito's vermilion, which no colour of cividis is near to, with any colour vision.
+_BOX = "#D55E00"
+_LEAST = 1e-3  # of the largest gradient: what is less is not drawn
+
+
+def draw_fields(image: np.ndarray, fields: Sequence[EffectiveField], title: str = "") -> Figure:
+    """Each layer's field over the image: a box for the theory, heat for the gradient.
+
+    The heat of each layer goes from nothing to the largest gradient of that layer; what has little of it lets the
+    image through.
+
+    Args:
+      image: [H, W, C] or [H, W], on any scale; it is drawn in grey.
+      fields: from `effective_fields`, of images of that size.
+      title: above all.
+
+    Returns:
+      A figure of one axes for each field and one for the scale.
+
+    Raises:
+      ShapeError: no field, or one of another size than the image.
+
+    >>> from jaxconv.viz.field import effective_fields
+    >>> from jaxconv.layers import Conv, chain
+    >>> image = np.ones((9, 9, 1))
+    >>> figure = draw_fields(image, effective_fields(chain(Conv(4, 3), Conv(4, 3)), image[None]))
+    >>> figure.axes[1].get_title()
+    'conv1 (2, 2)\\nsees 5×5, 95 % in 5×5'
+    """
+    image = np.asarray(image)
+    wrong = next((f for f in fields if f.heat.shape != image.shape[:2]), None)
+    if image.ndim not in (2, 3) or not fields or wrong is not None:
+        came = f"image {image.shape}, fields of {wrong.heat.shape}" if wrong else f"image {image.shape}, "
+        came += "" if wrong else f"{len(fields)} fields"
+        raise ShapeError("draw_fields needs an image [H, W, C] and at least one field of its size", got=came)
+    titles = [_words(field) for field in fields]
+    figure, cells = panels(titles, image.shape[1] / image.shape[0], title)
+    for axes, field, words in zip(cells, fields, titles, strict=True):
+        shown = _draw(axes, grey(image), field)
+        axes.set_title(words, fontsize=8, pad=4, parse_math=False)
+    bar = figure.colorbar(shown, ax=cells, fraction=0.04, pad=0.02, aspect=30)
+    bar.set_label("size of the gradient,\nshare of the layer's largest", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def _words(field: EffectiveField) -> str:
+    unit = f" {field.unit}" if field.unit else ""
+    sees, most = ("×".join(map(str, sides)) for sides in (field.size, field.within(0.95)))
+    return f"{field.layer}{unit}\nsees {sees}, 95 % in {most}"
+
+
+def _draw(axes: Axes, image: np.ndarray, field: EffectiveField) -> AxesImage:
+    from matplotlib.patches import Rectangle
+
+    largest = float(field.heat.max())
+    share = field.heat / largest if largest > 0 else np.zeros_like(field.heat)
+    interpolation = "nearest" if max(image.shape) <= 96 else "auto"
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation=interpolation)
+    opaque = np.where(share > _LEAST, 0.35 + 0.6 * np.sqrt(share), 0)
+    shown = axes.imshow(share, cmap="viridis", vmin=0, vmax=1, alpha=opaque, interpolation="nearest")
+    (top, bottom), (left, right) = field.box
+    box = Rectangle((left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, edgecolor=_BOX)
+    box.set(linewidth=1.8, clip_on=False)
+    axes.add_patch(box)
+    axes.set(xticks=[], yticks=[], xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
+    axes.spines[:].set_visible(False)
+    return shown

@@ -1,0 +1,72 @@
+"""Figures of many small pictures side by side, and what they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxconv.viz.training import inches
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["OKABE_ITO", "grey", "panels", "unit_range"]
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours told apart with any colour vision (Okabe and Ito 2008), without the yellow that is too light for lines."""
+
+_WIDEST = 10.0
+
+
+def unit_range(pixels: np.ndarray) -> np.ndarray:
+    """Numbers of any scale as 0 to 1, the least to the largest.
+
+    >>> unit_range(np.array([-1, 0, 3])).tolist()
+    [0.0, 0.25, 1.0]
+    """
+    pixels = np.asarray(pixels, np.float64)
+    low, high = float(pixels.min()), float(pixels.max())
+    return (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
+
+
+def grey(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, C] or [H, W] of any scale as [H, W] from 0 to 1: the luminance, or the mean of all channels.
+
+    >>> grey(np.zeros([2, 3, 3])).shape
+    (2, 3)
+    """
+    image = np.asarray(image, np.float64)
+    if image.ndim == 3:
+        image = image @ [0.299, 0.587, 0.114] if image.shape[-1] == 3 else image.mean(-1)
+    return unit_range(image)
+
+
+def panels(titles: Sequence[str], aspect: float, title: str = "", width: float = 1.7) -> tuple[Figure, list[Axes]]:
+    """A figure of an axes for each title, in rows that are about as wide as a page.
+
+    Args:
+      titles: what will stand above each, at 8 points; they set how far apart the axes are.
+      aspect: width by height of what is drawn.
+      title: above all.
+      width: inches of each axes at least.
+    """
+    from matplotlib.figure import Figure
+
+    cell = max([width, *(inches(line, 8) + 0.25 for text in titles for line in text.split("\n"))])
+    height = min(max(cell / aspect, 0.5), 3.0)
+    across = min(len(titles), max(int(_WIDEST / cell), 1))
+    down = math.ceil(len(titles) / across)
+    across = math.ceil(len(titles) / down)
+    text = 0.16 * max(text.count("\n") + 1 for text in titles) + 0.15
+    wide = max(across * cell + 0.9, inches(title, 10) + 0.4)
+    figure = Figure(figsize=(wide, max(down * (height + text), 1.8) + 0.5), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for axes in grid[len(titles) :]:
+        axes.remove()
+    if title:
+        figure.suptitle(title, fontsize=10, parse_math=False)
+    return figure, list(grid[: len(titles)])

@@ -1,0 +1,313 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from jaxconv.cli.commands import app
+
+CONFIG = """
+[data]
+name = "digits"
+[net]
+name = "conv_pool"
+features = [8]
+size = 3
+padding = "same"
+hidden = []
+[optim]
+name = "adam"
+learning_rate = 0.02
+[train]
+epochs = 3
+batch_size = 64
+log_every = 20
+"""
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def start(*arguments, **options):
+    """The real command in a process of its own."""
+    command = [sys.executable, "-m", "jaxconv", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", **options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A config, a finished run, and what the command printed into a pipe."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "tiny.toml").write_text(CONFIG)
+    process = start("train", folder / "tiny.toml", "--out", folder / "run")
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, "")
+    return folder / "run", out
+
+
+def test_training_prints_plain_lines_into_a_pipe(finished):
+    _, out = finished
+    lines = out.splitlines()
+    assert "\x1b" not in out
+    assert re.fullmatch(r"compiled in \d+\.\d s", lines[0])
+    pattern = r"step 20/68  loss \d\.\d{3}  accuracy [01]\.\d{3}  [\d,]+ images/s  \d+:\d\d left"
+    assert re.fullmatch(pattern, lines[1])
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-1] == f"run            {finished[0]}"
+
+
+def test_the_run_folder_is_whole(finished):
+    folder, out = finished
+    assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == [
+        "SHA256SUMS",
+        "checkpoints",
+        "config.toml",
+        "confusion.csv",
+        "confusion.png",
+        "curves.png",
+        "events",
+        "manifest.json",
+        "metrics.jsonl",
+        "mistakes.png",
+        "params.safetensors",
+        "result.json",
+    ]
+    result = json.loads((folder / "result.json").read_text())
+    assert result["test_accuracy"] > 0.9
+    assert f"{result['test_accuracy']:.2%}" in out
+    assert result["parameters"] == (9 + 1) * 8 + (4 * 4 * 8 + 1) * 10
+    assert result["steps"] == 68
+    assert result["seed"] == 0
+    assert set(result["seconds"]) == {"training", "waiting", "compiling", "total"}
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics] == [20, 40, 60, 68, 68]
+    assert metrics[-1] == {
+        "step": 68,
+        "test_loss": result["test_loss"],
+        "test_accuracy": result["test_accuracy"],
+        "test_top5": result["test_top5"],
+        "test_calibration_error": result["test_calibration_error"],
+    }
+
+
+def test_evaluate_repeats_the_accuracy(finished):
+    folder, _ = finished
+    accuracy = json.loads((folder / "result.json").read_text())["test_accuracy"]
+    result = invoke("evaluate", folder)
+    assert result.exit_code == 0
+    lines = dict(line.split("  ", 1) for line in result.stdout.splitlines())
+    assert lines["test accuracy"].strip() == lines["when trained"].strip() == f"{accuracy:.2%}"
+
+
+def test_predict_an_odd_picture_light_or_dark(finished, tmp_path):
+    from sklearn.datasets import load_digits
+
+    digit = (load_digits().images[0] / 16 * 255).astype(np.uint8)
+    large = Image.fromarray(digit).resize((61, 61))
+    dark = Image.new("RGB", (61, 63))
+    dark.paste(large, (0, 1))
+    dark.save(tmp_path / "dark.png")
+    Image.fromarray(255 - np.asarray(dark)).save(tmp_path / "light.png")
+    result = invoke("predict", finished[0], tmp_path / "dark.png", tmp_path / "light.png")
+    assert result.exit_code == 0, result.output
+    first, second = result.stdout.splitlines()
+    assert re.fullmatch(rf"{tmp_path}/dark\.png: 0  \d+\.\d%", first)
+    assert re.fullmatch(rf"{tmp_path}/light\.png: 0  \d+\.\d%  \(light background: inverted\)", second)
+    kept = invoke("predict", finished[0], tmp_path / "light.png", "--no-invert")
+    assert "inverted" not in kept.stdout
+
+
+def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
+    folder, _ = finished
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    config = folder.parent / "tiny.toml"
+    keys = "epochs, batch_size, seed, label_smoothing, log_every, eval_every, log_norms"
+    files = "config.toml, params.safetensors, result.json"
+    finished_run = f"{folder} is finished; to test it again: jaxconv evaluate {folder}"
+    cases = [
+        (("train",), "train needs a config file, or --resume RUN: jaxconv train configs/digits.toml"),
+        (("train", "--resume", folder), finished_run),
+        (
+            ("train", "--resume", folder, "--out", tmp_path),
+            "--resume goes on in the run's own folder; leave --out away",
+        ),
+        (("runs", tmp_path), f"there are no runs in {tmp_path}: a run's folder holds config.toml"),
+        (("predict", folder, text), f"{text} is no picture that can be read"),
+        (("evaluate", tmp_path), f"{tmp_path} is no run: {files} missing"),
+        (("train", tmp_path / "tine.toml"), f"there is no config file {tmp_path}/tine.toml"),
+        (
+            ("train", config, "--out", folder),
+            f"a run never overwrites: {folder} exists already; give --out another folder",
+        ),
+        (
+            ("train", config, "train.epoch=3"),
+            f"{config}: 1 mistake\n  train.epoch: there is no such key; known are {keys}; did you mean 'epochs'?",
+        ),
+    ]
+    for arguments, message in cases:
+        result = invoke(*arguments)
+        assert (result.exit_code, result.stderr, result.stdout) == (2, f"error: {message}\n", "")
+
+
+def test_a_net_that_cannot_work_is_told_before_anything_is_written(finished, tmp_path):
+    folder, _ = finished
+    out = tmp_path / "never"
+    wrong = ("net.features=[8,8]", "net.padding=valid", "precision.compute=bfloat16")
+    for words in [("--out", out), ("--dry-run",), ("ensemble.size=2", "--out", out)]:
+        result = invoke("train", folder.parent / "tiny.toml", *wrong, *words)
+        assert result.exit_code == 2
+        assert result.stderr == (
+            "error: at max_pool1: max_pool: a window of 2 must fit into the padded input of 1 + 0 + 0 cells on spatial "
+            "axis 0\n"
+            "  got: spatial shape (1, 1); out = floor((1 + 0 + 0 - 1*(2 - 1) - 1) / 2) + 1 = 0\n"
+            "  before: x (1, 8, 8, 1) → conv0 6×6×8 → max_pool0 3×3×8 → relu0 3×3×8 → conv1 1×1×8\n"
+            "  cause: 8×8 is too small for this net; its smallest legal input is 10×10\n"
+            "  fix: an input of 10×10, a window of at most 1\n"
+        )
+    assert not out.exists()
+
+
+def test_another_nets_parameters_are_refused(finished, tmp_path):
+    folder, _ = finished
+    for name in ("config.toml", "params.safetensors", "result.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    settings = tmp_path / "config.toml"
+    settings.write_text(settings.read_text().replace("hidden = []", "hidden = [5]"))
+    result = invoke("evaluate", tmp_path)
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert lines[0] == (f"error: {tmp_path}/params.safetensors is a checkpoint of another net: 3 of 6 leaves differ")
+    assert "  + params/dense0/bias  [5] float32  only in this net" in lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    process = start("train", "tiny.toml", "train.epochs=10000", "--out", "mine", cwd=tmp_path, env=environment())
+    deadline = time.monotonic() + 200
+    metrics = tmp_path / "mine" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == code
+    words = r"stopped at step [\d,]+ of 224,688 and saved; to go on:\n  jaxconv train --resume mine\n"
+    assert re.fullmatch(words, err)
+    refused = invoke("evaluate", tmp_path / "mine")
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        f"error: {tmp_path}/mine is no finished run: params.safetensors, result.json missing; result.json is written "
+        f"last, so it is still going on, or was interrupted: jaxconv train --resume {tmp_path}/mine\n"
+    )
+
+
+def test_a_dry_run_says_what_would_be_trained(finished, tmp_path):
+    result = invoke("train", finished[0].parent / "tiny.toml", "--dry-run", "--out", tmp_path / "never")
+    assert result.exit_code == 0, result.output
+    rows = [line.split("\t") for line in result.stdout.splitlines()[:7]]
+    assert rows == [
+        ["layer", "output", "parameters"],
+        ["conv0", "8×8×8", "80"],
+        ["max_pool0", "4×4×8", "0"],
+        ["relu0", "4×4×8", "0"],
+        ["flatten0", "128", "0"],
+        ["head", "10", "1,290"],
+        ["parameters  1,370"],
+    ]
+    assert re.search(r"^images +1,438\nsteps +68\nmemory +state [\d.]+ kB, data 97.8 kB, a step ", result.stdout, re.M)
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_summary_says_what_the_net_is(finished, tmp_path):
+    config = finished[0].parent / "tiny.toml"
+    result = invoke("summary", config)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert " ".join(lines[2].split()) == "conv0 8×8×8 3×3 p1 80 5.8% 4.61 k 3.87 k 2.05 kB 3×3"
+    assert "MACs              5,888; 5,152 without the taps on padding" in lines
+    files = [tmp_path / name for name in ("net.md", "net.json", "net.html")]
+    result = invoke("summary", config, "--markdown", files[0], "--json", files[1], "--html", files[2])
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert json.loads(files[1].read_text())["parameters"] == 1370
+    assert files[0].read_text().count("| conv0 |") == 1
+    assert "<td" in files[2].read_text()
+    refused = invoke("summary", config, "--json", tmp_path / "none" / "net.json")
+    assert (refused.exit_code, refused.stderr) == (
+        74, f"error: cannot write {tmp_path}/none/net.json: No such file or directory\n",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_runs_and_a_sweep_in_a_table(tmp_path):
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    result = invoke("sweep", tmp_path / "tiny.toml", "train.epochs=0.5", "seed=0,1", "--out", tmp_path / "sweep")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0] == "[1/2] epochs=0.5,seed=0"
+    header, *rows = (line.split("\t") for line in lines[-3:])
+    assert header == ["run", "accuracy", "loss", "step", "seconds", "train.seed"]
+    assert {row[0] for row in rows} == {"epochs=0.5,seed=0", "epochs=0.5,seed=1"}
+    assert {row[3] for row in rows} == {"12"}
+    assert invoke("runs", tmp_path / "sweep").stdout.splitlines() == lines[-3:]
+
+
+def test_a_tilde_is_the_home_folder(finished, tmp_path, monkeypatch):
+    folder = finished[0]
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.chdir(tmp_path)
+    taken = f"error: a run never overwrites: {folder} exists already"
+    assert invoke("train", "~/tiny.toml", "--out=~/run").stderr.startswith(taken)
+    assert invoke("runs", "~/run").stdout.splitlines()[1].startswith("run\t")
+    result = invoke("summary", "~/tiny.toml", "--json=~/summary.json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert (folder.parent / "summary.json").is_file()
+    assert list(tmp_path.iterdir()) == []
+    missing = invoke("train", "~nobody-here/x.toml")
+    assert (missing.exit_code, missing.stderr) == (2, "error: there is no config file ~nobody-here/x.toml\n")
+
+
+def test_names_longer_than_a_file_system_takes_are_one_line(finished, tmp_path):
+    long = "x" * 256
+    config = finished[0].parent / "tiny.toml"
+    for arguments in [
+        ("train", config, "--out", long), ("train", long), ("train", "--resume", long), ("evaluate", long),
+        ("runs", long), ("sweep", config, "seed=0", "--out", long), ("predict", finished[0], long), ("plot", long),
+    ]:  # fmt: skip
+        result = invoke(*arguments)
+        assert isinstance(result.exception, SystemExit), arguments
+        assert result.exit_code in (2, 74)
+        assert len(result.stderr.splitlines()) == 1
+        assert long in result.stderr
+
+
+def test_without_the_extra_one_line_says_what_to_install():
+    code = "import sys; sys.modules['typer'] = None; from jaxconv.__main__ import main; main()"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr == ('jaxconv: this command needs the "train" extra: python -m pip install "jaxconv[train]"\n')
+
+
+def test_importing_the_core_brings_none_of_the_extras():
+    names = "typer rich pydantic sklearn PIL safetensors platformdirs tomli_w optax jaxconv.training.step jaxconv.data"
+    code = f"import sys, jaxconv; print([name for name in {names.split()} if name in sys.modules])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"
+
+
+def environment():
+    """This process's variables, and the checkout where a command runs elsewhere."""
+    here = os.path.dirname(os.path.dirname(__file__))
+    return os.environ | {"PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}

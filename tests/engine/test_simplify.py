@@ -1,0 +1,144 @@
+"""Canonical forms: the same sums, in a shape that a second pass leaves alone."""
+
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import oracle
+
+import jaxconv as jc
+from jaxconv.engine import Form, bind, onednn
+from jaxconv.engine.simplify import simplified
+
+WORDS = ("stride", "padding", "dilation", "groups")
+
+
+def draw(rng):
+    """A small form, in half of the cases with one result along some axis."""
+    while True:
+        rank, groups = int(rng.integers(1, 4)), int(rng.choice([1, 1, 2]))
+        ints = lambda low, high: tuple(map(int, rng.integers(low, high, rank)))  # noqa: E731, B023
+        n, k, s, d = ints(1, (9, 6, 4)[rank - 1]), ints(1, 5 - (rank > 2)), ints(1, 5), ints(1, 4)
+        pads = tuple((int(rng.integers(0, 6)), int(rng.integers(0, 6))) for _ in range(rank))
+        c, o = groups * int(rng.choice([1, 1, 2])), groups * int(rng.choice([1, 3]))
+        form = Form("xky"[rng.integers(3)], (int(rng.integers(1, 3)), *n, c), (*k, c // groups, o), s, pads, d, groups)
+        if min(form.y) > 0 and np.prod(form.y) < 2000 and (1 in form.y[1:-1] or rng.random() < 0.5):
+            return form
+
+
+def slots(form, x, k, y):
+    words = {word: getattr(form, word) for word in WORDS}
+    dx, dk = oracle.conv_grads(x, k, y, **words)
+    return {"y": oracle.conv(x, k, **words), "x": dx, "k": dk}
+
+
+def check(form):
+    """No stride over one result, no dilation of one tap, no padding that no window reaches, no axis to spare."""
+    for n, k, out, s, (low, high), d in zip(
+        form.x[1:-1], form.size, form.y[1:-1], form.stride, form.padding, form.dilation, strict=True
+    ):
+        assert out > 1 or s == 1
+        assert k > 1 or d == 1
+        if n:
+            assert (out - 1) * s + d * (k - 1) + 1 >= low + n + high or high == 0
+            assert any(0 <= i * s - low < n for i in range(out))
+            assert any(0 <= i * s + d * (k - 1) - low < n for i in range(out))
+    assert form.rank < 3 or form.size[0] > 1 or form.stride[0] > 1 or form.padding[0] != (0, 0)
+    assert simplified(form).form == form
+
+
+@pytest.mark.parametrize("number", range(20))
+def test_drawn_forms_are_canonical(number):
+    rng = np.random.default_rng(number)
+    for _ in range(200):
+        form = draw(rng)
+        less = simplified(form).form
+        check(less)
+        assert np.prod(less.y) == np.prod(form.y)
+        assert np.prod(less.x) <= np.prod(form.x)
+        assert np.prod(less.k) <= np.prod(form.k)
+
+
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))])
+def test_values_are_the_oracle_s(number, quick_jit, assert_close):
+    rng = np.random.default_rng(number)
+    forms = [draw(rng) for _ in range(25)]
+    arrays = [{s: rng.normal(size=getattr(form, s)).astype(np.float32) for s in "xky"} for form in forms]
+
+    @quick_jit
+    def program(arrays):
+        return [bind(*(a[s] for s in form.operands), form) for form, a in zip(forms, arrays, strict=True)]
+
+    for form, a, got in zip(forms, arrays, program(arrays), strict=True):
+        assert_close(got, slots(form, a["x"], a["k"], a["y"])[form.slot], str(form))
+
+
+@pytest.mark.parametrize(
+    ("form", "want"),
+    [
+        # one result: no stride, and no cells behind it
+        (
+            Form("y", (2, 8, 3, 1), (3, 2, 1, 8), (1, 2), ((0, 0), (0, 0)), (1, 1)),
+            Form("y", (2, 8, 2, 1), (3, 2, 1, 8), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+        ),
+        # one tap: no dilation
+        (
+            Form("k", (1, 4, 7, 2), (2, 1, 2, 8), (3, 1), ((0, 2), (1, 2)), (1, 2)),
+            Form("k", (1, 4, 7, 2), (2, 1, 2, 8), (3, 1), ((0, 1), (1, 2)), (1, 1)),
+        ),
+        # 5×5 on a single cell is its middle tap
+        (
+            Form("x", (3, 1, 1, 8), (5, 5, 8, 4), (1, 1), ((2, 2), (2, 2)), (1, 1)),
+            Form("x", (3, 1, 1, 8), (1, 1, 8, 4), (1, 1), ((0, 0), (0, 0)), (1, 1)),
+        ),
+        # a window in padding alone: nothing to read
+        (
+            Form("y", (2, 5, 3), (2, 3, 4), (9,), ((3, 0),), (1,)),
+            Form("y", (2, 0, 3), (1, 3, 4), (1,), ((1, 0),), (1,)),
+        ),
+        # a frame at a time: frames are images
+        (
+            Form("y", (2, 5, 8, 8, 3), (1, 3, 3, 3, 4), (1, 2, 2), ((0, 0), (1, 1), (1, 1)), (1, 1, 1)),
+            Form("y", (10, 8, 8, 3), (3, 3, 3, 4), (2, 2), ((1, 0), (1, 0)), (1, 1)),
+        ),
+    ],
+    ids=["one result", "one tap", "one cell", "padding alone", "frames"],
+)
+def test_by_hand(form, want):
+    assert simplified(form).form == want
+
+
+@pytest.mark.skipif(not onednn.available(), reason="this jaxlib or processor has no oneDNN that we know")
+@pytest.mark.parametrize("number", range(4))
+def test_no_call_of_onednn_strides_over_one_result(number):
+    """What its AVX-512 code gets wrong is never asked for, whatever the processor: read in the calls themselves."""
+    rng = np.random.default_rng(number)
+    forms = [draw(rng) for _ in range(40)]
+
+    def program(arrays):
+        return [bind(*ab, form) for form, ab in zip(forms, arrays, strict=True)]
+
+    arrays = [[jnp.zeros(getattr(form, s)) for s in form.operands] for form in forms]
+    calls = 0
+    for line in jax.jit(program).lower(arrays).as_text().splitlines():
+        if "__onednn$convolution" not in line:
+            continue
+        calls += 1
+        config = json.loads(
+            re.search(r'backend_config = "(.*?[^\\])"', line)[1].replace("\\22", '"').replace('\\"', '"')
+        )
+        window = config["onednn_conv_config"]["window"]
+        out = list(map(int, re.search(r"-> tensor<([0-9x]+)xf32>", line)[1].split("x")))[1:-1]
+        for cells, s, k, d in zip(out, window["strides"], window["size"], window["window_dilations"], strict=True):
+            assert cells > 1 or s == "1", line
+            assert k != "1" or d == "1", line
+    assert calls > 10
+
+
+def test_conv_where_onednn_fails_on_avx512(rng, assert_close):
+    """8.17 came out where 0 is due, on processors with AVX-512."""
+    x, k = rng.normal(size=(2, 8, 3, 1)).astype("f"), rng.normal(size=(3, 2, 1, 8)).astype("f")
+    assert_close(jc.conv(x, k, stride=(1, 2)), oracle.conv(x, k, stride=(1, 2)))

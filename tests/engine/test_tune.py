@@ -1,0 +1,222 @@
+"""The choice by measurement: measured once, kept in a file, right whatever is chosen, and shown by the command."""
+
+import functools
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import jaxconv as jc
+from jaxconv._base.errors import DataError
+from jaxconv.cli.commands import app
+from jaxconv.engine import Form, check_impl, onednn, tune
+from jaxconv.engine.dispatch import choose
+from jaxconv.engine.rules import FORMULATIONS, RULES, Place
+
+FORM = Form("y", (2, 6, 5, 4), (3, 3, 4, 8), (1, 1), ((1, 1), (1, 1)), (1, 1), impl="tune")
+HERE = Place(jax.default_backend())
+CONFIG = """
+[data]
+name = "digits"
+[net]
+name = "conv_pool"
+features = [4]
+size = 3
+hidden = []
+[optim]
+name = "adam"
+learning_rate = 0.02
+[train]
+epochs = 1
+batch_size = 8
+"""
+
+
+@pytest.fixture(autouse=True)
+def file(monkeypatch, tmp_path):
+    """An empty cache for each test, and nothing in memory."""
+    monkeypatch.setenv("JAXCONV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("JAXCONV_IMPL", raising=False)
+    tune.seen.clear()
+    tune._kept.cache_clear()
+    return tmp_path / "cache" / "tune.json"
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The forms that were measured, where "dots" is always the fastest."""
+    calls = []
+
+    def measure(form, place):
+        calls.append(form)
+        return {"lax": 0.002, "dots": 0.001}
+
+    monkeypatch.setattr(tune, "measure", measure)
+    return calls
+
+
+def test_a_form_is_measured_once(measured, file):
+    assert [tune.best(FORM, HERE) for _ in range(3)] == ["dots"] * 3
+    assert [form.impl for form in measured] == ["auto"]
+    auto = FORM.open("y", impl="auto")
+    assert tune.seen == {(auto, HERE): tune.Measured("dots", {"lax": 2.0, "dots": 1.0}, choose(auto, HERE))}
+    assert json.loads(file.read_text()) == {tune.key(FORM, HERE): {"impl": "dots", "ms": {"lax": 2.0, "dots": 1.0}}}
+    assert [path.name for path in file.parent.iterdir()] == ["tune.json"]
+
+
+def test_another_process_reads_the_file(measured):
+    tune.best(FORM, HERE)
+    tune._kept.cache_clear()
+    assert tune.best(FORM.open("y", impl="auto"), HERE) == "dots"
+    assert len(measured) == 1
+    for other in (FORM.open("k"), FORM.open("y", groups=2, k=(3, 3, 2, 8)), FORM.open("y", dtype="bfloat16")):
+        tune.best(other, HERE)
+    assert len(measured) == 4
+
+
+def test_what_another_process_wrote_meanwhile_stays(measured, file):
+    tune.best(FORM, HERE)
+    theirs = {"another form": {"impl": "lax", "ms": {"lax": 1.0}}}
+    file.write_text(json.dumps(theirs))
+    tune.best(FORM.open("k"), HERE)
+    assert set(json.loads(file.read_text())) == {"another form", tune.key(FORM.open("k"), HERE)}
+
+
+def test_a_formulation_that_is_no_more_is_measured_again(measured, file):
+    file.parent.mkdir()
+    file.write_text(json.dumps({tune.key(FORM, HERE): {"impl": "winograd", "ms": {}}}))
+    assert tune.best(FORM, HERE) == "dots"
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("{", "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[]", "a list"),
+        ('{"a form": {"impl": 3}}', "{\"impl\": 3} for 'a form'"),
+    ],
+)
+def test_a_damaged_file_is_reported(measured, file, text, got):
+    file.parent.mkdir()
+    file.write_text(text)
+    with pytest.raises(DataError) as caught:
+        tune.best(FORM, HERE)
+    assert str(caught.value) == (
+        f"{file} must hold the measured formulations as JSON; got {got}\n"
+        "  fix: delete it, and each convolution is measured again"
+    )
+    assert not measured
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning(measured, file):
+    file.parent.write_text("a file where the folder should be")
+    with pytest.raises(DataError, match="NotADirectoryError"):
+        tune.best(FORM, HERE)
+    file.parent.unlink()
+    tune._kept(file)
+    file.parent.write_text("made meanwhile")
+    with pytest.warns(UserWarning, match="set JAXCONV_CACHE to a folder that can be written"):
+        assert tune.best(FORM, HERE) == "dots"
+
+
+def test_the_automatic_choice_where_no_measurement_holds(measured):
+    auto = FORM.open("y", impl="auto")
+    assert choose(FORM, HERE) == "dots"
+    for place in (Place("cpu", one_device=False), Place("tpu")):
+        assert choose(FORM, place) == choose(auto, place)
+    assert len(measured) == 1
+
+
+CASES = [
+    Form(slot, (4, 5, 5, 8), (3, 3, 8 // groups, 8), (1, 1), ((1, 1), (1, 1)), (1, 1), groups=groups, dtype=dtype)
+    for slot in "xky"
+    for groups in (1, 2, 8)
+    for dtype in ("float32", "float64")
+]
+
+
+@pytest.mark.parametrize("platform", sorted(RULES))
+def test_candidates_hold_the_automatic_choice_and_never_einsum(platform):
+    place = Place(platform)
+    for form in CASES:
+        names = tune.candidates(form, place)
+        assert choose(form, place) in names
+        assert "einsum" not in names
+        assert set(names) <= set(FORMULATIONS)
+        assert ("onednn" in names) <= (platform == "cpu" and onednn.available() and onednn.fits(form))
+        assert ("shifted" in names) == (form.groups > 1)
+
+
+def test_measuring_leaves_out_what_raises(monkeypatch):
+    def cannot(a, b, form):
+        raise NotImplementedError
+
+    monkeypatch.setitem(FORMULATIONS, "dots", cannot)
+    times = tune.measure(FORM, HERE)
+    assert set(times) == set(tune.candidates(FORM, HERE)) - {"dots"}
+    assert all(0 < seconds < 10 for seconds in times.values())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_tuned_convolutions_and_gradients_are_right(rng, assert_close, file, groups):
+    x = rng.standard_normal((2, 6, 5, 4)).astype(np.float32)
+    k = rng.standard_normal((3, 3, 4 // groups, 8)).astype(np.float32)
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def both(x, k, impl):
+        def loss(x, k):
+            y = jc.conv(x, k, stride=2, padding="same", groups=groups, impl=impl)
+            return jnp.sum(jnp.sin(y)), y
+
+        (_, y), (dx, dk) = jax.value_and_grad(loss, (0, 1), has_aux=True)(x, k)
+        return {"result": y, "input gradient": dx, "kernel gradient": dk}
+
+    got, want = both(x, k, "tune"), both(x, k, "einsum")
+    for name, array in got.items():
+        assert_close(array, want[name], name, tolerance=1e-5)
+    assert sorted(form.slot for form, _ in tune.seen) == ["k", "x", "y"]
+    assert len(json.loads(file.read_text())) == 3
+
+
+def test_tune_is_a_word_everywhere(monkeypatch, measured):
+    assert check_impl("tune") == "tune"
+    x, k = jnp.ones(FORM.x), jnp.ones(FORM.k)
+    with jc.using(impl="tune"):
+        jc.conv(x, k)
+    monkeypatch.setenv("JAXCONV_IMPL", "tune")
+    jc.conv(x, k, stride=2)
+    assert [form.stride for form in measured] == [(1, 1), (2, 2)]
+
+
+@pytest.mark.slow
+def test_the_command_shows_each_convolution_and_keeps_the_choice(tmp_path, file):
+    config = tmp_path / "tiny.toml"
+    config.write_text(CONFIG)
+    result = CliRunner().invoke(app, ["tune", str(config), "train.batch_size=16"])
+    assert result.exit_code == 0, result.output
+    *rows, last = result.stdout.splitlines()
+    what = [re.split(r" {2,}", row) for row in rows]
+    assert sorted(words for words, _ in what) == ["kernel gradient 16×8×8×1, 3×3×1×4", "result 16×8×8×1, 3×3×1×4"]
+    for _, choice in what:
+        assert re.fullmatch(r"[a-z]+ \d+\.\d{3} ms, auto (the same|[a-z]+ \d+\.\d{3} ms)", choice)
+    assert last == f"kept in {file}; to train by them: JAXCONV_IMPL=tune jaxconv train {config}"
+    assert len(json.loads(file.read_text())) == 2
+    again = CliRunner().invoke(app, ["tune", str(config), "train.batch_size=16"])
+    assert again.stdout == result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "tiny.toml"]
+
+
+def test_the_command_reports_a_damaged_file(tmp_path, file):
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    file.parent.mkdir()
+    file.write_text("[]")
+    result = CliRunner().invoke(app, ["tune", str(tmp_path / "tiny.toml")])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"error: {file} must hold the measured formulations as JSON; got a list\n"
+        "  fix: delete it, and each convolution is measured again\n"
+    )

@@ -1,0 +1,252 @@
+"""Config files: what they mean, and whole messages about what they must not be."""
+
+import dataclasses
+import tomllib
+
+import pytest
+
+from jaxconv._base.errors import ConfigError
+from jaxconv.models import registry
+from jaxconv.models._registry import make_net
+from jaxconv.run import config
+
+GOOD = """
+[data]
+name = "digits"
+[net]
+name = "conv_pool"
+features = [4, 8]
+size = 3
+padding = "same"
+[optim]
+name = "sgd"
+learning_rate = 1
+momentum = 0.9
+[optim.schedule]
+name = "warmup_cosine_decay_schedule"
+warmup_steps = 3
+[train]
+epochs = 1.5
+batch_size = 32
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text, *overrides):
+        path = tmp_path / "x.toml"
+        path.write_text(text)
+        return config.read(path, overrides)
+
+    return read
+
+
+@pytest.fixture
+def refusal(read, tmp_path):
+    def refusal(text, *overrides):
+        with pytest.raises(ConfigError) as caught:
+            read(text, *overrides)
+        return str(caught.value).replace(str(tmp_path) + "/", "")
+
+    return refusal
+
+
+def test_what_a_file_means(read):
+    settings = read(GOOD)
+    assert settings.optim == config.OptimConfig(
+        "sgd",
+        1.0,
+        config.ScheduleConfig("warmup_cosine_decay_schedule", {"warmup_steps": 3}),
+        arguments={"momentum": 0.9},
+    )
+    assert settings.train == config.TrainConfig(epochs=1.5, batch_size=32)
+    assert settings.net.arguments == {
+        "features": [4, 8],
+        "size": 3,
+        "padding": "same",
+        "hidden": [100],
+        "dropout": 0.0,
+        "batch_norm": False,
+        "activation": "relu",
+    }
+
+
+def test_the_resolved_config_reads_back_equal(read):
+    for overrides in [(), ("data.root=/somewhere", "augment.shift=2", "net.dropout=0.5")]:
+        settings = read(GOOD, *overrides)
+        text = config.to_toml(settings)
+        assert config.parse(tomllib.loads(text)) == settings
+        assert config.to_toml(config.parse(tomllib.loads(text))) == text
+
+
+def test_overrides(read):
+    settings = read(
+        GOOD,
+        "train.epochs=3",
+        "net.features=[2]",
+        "optim.schedule.name=constant_schedule".replace("constant", "warmup_cosine_decay"),
+        "data.root=some where",
+    )
+    assert settings.train.epochs == 3
+    assert read(GOOD, "seed=4").train.seed == 4  # one section alone has such a key
+    assert settings.net.arguments["features"] == [2]
+    assert settings.data.root == "some where"
+
+
+def test_every_mistake_at_once(refusal):
+    text = (
+        GOOD.replace("batch_size = 32", 'batch_sise = 32\nseed = "x"\neval_every = -1\nlog_every = true')
+        .replace("momentum", "momentun")
+        .replace("size = 3", 'size = "big"\ndropuot = 0.5')
+        .replace("warmup_steps", "warm_steps")
+    )
+    assert refusal(text).splitlines() == [
+        "x.toml: 9 mistakes",
+        "  train.batch_size: must be given",
+        "  train.seed: must be a whole number, got 'x'",
+        "  train.log_every: must be a whole number, got True",
+        "  train.eval_every: must be greater than or equal to 0, got -1",
+        "  train.batch_sise: there is no such key; known are epochs, batch_size, seed, "
+        "label_smoothing, log_every, eval_every, log_norms; did you mean 'batch_size'?",
+        "  net.size: must be a whole number, got 'big'",
+        "  net.dropuot: conv_pool takes classes, features, size, padding, hidden, dropout, batch_norm, activation; "
+        "did you mean 'dropout'?",
+        "  optim.momentun: sgd takes momentum, nesterov, accumulator_dtype, weight_decay; did you mean 'momentum'?",
+        "  optim.schedule.warm_steps: warmup_cosine_decay_schedule takes init_value, warmup_steps, "
+        "decay_steps, end_value, exponent; did you mean 'warmup_steps'?",
+    ]
+
+
+SETS = "digits, mnist, fashion_mnist, cifar10, cifar100, folder, npz"
+SGD = "momentum, nesterov, accumulator_dtype, weight_decay"
+NETS = ", ".join(registry)
+SINGLE = [
+    ("[train]", "[trian]", "train: must be given"),
+    (
+        '"digits"',
+        '"digit"',
+        f"data.name: must be one of {SETS}, or \"module:function\"; got 'digit'; did you mean 'digits'?",
+    ),
+    ('"digits"', "3", "data.name: must be text in quotes, got 3"),
+    (
+        '"conv_pool"',
+        '"conv_pol"',
+        f"net.name: must be one of {NETS}, or \"module:function\"; got 'conv_pol'; did you mean 'conv_pool'?",
+    ),
+    (
+        '"conv_pool"',
+        '"no_such:net"',
+        "net.name: cannot import 'no_such': ModuleNotFoundError: No module named 'no_such'",
+    ),
+    (
+        '"conv_pool"',
+        '"jaxconv.models:conv_pol"',
+        "net.name: module 'jaxconv.models' has no function 'conv_pol'; did you mean 'conv_pool'?",
+    ),
+    ("[4, 8]", '[4, "8"]', "net.features: entry 1 must be a whole number, got [4, '8']"),
+    ("learning_rate = 1", "learning_rate = -1", "optim.learning_rate: must be greater than 0, got -1"),
+    ("learning_rate = 1", "learning_rate = nan", "optim.learning_rate: must be a finite number, got nan"),
+    ("learning_rate = 1\n", "", "optim.learning_rate: must be given"),
+    ("learning_rate", "learning_rat", f"optim.learning_rat: sgd takes {SGD}; did you mean 'learning_rate'?"),
+    ("epochs = 1.5", 'epochs = "1.5"', "train.epochs: must be a number, got '1.5'"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "line"), SINGLE)
+def test_single_mistakes(refusal, old, new, line):
+    assert line in refusal(GOOD.replace(old, new, 1)).replace("\n  ", "\n").splitlines()
+
+
+def test_bad_files_and_overrides(refusal, tmp_path, monkeypatch):
+    assert refusal("a = ").startswith("x.toml is not TOML: Invalid value")
+    assert refusal(GOOD, "epoch=3") == ("an override must be section.key=value, got 'epoch=3'; did you mean 'epochs'?")
+    assert refusal(GOOD, "name=3") == (
+        "an override must be section.key=value, got 'name=3'; did you mean data.name=3 or net.name=3 or optim.name=3?"
+    )
+    assert refusal(GOOD, "train.epochs") == "an override must be section.key=value, got 'train.epochs'"
+    assert refusal(GOOD, "data.name.x=3") == "cannot set data.name.x: name is no table but 'digits'"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "digits.toml").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    for wrong in ("configs/digits", "digits", "digits.toml", "configs/digit.toml"):
+        with pytest.raises(ConfigError) as caught:
+            config.read(wrong)
+        assert str(caught.value) == f"there is no config file {wrong}; did you mean 'configs/digits.toml'?"
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("optim.learning_rate=.1", 0.1),
+        ("optim.learning_rate=1.", 1.0),
+        ("optim.learning_rate=+.5e-3", 5e-4),
+        ("optim.momentum=-1.", -1.0),
+        ("net.batch_norm=True", True),
+        ("net.batch_norm=False", False),
+        ("train.log_norms=True", True),
+    ],
+)
+def test_numbers_and_words_of_pythons(read, override, value):
+    section, key = override.partition("=")[0].split(".")
+    record = getattr(read(GOOD, override), section)
+    found = getattr(record, key) if hasattr(record, key) else record.arguments[key]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_none_takes_a_key_out(read, refusal):
+    text = GOOD.replace("[train]", "[start]\nweights = 'x.pth'\n[train]").replace("momentum", "clip_norm = 5\nmomentum")
+    settings = read(text, "optim.clip_norm=none", "optim.schedule=none", "start.weights=none", "net.size=none")
+    assert (settings.optim.clip_norm, settings.optim.schedule, settings.start.weights) == (None, None, None)
+    assert settings.net.arguments["size"] == 5  # the net's own default
+    assert read(GOOD, "optim.clip_norm=none") == read(GOOD)
+    assert refusal(GOOD, "optim.name=none") == "x.toml: 1 mistake\n  optim.name: must be given"
+    assert read(GOOD, 'data.root="none"').data.root == "none"
+    for word in ("None", "null", "nil"):
+        assert refusal(GOOD, f"start.weights={word}") == (
+            "start.weights is unset by start.weights=none; the word itself is "
+            f"start.weights='\"{word}\"'; got 'start.weights={word}'"
+        )
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    from jaxconv.run.predict import class_names
+
+    (tmp_path / "plain.toml").write_text(GOOD)
+    (tmp_path / "marked.toml").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert config.read(tmp_path / "marked.toml") == config.read(tmp_path / "plain.toml")
+    (tmp_path / "names.txt").write_bytes(b"\xef\xbb\xbfcat\r\ndog\r\n")
+    assert class_names(tmp_path / "names.txt") == ["cat", "dog"]
+
+
+def test_a_file_that_no_reader_takes_is_no_traceback(refusal):
+    assert refusal("a = " + "[" * 3000) == "x.toml is not TOML: it is nested too deeply"
+    assert refusal("a = " + "1" * 5000).startswith("x.toml is not TOML: Exceeds the limit (4300 digits)")
+    got = "x.toml: 1 mistake\n  net.size: must be a whole number, got '" + "1" * 5000
+    assert refusal(GOOD, "net.size=" + "1" * 5000).startswith(got)
+
+
+def test_a_net_of_the_users_own(read, tmp_path, monkeypatch):
+    (tmp_path / "my_nets.py").write_text(
+        "import jaxconv as jc\n"
+        "def tiny(classes, width: int = 3):\n    return jc.chain(jc.flatten, jc.Dense(width), jc.Dense(classes))\n"
+        "def wrong(**anything):\n    return 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    text = GOOD.replace('"conv_pool"', '"my_nets:tiny"').replace("features = [4, 8]\nsize = 3\npadding", "#")
+    settings = read(text)
+    assert settings.net == config.NetConfig("my_nets:tiny", {"width": 3})
+    assert list(make_net(settings.net.name, settings.net.arguments, 4).parts) == ["flatten0", "dense0", "dense1"]
+    with pytest.raises(ConfigError) as caught:
+        make_net("my_nets:wrong", {"a": 1}, 4)
+    assert str(caught.value) == "net.name: my_nets:wrong must return a jaxconv Layer, it returned int"
+
+
+def test_fewer_classes_than_the_data():
+    with pytest.raises(ConfigError) as caught:
+        make_net("conv_pool", {"classes": 3}, 10)
+    assert str(caught.value) == "net.classes: the data has 10 classes, got 3; leave it out"
+
+
+def test_records_are_frozen(read):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        read(GOOD).train.seed = 3

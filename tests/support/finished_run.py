@@ -1,0 +1,52 @@
+"""A finished run's files, written without training."""
+
+import json
+
+from jaxconv.data.fingerprint import fingerprint
+from jaxconv.run import config
+from jaxconv.run.folder import manifest
+from jaxconv.run.setup import load_data
+
+CONFIG = """
+[data]
+name = "digits"
+[net]
+name = "conv_pool"
+features = [8]
+size = 3
+padding = "same"
+hidden = []
+[optim]
+name = "adam"
+learning_rate = 0.02
+[train]
+epochs = 1
+batch_size = 64
+"""
+RESULT = {
+    "test_accuracy": 0.875,
+    "test_loss": 0.42,
+    "steps": 23,
+    "seconds": {"training": 0.2, "waiting": 0.0, "compiling": 4.2, "total": 27.1},
+    "images_per_second": 7619.7,
+    "input": {"shape": [8, 8, 1], "peak": 16.0, "mean": [4.9], "std": [6.0], "classes": list("0123456789")},
+}
+LINES = [
+    {"step": 10, "loss": 2.2, "accuracy": 0.35, "learning_rate": 0.02},
+    {"step": 23, "test_loss": 0.42, "test_accuracy": 0.875},
+]
+
+
+def write(folder, *overrides, finished=True):
+    """A run of CONFIG with changes; returns its folder."""
+    source = folder.parent / "source.toml"
+    source.parent.mkdir(exist_ok=True, parents=True)
+    source.write_text(CONFIG)
+    settings = config.read(source, overrides)
+    folder.mkdir()
+    (folder / "config.toml").write_text(config.to_toml(settings))
+    (folder / "manifest.json").write_text(json.dumps(manifest(settings, fingerprint(load_data(settings)))))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+    if finished:
+        (folder / "result.json").write_text(json.dumps(RESULT))
+    return folder

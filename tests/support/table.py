@@ -1,0 +1,131 @@
+"""Every public op, layer and combinator: how to build one, and an input. One line gets a new one all of the
+contract in test_contract.py."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import jaxconv as jc
+from jaxconv.layers.layer import lift
+
+
+class Entry(NamedTuple):
+    """`names`: the public names it covers. `build`: makes the layer. `shape`: of its input, batch first."""
+
+    names: str
+    build: Callable[[], jc.Layer]
+    shape: tuple[int, ...] = (3, 6, 5, 4)
+    training_differs: bool = False
+    examples_alone: bool = True  # False where an example's output depends on its place in the batch
+
+    @property
+    def stateful(self) -> bool:
+        born = jax.eval_shape(lambda key: self.layer.init(key, self.shape), jax.random.key(0))
+        return bool(jax.tree.leaves(born[1]))
+
+    @property
+    def layer(self) -> jc.Layer:
+        return lift(self.build())
+
+
+def op(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], jc.Layer]:
+    """An op with everything but its input given."""
+    return lambda: lift(lambda x: function(x, *args, **kwargs))
+
+
+def weights(*shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(7), shape) / 3
+
+
+def block() -> jc.Layer:
+    return jc.residual(jc.chain(jc.Conv(4, (3, 2), padding="same"), jc.BatchNorm()), shortcut=jnp.tanh)
+
+
+def pooled_and_back(x: jax.Array) -> jax.Array:
+    y, at = jc.max_pool_with_indices(x, 2)
+    return jc.max_unpool(y * y, at, x.shape[1:-1])
+
+
+def tied(layer: jc.Layer, shape: tuple[int, ...]) -> jc.Layer:
+    back = jc.adjoint(layer, shape, tied=True)
+    return jc.wire("tied", {"code": layer}, lambda call, x: call("code", jnp.tanh(call("code", x)), by=back))
+
+
+OPS = [
+    Entry("conv", lambda: lift(lambda x: jc.conv(x, weights(3, 3, 4, 6).astype(x.dtype), padding="same", stride=2))),
+    Entry(
+        "conv_transpose", lambda: lift(lambda x: jc.conv_transpose(x, weights(3, 2, 5, 4).astype(x.dtype), stride=2))
+    ),
+    Entry("local_conv", lambda: lift(lambda x: jc.local_conv(x, weights(4, 4, 3, 2, 4, 2).astype(x.dtype)))),
+    Entry("max_pool", op(jc.max_pool, 2)),
+    Entry("max_pool", op(jc.max_pool, 3, stride=2, padding=1, ceil=True)),
+    Entry("max_pool_with_indices max_unpool", lambda: lift(pooled_and_back)),
+    Entry("avg_pool", op(jc.avg_pool, 3, stride=2, padding="same")),
+    Entry("lp_pool", op(jc.lp_pool, 2, p=3)),
+    Entry("l2_pool", op(jc.l2_pool, 3, stride=1)),
+    Entry("blur_pool", op(jc.blur_pool, 3)),
+    Entry("global_avg_pool", op(jc.global_avg_pool)),
+    Entry("global_max_pool", op(jc.global_max_pool)),
+    Entry("adaptive_avg_pool", op(jc.adaptive_avg_pool, (4, 2))),
+    Entry("adaptive_max_pool", op(jc.adaptive_max_pool, (4, 2))),
+    Entry("pad", op(jc.pad, (1, 2), pad_mode="reflect")),
+    Entry("batch_norm", op(jc.batch_norm, weights(4), jnp.ones(4), weights(4), weights(4))),
+    Entry("group_norm", op(jc.group_norm, 2)),
+    Entry("layer_norm", op(jc.layer_norm, weights(4), weights(4))),
+    Entry("instance_norm", op(jc.instance_norm)),
+    Entry("rms_norm", op(jc.rms_norm, weights(4))),
+    Entry("local_response_norm", op(jc.local_response_norm, 3, alpha=0.5)),
+    Entry("flatten", op(jc.flatten)),
+    Entry("dropout", lambda: lift(lambda x: jc.dropout(x, 0.3, jax.random.key(1))), examples_alone=False),
+    Entry("using", lambda: jc.Conv(2, 3, impl="einsum")),
+]
+
+LAYERS = [
+    Entry("Conv", lambda: jc.Conv(6, 3)),
+    Entry("Conv", lambda: jc.Conv(6, (3, 2), stride=2, padding="same", groups=2, pad_mode="wrap", bias=False)),
+    Entry("Conv", lambda: jc.Conv(5, (3,), padding="causal", dilation=2), (2, 7, 4)),
+    Entry("Conv", lambda: jc.Conv(3, 2, stride=2), (2, 4, 4, 4, 2)),
+    Entry("Conv standardise_kernel", lambda: jc.Conv(3, 3, transform=jc.standardise_kernel)),
+    Entry("Conv masked", lambda: jc.Conv(3, 3, transform=jc.masked(jnp.tri(3)[:, :, None, None]))),
+    Entry("ConvTranspose", lambda: jc.ConvTranspose(6, 3, stride=2, groups=2, padding="same")),
+    Entry("ConvTranspose", lambda: jc.ConvTranspose(3, (4,), stride=3, padding=1, output_padding=2), (2, 5, 4)),
+    Entry("adjoint", lambda: jc.adjoint(jc.Conv(4, 3, stride=2), (1, 13, 12, 2)), (3, 6, 5, 4)),
+    Entry("adjoint wire", lambda: tied(jc.Conv(3, 3, stride=2, padding=1), (1, 6, 5, 4))),
+    Entry("DepthwiseConv", lambda: jc.DepthwiseConv(3, multiplier=2, padding="same")),
+    Entry("SeparableConv", lambda: jc.SeparableConv(5, 3, middle=jnp.tanh)),
+    Entry("SpatiallySeparableConv", lambda: jc.SpatiallySeparableConv(3, (3, 2), padding=((1, 0), (0, 1)), stride=2)),
+    Entry("LocalConv", lambda: jc.LocalConv(2, 3, stride=2, padding="same")),
+    Entry("Dense", lambda: jc.Dense(7), (3, 5)),
+    Entry("MaxPool", lambda: jc.MaxPool(2)),
+    Entry("AvgPool", lambda: jc.AvgPool(2, count_padding=True, padding=1)),
+    Entry("LpPool", lambda: jc.LpPool(2, p=1.5)),
+    Entry("L2Pool", lambda: jc.L2Pool(2)),
+    Entry("AdaptiveAvgPool", lambda: jc.AdaptiveAvgPool(3)),
+    Entry("AdaptiveMaxPool", lambda: jc.AdaptiveMaxPool(3)),
+    Entry("BlurPool", lambda: jc.BlurPool()),
+    Entry("BatchNorm", lambda: jc.BatchNorm(), training_differs=True),
+    Entry("GroupNorm", lambda: jc.GroupNorm(2)),
+    Entry("LayerNorm", lambda: jc.LayerNorm()),
+    Entry("InstanceNorm", lambda: jc.InstanceNorm()),
+    Entry("RMSNorm", lambda: jc.RMSNorm()),
+    Entry("LocalResponseNorm", lambda: jc.LocalResponseNorm(3)),
+    Entry("Dropout", lambda: jc.Dropout(0.4), training_differs=True),
+    Entry("SpatialDropout", lambda: jc.SpatialDropout(0.4), training_differs=True),
+    Entry("DropPath", lambda: jc.DropPath(0.4), training_differs=True),
+]
+
+COMBINATORS = [
+    Entry("chain", lambda: jc.chain(jc.Conv(4, 3), jnp.tanh, jc.flatten, head=jc.Dense(3))),
+    Entry("residual", block, training_differs=True),
+    Entry("branch", lambda: jc.branch(jc.Conv(2, 1), jc.Conv(3, 3, padding="same"), jnp.sin)),
+    Entry("repeat", lambda: jc.repeat(block(), 3), training_differs=True),
+    Entry("remat", lambda: jc.remat(block()), training_differs=True),
+    Entry("cast", lambda: jc.cast(jc.chain(jc.Conv(4, 3), jc.BatchNorm()), jnp.float32), training_differs=True),
+    Entry("features", lambda: jc.features(jc.chain(a=jc.Conv(4, 3), b=jnp.tanh, c=jc.flatten), upto="b")),
+    Entry("replace", lambda: jc.replace(jc.chain(a=jc.Conv(4, 3), b=jnp.tanh), "b", jnp.sin)),
+]
+
+NOT_LAYERS = {"stateless"}
+TABLE = OPS + LAYERS + COMBINATORS
