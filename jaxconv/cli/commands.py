@@ -16,7 +16,7 @@ from jaxconv._base import interrupt
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import user_path, write_atomically
 from jaxconv.analysis.summary import summary as summarise
-from jaxconv.cli.commands import display
+from jaxconv.cli import display
 from jaxconv.cli.errors import INTERRUPTED, fail, told
 from jaxconv.cli.plot import plot
 from jaxconv.doctor.report import main as examine
