@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from jaxconv._accelerate.report import Found, Report, xla_alone
 from jaxconv._accelerate.staging import ARRAYS, lifted, stage
+from jaxconv._base.jaxpr import CALLS, LOOPS, bind, interpret, map_jaxprs, opened
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.form import HELD_BY_F32, Form
 from jaxconv.engine.general import conv_general_dilated, known, windows_of
@@ -24,12 +25,8 @@ from jaxconv.engine.select import Choice, first_maximum
 from jaxconv.engine.window import window_sum
 from jaxconv.ops._pool import lowest, window_max
 
-INSIDE = {
-    "jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "scan", "while", "cond", "custom_jvp_call",
-    "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call", "shard_map",
-}  # fmt: skip
-"""The primitives whose jaxprs are looked into."""
-LOOPS = {"scan", "while"}
+ENTERED = CALLS - {"composite"} | LOOPS | {"cond"}
+"""The primitives whose jaxprs are rewritten; a composite is left to the library that lowers it."""
 POOLED = {"float64", *HELD_BY_F32}
 """The dtypes of pools that are replaced: those with an infinity, and sums as wide as XLA's."""
 
@@ -71,7 +68,7 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _run(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     staged = stage(fn, args, kwargs)
-    return staged.result(_evaluate(staged.jaxpr.jaxpr, staged.jaxpr.consts, None, False, *staged.values), update=True)
+    return staged.result(_evaluate(staged.jaxpr, None, False, *staged.values), update=True)
 
 
 def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
@@ -90,7 +87,7 @@ def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
 
     def shapes(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         staged = stage(fn, args, kwargs, (*ARRAYS, jax.ShapeDtypeStruct))
-        evaluate = functools.partial(_evaluate, staged.jaxpr.jaxpr, staged.jaxpr.consts, found, False)
+        evaluate = functools.partial(_evaluate, staged.jaxpr, found, False)
         return staged.result(jax.eval_shape(evaluate, *staged.values))
 
     lifted(shapes, fn, args, kwargs, spare=True)
@@ -100,27 +97,22 @@ def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
 accelerate.report = report  # type: ignore[attr-defined]
 
 
-def _evaluate(jaxpr: Jaxpr, consts: Any, found: list[Found] | None, loop: bool, *args: Any) -> list[Any]:
+def _evaluate(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: bool, *args: Any) -> list[Any]:
     """Runs a jaxpr with its convolutions and pools replaced."""
-    env: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+    jaxpr, consts = opened(program)
     codes: dict[Any, jax.Array] = {}
     chosen_later = {_choice_key(eqn, 1) for eqn in jaxpr.eqns if eqn.primitive.name == "select_and_scatter_add"}
 
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else env[atom]
-
-    for eqn in jaxpr.eqns:
-        values = [read(atom) for atom in eqn.invars]
+    def step(eqn: JaxprEqn, values: list[Any]) -> list[Any]:
         with _scope(eqn):
             outs = _pool(eqn, values, codes, chosen_later)
             if outs is None and eqn.primitive.name == "conv_general_dilated":
                 if found is not None:
                     found.append(_describe(eqn, loop))
                 outs = _conv(eqn, *values)
-            if outs is None:
-                outs = _bind(eqn, values, found, loop)
-        env.update(zip(eqn.outvars, outs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+            return _other(eqn, values, found, loop) if outs is None else outs
+
+    return interpret(jaxpr, (*consts, *args), step, lambda literal: literal.val)
 
 
 @contextlib.contextmanager
@@ -133,42 +125,30 @@ def _scope(eqn: JaxprEqn) -> Iterator[None]:
         yield
 
 
-def _bind(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
-    params = eqn.params
-    if eqn.primitive.name in INSIDE:
-        if eqn.primitive.name == "shard_map":
-            return _shard_map(eqn, values, found, loop)
-        inner = loop or eqn.primitive.name in LOOPS
-        params = {name: _rebuilt(value, found, inner) for name, value in params.items()}
-    bound: Any = eqn.primitive.get_bind_params(params)
-    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # jax 0.11 | 0.10
-    out = eqn.primitive.bind(*functions, *values, **params)
-    return list(out) if eqn.primitive.multiple_results else [out]
+def _other(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
+    """An operation that is not replaced itself, with the jaxprs in it rewritten."""
+    name = eqn.primitive.name
+    if name not in ENTERED:
+        return bind(eqn, values)
+    if name == "shard_map":
+        return _shard_map(eqn, values, found, loop)
+    rewrite = functools.partial(_rewritten, found=found, loop=loop or name in LOOPS)
+    return bind(eqn, values, {key: map_jaxprs(param, rewrite) for key, param in eqn.params.items()})
 
 
-def _rebuilt(value: Any, found: list[Found] | None, loop: bool) -> Any:
-    """A parameter with the jaxprs in it rebuilt; one without any as it is."""
-    if isinstance(value, (tuple, list)):
-        return type(value)(_rebuilt(v, found, loop) for v in value) if any(map(_holds, value)) else value
-    if not _holds(value):
-        return value
-    jaxpr, consts = (value.jaxpr, value.consts) if isinstance(value, ClosedJaxpr) else (value, ())
-    avals = [v.aval for v in jaxpr.invars]
-    closed = jax.make_jaxpr(functools.partial(_evaluate, jaxpr, consts, found, loop))(*avals)
-    if isinstance(value, ClosedJaxpr):
+def _rewritten(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: bool) -> ClosedJaxpr | Jaxpr:
+    avals = [v.aval for v in opened(program)[0].invars]
+    closed = jax.make_jaxpr(functools.partial(_evaluate, program, found, loop))(*avals)
+    if isinstance(program, ClosedJaxpr):
         return closed
-    return value if closed.consts else closed.jaxpr
-
-
-def _holds(value: Any) -> bool:
-    return isinstance(value, (ClosedJaxpr, Jaxpr))
+    return program if closed.consts else closed.jaxpr
 
 
 def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
     """Rebuilt by the public function, which puts the mesh's axes in scope for the trace."""
     p = eqn.params
     manual = p["newly_manual_axes"] if "newly_manual_axes" in p else p["manual_axes"]
-    inner = functools.partial(_evaluate, p["jaxpr"], (), found, loop)
+    inner = functools.partial(_evaluate, p["jaxpr"], found, loop)
     return list(
         jax.shard_map(
             lambda *args: tuple(inner(*args)), mesh=p["mesh"], in_specs=p["in_specs"], out_specs=tuple(p["out_specs"]),

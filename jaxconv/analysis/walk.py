@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from jaxconv._base.jaxpr import Liveness, called, interpret, opened
 from jaxconv.analysis.field_rules import through
 from jaxconv.analysis.field_shape_rules import piece
-from jaxconv.analysis.liveness import Live, called
 from jaxconv.analysis.program import MOVES, Array, Operation, Program
 from jaxconv.analysis.receptive_field import Reach, union
 from jaxconv.analysis.windows import products
@@ -39,7 +39,7 @@ def walk(closed: ClosedJaxpr, parameters: Sequence[int | None], followed: int = 
         array.parameter = number
     x = inputs[followed]
     x.fields = tuple(Reach.of_input(x.shape, dim) for dim in dims)
-    outputs = walker.run(closed.jaxpr, [walker.constant(c) for c in closed.consts], inputs, (), 1, None)
+    outputs = walker.run(closed, inputs, (), 1, None)
     return Program(walker.operations, inputs, outputs, walker.constants, walker.notes)
 
 
@@ -53,7 +53,7 @@ class _Walker:
         self.operations: list[Operation] = []
         self.constants: dict[int, Any] = {}
         self.notes: list[str] = []
-        self.live = Live()
+        self.live = Liveness()
         self._numbers: dict[int, int] = {}
         self._calls = 0
 
@@ -65,35 +65,30 @@ class _Walker:
             self.constants[number], array.parameter = value, number
         return array
 
+    def outside(self, atom: Any) -> Array:
+        """A literal, or the result of an operation that is not live."""
+        return self.constant(atom.val) if isinstance(atom, Literal) else _array(atom.aval)
+
     def run(
         self,
-        jaxpr: Any,
-        consts: list[Array],
+        program: ClosedJaxpr | Jaxpr,
         args: list[Array],
         path: tuple[str, ...],
         times: int,
         call: Any,
-        wanted: Sequence[bool] | None = None,
+        needed: Sequence[bool] | None = None,
     ) -> list[Array]:
-        """The results of a jaxpr, and everything that leads to those wanted; a result that is not sees nothing."""
-        env = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+        """The results of a jaxpr, computed by its live operations alone; one that is not needed sees nothing."""
+        jaxpr, consts = opened(program)
+        live = self.live(jaxpr, needed or [True] * len(jaxpr.outvars))
 
-        def read(atom: Any) -> Array:
-            if isinstance(atom, Literal):
-                return self.constant(atom.val)
-            return env[atom] if atom in env else _array(atom.aval)  # what nothing needs is not made
+        def step(eqn: JaxprEqn, operands: list[Array]) -> list[Array]:
+            return self.step(eqn, operands, (*path, *_scopes(eqn)), times, call, live[eqn])
 
-        wanted = wanted or [True] * len(jaxpr.outvars)
-        for eqn, live in zip(jaxpr.eqns, self.live(jaxpr, wanted), strict=True):
-            if live is None:
-                continue
-            operands, scopes = [read(v) for v in eqn.invars], (*path, *_scopes(eqn))
-            for var, array in zip(eqn.outvars, self.step(eqn, operands, scopes, times, call, live), strict=True):
-                env[var] = array
-        return [read(v) for v in jaxpr.outvars]
+        return interpret(jaxpr, [*map(self.constant, consts), *args], step, self.outside, live)
 
     def step(
-        self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any, wanted: list[bool]
+        self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any, needed: list[bool]
     ) -> list[Array]:
         name, p = eqn.primitive.name, eqn.params
         if name == "scan":
@@ -111,8 +106,7 @@ class _Walker:
         if name == "shard_map":
             times *= p["mesh"].size
             self.note("inside shard_map every device's part is counted, and a result sees the whole input")
-        jaxpr, consts = (inner.jaxpr, inner.consts) if isinstance(inner, ClosedJaxpr) else (inner, ())
-        results = self.run(jaxpr, [self.constant(c) for c in consts], operands, path, times, call, wanted)
+        results = self.run(inner, operands, path, times, call, needed)
         if name == "shard_map":
             return [_array(v.aval, fields=self.all_of(operands), maker=r.maker) for v, r in
                     zip(eqn.outvars, results, strict=True)]  # fmt: skip
@@ -168,7 +162,6 @@ class _Walker:
         p, inner = eqn.params, eqn.params["jaxpr"]
         fixed, first = p["num_consts"], p["num_consts"] + p["num_carry"]
         carry, length = operands[fixed:first], p["length"]
-        consts = [self.constant(c) for c in inner.consts]
         stacked = [_array(v.aval) for v in eqn.outvars[p["num_carry"] :]]
         slices: list[list[Any]] = [[] for _ in stacked]
         for i in range(length):
@@ -176,7 +169,7 @@ class _Walker:
             xs = [self.element(a, at) for a in operands[first:]]
             before = len(self.operations)
             self.operations.append(Operation("loop", {}, path, call, operands[fixed:first], stacked, 1, None))
-            outs = self.run(inner.jaxpr, consts, [*operands[:fixed], *carry, *xs], path, times * length, call)
+            outs = self.run(inner, [*operands[:fixed], *carry, *xs], path, times * length, call)
             same = all(_alike(a.fields, b.fields) for a, b in zip(outs, carry, strict=False))
             carry = outs[: p["num_carry"]]
             for kept, y in zip(slices, outs[p["num_carry"] :], strict=True):
@@ -215,9 +208,7 @@ class _Walker:
     def loop(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
         self.note("a while loop is counted as one step, and its result sees all that goes in")
         p = eqn.params
-        start = p["cond_nconsts"]
-        body, consts = p["body_jaxpr"], [self.constant(c) for c in p["body_jaxpr"].consts]
-        results = self.run(body.jaxpr, consts, operands[start:], path, times, call)
+        results = self.run(p["body_jaxpr"], operands[p["cond_nconsts"] :], path, times, call)
         return [_array(v.aval, fields=self.all_of(operands), maker=r.maker) for v, r in
                 zip(eqn.outvars, results, strict=True)]  # fmt: skip
 
@@ -226,8 +217,7 @@ class _Walker:
         self.note("of a cond the branch with the most multiplications is counted")
         begin, tried = len(self.operations), []
         for branch in eqn.params["branches"]:
-            consts = [self.constant(c) for c in branch.consts]
-            results = self.run(branch.jaxpr, consts, operands[1:], path, times, call)
+            results = self.run(branch, operands[1:], path, times, call)
             tried.append((self.operations[begin:], results))
             del self.operations[begin:]
         operations, chosen = max(tried, key=lambda t: sum(o.products.macs for o in t[0] if o.products))
@@ -257,7 +247,7 @@ def _known(eqn: Any, inner: Any) -> str | None:
     name = str(eqn.params.get("name", ""))
     if hasattr(jax.nn, name):
         return name
-    info = getattr(getattr(inner, "jaxpr", inner), "debug_info", None)
+    info = getattr(opened(inner)[0], "debug_info", None)
     return _POOLS.get(str(getattr(info, "func_name", "")))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from jaxconv._accelerate.rewrite import INSIDE
+from jaxconv._base.jaxpr import called, interpret, opened
 
 __all__ = ["channels_first", "flattened"]
 
@@ -119,7 +119,7 @@ def flattened(function: Any, weights: Any, x: Any) -> dict[int, dict[int, tuple[
         if number < len(leaves):
             value.axes = [_Axis() for _ in value.shape]
         inputs.append(value)
-    _run(closed.jaxpr, inputs)
+    _run(closed, inputs)
     found: dict[int, dict[int, tuple[tuple[int, ...], np.ndarray]]] = {}
     for number, (leaf, value) in enumerate(zip(leaves, inputs, strict=False)):
         for axis, run in enumerate(value.axes):
@@ -128,26 +128,22 @@ def flattened(function: Any, weights: Any, x: Any) -> dict[int, dict[int, tuple[
     return found
 
 
-def _run(jaxpr: Any, inputs: Sequence[_Value]) -> list[_Value]:
-    values: dict[Any, _Value] = dict(zip(jaxpr.invars, inputs, strict=True))
+def _run(program: ClosedJaxpr | Jaxpr, inputs: Sequence[_Value]) -> list[_Value]:
+    jaxpr, _ = opened(program)
+    return interpret(jaxpr, [*map(_outside, jaxpr.constvars), *inputs], _step, _outside)
 
-    def read(atom: Any) -> _Value:
-        known = None if isinstance(atom, Literal) else values.get(atom)
-        return known or _Value(getattr(atom.aval, "shape", ()))
 
-    for eqn in jaxpr.eqns:
-        results = _step(eqn, [read(atom) for atom in eqn.invars])
-        values.update(zip(eqn.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+def _outside(atom: Any) -> _Value:
+    """A constant: no weight and no map runs along its axes."""
+    return _Value(getattr(atom.aval, "shape", ()))
 
 
 def _step(eqn: Any, operands: list[_Value]) -> list[_Value]:
     name, params = eqn.primitive.name, eqn.params
     fresh = [_Value(getattr(var.aval, "shape", ())) for var in eqn.outvars]
-    inner = next((params[word] for word in ("jaxpr", "call_jaxpr", "fun_jaxpr") if word in params), None)
-    if inner is not None and name in INSIDE - {"scan", "while", "cond", "shard_map"}:
-        jaxpr = inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner
-        return _run(jaxpr, operands) if len(jaxpr.invars) == len(operands) else fresh
+    inner = called(eqn)
+    if inner is not None and name != "shard_map":  # inside it, shapes are those of one device's share
+        return _run(inner, operands)
     if name == "optimization_barrier":
         return operands
     if name in _CELLWISE:

@@ -1,0 +1,126 @@
+"""Jaxprs: the primitives that hold inner jaxprs, one interpreter for values of any kind, and liveness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+__all__ = ["CALLS", "LOOPS", "Liveness", "bind", "called", "interpret", "map_jaxprs", "opened"]
+
+Value = TypeVar("Value")
+
+CALLS = frozenset({
+    "jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "composite", "shard_map", "custom_jvp_call",
+    "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_vmap_call",
+})  # fmt: skip
+"""Primitives that run one jaxpr once, on their own operands (`shard_map` on one device's share of them)."""
+LOOPS = frozenset({"scan", "while"})
+"""Primitives that run a jaxpr many times. `cond` is the one primitive with inner jaxprs that is in neither set."""
+
+
+def opened(jaxpr: ClosedJaxpr | Jaxpr) -> tuple[Jaxpr, Sequence[Any]]:
+    """A jaxpr and its constants, of which an open one has none."""
+    return (jaxpr.jaxpr, jaxpr.consts) if isinstance(jaxpr, ClosedJaxpr) else (jaxpr, ())
+
+
+def called(eqn: JaxprEqn) -> ClosedJaxpr | Jaxpr | None:
+    """The jaxpr that an equation calls with its own operands; None if it is not a call."""
+    names = ("jaxpr", "call_jaxpr", "fun_jaxpr") if eqn.primitive.name in CALLS else ()
+    return next((eqn.params[name] for name in names if name in eqn.params), None)
+
+
+def map_jaxprs(param: Any, change: Callable[[ClosedJaxpr | Jaxpr], Any]) -> Any:
+    """An equation's parameter with every jaxpr in it changed; one without any as it is."""
+    if isinstance(param, (tuple, list)):
+        holds = any(isinstance(item, (ClosedJaxpr, Jaxpr)) for item in param)
+        return type(param)(map_jaxprs(item, change) for item in param) if holds else param
+    return change(param) if isinstance(param, (ClosedJaxpr, Jaxpr)) else param
+
+
+def bind(eqn: JaxprEqn, operands: Sequence[Any], params: dict[str, Any] | None = None) -> list[Any]:
+    """The results of an equation on arrays or tracers, with its own parameters unless others are given."""
+    bound: Any = eqn.primitive.get_bind_params(eqn.params if params is None else params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # jax 0.11 | 0.10
+    out = eqn.primitive.bind(*functions, *operands, **params)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def interpret(
+    jaxpr: Jaxpr,
+    inputs: Iterable[Value],
+    step: Callable[[JaxprEqn, list[Value]], Sequence[Value]],
+    outside: Callable[[Any], Value],
+    equations: Iterable[JaxprEqn] | None = None,
+) -> list[Value]:
+    """Run a jaxpr on values of any kind: arrays, shapes, receptive fields, …
+
+    Args:
+      jaxpr: an open jaxpr; see `opened`.
+      inputs: values of its constants, then of its arguments.
+      step: (equation, operands) -> results of one equation. It alone decides what to do with inner jaxprs.
+      outside: the value of a literal, or of a variable that no equation has set.
+      equations: those to run, in order; all by default.
+
+    Returns:
+      The values of the jaxpr's results.
+
+    >>> import jax
+    >>> jaxpr = jax.make_jaxpr(lambda x: (x + 1) * x)(2.0).jaxpr
+    >>> arithmetic = {"add": lambda a, b: a + b, "mul": lambda a, b: a * b}
+    >>> interpret(jaxpr, [3], lambda eqn, x: [arithmetic[eqn.primitive.name](*x)], lambda atom: int(atom.val))
+    [12]
+    """
+    values: dict[Any, Value] = dict(zip((*jaxpr.constvars, *jaxpr.invars), inputs, strict=True))
+
+    def read(atom: Any) -> Value:
+        return outside(atom) if isinstance(atom, Literal) or atom not in values else values[atom]
+
+    for eqn in jaxpr.eqns if equations is None else equations:
+        values.update(zip(eqn.outvars, step(eqn, [read(atom) for atom in eqn.invars]), strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+class Liveness:
+    """The equations of a jaxpr that its needed results depend on; memoized per jaxpr.
+
+    >>> import jax
+    >>> jaxpr = jax.make_jaxpr(lambda x: (x + 1, x * 2))(2.0).jaxpr
+    >>> [eqn.primitive.name for eqn in Liveness()(jaxpr, [False, True])]
+    ['mul']
+    """
+
+    def __init__(self) -> None:
+        self._memory: dict[Any, tuple[dict[JaxprEqn, list[bool]], list[bool]]] = {}
+
+    def __call__(self, jaxpr: Jaxpr, needed: Sequence[bool]) -> dict[JaxprEqn, list[bool]]:
+        """Which results of each live equation are needed, given which results of the jaxpr are; in order."""
+        return self._live(jaxpr, tuple(needed))[0]
+
+    def _live(self, jaxpr: Jaxpr, needed: tuple[bool, ...]) -> tuple[dict[JaxprEqn, list[bool]], list[bool]]:
+        """The same, and which inputs of the jaxpr are needed."""
+        if (id(jaxpr), needed) in self._memory:
+            return self._memory[id(jaxpr), needed]
+        variables: set[Any] = set()
+
+        def mark(atoms: Sequence[Any], needed: Sequence[bool]) -> None:
+            variables.update(v for v, use in zip(atoms, needed, strict=True) if use and not isinstance(v, Literal))
+
+        mark(jaxpr.outvars, needed)
+        live: list[tuple[JaxprEqn, list[bool]]] = []
+        for eqn in reversed(jaxpr.eqns):
+            own = [v in variables for v in eqn.outvars]
+            if eqn.effects or any(own):
+                live.append((eqn, own))
+                mark(eqn.invars, self._operands(eqn, own))
+        found = dict(reversed(live)), [v in variables for v in jaxpr.invars]
+        self._memory[id(jaxpr), needed] = found
+        return found
+
+    def _operands(self, eqn: JaxprEqn, needed: list[bool]) -> list[bool]:
+        """Which operands an equation's needed results depend on: those of a call, by the jaxpr that it calls."""
+        inner = called(eqn)
+        if inner is None or eqn.effects or len(opened(inner)[0].invars) != len(eqn.invars):
+            return [True] * len(eqn.invars)
+        return self._live(opened(inner)[0], tuple(needed))[1]
