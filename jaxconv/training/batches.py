@@ -1,9 +1,9 @@
-"""Where the batches of a run come from: from the device's own memory, or as a stream."""
+"""Training batches: from arrays in device memory, or streamed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,7 +17,40 @@ from jaxconv.data.dataset import shape_of
 from jaxconv.data.order import batch_indices
 from jaxconv.data.stream import prefetch_to_device, stream
 
-__all__ = ["Feed", "Resident", "Streamed"]
+__all__ = ["Feed", "Resident", "Streamed", "shuffled_batches"]
+
+
+def shuffled_batches(source: Arrays, batch_size: int, *, seed: int, steps: Iterable[int]) -> Iterator[Batch]:
+    """Shuffled training batches of a source in memory.
+
+    A batch is a function of `seed` and its step alone: every image is used once per epoch, and a resumed loop passes
+    `range(int(train.step), last)`.
+
+    Args:
+      source: the images.
+      batch_size: images per step.
+      seed: seed of the shuffling.
+      steps: the numbers of the steps, counted from 0.
+
+    Yields:
+      Batches of `batch_size` images, each of weight 1.
+
+    Raises:
+      ConfigError: if batch_size is not positive.
+
+    >>> source = Arrays(np.zeros([6, 8, 8, 1], np.uint8), np.arange(6, dtype=np.int32))
+    >>> labels = np.concatenate([batch.label for batch in shuffled_batches(source, 2, seed=0, steps=range(3))])
+    >>> sorted(labels.tolist())
+    [0, 1, 2, 3, 4, 5]
+    """
+    _check_batch_size(batch_size)
+    weight = np.ones(batch_size, np.float32)
+
+    def batch(step: int) -> Batch:
+        indices = batch_indices(seed, step, batch_size, len(source))
+        return Batch(source.images[indices], source.labels[indices], weight)
+
+    return map(batch, steps)
 
 
 class Feed(Protocol):
@@ -72,8 +105,7 @@ class Resident:
     """
 
     def __init__(self, source: Arrays, batch_size: int, seeds: int | Sequence[int], longest: int = 256) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+        _check_batch_size(batch_size)
         self.data = jnp.asarray(source.images), jnp.asarray(source.labels)
         self.batch_size, self.longest, self._size = batch_size, longest, len(source)
         self._seeds: Sequence[int] = [seeds] if isinstance(seeds, int) else seeds
@@ -119,8 +151,7 @@ class Streamed:
     def __init__(
         self, source: Source, batch_size: int, seeds: int | Sequence[int], first: int, last: int, **reading: Any
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+        _check_batch_size(batch_size)
         self.batch_size, self._lone, self._next = batch_size, isinstance(seeds, int), first
         each = [seeds] if isinstance(seeds, int) else seeds
         self._streams = [
@@ -168,3 +199,8 @@ class Streamed:
     def take(self, data: Any, item: Batch) -> Batch:
         """The batch as it is."""
         return item
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._base.checksums import digest
@@ -13,30 +14,29 @@ from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import write_atomically
 from jaxconv._base.paths import leaf_names
 
-__all__ = ["fitted", "load", "read_tensors", "save"]
+__all__ = ["as_keys", "fitted", "load", "read_tensors", "save", "without_keys"]
 
 _SUM = "sha256"
 
 
 def save(path: str | Path, tree: Any) -> None:
-    """Write every leaf of a tree, and a checksum of them all; the file appears whole or not at all.
+    """Write every leaf of a tree, with a checksum of all of them. The write is atomic.
 
     Args:
       path: the file to write or replace.
-      tree: a pytree of arrays.
+      tree: a pytree of arrays, random keys among them.
 
     Raises:
-      ConfigError: two leaves have the same name.
-      WriteError: the file cannot be written.
+      ConfigError: if two leaves have the same name.
+      WriteError: if the file cannot be written.
     """
     from safetensors.numpy import save as to_bytes
 
-    names, leaves = leaf_names(tree), jax.device_get(jax.tree.leaves(tree))
+    names, leaves = leaf_names(tree), jax.device_get(jax.tree.leaves(without_keys(tree)))
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ConfigError(f"leaves must have different names; more than one is called {', '.join(twice)}")
-    # safetensors stores memory as it lies: row-major is made sure of. ascontiguousarray would turn
-    # a scalar into a vector.
+    # safetensors writes raw buffers, so make them C-contiguous. ascontiguousarray would turn a scalar into a vector.
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in zip(names, leaves, strict=True)}
     write_atomically(path, to_bytes(arrays, {_SUM: digest(arrays)}))
 
@@ -46,15 +46,15 @@ def load(path: str | Path, like: Any) -> Any:
 
     Args:
       path: the file.
-      like: a tree of arrays or `jax.ShapeDtypeStruct`s that says what must be there:
+      like: a tree of arrays or `jax.ShapeDtypeStruct`s with the expected names, shapes and dtypes:
         `jax.eval_shape(net.init, key, x)` makes one without computing anything.
 
     Returns:
       A tree of the structure of `like`, with the file's values.
 
     Raises:
-      DataError: the file is missing, unreadable, truncated, altered or no safetensors file.
-      ConfigError: its names, shapes or types are not those of `like`; lists both trees and
+      DataError: if the file is missing, unreadable, truncated, altered or not a safetensors file.
+      ConfigError: if its names, shapes or dtypes are not those of `like`; lists both trees and
         marks every difference.
 
     >>> import tempfile, pathlib
@@ -64,14 +64,43 @@ def load(path: str | Path, like: Any) -> Any:
     >>> load(file, {"a": jax.ShapeDtypeStruct([3], jnp.int32), "b": {}})
     {'a': Array([0, 1, 2], dtype=int32), 'b': {}}
     """
-    return fitted(path, like, read_tensors(path))
+    plain = jax.eval_shape(without_keys, like)
+    return as_keys(like, fitted(path, plain, read_tensors(path)))
+
+
+def without_keys(tree: Any) -> Any:
+    """A tree with each random key replaced by its data, uint32."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def as_keys(like: Any, tree: Any) -> Any:
+    """The inverse of `without_keys`.
+
+    Args:
+      like: a tree of arrays or `jax.ShapeDtypeStruct`s whose dtypes say which leaves are keys, and of which generator.
+      tree: a tree of the same structure with plain arrays.
+    """
+
+    def wrap(like: Any, leaf: Any) -> Any:
+        if not _is_key(like):
+            return leaf
+        # key_impl takes no ShapeDtypeStruct, but a tracer of one.
+        jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+        return jax.random.wrap_key_data(leaf, impl=found.pop())
+
+    found: list[Any] = []
+    return jax.tree.map(wrap, like, tree)
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def read_tensors(path: str | Path) -> dict[str, jax.Array]:
-    """The arrays of a safetensors file by name, whatever wrote it; compared with its checksum where it has one.
+    """The arrays of a safetensors file by name, from any writer; its checksum is verified if it has one.
 
     Raises:
-      DataError: the file is missing, unreadable, truncated, altered or no safetensors file.
+      DataError: if the file is missing, unreadable, truncated, altered or not a safetensors file.
     """
     from safetensors import SafetensorError, safe_open
     from safetensors.flax import load_file  # the reader for NumPy knows no bfloat16; this one makes plain jax arrays

@@ -24,7 +24,7 @@ from jaxconv._base.checksums import digest
 from jaxconv._base.errors import DataError
 from jaxconv._base.files import WriteError, writing
 from jaxconv._base.paths import leaf_names
-from jaxconv.training.checkpoint import fitted
+from jaxconv.training.checkpoint import as_keys, fitted, without_keys
 
 __all__ = ["Checkpoints", "saved_steps"]
 
@@ -105,7 +105,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         # A copy of our own: the device may use the memory again while Orbax still writes it.
-        leaves = [np.array(_plain(leaf)) for leaf in jax.tree.leaves(tree)]
+        leaves = [np.array(leaf) for leaf in jax.tree.leaves(without_keys(tree))]
         flat = {_escape(name): leaf for name, leaf in zip(leaf_names(tree), leaves, strict=True)}
         sealed = {"notes": notes, _SUM: digest(flat, notes)}
         items = self._args.Composite(state=self._args.StandardSave(flat), notes=self._args.JsonSave(sealed))
@@ -140,9 +140,9 @@ class Checkpoints:
                 self._report(f"{reason}; renamed to {self._set_aside(path).name}")
                 continue
             flat, notes = found
-            plain = jax.tree.map(lambda leaf: jax.eval_shape(_plain, leaf), like)
+            plain = jax.eval_shape(without_keys, like)
             tree = fitted(path, plain, {name.replace(_SLASH, "/"): jnp.asarray(leaf) for name, leaf in flat.items()})
-            return step, jax.tree.map(_typed, like, tree), notes
+            return step, as_keys(like, tree), notes
         if reason:
             raise DataError(f"no undamaged state is left in {self.folder}; the earliest: {reason}")
         return None
@@ -249,12 +249,3 @@ _SLASH = "|"
 
 def _escape(name: str) -> str:
     return name.replace("/", _SLASH)
-
-
-def _plain(leaf: Any) -> Any:
-    """A key of `jax.random` as its numbers; anything else as it is."""
-    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-
-
-def _typed(like: Any, leaf: Any) -> Any:
-    return jax.random.wrap_key_data(leaf) if jnp.issubdtype(like.dtype, jax.dtypes.prng_key) else leaf

@@ -133,3 +133,15 @@ def test_an_unreadable_file_is_not_called_missing():
     finally:
         os.seteuid(0)
     assert str(caught.value) == f"cannot read {folder}/x: Permission denied"
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("abstract", [False, True])
+def test_random_keys_are_restored_with_their_generator(tmp_path, impl, abstract):
+    saved = {"key": jax.random.key(3, impl=impl), "keys": jax.random.split(jax.random.key(4, impl=impl), 2)}
+    checkpoint.save(tmp_path / "x", saved)
+    other = {"key": jax.random.key(0, impl=impl), "keys": jax.random.split(jax.random.key(1, impl=impl), 2)}
+    loaded = checkpoint.load(tmp_path / "x", jax.eval_shape(lambda: other) if abstract else other)
+    for name, key in saved.items():
+        assert jax.random.key_impl(loaded[name]) == impl
+        np.testing.assert_array_equal(jax.random.key_data(loaded[name]), jax.random.key_data(key))
