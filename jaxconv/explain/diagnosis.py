@@ -11,7 +11,7 @@ import jax
 from jaxconv._base.errors import ShapeError, count
 from jaxconv.explain.shape_walk import Step, Walk, Walker
 from jaxconv.explain.sizes import first_line, shortest
-from jaxconv.layers.layer import shape_of
+from jaxconv.layers.layer import path_of, shape_of
 
 __all__ = ["explain"]
 
@@ -65,9 +65,7 @@ def explain(net: Any, x: Any, error: Exception) -> str:
 def _plain(error: Exception) -> ShapeError:
     """What another library raised, as it stands in a report: its first line, and the path that `wire` noted."""
     told = ShapeError((str(error).splitlines() or [type(error).__name__])[0].strip())
-    for note in getattr(error, "__notes__", []):
-        if found := re.fullmatch(r"at (\S+) \(jaxconv\)", note):
-            told.path = tuple(found[1].split("/"))
+    told.path = path_of(error)
     return told
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import jax
 
 from jaxconv._base.errors import ShapeError, did_you_mean
-from jaxconv.layers.layer import Layer, Tree, lift
+from jaxconv.layers.layer import Layer, Path, Tree, lift, run_flow
 
 __all__ = ["check_layer", "kinds", "output_structs", "outputs", "run_parts", "spread"]
 
@@ -56,12 +56,12 @@ def run_parts(
     seen: Callable[..., None],
     *,
     train: bool = False,
-    path: tuple[str, ...] = (),
+    path: Path = (),
 ) -> tuple[Any, Tree]:
-    """`apply`, part by part, with every call shown as it ends.
+    """`apply`, part by part, with a hook after every call.
 
     Args:
-      layer: what runs.
+      layer: the layer to run.
       params, state: its own.
       x: its input.
       seen: called with path, layer, params, state, x, y and new state of each call, the inner before the outer.
@@ -74,23 +74,17 @@ def run_parts(
     Raises:
       ShapeError: with the path of the layer that does not take its input.
     """
-    try:
-        if layer.flow is None:
-            y, new = layer.apply(params, state, x, train=train)
-        else:
-            new = dict(state)
+    new = dict(state)
 
-            def call(part: str, h: Any, by: Layer | None = None) -> Any:
-                inner, own = by or layer.parts[part], (*path, part)
-                with jax.named_scope(part):
-                    y, new[part] = run_parts(inner, params[part], new[part], h, seen, train=train, path=own)
-                return y
+    def run(part: Layer, path: Path, h: Any, by: Layer | None) -> Any:
+        name = path[-1]
+        y, new[name] = run_parts(by or part, params[name], new[name], h, seen, train=train, path=path)
+        return y
 
-            y = layer.flow(call, x)
-    except ShapeError as error:
-        if layer.flow is None or not error.path:
-            error.path = (*path, *error.path)
-        raise
+    if layer.flow is None:
+        y, new = layer.apply(params, state, x, train=train)
+    else:
+        y = run_flow(layer, x, run, path)
     seen(path, layer, params, state, x, y, new)
     return y, new
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxconv._base.errors import ShapeError, did_you_mean
-from jaxconv.layers.layer import Layer, Tree, lift, shape_of
+from jaxconv.layers.layer import Layer, Path, Tree, gather, lift, path_of, run_flow, shape_of
 
 __all__ = ["Step", "Walk", "Walker"]
-
-Path = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,43 +63,27 @@ cells on spatial axis 0')
         Whatever a layer raises ends the walk, for a flow of one's own may fail by an error of jax's.
         """
         steps: list[Step] = []
-        born: dict[Path, Any] = {}
-        stopped: list[Path] = []
+        born: dict[Path, tuple[Tree, Tree]] = {}
 
-        def run(layer: Layer, path: Path, h: Any) -> Any:
-            try:
-                return compose(layer, path, h) if layer.flow is not None else leaf(layer, path, h)
-            except Exception:
-                stopped[:] = stopped or [path]
-                raise
-
-        def leaf(layer: Layer, path: Path, h: Any) -> Any:
-            seen = shape_of(h)
+        def run(layer: Layer, path: Path, h: Any, by: Layer | None = None) -> Any:
+            if by is not None:
+                return by.apply(*map(_stand_in, gather(layer, path, born)), h)[0]
+            if layer.flow is not None:
+                return run_flow(layer, h, run, path)
+            x = shape_of(h)
             if path not in born:
-                born[path] = self._kept(self._born, (path, _key(seen)), lambda: _init(layer, seen))
+                born[path] = self._kept(self._born, (path, _key(x)), lambda: _init(layer, x))
             own = born[path]
-            y = self._kept(self._passed, (path, _key(own), _key(seen)), lambda: _apply(layer, own, seen))
-            steps.append(Step(path, layer.name, seen, y))
+            y = self._kept(self._passed, (path, _key(own), _key(x)), lambda: _apply(layer, own, x))
+            steps.append(Step(path, layer.name, x, y))
             return _stand_in(y)
-
-        def compose(layer: Layer, path: Path, h: Any) -> Any:
-            def call(part: str, h: Any, by: Layer | None = None) -> Any:
-                if part not in layer.parts:
-                    known = did_you_mean(part, layer.parts)
-                    raise ShapeError("a flow may call its own parts only", got=f"call({part!r}){known}")
-                if by is None:
-                    return run(layer.parts[part], (*path, part), h)
-                trees = (_gather(layer.parts[part], (*path, part), born, i) for i in (0, 1))
-                return by.apply(*map(_stand_in, trees), h)[0]
-
-            assert layer.flow is not None
-            return layer.flow(call, h)
 
         try:
             y = jax.eval_shape(lambda x: run(self.net, (), x), shape_of(x))
+        except _Stopped as stopped:
+            return Walk(steps, None, stopped.error, (*path_of(stopped), *path_of(stopped.error)))
         except Exception as error:
-            inner = error.path if isinstance(error, ShapeError) else ()
-            return Walk(steps, None, error, (*(stopped[0] if stopped else ()), *inner))
+            return Walk(steps, None, error, path_of(error))
         return Walk(steps, y, None, ())
 
     @staticmethod
@@ -113,10 +93,17 @@ cells on spatial axis 0')
             try:
                 memory[key] = make()
             except Exception as error:
-                memory[key] = error
+                memory[key] = error.with_traceback(None)  # no frames, which hold tracers
         if isinstance(memory[key], Exception):
-            raise memory[key].with_traceback(None)
+            raise _Stopped(memory[key])
         return memory[key]
+
+
+class _Stopped(Exception):
+    """Carries the error of a layer out of the flow, and its path, which must not grow in the error that is kept."""
+
+    def __init__(self, error: Exception):
+        self.error = error
 
 
 def _init(layer: Layer, x: Any) -> Any:
@@ -125,15 +112,6 @@ def _init(layer: Layer, x: Any) -> Any:
 
 def _apply(layer: Layer, born: Any, x: Any) -> Any:
     return jax.eval_shape(lambda born, x: layer.apply(*born, x)[0], born, x)
-
-
-def _gather(layer: Layer, path: Path, born: Mapping[Path, Any], i: int) -> Tree:
-    """The params (i = 0) or state (1) of a part that was passed before."""
-    if layer.flow is None:
-        if path not in born:
-            raise ShapeError("a part must be called itself before another layer may run on its params")
-        return born[path][i]
-    return {name: _gather(part, (*path, name), born, i) for name, part in layer.parts.items()}
 
 
 def _stand_in(tree: Any) -> Any:

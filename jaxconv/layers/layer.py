@@ -17,6 +17,7 @@ from jaxconv._base.errors import ShapeError, did_you_mean
 from jaxconv._base.keys import check_key
 
 Tree = dict[str, Any]
+Path = tuple[str, ...]
 Flow = Callable[[Callable[..., Any], Any], Any]
 
 
@@ -154,63 +155,95 @@ def wire(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
             _check_parts(word, tree, parts)
         new, calls = dict(state), Counter[str]()
 
-        def call(part: str, h: Any, by: Layer | None = None) -> Any:
-            with _inside(part, parts):
-                own = None if key is None else fold(key, part, calls[part])
-                calls[part] += 1
-                y, new[part] = (by or parts[part]).apply(params[part], new[part], h, key=own, train=train)
+        def run(part: Layer, path: Path, h: Any, by: Layer | None) -> Any:
+            name = path[-1]
+            own = None if key is None else fold(key, name, calls[name])
+            calls[name] += 1
+            y, new[name] = (by or part).apply(params[name], new[name], h, key=own, train=train)
             return y
 
-        return flow(call, x), new
+        return run_flow(layer, x, run), new
 
     layer = Layer(name, init, apply, parts, flow, rebuild=lambda parts: wire(name, parts, flow))
     return layer
 
 
-def _inputs(layer: Layer, x: Any) -> dict[tuple[str, ...], Any]:
+def run_flow(layer: Layer, x: Any, run: Callable[..., Any], path: Path = ()) -> Any:
+    """Run a composite's flow with a function of one's choice at every `call(part, h, by=None)`.
+
+    Args:
+      layer: a layer with a flow.
+      x: its input.
+      run: (part, path, h, by) -> y. A part that is a composite itself is its business, too.
+      path: of the layer; an error raised inside a part names the path from `layer` to it.
+
+    Returns:
+      The flow's output.
+
+    Raises:
+      ShapeError: if the flow calls a part that the layer does not have.
+
+    >>> net = wire("net", {"a": jnp.sin, "b": jnp.cos}, lambda call, x: call("b", call("a", x)))
+    >>> run_flow(net, "x", lambda part, path, h, by: f"{part.name}({h})")
+    'cos(sin(x))'
+    """
+
+    def call(part: str, h: Any, by: Layer | None = None) -> Any:
+        with _inside(part, layer.parts):
+            return run(layer.parts[part], (*path, part), h, by)
+
+    assert layer.flow is not None
+    return layer.flow(call, x)
+
+
+def _inputs(layer: Layer, x: Any) -> dict[Path, Any]:
     """What each leaf layer of a composite gets to see, from one abstract run: nothing is computed."""
-    seen: dict[tuple[str, ...], Any] = {}
+    seen: dict[Path, Any] = {}
 
-    def run(layer: Layer, path: tuple[str, ...], born: Tree, x: Any) -> Any:
-        if layer.flow is None:
-            if not born:
-                seen[path] = shape_of(x)
-                born["params"], born["state"] = layer.init(jax.random.key(0), seen[path])
-            return layer.apply(born["params"], born["state"], x)[0]
+    def program(x: Any) -> Any:
+        born: dict[Path, tuple[Tree, Tree]] = {}
 
-        def call(part: str, h: Any, by: Layer | None = None) -> Any:
-            with _inside(part, layer.parts):
-                own = born.setdefault(part, {})
-                if by is not None:
-                    params, state = (_born(layer.parts[part], own, word) for word in ("params", "state"))
-                    return by.apply(params, state, h)[0]
-                return run(layer.parts[part], (*path, part), own, h)
+        def run(layer: Layer, path: Path, h: Any, by: Layer | None = None) -> Any:
+            if by is not None:
+                return by.apply(*gather(layer, path, born), h)[0]
+            if layer.flow is not None:
+                return run_flow(layer, h, run, path)
+            if path not in born:
+                seen[path] = shape_of(h)
+                born[path] = layer.init(jax.random.key(0), seen[path])
+            return layer.apply(*born[path], h)[0]
 
-        return layer.flow(call, x)
+        return run(layer, (), x)
 
     try:
-        jax.eval_shape(lambda x: run(layer, (), {}, x), x)
+        jax.eval_shape(program, x)
     except ShapeError as error:  # says all there is to say: no word about JAX's own frames
         error.__notes__ = [note for note in getattr(error, "__notes__", []) if "JAX has removed" not in note]
         raise
     return seen
 
 
-def _born(layer: Layer, own: Tree, word: str) -> Tree:
-    """The abstract params or state of a part that has been run."""
-    if not own:
-        raise ShapeError(
-            "a part must be called itself before another layer may run on its params",
-            got="call(part, h, by=layer) before call(part, h)",
-        )
-    return (
-        own[word] if layer.flow is None else {n: _born(part, own.get(n, {}), word) for n, part in layer.parts.items()}
-    )
+def gather(layer: Layer, path: Path, leaves: Mapping[Path, tuple[Tree, Tree]]) -> tuple[Tree, Tree]:
+    """The params and state of a part, from those of the leaf layers that have run so far.
+
+    Raises:
+      ShapeError: if one of them has not.
+    """
+    if layer.flow is None:
+        if path not in leaves:
+            raise ShapeError(
+                "a part must be called itself before another layer may run on its params",
+                got="call(part, h, by=layer) before call(part, h)",
+            )
+        return leaves[path]
+    return _unzip({n: gather(part, (*path, n), leaves) for n, part in layer.parts.items()})
 
 
-def _materialise(
-    layer: Layer, key: Any, seen: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()
-) -> tuple[Tree, Tree]:
+def _unzip(born: Mapping[str, tuple[Tree, Tree]]) -> tuple[Tree, Tree]:
+    return {n: params for n, (params, _) in born.items()}, {n: state for n, (_, state) in born.items()}
+
+
+def _materialise(layer: Layer, key: Any, seen: Mapping[Path, Any], path: Path = ()) -> tuple[Tree, Tree]:
     """Initialises every leaf for the input it was seen with."""
     if layer.flow is None:
         if path not in seen:
@@ -221,7 +254,7 @@ def _materialise(
             )
         return layer.init(key, seen[path])
     born = {n: _materialise(part, fold(key, n), seen, (*path, n)) for n, part in layer.parts.items()}
-    return {n: params for n, (params, _) in born.items()}, {n: state for n, (_, state) in born.items()}
+    return _unzip(born)
 
 
 @contextmanager
@@ -244,15 +277,18 @@ def _inside(part: str, parts: Mapping[str, Layer]) -> Iterator[None]:
         raise
 
 
+def path_of(error: BaseException) -> Path:
+    """The path of the part that an error was raised in; empty if it was raised outside of any part."""
+    return error.path if isinstance(error, ShapeError) else getattr(error, "_jaxconv_path", ())
+
+
 def _note(error: Exception, part: str) -> None:
     """One note with the whole path, grown from the inside out."""
-    notes = getattr(error, "__notes__", [])
-    start = "at "
-    for i, note in enumerate(notes):
-        if note.startswith(start) and note.endswith(" (jaxconv)"):
-            notes[i] = f"{start}{part}/{note[len(start) :]}"
-            return
-    error.add_note(f"{start}{part} (jaxconv)")
+    words, path = "at {} (jaxconv)", (part, *path_of(error))
+    old = words.format("/".join(path[1:]))
+    notes = [note for note in getattr(error, "__notes__", []) if note != old]
+    error.__notes__ = [*notes, words.format("/".join(path))]
+    vars(error)["_jaxconv_path"] = path
 
 
 def _check_parts(word: str, tree: Any, parts: Mapping[str, Layer]) -> None:
