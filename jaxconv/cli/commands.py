@@ -17,12 +17,13 @@ from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import user_path, write_atomically
 from jaxconv.analysis.summary import summary as summarise
 from jaxconv.cli import display
-from jaxconv.cli.errors import INTERRUPTED, fail, told
+from jaxconv.cli.errors import INTERRUPTED, fail, user_errors
 from jaxconv.cli.plot import plot
 from jaxconv.doctor.report import main as examine
 from jaxconv.engine.form import Form
 from jaxconv.engine.tune import Measured, cache_file
 from jaxconv.run import config
+from jaxconv.run.build import build_model, load_dataset
 from jaxconv.run.predict import Predictor, class_names, pretrained
 
 __all__ = ["app"]
@@ -78,7 +79,7 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train a net and leave its parameters and results in a run folder; or go on with a run."""
-    with told(), contextlib.ExitStack() as stack:
+    with user_errors(), contextlib.ExitStack() as stack:
         console = Console()
         if resume is None:
             if config_path is None:
@@ -114,7 +115,7 @@ def _changed(folder: Path, path: Path | None, changes: list[str]) -> config.Conf
 @app.command()
 def sweep(config_path: ConfigPath, overrides: Overrides = None, out: Out = None) -> None:
     """Train once for each combination of values: optim.learning_rate=0.1,0.03 seed=0,1,2"""
-    with told(), contextlib.ExitStack() as stack:
+    with user_errors(), contextlib.ExitStack() as stack:
         console = Console()
         folder = out or stack.enter_context(run.reserved(f"{config_path.stem}-sweep"))
 
@@ -129,14 +130,14 @@ def sweep(config_path: ConfigPath, overrides: Overrides = None, out: Out = None)
 @app.command()
 def runs(folder: RunsFolder = Path("runs")) -> None:
     """Compare the runs in a folder: accuracy, loss, time, and where their configs differ."""
-    with told():
+    with user_errors():
         display.columns(Console(), run.compare(folder))
 
 
 @app.command()
 def evaluate(folder: RunFolder, root: Root = None) -> None:
     """Test a finished run again on its data set's test images."""
-    with told():
+    with user_errors():
         finished = run.load(folder)
         found = finished.test(root)
         whole = found.together
@@ -162,7 +163,7 @@ def predict(
     invert: Invert = None,
 ) -> None:
     """Say which classes each picture shows, and how probable they are."""
-    with told():
+    with user_errors():
         if net is None:
             if weights or names:
                 raise ConfigError("--weights and --names go with --net, the net that they are of")
@@ -198,9 +199,10 @@ def summary(
     html: Annotated[Path | None, typer.Option(parser=user_path, metavar="FILE", help="Write a page there.")] = None,
 ) -> None:
     """Say what a config's net is for one image: parameters, multiplications, memory, receptive fields."""
-    with told():
-        setup = run.set_up(config.read(config_path, overrides or []))
-        found = summarise(setup.net, (1, *setup.dataset.image_shape))
+    with user_errors():
+        settings = config.read(config_path, overrides or [])
+        model = build_model(settings, load_dataset(settings))
+        found = summarise(model.net, model.shape)
         files = {markdown: found.markdown, json: found.json, html: found.html}
         for path, write in files.items():
             if path is not None:
@@ -213,7 +215,7 @@ def summary(
 @app.command()
 def tune(config_path: ConfigPath, overrides: Overrides = None) -> None:
     """Measure the formulations of a net's own convolutions on this device and keep the choices."""
-    with told():
+    with user_errors():
         measured = run.tune(config.read(config_path, overrides or []))
         if not measured:
             typer.echo("no convolution in this net's step leaves its formulation open: there is nothing to measure")
@@ -227,7 +229,7 @@ def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="A third of the cases.")] = False,
 ) -> None:
     """Hold the convolutions on this device, jaxconv's and plain XLA's, to NumPy: 1 if jaxconv's are wrong."""
-    with told():
+    with user_errors():
         raise typer.Exit(examine(quick))
 
 

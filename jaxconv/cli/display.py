@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from jaxconv.run.describe import Described
+from jaxconv.run.dry_run import Described
 from jaxconv.training.progress import Compiled, Evaluation, Notice, Progress
 
 __all__ = ["clock", "columns", "described", "progress", "size", "table"]
@@ -106,7 +106,7 @@ def described(console: Console, found: Described) -> None:
 
     Args:
       console: where to.
-      found: from `jaxconv.run.describe`.
+      found: from `jaxconv.run.dry_run.describe`.
     """
     layers = [
         {"layer": row.path, "output": "×".join(map(str, row.output[1:])), "parameters": f"{row.parameters:,}"}

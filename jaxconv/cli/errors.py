@@ -17,15 +17,15 @@ from jaxconv._base.errors import ConfigError, DataError, ShapeError
 from jaxconv._base.files import WriteError
 from jaxconv.training.running import DivergedError
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "IO_ERROR", "fail", "told"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "IO_ERROR", "fail", "user_errors"]
 
 BAD_INPUT, IO_ERROR, INTERRUPTED = 2, 74, 130  # 74 is EX_IOERR of sysexits.h
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
-    """What the user can put right is told in a line or a few, without a traceback."""
+def user_errors() -> Iterator[None]:
+    """Print user errors without a traceback, and exit with their code."""
     try:
         yield
     except (ConfigError, DataError, ShapeError, DivergedError) as error:
@@ -34,7 +34,7 @@ def told() -> Iterator[None]:
     except run.StoppedError as stopped:
         fail(str(stopped), 128 + stopped.signal_number)
     except OSError as error:
-        if error.errno == errno.EPIPE:  # the reader of the output has gone: click ends quietly
+        if error.errno == errno.EPIPE:  # the reader of the output is gone: click exits quietly
             raise
         fail("; ".join([f"error: {_described(error)}", *getattr(error, "__notes__", [])]), IO_ERROR)
     except MemoryError:
@@ -49,22 +49,22 @@ def told() -> Iterator[None]:
 
 
 def fail(message: str, code: int) -> Any:
-    """Say it on stderr and end the command.
+    """Print a message to stderr and exit.
 
     Args:
-      message: what went wrong.
+      message: the error.
       code: the exit code.
     """
     try:
         sys.stdout.flush()
-    except OSError:  # what is still in the buffer would fail again at exit
+    except OSError:  # the rest of the buffer would fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     typer.echo(message, err=True)
     raise typer.Exit(code)
 
 
 def _described(error: OSError) -> str:
-    """An operating system's error in one line: which file could not be read or written, and why.
+    """An operating system's error in one line: the file and the reason.
 
     >>> _described(PermissionError(13, "Permission denied", "runs/a/result.json"))
     'cannot read runs/a/result.json: Permission denied'

@@ -11,7 +11,7 @@ import typer
 
 from jaxconv._base.errors import ConfigError, did_you_mean
 from jaxconv._base.files import user_path, write_atomically, writing
-from jaxconv.cli.errors import told
+from jaxconv.cli.errors import user_errors
 from jaxconv.run.plots import KINDS, draw
 from jaxconv.viz.training import save
 from jaxconv.viz.window import animate_window, draw_window
@@ -56,7 +56,7 @@ def plot_run(
     root: Annotated[str | None, typer.Option(help="Where the data lies, if not where the run found it.")] = None,
 ) -> None:
     """Draw a finished run's first kernels, features, receptive fields, activations and norms; print where they are."""
-    with told():
+    with user_errors():
         found = draw(folder, kinds or list(KINDS), image, root)
         for kind, reason in found.items():
             if isinstance(reason, str) and kinds:
@@ -86,7 +86,7 @@ def plot_window(
     ] = Path("window.png"),
 ) -> None:
     """Draw a window on its input and the unit it makes: --size 7 --kernel 3 --stride 2 --padding same --out w.gif"""
-    with told():
+    with user_errors():
         numbers = {"stride": stride, "dilation": dilation, "kernel": kernel}
         given: dict[str, Any] = {name: _numbers(name, text) for name, text in numbers.items()}
         cells = _numbers("size", size)

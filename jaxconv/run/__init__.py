@@ -1,16 +1,18 @@
-"""A run: from a config to a folder that holds what came of it, and back."""
+"""Runs: training from a config into a folder, and reading that folder back."""
 
-from jaxconv.run.compare import compare
-from jaxconv.run.describe import describe
+from jaxconv.run.build import build
+from jaxconv.run.comparison import compare
+from jaxconv.run.dry_run import describe
+from jaxconv.run.finished import Run, load
 from jaxconv.run.folder import new_folder, reserved
-from jaxconv.run.load import Run, load
-from jaxconv.run.setup import set_up, tune
-from jaxconv.run.sweep import points, sweep
-from jaxconv.run.train import StoppedError, resume, settings_of, train
+from jaxconv.run.sweeps import points, sweep
+from jaxconv.run.training import StoppedError, resume, settings_of, train
+from jaxconv.run.tuning import tune
 
 __all__ = [
     "Run",
     "StoppedError",
+    "build",
     "compare",
     "describe",
     "load",
@@ -18,7 +20,6 @@ __all__ = [
     "points",
     "reserved",
     "resume",
-    "set_up",
     "settings_of",
     "sweep",
     "train",

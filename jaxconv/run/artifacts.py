@@ -1,4 +1,4 @@
-"""Write final artifacts: parameters, pictures and the result, piece by piece."""
+"""Final artifacts of a run: parameters, pictures, result."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ import jax
 import numpy as np
 
 from jaxconv._base import checksums
-from jaxconv.run import folder as files
+from jaxconv._base.files import write_atomically
+from jaxconv.data import Dataset
+from jaxconv.run.build import Inputs
 from jaxconv.run.callbacks import score
-from jaxconv.run.records import read_lines
-from jaxconv.run.setup import Setup
+from jaxconv.run.config import Config
+from jaxconv.run.manifest import command, device
+from jaxconv.run.recorder import Report
+from jaxconv.run.records import json_bytes, read_lines
 from jaxconv.training import checkpoint
 from jaxconv.training.batches import Feed
 from jaxconv.training.evaluation import Answers
@@ -31,56 +35,64 @@ if TYPE_CHECKING:
 __all__ = ["CHECKED", "finish", "trained"]
 
 CHECKED = ("config.toml", "params.safetensors", "result.json")
-"""The files of a finished run that its `SHA256SUMS` lists."""
+"""Files of a finished run listed in its `SHA256SUMS`."""
 
 WORST = 24
-_TABLE = 2000  # classes up to which the confusion matrix is a table and a picture; its cells are their square
+_TABLE = 2000  # most classes for a full confusion matrix, whose cells grow with their square
 
 
 def trained(params: Any, state: Any) -> dict[str, Any]:
-    """What `params.safetensors` holds."""
+    """The tree in `params.safetensors`."""
     return {"params": params, "state": state}
 
 
 def finish(
-    setup: Setup, folder: Path, fitted: Fitted, feed: Feed, found: Answers, seconds: float, report: files.Report
+    folder: Path,
+    settings: Config,
+    inputs: Inputs,
+    fitted: Fitted,
+    feed: Feed,
+    found: Answers,
+    seconds: float,
+    report: Report,
 ) -> dict[str, Any]:
-    """Save what was trained, draw what it showed, and write the result.
+    """Save the trained parameters, draw pictures, and write the result last.
 
-    A table or picture that fails is left out, with a line about it; the others and the result are written.
+    A table or picture that fails is skipped with a notice; the rest is still written.
 
     Args:
-      setup: of the run.
-      folder: of the run.
+      folder: the run's.
+      settings: the config.
+      inputs: the run's data.
       fitted: the trained state.
-      feed: where its batches came from.
-      found: the answers to the test images.
-      seconds: that the run took before this.
-      report: called with a `Notice` of each file that is left out.
+      feed: source of its batches.
+      found: answers to the test images.
+      seconds: wall time of the run so far.
+      report: called with a `Notice` about each file that is skipped.
 
     Returns:
-      What `result.json` holds.
+      The content of `result.json`.
 
     Raises:
-      DivergedError: the test loss is NaN or infinite.
-      OSError: the parameters or the result cannot be written.
+      DivergedError: if the test loss is NaN or infinite.
+      OSError: if the parameters or the result cannot be written.
     """
     began = time.perf_counter()
-    dataset, settings = setup.dataset, setup.settings
+    dataset = inputs.dataset
     params, state = fitted.final.tested
     numbers = score(found, len(dataset.classes))
     if not np.isfinite(numbers.loss):
         raise DivergedError(fitted.done, numbers.loss, what="the test loss")
     checkpoint.save(folder / "params.safetensors", trained(params, state))
-    left_out = _illustrate(setup, folder, found, report)
+    left_out = _illustrate(dataset, folder, found, report)
     result: dict[str, Any] = {
         "test_accuracy": numbers.accuracy,
         "test_loss": numbers.loss,
         **{f"test_{name}": value for name, value in numbers.more.items()},
-        **({"validation_accuracy": fitted.test.accuracy} if setup.validation is not None and fitted.test else {}),
-        "skipped": _skipped(setup, feed),
+        **({"validation_accuracy": fitted.test.accuracy} if inputs.validation is not None and fitted.test else {}),
+        "skipped": sorted({*dataset.skipped, *feed.skipped}),
         **({"left_out": left_out} if left_out else {}),
-        "steps": setup.steps,
+        "steps": fitted.done,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)) // settings.ensemble.size,
         "seconds": {
             "training": fitted.seconds,
@@ -93,33 +105,28 @@ def finish(
         "input": {"shape": list(dataset.image_shape), "peak": dataset.peak}
         | {"mean": list(dataset.mean), "std": list(dataset.std), "classes": list(dataset.classes)}
         | {"photographs": dataset.photographs},
-        "device": files.device(),
-        "command": files.command(),
+        "device": device(),
+        "command": command(),
     }
-    content = files.json_bytes(result)
+    content = json_bytes(result)
     present = [name for name in CHECKED if name != "result.json"]
     checksums.write_sums(folder, present, {"result.json": content})
-    files.write_atomically(folder / "result.json", content)
+    write_atomically(folder / "result.json", content)
     return result
 
 
-def _skipped(setup: Setup, feed: Feed) -> list[str]:
-    """Images that could not be read, each once."""
-    return sorted({*setup.dataset.skipped, *feed.skipped})
-
-
-def _illustrate(setup: Setup, folder: Path, found: Answers, report: files.Report) -> dict[str, str]:
-    """Write the confusion matrix, the training curves and the surest mistakes.
+def _illustrate(dataset: Dataset, folder: Path, found: Answers, report: Report) -> dict[str, str]:
+    """Write the confusion matrix, the training curves and the most confident mistakes.
 
     Returns:
-      By the names of those that failed, why.
+      {name: reason} of the files that failed.
     """
-    whole, classes = found.together, setup.dataset.classes
+    together, classes = found.together, dataset.classes
     pieces: dict[str, Callable[[], bytes]] = {
-        "confusion.csv": lambda: _confusion_table(whole, classes),
+        "confusion.csv": lambda: _confusion_table(together, classes),
         "curves.png": lambda: pictures.png(pictures.training_curves(read_lines(folder), folder.name)),
-        "confusion.png": lambda: pictures.png(pictures.confusion(whole.confusion(len(classes)), classes)),
-        "mistakes.png": lambda: pictures.png(_mistakes(setup, whole)),
+        "confusion.png": lambda: pictures.png(pictures.confusion(together.confusion(len(classes)), classes)),
+        "mistakes.png": lambda: pictures.png(_mistakes(dataset, together)),
     }
     if len(classes) > _TABLE:
         del pieces["confusion.png"]
@@ -127,15 +134,15 @@ def _illustrate(setup: Setup, folder: Path, found: Answers, report: files.Report
     for name, content in pieces.items():
         try:
             with pictures.default_style():
-                files.write_atomically(folder / name, content())
-        except Exception as error:  # whatever matplotlib, a font or an image that is gone raises
+                write_atomically(folder / name, content())
+        except Exception as error:  # of matplotlib, a font, or an image that is missing now
             left_out[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-            report(Notice(f"{name} is left out: {left_out[name]}"))
+            report(Notice(f"{name} is skipped: {left_out[name]}"))
     return left_out
 
 
 def _confusion_table(found: Answers, classes: Sequence[str]) -> bytes:
-    """The confusion matrix as CSV: a row for each class, or, of very many classes, for each cell that is not 0."""
+    """The confusion matrix as CSV: a row for each class; with very many classes, for each nonzero cell."""
     if len(classes) > _TABLE:
         pairs, counts = np.unique(np.stack([found.label, found.answer]), axis=1, return_counts=True)
         cells = zip(*pairs.tolist(), counts.tolist(), strict=True)
@@ -148,9 +155,8 @@ def _confusion_table(found: Answers, classes: Sequence[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _mistakes(setup: Setup, found: Answers) -> Figure:
-    """The misclassified images that the net was surest of."""
-    dataset = setup.dataset
+def _mistakes(dataset: Dataset, found: Answers) -> Figure:
+    """The misclassified images of the highest confidence."""
     wrong = np.flatnonzero(found.rank > 0)
     worst = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:WORST]
     images = np.stack([dataset.test[int(number)][0] for number in worst]) if len(worst) else np.zeros([0, 1, 1, 1])

@@ -1,4 +1,4 @@
-"""What is done between the steps of a run: tests, saves, and signals."""
+"""Callbacks of a run between dispatches: evaluation, checkpoints, signals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import jax
 
 from jaxconv._base import interrupt
 from jaxconv.data import Source
-from jaxconv.run.setup import Setup, inputs
+from jaxconv.run.build import Inputs, Model, evaluation_batches
+from jaxconv.run.config import Config
 from jaxconv.training.evaluation import Answers, EvalStep, answer, make_eval_step
 from jaxconv.training.metrics import calibration_gap
 from jaxconv.training.progress import Score
@@ -26,55 +27,70 @@ __all__ = ["Saver", "Tester", "score", "signals"]
 
 
 class Tester:
-    """Tests a state: on the images kept back where there are any, else on the test images."""
+    """Evaluate a state on the validation images, or on the test images if none are held out.
 
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
-        self._source = setup.dataset.test if setup.validation is None else setup.validation
-        self._step: EvalStep = jax.jit(make_eval_step(setup.net, setup.prepare, members=setup.seeds is not None))
-        self.part = "test" if setup.validation is None else "validation"
+    Args:
+      settings: the config.
+      inputs: the run's data.
+      model: the run's net.
+      members: whether the state is an ensemble's.
+    """
+
+    def __init__(self, settings: Config, inputs: Inputs, model: Model, *, members: bool) -> None:
+        self._settings, self._inputs = settings, inputs
+        self._source = inputs.dataset.test if inputs.validation is None else inputs.validation
+        self._step: EvalStep = jax.jit(make_eval_step(model.net, model.prepare, members=members))
+        self.part = "test" if inputs.validation is None else "validation"
         self.last: Answers | None = None
 
     def __call__(self, state: TrainState) -> Score:
         self.last = self._answers(state, self._source)
-        return score(self.last, len(self._setup.dataset.classes))
+        return score(self.last, len(self._inputs.dataset.classes))
 
-    def finally_on_test(self, state: TrainState) -> Answers:
-        """The answers to the test images."""
-        if self._setup.validation is None and self.last is not None:
+    def on_test(self, state: TrainState) -> Answers:
+        """Evaluate the final state on the test images, unless `__call__` did so last."""
+        if self._inputs.validation is None and self.last is not None:
             return self.last
-        return self._answers(state, self._setup.dataset.test)
+        return self._answers(state, self._inputs.dataset.test)
 
     def _answers(self, state: TrainState, source: Source) -> Answers:
-        feed = inputs(source, self._setup.settings, len(self._setup.dataset.classes))
-        return answer(self._step, *state.tested, feed)
+        found = evaluation_batches(source, self._settings, len(self._inputs.dataset.classes))
+        return answer(self._step, *state.tested, found)
 
 
 def score(found: Answers, classes: int) -> Score:
-    """Answers as the numbers that are reported; an ensemble's are those of its mean probability."""
-    whole = found.together
-    more: dict[str, Any] = {"top5": whole.top(5)} if classes > 5 else {}
-    more["calibration_error"] = float(calibration_gap(whole.confidence, whole.rank == 0))
+    """Loss and accuracy of answers; an ensemble's are those of its mean probability."""
+    together = found.together
+    more: dict[str, Any] = {"top5": together.top(5)} if classes > 5 else {}
+    more["calibration_error"] = float(calibration_gap(together.confidence, together.rank == 0))
     if found.vote_accuracy is not None:
         more["vote_accuracy"] = found.vote_accuracy
         more["member_accuracies"] = [float(share) for share in (found.rank == 0).mean(-1)]
-    return Score(whole.mean_loss, whole.accuracy, more)
+    return Score(together.mean_loss, together.accuracy, more)
 
 
 class Saver:
-    """Says when to save, and saves: every so many seconds and steps, and after the best test so far."""
+    """Save checkpoints: every so many seconds and steps, and after the best evaluation so far.
+
+    Args:
+      checkpoints: the run's.
+      every_seconds: seconds between two checkpoints.
+      every_steps: steps between two checkpoints; 0 for no such rule.
+      first: step that the run starts or resumes from.
+      notes: those of the checkpoint that it resumes from.
+    """
 
     def __init__(
-        self, kept: Checkpoints, every_seconds: float, every_steps: int, first: int, notes: dict[str, Any]
+        self, checkpoints: Checkpoints, every_seconds: float, every_steps: int, first: int, notes: dict[str, Any]
     ) -> None:
-        self._kept, self._seconds, self._steps = kept, every_seconds, every_steps
+        self._checkpoints, self._seconds, self._steps = checkpoints, every_seconds, every_steps
         self._last, self._at, self._began = first, time.perf_counter(), time.perf_counter()
         self.before = float(notes.get("seconds", 0.0))
         self._best = float(notes.get("best", -1.0))
         self._score: float | None = None
 
     def due(self, done: int) -> int | None:
-        """The step to save at next, as `fit` wants it."""
+        """Step of the next checkpoint, see `fit`."""
         ahead = done - done % self._steps + self._steps if self._steps else None
         if done == self._last:
             return ahead
@@ -83,7 +99,7 @@ class Saver:
         return done if now or improved or (self._steps and done % self._steps == 0) else ahead
 
     def scored(self, test: Callable[[TrainState], Score]) -> Callable[[TrainState], Score]:
-        """The same test; what is better than all before it is saved."""
+        """Wrap an evaluation: a state that is better than all before it will be saved."""
 
         def run(state: TrainState) -> Score:
             found = test(state)
@@ -94,19 +110,19 @@ class Saver:
         return run
 
     def save(self, state: TrainState, done: int, means: Means) -> None:
-        """Keep a state, with what has been measured since the last report and the seconds that the run has taken."""
+        """Save a state, with the metrics since the last report and the run's wall time so far."""
         seconds = self.before + time.perf_counter() - self._began
         notes = {"seconds": seconds, "best": self._best, "means": dataclasses.asdict(means)}
-        self._kept.save(done, state, notes, self._score)
+        self._checkpoints.save(done, state, notes, self._score)
         self._last, self._at, self._score = done, time.perf_counter(), None
 
 
 @contextlib.contextmanager
 def signals() -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM is put in the list; a second one ends a command at once, else KeyboardInterrupt."""
+    """List the first Ctrl-C or SIGTERM; a second one ends a command at once, or raises KeyboardInterrupt."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread may listen
+        yield asked  # only the main thread may set handlers
         return
 
     def listen(number: int, frame: Any) -> None:

@@ -15,7 +15,7 @@ __all__ = ["code_checksum"]
 def code_checksum(settings: config.Config) -> str:
     """SHA-256 of jaxconv's source files, and of the modules that a config names as "module:function".
 
-    What those modules import in turn is not part of it.
+    Imports of those modules are not included.
 
     Args:
       settings: the config, as `jaxconv.run.config.read` returns it.

@@ -1,4 +1,4 @@
-"""Pictures of what a finished run learned."""
+"""Plots of a finished run: kernels, features, receptive fields, activations, norms."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 from jaxconv._base.errors import ConfigError, did_you_mean
 from jaxconv.explain.outputs import output_structs, outputs
 from jaxconv.models._registry import make_net
-from jaxconv.run.load import Run, load
+from jaxconv.run.build import load_dataset
+from jaxconv.run.finished import Run, load
 from jaxconv.run.records import read_lines
-from jaxconv.run.setup import load_data
 from jaxconv.training.ensemble import member
 from jaxconv.viz.activations import activations, draw_activations
 from jaxconv.viz.features import draw_features
@@ -36,29 +36,29 @@ _IMAGES = 64
 
 
 class Unsuited(ConfigError):
-    """This run has nothing to show in such a picture."""
+    """Raised if a run has nothing to show in a plot."""
 
 
 def draw(folder: str | Path, kinds: Sequence[str], image: int = 0, root: str | None = None) -> dict[str, Figure | str]:
-    """Draw pictures of a finished run. Of an ensemble, the first member is shown.
+    """Draw plots of a finished run; of an ensemble, its first member.
 
     Args:
       folder: the run's.
-      kinds: of pictures, from `KINDS`.
-      image: the number of the test image that features and fields are shown on.
-      root: where the data lies, if it is no longer where the config says.
+      kinds: of plots, from `KINDS`.
+      image: index of the test image for features and receptive fields.
+      root: data directory; the run's if None.
 
     Returns:
-      By kind, a figure; or a text that says why there is none.
+      {kind: figure, or the reason why there is none}.
 
     Raises:
-      ConfigError: there is no such kind, or no such image.
-      DataError: the run or its data is missing or damaged.
+      ConfigError: if there is no such kind or image.
+      DataError: if the run or its data is missing or damaged.
     """
     for kind in kinds:
         if kind not in KINDS:
             known = ", ".join(KINDS)
-            raise ConfigError(f"there is no picture {kind!r}{did_you_mean(kind, KINDS)}; there are {known}")
+            raise ConfigError(f"there is no plot {kind!r}{did_you_mean(kind, KINDS)}; there are {known}")
     shown = _Shown(load(folder), image, root)
     found: dict[str, Figure | str] = {}
     for kind in kinds:
@@ -71,7 +71,7 @@ def draw(folder: str | Path, kinds: Sequence[str], image: int = 0, root: str | N
 
 
 class _Shown:
-    """A run with what is drawn of it: one net in float32, its parameters, and images of its test set."""
+    """A run's net in float32, its parameters, and test images."""
 
     def __init__(self, run: Run, image: int, root: str | None) -> None:
         self.run, self.root = run, root
@@ -84,11 +84,11 @@ class _Shown:
 
     @functools.cached_property
     def dataset(self) -> Any:
-        return load_data(self.run.settings, self.root)
+        return load_dataset(self.run.settings, self.root)
 
     @functools.cached_property
     def image(self) -> np.ndarray:
-        """The chosen test image as it is stored."""
+        """The chosen test image, unnormalized."""
         count = len(self.dataset.test)
         if not 0 <= self.number < count:
             raise ConfigError(f"there is no test image {self.number}; there are {count:,}: 0 to {count - 1}")
@@ -96,13 +96,13 @@ class _Shown:
 
     @functools.cached_property
     def named(self) -> str:
-        """The title, and which image it is."""
+        """The title with the image's index and class."""
         label = int(self.dataset.test[self.number][1])
         return f"{self.title}, test image {self.number} ({self.dataset.classes[label]})"
 
     @functools.cached_property
     def images(self) -> Any:
-        """Test images from all over the set, as the net takes them."""
+        """Normalized test images, spread over the test set."""
         test = self.dataset.test
         numbers = np.unique(np.linspace(0, len(test) - 1, _IMAGES).astype(int))
         return self.run.prepare(jnp.asarray(np.stack([test[int(number)][0] for number in numbers])))
@@ -120,7 +120,7 @@ def _features(shown: _Shown) -> Figure:
     own = shown.net, shown.params, shown.state
     maps = [name for name, y in output_structs(*own, x).items() if len(getattr(y, "shape", ())) == 4]
     if not maps:
-        raise Unsuited("no layer of this net gives feature maps")
+        raise Unsuited("no layer of this net returns feature maps")
     run = jax.jit(lambda params, state, x: outputs(shown.net, params, state, x))
     found = run(shown.params, shown.state, x)
     return draw_features(shown.image, {name: found[name] for name in maps}, shown.named)
@@ -130,7 +130,7 @@ def _field(shown: _Shown) -> Figure:
     words = {"params": shown.params, "state": shown.state}
     found = effective_fields(shown.net, shown.images, most=_FIELDS, **words)
     if not found:
-        raise Unsuited("no layer of this net sees a part of the image")
+        raise Unsuited("no layer of this net has a receptive field smaller than the image")
     return draw_fields(shown.image, found, f"{shown.named}; gradients: a mean over {len(shown.images)} test images")
 
 
@@ -142,7 +142,7 @@ def _activations(shown: _Shown) -> Figure:
 def _norms(shown: _Shown) -> Figure:
     measured = read_lines(shown.run.folder)
     if not any("gradient_norm" in line for line in measured):
-        raise Unsuited("this run logged no norms; they are where it is trained with train.log_norms=true")
+        raise Unsuited("this run logged no norms; train it with train.log_norms=true")
     return norm_curves(measured, shown.title, list(shown.net.parts))
 
 
@@ -153,4 +153,4 @@ KINDS: dict[str, Callable[[_Shown], Figure]] = {
     "activations": _activations,
     "norms": _norms,
 }
-"""What can be drawn of a run, by name."""
+"""Plots of a run by name."""

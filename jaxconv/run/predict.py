@@ -1,4 +1,4 @@
-"""A trained net and what it asks of a picture: from files to the probability of each class."""
+"""Prediction: from image files to class probabilities, with their preprocessing."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["Input", "Predictor", "check_finite", "pretrained"]
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """What a net was trained on.
+    """Input of a net: its shape, normalization and classes.
 
     Args:
       shape: height, width and channels.
-      peak: the brightest value that a pixel can have.
-      mean: of each channel, in pixel units.
-      std: likewise.
-      classes: their names, in label order.
-      photographs: whether pictures are read by their middle square; else as drawings on a ground of their own.
-      shorter: what a photograph's shorter side becomes before that; the side of the square if None.
+      peak: largest possible pixel value.
+      mean: per channel, in pixel units.
+      std: per channel, in pixel units.
+      classes: class names in label order.
+      photographs: whether images are center-cropped (photographs) rather than letterboxed (drawings).
+      shorter: size in pixels that a photograph's shorter side is resized to before the crop; the crop's if None.
     """
 
     shape: tuple[int, int, int]
@@ -54,9 +54,9 @@ class Predictor:
 
     Args:
       net: the layer.
-      params: its parameters; with a first axis for the members of an ensemble.
+      params: its parameters; of an ensemble, with a first axis for its members.
       state: its state, likewise.
-      input: what it was trained on.
+      input: its input shape, normalization and classes.
       members: whether it is an ensemble.
     """
 
@@ -67,18 +67,18 @@ class Predictor:
     members: bool
 
     def prepare(self, images: jax.Array) -> jax.Array:
-        """Normalise images as in training: [N, H, W, C] in the data's pixel units."""
+        """Normalize images as in training: [N, H, W, C] in the data's pixel units."""
         return normalise(images, self.input.mean, self.input.std)
 
     def picture(self, path: str | Path, invert: bool | None = None) -> Picture:
-        """Read a picture as the net wants it.
+        """Read an image file at the net's input size.
 
         Args:
-          path: a file of any size, in one of the formats of `jaxconv.data.picture.FORMATS`.
-          invert: exchange light and dark; None for where the border of a drawing is light.
+          path: an image of any size, in one of the formats of `jaxconv.data.picture.FORMATS`.
+          invert: whether to exchange light and dark; None does so if the border of a drawing is light.
 
         Raises:
-          DataError: it cannot be read.
+          DataError: if it cannot be read.
         """
         height, width, channels = self.input.shape
         if self.input.photographs and height == width:
@@ -87,13 +87,13 @@ class Predictor:
         return read_picture(path, self.input.shape, self.input.peak, invert)
 
     def probabilities(self, images: jax.typing.ArrayLike) -> jax.Array:
-        """Each class's probability.
+        """Class probabilities.
 
         Args:
           images: [N, H, W, C] in the data's pixel units.
 
         Returns:
-          float32 [N, classes]; an ensemble's are the mean of its members'.
+          float32 [N, classes]; of an ensemble, the mean over its members.
         """
         x = self.prepare(jnp.asarray(images))
 
@@ -115,19 +115,19 @@ def pretrained(
     shorter: int | None = 256,
     channels: int = 3,
 ) -> Predictor:
-    """A net of the registry with weights that somebody trained on ImageNet, or as if it were.
+    """A net of the registry with pretrained weights and ImageNet's preprocessing.
 
     Args:
       name: a key of `jaxconv.models.registry`.
-      weights: as `jaxconv.port.weights.load` takes them.
-      classes: their names, in the order of the net's logits.
-      source: whose names the weights have.
-      size: side of the square that is cut out of a photograph.
-      shorter: what its shorter side becomes before.
-      channels: 3 for colour, 1 for luminance.
+      weights: a file, see `jaxconv.port.weights.load`.
+      classes: class names in the order of the net's logits.
+      source: library whose parameter names the weights have.
+      size: side of the center crop in pixels.
+      shorter: size in pixels that the shorter side is resized to before the crop.
+      channels: 3 for color, 1 for luminance.
 
     Raises:
-      ConfigError, DataError: there is no such net, or the weights are not its own.
+      ConfigError, DataError: if there is no such net, or the weights do not match it.
     """
     net, shape = make_net(name, {}, len(classes)), (size, size, channels)
     params, state = port.load(net, weights, source, x=(1, *shape))
@@ -137,25 +137,25 @@ def pretrained(
 
 
 def check_finite(path: str | Path, params: Any, state: Any) -> None:
-    """Raise DataError if what was read from a file holds NaN or an infinity: no answer of such a net means anything."""
+    """Raise DataError if parameters or state from a file contain NaN or infinity."""
     name = first_nonfinite({"params": params, "state": state})
     if name is not None:
-        raise DataError(f"parameters must be finite; {path} holds NaN or infinity in {name}\n  fix: train again")
+        raise DataError(f"parameters must be finite; {path} has NaN or infinity in {name}\n  fix: train again")
 
 
 def class_names(path: str | Path) -> list[str]:
-    """Names of classes, one a line, in label order.
+    """Read class names from a file, one a line, in label order.
 
     Raises:
-      ConfigError: the file cannot be read, or holds none.
+      ConfigError: if the file cannot be read, is empty, or has an empty line.
     """
     try:
         names = [line.strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"--names must be a text file of one class a line; cannot read {path}: {reason}") from None
+        raise ConfigError(f"--names must be a text file with one class a line; cannot read {path}: {reason}") from None
     names = names[: max((number for number, name in enumerate(names, 1) if name), default=0)]
     if not names or not all(names):
-        came = "an empty line" if names else "no lines"
-        raise ConfigError(f"--names must be a text file of one class a line; {path} has {came}")
+        found = "an empty line" if names else "no lines"
+        raise ConfigError(f"--names must be a text file with one class a line; {path} has {found}")
     return names

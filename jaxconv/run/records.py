@@ -1,18 +1,34 @@
-"""Typed records of a run's files: `result.json`, `manifest.json` and `metrics.jsonl`, validated when they are read."""
+"""JSON files of a run: `result.json`, `manifest.json` and `metrics.jsonl`, validated when they are read."""
 
 from __future__ import annotations
 
+import json
+import math
 import reprlib
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
+import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
-from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
+from typing_extensions import TypedDict  # pydantic accepts typing's from Python 3.12 on
 
 from jaxconv._base.arguments import must
 from jaxconv._base.errors import DataError
+from jaxconv._base.files import write_atomically
 
-__all__ = ["Inputs", "Line", "Manifest", "Result", "check_folders", "read_lines", "read_manifest", "read_result"]
+__all__ = [
+    "Inputs",
+    "Line",
+    "Manifest",
+    "Result",
+    "check_folders",
+    "json_bytes",
+    "json_text",
+    "read_lines",
+    "read_manifest",
+    "read_result",
+    "write_json",
+]
 
 _OPEN = ConfigDict(extra="allow")
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -22,7 +38,7 @@ Seconds = Annotated[FiniteFloat, Field(ge=0)]
 
 
 class Line(TypedDict):
-    """A line of `metrics.jsonl`: training metrics since the last line, or an evaluation. Other keys are kept."""
+    """A line of `metrics.jsonl`: training metrics since the last line, or an evaluation. Other keys are allowed."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     step: Positive
@@ -41,7 +57,7 @@ class Line(TypedDict):
 
 
 class Times(TypedDict):
-    """Seconds that a run took."""
+    """Wall time of a run in seconds."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     total: Seconds
@@ -51,7 +67,7 @@ class Times(TypedDict):
 
 
 class Inputs(TypedDict):
-    """Preprocessing and classes of the images that a net was trained on, as `jaxconv.run.predict.Input` has them."""
+    """Preprocessing and classes of the images that a net was trained on, see `jaxconv.run.predict.Input`."""
 
     shape: Annotated[list[Positive], Field(min_length=3, max_length=3)]
     peak: Annotated[FiniteFloat, Field(gt=0)]
@@ -70,7 +86,7 @@ def _by_channel(found: Inputs) -> Inputs:
 
 
 class Result(TypedDict):
-    """`result.json`. Other keys are kept."""
+    """`result.json`. Other keys are allowed."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     test_accuracy: Share
@@ -84,7 +100,7 @@ class Result(TypedDict):
 
 
 class Resumed(TypedDict):
-    """An entry of a manifest for each time that the run was resumed, with what had changed since it started."""
+    """Manifest entry of one resumption: its step, and what differs from the start of the run."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     step: Count
@@ -93,7 +109,7 @@ class Resumed(TypedDict):
 
 
 class Manifest(TypedDict):
-    """`manifest.json`. Other keys are kept."""
+    """`manifest.json`. Other keys are allowed."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
     data: dict[str, dict[str, Any]]
@@ -109,30 +125,32 @@ def read_result(folder: Path) -> Result:
     """Read a run's `result.json`.
 
     Raises:
-      DataError: it is no such record.
-      OSError: it cannot be read.
+      DataError: if it is no such record.
+      OSError: if it cannot be read.
     """
-    path = folder / "result.json"
-    return _parsed(_RESULT, path.read_bytes(), f"{path} was altered")
+    return _read(folder / "result.json", _RESULT)
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read a run's `manifest.json`.
 
     Raises:
-      DataError: it is no such record.
-      OSError: it cannot be read.
+      DataError: if it is no such record.
+      OSError: if it cannot be read.
     """
-    path = folder / "manifest.json"
-    return _parsed(_MANIFEST, path.read_bytes(), f"{path} was altered")
+    return _read(folder / "manifest.json", _MANIFEST)
+
+
+def _read(path: Path, adapter: TypeAdapter[Any]) -> Any:
+    return _parsed(adapter, path.read_bytes(), f"{path} was altered")
 
 
 def read_lines(folder: Path) -> list[Line]:
-    """Read a run's `metrics.jsonl`; a last line that was cut off by a kill is left out. Empty if there is no file.
+    """Read a run's `metrics.jsonl` without a last line that a kill truncated. Empty if there is no file.
 
     Raises:
-      DataError: a line is no such record.
-      OSError: it cannot be read.
+      DataError: if a line is no such record.
+      OSError: if the file cannot be read.
     """
     path = folder / "metrics.jsonl"
     if not path.exists():
@@ -143,18 +161,51 @@ def read_lines(folder: Path) -> list[Line]:
         try:
             found.append(_parsed(_LINE, content, f"{path} was altered: line {number}"))
         except DataError as error:
-            # The beginning of an object is not JSON.
-            if number < len(lines) or not _is_cut_off(error):
+            # A truncated object is not JSON.
+            if number < len(lines) or not _is_truncated(error):
                 raise
     return found
 
 
 def check_folders(folder: Path) -> None:
-    """Raise DataError if something else is where a run has its folders."""
+    """Raise DataError if a file has the name of one of a run's folders."""
     for name in ("checkpoints", "events"):
         path = folder / name
         if path.exists() and not path.is_dir():
-            raise DataError(f"{path} must be a folder, and is a file; move it away, and resume the run again")
+            raise DataError(f"{path} must be a folder, got a file; move it away and resume the run again")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON; NaN and infinity, which JSON lacks, become null.
+
+    Args:
+      value: of dicts, lists, strings and numbers, NumPy's included.
+      indent: as in `json.dumps`.
+
+    >>> json_text({"a": [float("nan"), 1.5], "b": np.float32(2)})
+    '{"a": [null, 1.5], "b": 2.0}'
+    """
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write an indented JSON file atomically."""
+    write_atomically(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Content of an indented JSON file."""
+    return (json_text(value, indent=2) + "\n").encode()
 
 
 def _parsed(adapter: TypeAdapter[Any], content: bytes, where: str) -> Any:
@@ -176,6 +227,6 @@ def _words(problem: Any) -> str:
     return f"{place}{what}, got {reprlib.repr(problem['input'])}"
 
 
-def _is_cut_off(error: DataError) -> bool:
+def _is_truncated(error: DataError) -> bool:
     cause = error.__cause__
     return isinstance(cause, ValidationError) and cause.errors()[0]["type"] == "json_invalid"

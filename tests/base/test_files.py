@@ -18,7 +18,7 @@ from jaxconv.run.predict import class_names
 READERS = {
     "config": (config.read, ConfigError, "cannot read {path}: {reason}"),
     "names": (class_names, ConfigError,
-              "--names must be a text file of one class a line; cannot read {path}: {reason}"),
+              "--names must be a text file with one class a line; cannot read {path}: {reason}"),
     "npz": (lambda path: data.load("npz", path), DataError, "cannot read {path}: {reason}"),
     "idx": (read_idx, DataError, "cannot read {path}: {reason}"),
     "picture": (open_picture, DataError, "cannot read {path}: {reason}"),

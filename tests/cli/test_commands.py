@@ -143,13 +143,13 @@ def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
             ("train", "--resume", folder, "--out", tmp_path),
             "--resume goes on in the run's own folder; leave --out away",
         ),
-        (("runs", tmp_path), f"there are no runs in {tmp_path}: a run's folder holds config.toml"),
+        (("runs", tmp_path), f"there are no runs in {tmp_path}: a run's folder contains config.toml"),
         (("predict", folder, text), f"{text} is no picture that can be read"),
-        (("evaluate", tmp_path), f"{tmp_path} is no run: {files} missing"),
+        (("evaluate", tmp_path), f"{tmp_path} is not a run: {files} missing"),
         (("train", tmp_path / "tine.toml"), f"there is no config file {tmp_path}/tine.toml"),
         (
             ("train", config, "--out", folder),
-            f"a run never overwrites: {folder} exists already; give --out another folder",
+            f"refusing to overwrite {folder}; give --out another folder",
         ),
         (
             ("train", config, "train.epoch=3"),
@@ -204,13 +204,13 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path, number, code):
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == code
-    words = r"stopped at step [\d,]+ of 224,688 and saved; to go on:\n  jaxconv train --resume mine\n"
+    words = r"stopped at step [\d,]+ of 224,688 and saved; to resume:\n  jaxconv train --resume mine\n"
     assert re.fullmatch(words, err)
     refused = invoke("evaluate", tmp_path / "mine")
     assert refused.exit_code == 2
     assert refused.stderr == (
-        f"error: {tmp_path}/mine is no finished run: params.safetensors, result.json missing; result.json is written "
-        f"last, so it is still going on, or was interrupted: jaxconv train --resume {tmp_path}/mine\n"
+        f"error: {tmp_path}/mine is not a finished run: params.safetensors, result.json missing; it is still running, "
+        f"or was interrupted; to resume it: jaxconv train --resume {tmp_path}/mine\n"
     )
 
 
@@ -268,7 +268,7 @@ def test_a_tilde_is_the_home_folder(finished, tmp_path, monkeypatch):
     folder = finished[0]
     monkeypatch.setenv("HOME", str(folder.parent))
     monkeypatch.chdir(tmp_path)
-    taken = f"error: a run never overwrites: {folder} exists already"
+    taken = f"error: refusing to overwrite {folder}"
     assert invoke("train", "~/tiny.toml", "--out=~/run").stderr.startswith(taken)
     assert invoke("runs", "~/run").stdout.splitlines()[1].startswith("run\t")
     result = invoke("summary", "~/tiny.toml", "--json=~/summary.json")

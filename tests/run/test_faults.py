@@ -99,7 +99,7 @@ def test_a_run_whose_last_update_diverges_is_not_saved(tiny, tmp_path, changes, 
         run.train(settings, tmp_path / "run")
     assert str(caught.value).startswith(f"{what}; try a smaller optim.learning_rate")
     assert caught.value.__notes__ == [
-        f"no state was kept before it; to go on with other settings: jaxconv train --resume {tmp_path}/run KEY=VALUE"
+        f"no state was saved before it; to resume with other settings: jaxconv train --resume {tmp_path}/run KEY=VALUE"
     ]
     assert not {"params.safetensors", "result.json"} & set(os.listdir(tmp_path / "run"))
     assert os.listdir(tmp_path / "run" / "checkpoints") == []
@@ -114,7 +114,7 @@ def test_parameters_that_are_not_finite_are_refused(finished, tmp_path):
     (folder / "SHA256SUMS").unlink()
     Image.new("L", (8, 8)).save(tmp_path / "black.png")
     expected = (
-        f"error: parameters must be finite; {folder}/params.safetensors holds NaN or infinity in params/head/bias\n"
+        f"error: parameters must be finite; {folder}/params.safetensors has NaN or infinity in params/head/bias\n"
         "  fix: train again\n"
     )
     for command in (("evaluate", folder), ("predict", folder, tmp_path / "black.png")):
@@ -191,7 +191,7 @@ def test_a_limit_of_file_sizes_is_one_line(tiny, tmp_path, size, what, state):
         assert result.exit_code == 0, result.output
         left_out = json.loads((folder / "result.json").read_text())["left_out"]
         assert left_out["curves.png"] == f"WriteError: cannot write {folder}/curves.png: File too large"
-        assert f"curves.png is left out: {left_out['curves.png']}" in result.stdout.splitlines()
+        assert f"curves.png is skipped: {left_out['curves.png']}" in result.stdout.splitlines()
         return
     intact = f"; the run is intact up to step {state}; to resume: jaxconv train --resume {folder}" if state else ""
     assert (result.exit_code, result.stderr) == (74, f"error: cannot write {folder}/{what}: File too large{intact}\n")
@@ -239,7 +239,7 @@ def test_a_folder_that_is_deleted_while_training_ends_the_run_at_once(tiny, tmp_
     with pytest.raises(WriteError) as caught:
         run.train(config.read(tiny, ["checkpoint.every_steps=0", "train.epochs=2"]), folder, report)
     assert str(caught.value) == f"cannot write {folder}/metrics.jsonl: No such file or directory"
-    assert caught.value.__notes__ == [f"{folder} was deleted or moved while the run went on"]
+    assert caught.value.__notes__ == [f"{folder} was deleted or moved during the run"]
     assert steps == [4]
     assert not folder.exists()
 
@@ -314,7 +314,7 @@ def test_a_picture_that_fails_costs_that_picture(tiny, tmp_path, monkeypatch):
     events = []
     result = run.train(config.read(tiny), tmp_path / "run", events.append)
     assert result["left_out"] == {"mistakes.png": "RuntimeError: no font"}
-    assert events[-1] == Notice("mistakes.png is left out: RuntimeError: no font")
+    assert events[-1] == Notice("mistakes.png is skipped: RuntimeError: no font")
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == json.loads(json.dumps(result))
     assert set(os.listdir(tmp_path / "run")) & PICTURES == PICTURES - {"mistakes.png"}
 
@@ -399,6 +399,6 @@ def test_a_reserved_folder_goes_where_nothing_was_written(tmp_path, tiny, monkey
 
 def test_a_second_run_in_a_folder_changes_nothing(tmp_path):
     with made(tmp_path / "run", "first"):
-        with pytest.raises(ConfigError, match="exists already"), made(tmp_path / "run", "second"):
+        with pytest.raises(ConfigError, match="refusing to overwrite"), made(tmp_path / "run", "second"):
             pass
         assert (tmp_path / "run" / "config.toml").read_text() == "first"

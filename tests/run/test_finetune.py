@@ -80,8 +80,8 @@ def test_the_stem_stays_the_body_moves_slowly_and_the_head_is_new(root):
 
 @pytest.mark.slow
 def test_each_member_of_an_ensemble_begins_with_them_and_has_a_head_of_its_own(root):
-    setup = run.set_up(config.read(root / "tiny.toml", ["ensemble.size=2"]))
-    params = setup.start().params
+    _, _, training = run.build(config.read(root / "tiny.toml", ["ensemble.size=2"]))
+    params = training.start().params
     np.testing.assert_array_equal(params["conv2"]["kernel"][0], params["conv2"]["kernel"][1])
     assert np.abs(params["fc"]["kernel"][0] - params["fc"]["kernel"][1]).max() > 0
 
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(root):
         assert not (root / "never").exists()
     (root / "bare.toml").write_text(re.sub(r"weights = .*\n", "", CONFIG.format(root=root)))
     with pytest.raises(ConfigError) as caught:
-        run.set_up(config.read(root / "bare.toml"))
+        run.build(config.read(root / "bare.toml"))
     assert str(caught.value) == "start.skip and start.ignore go with start.weights, the file that they are about"
 
 

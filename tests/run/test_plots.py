@@ -140,10 +140,10 @@ def test_kinds_are_chosen_and_a_folder_of_ones_own(finished, tmp_path):
 def test_the_commands_errors_are_lines(finished, tmp_path):
     known = "there are kernels, features, field, activations, norms"
     cases = [
-        ((finished, "kernel"), f"there is no picture 'kernel'; did you mean 'kernels'?; {known}"),
-        ((finished, "norms", "windows"), f"there is no picture 'windows'; {known}"),
+        ((finished, "kernel"), f"there is no plot 'kernel'; did you mean 'kernels'?; {known}"),
+        ((finished, "norms", "windows"), f"there is no plot 'windows'; {known}"),
         ((finished, "features", "--image", 359), "there is no test image 359; there are 359: 0 to 358"),
-        ((tmp_path, "kernels"), f"{tmp_path} is no run: config.toml, params.safetensors, result.json missing"),
+        ((tmp_path, "kernels"), f"{tmp_path} is not a run: config.toml, params.safetensors, result.json missing"),
     ]
     for arguments, message in cases:
         result = invoke(*arguments)
@@ -167,11 +167,11 @@ def test_what_a_run_has_nothing_for_is_left_out(finished, tmp_path):
     (plain / "metrics.jsonl").write_text('{"step": 5, "loss": 1.0}\n')
     result = invoke(plain)
     assert (result.exit_code, result.stdout) == (0, f"{plain / 'plots' / 'activations.png'}\n")
-    untrained = "this run logged no norms; they are where it is trained with train.log_norms=true"
+    untrained = "this run logged no norms; train it with train.log_norms=true"
     assert result.stderr.splitlines() == [
         "kernels left out: this net has no convolution over images",
-        "features left out: no layer of this net gives feature maps",
-        "field left out: no layer of this net sees a part of the image",
+        "features left out: no layer of this net returns feature maps",
+        "field left out: no layer of this net has a receptive field smaller than the image",
         f"norms left out: {untrained}",
     ]
     named = invoke(plain, "activations", "norms")

@@ -116,6 +116,6 @@ def test_what_stops_a_run_from_being_resumed_is_one_line(whole, tmp_path):
         with pytest.raises(DataError) as caught:
             run.resume(folder)
         assert str(caught.value) == (
-            f"{folder}/{name} must be a folder, and is a file; move it away, and resume the run again"
+            f"{folder}/{name} must be a folder, got a file; move it away and resume the run again"
         )
         (folder / name).unlink()

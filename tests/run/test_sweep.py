@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import pytest
 from support import finished_run
@@ -26,9 +25,9 @@ def refusal(folder, *changes):
         sweep(folder, *changes)
     own = folder / "seed=1"
     first, fix = str(caught.value).splitlines()
-    assert fix == f"  fix: --out another folder, or delete {own} to train it again"
+    assert fix == f"  fix: give --out another folder, or delete {own} to train it again"
     assert {path.name for path in folder.iterdir()} == {"source.toml", "seed=1"}  # nothing was trained
-    return first.removeprefix(f"a sweep reuses only runs of its own config, code and data; {own} has ")
+    return first.removeprefix(f"a sweep reuses only runs of the same config, code and data; {own} has ")
 
 
 def test_the_same_run_is_reused(swept):
@@ -82,7 +81,8 @@ def test_a_module_of_the_users_own_is_code(tmp_path, monkeypatch):
 def test_values_longer_than_a_file_name(tmp_path, monkeypatch):
     (tmp_path / "source.toml").write_text(finished_run.CONFIG)
     made = []
-    module = sys.modules["jaxconv.run.sweep"]  # the package has a function of that name
+    from jaxconv.run import sweeps as module
+
     monkeypatch.setattr(module, "train", lambda settings, folder, report: made.append(folder) or {})
     long = f"start.weights={'a' * 256},{'a' * 255}é"
     run.sweep(tmp_path / "source.toml", [long], tmp_path / "swept")

@@ -151,28 +151,28 @@ def test_bad_input_is_told(tmp_path):
     writer = EventWriter(tmp_path / "run")
     closed = EventWriter(tmp_path / "run")
     closed.close()
-    fix = "\n  fix: its mean, or a name for each"
+    fix = "\n  fix: its mean, or one name for each"
     for call, error, message in [
         (lambda: writer.scalars(1, {"loss": np.ones(3)}), ShapeError, f"got: 'loss' of shape (3,){fix}"),
         (lambda: writer.scalars(1, {"loss": np.ones([1, 1])}), ShapeError, f"got: 'loss' of shape (1, 1){fix}"),
         (lambda: writer.scalars(1, {"loss": "low"}), ShapeError, f"got: 'loss': 'low'{fix}"),
         (lambda: writer.scalars(1, {"loss": None}), ShapeError, f"got: 'loss': None{fix}"),
-        (lambda: writer.scalars(-1, {}), ConfigError, "a step must be a whole number from 0, got -1"),
-        (lambda: writer.scalars(0.5, {}), ConfigError, "a step must be a whole number from 0, got 0.5"),
+        (lambda: writer.scalars(-1, {}), ConfigError, "a step must be a non-negative integer, got -1"),
+        (lambda: writer.scalars(0.5, {}), ConfigError, "a step must be a non-negative integer, got 0.5"),
         (
             lambda: EventWriter(tmp_path, purge_step=-1),
             ConfigError,
-            "a step must be a whole number from 0, got -1",
+            "a step must be a non-negative integer, got -1",
         ),
         (
             lambda: writer.image(1, "x", b"GIF89a" + bytes(30)),
             ConfigError,
-            r"the image 'x' must be a PNG file's bytes, got b'GIF89a\x00\x00'; pictures.png(figure)",
+            r"the image 'x' must be a PNG file, got b'GIF89a\x00\x00'; pictures.png(figure)",
         ),
         (
             lambda: closed.scalars(5, {}),
             ConfigError,
-            "this EventWriter is closed, and step 5 came; write before close()",
+            "this EventWriter is closed, got step 5; write before close()",
         ),
         (
             lambda: EventWriter(tmp_path / "file"),

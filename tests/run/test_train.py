@@ -133,7 +133,7 @@ def test_going_on_gives_the_same_bits(whole, stopped, tmp_path):
     folder, error = stopped
     done = int(str(error).split()[3])
     assert 49 <= done < STEPS
-    assert str(error) == f"stopped at step {done} of {STEPS} and saved; to go on:\n  jaxconv train --resume {folder}"
+    assert str(error) == f"stopped at step {done} of {STEPS} and saved; to resume:\n  jaxconv train --resume {folder}"
     assert error.signal_number == signal.SIGINT
     assert not (folder / "result.json").exists()
     again = shutil.copytree(folder, tmp_path / "run")
@@ -165,7 +165,7 @@ def test_what_cannot_be_gone_on_with(whole, stopped, tmp_path):
             run.resume(*arguments)
         return str(caught.value)
 
-    none = f"there is no run to go on with in {tmp_path}: it must hold config.toml"
+    none = f"no run to resume in {tmp_path}: it must contain config.toml"
     assert message(tmp_path) == none
     assert message(whole) == f"{whole} is finished; to test it again: jaxconv evaluate {whole}"
     folder = shutil.copytree(stopped[0], tmp_path / "run")
@@ -194,7 +194,7 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_keeps_the_state_before(tmp_
         run.train(bad, tmp_path / "run")
     assert caught.value.step < 11
     assert caught.value.__notes__ == [
-        "no state was kept before it; to go on with other settings: "
+        "no state was saved before it; to resume with other settings: "
         f"jaxconv train --resume {tmp_path / 'run'} KEY=VALUE"
     ]
     good = settings("optim.learning_rate=0.3", text=text)
@@ -234,11 +234,14 @@ def test_narrow_types_train_as_well_as_float32(tmp_path):
 
 
 def test_the_precision_of_products_reaches_the_step(tmp_path):
-    from jaxconv.run.setup import matmul_precision
+    from jaxconv.run.build import matmul_precision
 
-    with matmul_precision(settings('precision.matmul="highest"')):
+    with matmul_precision(settings('precision.matmul="highest"').precision):
         assert jax.config.jax_default_matmul_precision == "highest"
-    with pytest.raises(ConfigError, match=r"^precision\.matmul: "), matmul_precision(settings('precision.matmul="hi"')):
+    with (
+        pytest.raises(ConfigError, match=r"^precision\.matmul: "),
+        matmul_precision(settings('precision.matmul="hi"').precision),
+    ):
         pass
 
 
@@ -316,7 +319,7 @@ def test_a_kill_at_any_moment_leaves_a_run_that_goes_on(whole, tmp_path):
 )
 def test_steps_that_cannot_be_taken(change, message):
     with pytest.raises(ConfigError) as caught:
-        run.set_up(settings(change))
+        run.build(settings(change))
     assert str(caught.value) == message
 
 
@@ -337,6 +340,7 @@ def test_a_net_without_logits_is_refused_before_anything_is_written(tmp_path, na
     with pytest.raises(ConfigError) as caught:
         run.train(settings(text=f'[data]\nname = "digits"\n{net}{rest}'), tmp_path / "never")
     assert str(caught.value) == (
-        f"net.name: a net that is trained must give a logit for each class, [N, 10]; of one image {name} gives {shape}"
+        f"net.name: a net that is trained must return a logit for each class, [N, 10]; "
+        f"of one image {name} returns {shape}"
     )
     assert not (tmp_path / "never").exists()

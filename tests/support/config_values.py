@@ -11,7 +11,7 @@ from jaxconv import run
 from jaxconv.augment.named import registry
 from jaxconv.models import conv_pool
 from jaxconv.run import config
-from jaxconv.run.setup import matmul_precision
+from jaxconv.run.build import check, matmul_precision, training_feed
 
 BASE = """
 [data]
@@ -69,16 +69,17 @@ def _with_first(name, function):
 def examine(path, key, text):
     """All that `train` does with a config before it compiles, with one value changed."""
     settings = config.read(path, [f"{key}={text}"])
-    setup = run.set_up(settings)
-    start, feed = setup.check(), setup.feed()
+    inputs, model, training = run.build(settings)
+    start = check(settings, inputs, model, training)
+    feed = training_feed(inputs, settings, training.seeds, 0, training.steps)
 
     def step(train, data, item):
-        return setup.step(train, feed.take(data, item))
+        return training.step(train, feed.take(data, item))
 
     def first(train, data, items):
-        mapped = step if setup.seeds is None else jax.vmap(step, in_axes=(0, None, 0))
+        mapped = jax.vmap(step, in_axes=(0, None, 0)) if training.ensemble else step
         return mapped(train, data, jax.tree.map(lambda leaf: leaf[0], items))
 
-    with matmul_precision(settings):
+    with matmul_precision(settings.precision):
         jax.eval_shape(first, start, feed.data, feed.shapes)
     return settings

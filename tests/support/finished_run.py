@@ -4,8 +4,8 @@ import json
 
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run import config
-from jaxconv.run.folder import manifest
-from jaxconv.run.setup import load_data
+from jaxconv.run.build import load_dataset
+from jaxconv.run.manifest import manifest
 
 CONFIG = """
 [data]
@@ -45,7 +45,7 @@ def write(folder, *overrides, finished=True):
     settings = config.read(source, overrides)
     folder.mkdir()
     (folder / "config.toml").write_text(config.to_toml(settings))
-    (folder / "manifest.json").write_text(json.dumps(manifest(settings, fingerprint(load_data(settings)))))
+    (folder / "manifest.json").write_text(json.dumps(manifest(settings, fingerprint(load_dataset(settings)))))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
     if finished:
         (folder / "result.json").write_text(json.dumps(RESULT))

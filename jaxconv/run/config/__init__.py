@@ -1,6 +1,6 @@
 """Config files: TOML to typed records and back."""
 
-from jaxconv.run.config.read import parse, read, to_toml
+from jaxconv.run.config.parsing import parse, read, to_toml
 from jaxconv.run.config.records import (
     SECTIONS,
     CheckpointConfig,

@@ -1,4 +1,4 @@
-"""Runs beside each other."""
+"""Comparison of runs: one row for each."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from jaxconv.run.records import read_lines, read_manifest, read_result
 
 __all__ = ["compare", "flat"]
 
-_LAST = -2.0  # broken runs are sorted behind those that have no accuracy yet
+_LAST = -2.0  # sorts broken runs after those without an accuracy yet
 
 
 def compare(folder: str | Path) -> list[dict[str, str]]:
-    """One row a run: what differs in their configs, how far each is, and what it reached.
+    """Compare runs: their results, and the values that differ between their configs.
 
     Args:
-      folder: runs lie directly in it, or one level down as a sweep leaves them.
+      folder: has runs in it, directly or one level down as in a sweep.
 
     Returns:
-      Rows by name of the column, the best accuracy first; runs that are not finished are last, then broken
-      ones, whose `problem` says what is wrong with their files.
+      A row {column: text} for each run, best accuracy first; unfinished runs follow, then broken ones, whose
+      `problem` describes the damage.
 
     Raises:
-      ConfigError: there are no runs.
+      ConfigError: if there are no runs.
     """
     folder = Path(folder)
     found = sorted({path.parent for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}config.toml")})
     if not found:
-        raise ConfigError(f"there are no runs in {folder}: a run's folder holds config.toml")
+        raise ConfigError(f"there are no runs in {folder}: a run's folder contains config.toml")
     settings: dict[Path, dict[str, Any]] = {}
     problems: dict[Path, str] = {}
     rows = []
@@ -58,7 +58,7 @@ def compare(folder: str | Path) -> list[dict[str, str]]:
 
 
 def flat(settings: config.Config) -> dict[str, Any]:
-    """A config's values by their whole path: "train.seed"."""
+    """A config's values by full key, as "train.seed"."""
 
     def walk(table: dict[str, Any], path: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -70,16 +70,16 @@ def flat(settings: config.Config) -> dict[str, Any]:
 
 
 def _outcome(path: Path) -> tuple[float, dict[str, str]]:
-    """The accuracy to sort by, and the columns."""
+    """Accuracy to sort by, and columns."""
     if (path / "manifest.json").exists():
-        read_manifest(path)  # a run with a broken one can neither be resumed nor trusted
+        read_manifest(path)  # with a broken one a run can be neither resumed nor trusted
     if (path / "result.json").exists():
         result = read_result(path)
         total = f"{result['seconds']['total']:.0f}"
         scores = result["test_accuracy"], result["test_loss"]
         return result["test_accuracy"], _columns(*_percent(*scores), f"{result['steps']:,}", total)
     measured = read_lines(path)
-    at = f"{measured[-1]['step']:,}, not finished" if measured else "not begun"
+    at = f"{measured[-1]['step']:,}, not finished" if measured else "not started"
     for line in reversed(measured):
         for accuracy, loss in (
             (line.get("test_accuracy"), line.get("test_loss")),

@@ -1,4 +1,4 @@
-"""A finished run, read back."""
+"""Load a finished run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from jaxconv._base.errors import DataError
 from jaxconv.models._registry import make_net
 from jaxconv.run import config
 from jaxconv.run.artifacts import CHECKED, trained
+from jaxconv.run.build import evaluation_batches, in_precision, load_dataset
 from jaxconv.run.predict import Input, Predictor, check_finite
 from jaxconv.run.records import Result, read_result
-from jaxconv.run.setup import in_precision, inputs, load_data
 from jaxconv.training import checkpoint
 from jaxconv.training.evaluation import Answers, answer, make_eval_step
 
@@ -24,32 +24,33 @@ __all__ = ["Run", "load"]
 
 @dataclasses.dataclass(frozen=True)
 class Run(Predictor):
-    """A finished run, read back: its trained net, and where that came from."""
+    """A finished run: its trained net, folder, config and result."""
 
     folder: Path
     settings: config.Config
     result: Result
 
     def test(self, root: str | None = None) -> Answers:
-        """What is answered to the test images of the run's data set.
+        """Evaluate on the test images of the run's dataset.
 
         Args:
-          root: where the data lies, if it is no longer where the config says.
+          root: data directory; the run's if None.
         """
-        dataset = load_data(self.settings, root)
+        dataset = load_dataset(self.settings, root)
         step = jax.jit(make_eval_step(self.net, self.prepare, members=self.members))
-        return answer(step, self.params, self.state, inputs(dataset.test, self.settings, len(dataset.classes)))
+        images = evaluation_batches(dataset.test, self.settings, len(dataset.classes))
+        return answer(step, self.params, self.state, images)
 
 
 def load(folder: str | Path) -> Run:
-    """Read a finished run.
+    """Load a finished run.
 
     Args:
-      folder: what `train` wrote.
+      folder: written by `train`.
 
     Raises:
-      DataError: a file is missing or damaged; without `result.json` the run was not finished.
-      ConfigError: the parameters are of another net than the config's.
+      DataError: if a file is missing or damaged; without `result.json` the run is not finished.
+      ConfigError: if the parameters do not match the config's net.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -58,17 +59,17 @@ def load(folder: str | Path) -> Run:
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise DataError(
-            f"{folder} is no finished run: {', '.join(missing)} missing; "
-            f"result.json is written last, so it is still going on, or was interrupted: jaxconv train --resume {folder}"
+            f"{folder} is not a finished run: {', '.join(missing)} missing; it is still running, or was interrupted; "
+            f"to resume it: jaxconv train --resume {folder}"
             if (folder / "config.toml").is_file()
-            else f"{folder} is no run: {', '.join(missing)} missing"
+            else f"{folder} is not a run: {', '.join(missing)} missing"
         )
     checksums.verify(folder, CHECKED)
     settings = config.read(folder / "config.toml")
     result = read_result(folder)
     wanted = Input(**{key: _tuple(value) for key, value in result["input"].items()})
     shape, classes = wanted.shape, wanted.classes
-    net = in_precision(make_net(settings.net.name, settings.net.arguments, len(classes)), settings)
+    net = in_precision(make_net(settings.net.name, settings.net.arguments, len(classes)), settings.precision)
     like = jax.eval_shape(lambda: trained(*net.init(jax.random.key(0), (1, *shape))))
     size = settings.ensemble.size
     members = size > 1

@@ -1,4 +1,4 @@
-"""One config at many settings."""
+"""Sweeps: one run for each combination of values."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from typing import Any
 from jaxconv._base.errors import ConfigError
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run import config
-from jaxconv.run.compare import flat
-from jaxconv.run.folder import Report, manifest, short_name
+from jaxconv.run.build import load_dataset
+from jaxconv.run.comparison import flat
+from jaxconv.run.config import Config
+from jaxconv.run.folder import short_name
+from jaxconv.run.manifest import manifest
+from jaxconv.run.recorder import Report
 from jaxconv.run.records import read_manifest, read_result
-from jaxconv.run.setup import load_data
-from jaxconv.run.train import resume, train
+from jaxconv.run.training import resume, train
 
 __all__ = ["points", "sweep"]
 
 
 def points(overrides: Sequence[str]) -> list[list[str]]:
-    """Every combination of the values that are given with commas.
+    """Every combination of comma-separated values.
 
     Args:
-      overrides: `section.key=value,value,…` each; a comma within brackets or quotes divides nothing.
+      overrides: `section.key=value,value,…` each; commas within brackets or quotes do not separate.
 
     >>> points(["seed=0,1", "net.hidden=[100],[100, 100]"])[1]
     ['seed=0', 'net.hidden=[100, 100]']
@@ -62,13 +65,13 @@ def sweep(
 ) -> list[dict[str, Any]]:
     """Train a config once for each combination of values, one run after the other.
 
-    Called again with the same folder it leaves finished runs as they are and resumes the others, if their configs,
-    their code and their data are the same as now.
+    A second call with the same folder reuses finished runs and resumes the others, if their config, code and data are
+    the same as now.
 
     Args:
       path: the config file.
-      overrides: as for `points`.
-      folder: holds a run's folder for each combination, named after its values.
+      overrides: see `points`.
+      folder: the sweep's; each combination gets a run folder in it, named after its values.
       report: called with each event of each run.
       begin: called with name, number and count before each run.
 
@@ -76,8 +79,8 @@ def sweep(
       The result of each run, in the order of `points`.
 
     Raises:
-      ConfigError, DataError: one of the combinations cannot be, or its folder holds a run of another config, code
-        or data; found before the first is trained. Then as `train`.
+      ConfigError, DataError: before the first run, if a combination is invalid or its folder has a run of another
+        config, code or data; then as in `train`.
     """
     combinations = points(overrides)
     settings = [config.read(path, point) for point in combinations]
@@ -102,14 +105,14 @@ def sweep(
     return results
 
 
-def _check_same(folder: Path, settled: config.Config, checksums: dict[str, Any]) -> None:
-    """Raise ConfigError unless a run is of this config, trained by this code on this data."""
+def _check_same(folder: Path, settled: Config, checksums: dict[str, Any]) -> None:
+    """Raise ConfigError unless a run has this config, and was trained by this code on this data."""
 
     def refuse(differences: list[str]) -> None:
         if differences:
             raise ConfigError(
-                f"a sweep reuses only runs of its own config, code and data; {folder} has "
-                f"{'; '.join(differences)}\n  fix: --out another folder, or delete {folder} to train it again"
+                f"a sweep reuses only runs of the same config, code and data; {folder} has "
+                f"{'; '.join(differences)}\n  fix: give --out another folder, or delete {folder} to train it again"
             )
 
     def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
@@ -118,10 +121,10 @@ def _check_same(folder: Path, settled: config.Config, checksums: dict[str, Any])
 
     refuse(differences(flat(config.read(folder / "config.toml")), flat(settled)))
     if not (folder / "manifest.json").exists() and not (folder / "result.json").exists():
-        return  # killed before its data was loaded
+        return  # killed before its manifest was written
     before, key = read_manifest(folder), repr(settled.data)
     if key not in checksums:
-        checksums[key] = fingerprint(load_data(settled))
+        checksums[key] = fingerprint(load_dataset(settled))
     now = manifest(settled, checksums[key])
     for entry in [before, *before.get("resumed", [])]:
         refuse(differences(entry.get("versions", now["versions"]), now["versions"]))
@@ -131,7 +134,7 @@ def _check_same(folder: Path, settled: config.Config, checksums: dict[str, Any])
 
 
 def _name(point: Sequence[str]) -> str:
-    """Values as a folder's name: "learning_rate=0.1,seed=0"."""
+    """Folder name of a combination: "learning_rate=0.1,seed=0"."""
     short = [override.partition("=") for override in point]
     names = [(key.strip().rpartition(".")[2], re.sub(r"[^\w.+-]+", "_", value.strip())) for key, _, value in short]
     return short_name(",".join(f"{key}={value}" for key, value in names)) or "run"

@@ -1,0 +1,40 @@
+"""Build the parts of a run from its config: data, model, optimizer and step."""
+
+from __future__ import annotations
+
+from jaxconv.run.build.check import check, state_bytes
+from jaxconv.run.build.inputs import Inputs, evaluation_batches, load_dataset, load_inputs, training_feed
+from jaxconv.run.build.model import Model, build_model
+from jaxconv.run.build.precision import in_precision, matmul_precision
+from jaxconv.run.build.training import Training, build_training
+from jaxconv.run.config import Config
+
+__all__ = [
+    "Inputs",
+    "Model",
+    "Training",
+    "build",
+    "build_model",
+    "check",
+    "evaluation_batches",
+    "in_precision",
+    "load_dataset",
+    "load_inputs",
+    "matmul_precision",
+    "state_bytes",
+    "training_feed",
+]
+
+
+def build(settings: Config) -> tuple[Inputs, Model, Training]:
+    """Load the data, and build the net, the optimizer and the step.
+
+    Args:
+      settings: the config.
+
+    Raises:
+      ConfigError, DataError, ShapeError: if the config is invalid.
+    """
+    inputs = load_inputs(settings)
+    model = build_model(settings, inputs.dataset)
+    return inputs, model, build_training(settings, inputs, model)

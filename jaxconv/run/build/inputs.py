@@ -1,0 +1,105 @@
+"""Data of a run: the dataset, its split, batches for training and for evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxconv import data
+from jaxconv._base.errors import ConfigError
+from jaxconv.data import Arrays, Batch, Source
+from jaxconv.data.split import held_back
+from jaxconv.data.stream import evaluation_stream
+from jaxconv.run.config import Config
+from jaxconv.training.batches import Feed, Resident, Streamed
+from jaxconv.training.evaluation import batches
+
+__all__ = ["EVAL_BATCH", "Inputs", "batch_struct", "evaluation_batches", "load_dataset", "load_inputs", "training_feed"]
+
+EVAL_BATCH = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """The images of a run.
+
+    Args:
+      dataset: with its test images, classes and normalization.
+      train: images to train on.
+      validation: images held out of the training set, or None.
+    """
+
+    dataset: data.Dataset
+    train: Source
+    validation: Source | None
+
+
+def load_inputs(settings: Config) -> Inputs:
+    """Load a config's dataset and hold out its validation images.
+
+    Raises:
+      ConfigError, DataError: if there is no such dataset, or it cannot be read.
+    """
+    dataset = load_dataset(settings)
+    return Inputs(dataset, *held_back(dataset.train, settings.data.validation))
+
+
+def load_dataset(settings: Config, root: str | None = None) -> data.Dataset:
+    """Load a config's dataset.
+
+    Args:
+      settings: the config.
+      root: data directory; the config's if None.
+
+    Raises:
+      ConfigError, DataError: if there is no such dataset, or it cannot be read.
+    """
+    found = settings.data
+    try:
+        return data.load(found.name, root or found.root, found.corrupt, **found.arguments)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ConfigError(f"data.root: {error.strerror}: {str(error.filename)[:60]}…") from None
+
+
+def training_feed(inputs: Inputs, settings: Config, seeds: int | Sequence[int], first: int, last: int) -> Feed:
+    """Training batches of the steps from `first` up to `last`.
+
+    Args:
+      inputs: the run's data.
+      settings: the config.
+      seeds: of the order of the images; a sequence has one for each member of an ensemble.
+      first: step of the first batch.
+      last: total steps of the run.
+    """
+    size = settings.train.batch_size
+    if isinstance(inputs.train, Arrays):
+        return Resident(inputs.train, size, seeds)
+    return Streamed(inputs.train, size, seeds, first, last, **_reading(settings, len(inputs.dataset.classes)))
+
+
+def evaluation_batches(source: Source, settings: Config, classes: int) -> Iterable[Batch]:
+    """Batches that hold each image of a source exactly once."""
+    if isinstance(source, Arrays):
+        return batches(source, EVAL_BATCH)
+    return evaluation_stream(source, min(EVAL_BATCH, settings.train.batch_size), **_reading(settings, classes))
+
+
+def batch_struct(dataset: data.Dataset, size: int) -> Batch:
+    """Shapes and dtypes of a batch of `size` images."""
+    return Batch(
+        jax.ShapeDtypeStruct((size, *dataset.image_shape), np.uint8),
+        jax.ShapeDtypeStruct((size,), np.int32),
+        jax.ShapeDtypeStruct((size,), np.float32),
+    )
+
+
+def _reading(settings: Config, classes: int) -> dict[str, Any]:
+    """Options for reading a dataset that is not held in memory."""
+    return {"workers": settings.data.workers, "corrupt": settings.data.corrupt, "classes": classes}

@@ -1,0 +1,72 @@
+"""Model of a run: the net in its precision, its initial weights, its input normalization."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+
+import jax
+
+from jaxconv import data
+from jaxconv._base.errors import ConfigError, ShapeError
+from jaxconv.augment import normalise
+from jaxconv.explain.diagnosis import explain
+from jaxconv.layers.layer import Layer
+from jaxconv.models._registry import make_net
+from jaxconv.port import begin
+from jaxconv.run.build.precision import in_precision
+from jaxconv.run.config import Config
+
+__all__ = ["Model", "build_model"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A net and its input.
+
+    Args:
+      net: the net in the precision that it computes in.
+      float32: the same net before it was cast.
+      prepare: `images -> input of the net`, which normalizes them.
+      shape: of an input of one image, [1, H, W, C].
+    """
+
+    net: Layer
+    float32: Layer
+    prepare: Callable[[jax.Array], jax.Array]
+    shape: tuple[int, ...]
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Add to a ShapeError of the net its cause and an input shape that works."""
+        try:
+            yield
+        except ShapeError as error:
+            raise ShapeError(explain(self.float32, self.shape, error)) from error
+
+
+def build_model(settings: Config, dataset: data.Dataset) -> Model:
+    """Build the net of a config for a dataset's images and classes.
+
+    Args:
+      settings: the config.
+      dataset: has the image shape, the classes and the normalization.
+
+    Raises:
+      ConfigError, DataError: if there is no such net, or its pretrained weights cannot be loaded.
+    """
+    plain = _pretrained(make_net(settings.net.name, settings.net.arguments, len(dataset.classes)), settings)
+    prepare = functools.partial(normalise, mean=dataset.mean, std=dataset.std)
+    return Model(in_precision(plain, settings.precision), plain, prepare, (1, *dataset.image_shape))
+
+
+def _pretrained(net: Layer, settings: Config) -> Layer:
+    """The net, initialized from the config's pretrained weights if there are any."""
+    start = settings.start
+    if start.weights is None:
+        if start.skip or start.ignore:
+            raise ConfigError("start.skip and start.ignore go with start.weights, the file that they are about")
+        return net
+    return begin(net, start.weights, start.source, skip=start.skip, ignore=start.ignore)

@@ -1,0 +1,157 @@
+"""Optimizer and step of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from jaxconv import augment
+from jaxconv._base.errors import ConfigError
+from jaxconv._base.limits import LARGEST_INT, SEEDS
+from jaxconv.run.build.inputs import Inputs, batch_struct
+from jaxconv.run.build.model import Model
+from jaxconv.run.config import Config
+from jaxconv.training import optim
+from jaxconv.training.ensemble import init_ensemble
+from jaxconv.training.losses import cross_entropy
+from jaxconv.training.step import Step, TrainState, init_state, make_step
+
+__all__ = ["Training", "build_training", "total_steps"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The step and its state.
+
+    Args:
+      step: the pure function of one step.
+      single: `() -> state before the first step` of one net, also of an ensemble.
+      start: `() -> state before the first step` of the net or of all members.
+      rate: `step -> learning rate`.
+      steps: total steps of the run.
+      seeds: the run's seed, or one for each member of an ensemble.
+    """
+
+    step: Step
+    single: Callable[[], TrainState]
+    start: Callable[[], TrainState]
+    rate: Callable[[int], float]
+    steps: int
+    seeds: int | Sequence[int]
+
+    @property
+    def ensemble(self) -> bool:
+        """Whether the state has a first axis for members."""
+        return not isinstance(self.seeds, int)
+
+
+def build_training(settings: Config, inputs: Inputs, model: Model) -> Training:
+    """Build the optimizer, the step and its first state.
+
+    Args:
+      settings: the config.
+      inputs: the run's data.
+      model: the run's net.
+
+    Raises:
+      ConfigError, ShapeError: if the config is invalid.
+    """
+    train = settings.train
+    steps = total_steps(settings, len(inputs.train))
+    tx, rate = _optimizer(settings, len(inputs.train), steps)
+    step = _step(settings, inputs, model, tx)
+    seed, shape = train.seed, model.shape
+    options = {
+        "average": settings.optim.average is not None,
+        "scale_loss": settings.precision.compute == "float16",
+    }
+    seeds = _seeds(settings)
+
+    def single() -> TrainState:
+        with model.explained():
+            return init_state(model.net, tx, jax.random.key(seed), shape, **options)
+
+    def members() -> TrainState:
+        with model.explained():
+            return init_ensemble(model.net, tx, range(seed, seed + settings.ensemble.size), shape, **options)
+
+    start = single if isinstance(seeds, int) else members
+    return Training(step, single, start, rate, steps, seeds)
+
+
+def total_steps(settings: Config, images: int) -> int:
+    """Total steps of a run.
+
+    Args:
+      settings: the config.
+      images: number of training images.
+
+    Raises:
+      ConfigError: if a batch is larger than the training set or has no equal micro-batches, or there are too many
+        steps to count.
+    """
+    train, parts = settings.train, settings.optim.accumulate
+    if train.batch_size % parts:
+        raise ConfigError(f"optim.accumulate must divide train.batch_size; got {parts} and {train.batch_size}")
+    if train.batch_size > images:
+        raise ConfigError(f"train.batch_size must be at most {images:,}, the training images; got {train.batch_size:,}")
+    wanted = train.epochs * images / train.batch_size
+    if wanted > LARGEST_INT:  # they are counted in int32
+        taken = math.ceil(wanted) if math.isfinite(wanted) else wanted
+        raise ConfigError(
+            f"train.epochs must take at most {LARGEST_INT:,} steps; got {train.epochs:g}, which take {taken:,}"
+        )
+    return math.ceil(wanted)
+
+
+def _optimizer(settings: Config, images: int, steps: int) -> tuple[Any, Callable[[int], float]]:
+    """The optimizer and its learning rate."""
+    wanted, peak = settings.optim, settings.optim.learning_rate
+    schedule = wanted.schedule
+    arguments = optim.in_steps(schedule.arguments, settings.train.batch_size, images, steps) if schedule else {}
+    tx = optim.optimizer(
+        wanted.name,
+        peak,
+        steps,
+        schedule={"name": schedule.name, **arguments} if schedule else None,
+        decay=wanted.decay,
+        clip_norm=wanted.clip_norm,
+        freeze=wanted.freeze,
+        rates=wanted.rates,
+        **wanted.arguments,
+    )
+    return tx, optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
+
+
+def _step(settings: Config, inputs: Inputs, model: Model, tx: Any) -> Step:
+    """The training step: augmentation, normalization, net, loss and optimizer."""
+    train, dataset = settings.train, inputs.dataset
+    augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
+    jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
+    return make_step(
+        model.net,
+        tx,
+        loss=functools.partial(cross_entropy, smoothing=train.label_smoothing),
+        augment=augmented,
+        prepare=model.prepare,
+        accumulate=settings.optim.accumulate,
+        average=settings.optim.average,
+        scale_loss=settings.precision.compute == "float16",
+        log_norms=train.log_norms,
+    )
+
+
+def _seeds(settings: Config) -> int | Sequence[int]:
+    """The run's seed, or one for each member of an ensemble."""
+    seed, size = settings.train.seed, settings.ensemble.size
+    if seed + size > SEEDS:
+        raise ConfigError(
+            f"the seeds of an ensemble, from train.seed on, must be less than {SEEDS:,}; "
+            f"got train.seed={seed} and ensemble.size={size}"
+        )
+    return range(seed, seed + size) if size > 1 else seed

@@ -1,0 +1,214 @@
+"""Train a config into a run folder, or resume a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.files import write_atomically
+from jaxconv.data.fingerprint import fingerprint
+from jaxconv.run import config
+from jaxconv.run.artifacts import finish
+from jaxconv.run.build import Inputs, Model, Training, build, check, matmul_precision, training_feed
+from jaxconv.run.callbacks import Saver, Tester, signals
+from jaxconv.run.config import Config
+from jaxconv.run.folder import check_new, locked, made
+from jaxconv.run.manifest import manifest
+from jaxconv.run.recorder import Recorder, Report
+from jaxconv.run.records import check_folders, read_manifest, write_json
+from jaxconv.training.loop import Fitted, fit
+from jaxconv.training.progress import Notice
+from jaxconv.training.rolling import Checkpoints, saved_steps
+from jaxconv.training.running import DivergedError, Means
+from jaxconv.training.step import TrainState, metric_names
+
+__all__ = ["StoppedError", "resume", "settings_of", "train"]
+
+
+class StoppedError(Exception):
+    """Raised after a signal stopped a run and it was saved."""
+
+    def __init__(self, folder: Path, done: int, steps: int, signal_number: int) -> None:
+        super().__init__(
+            f"stopped at step {done:,} of {steps:,} and saved; to resume:\n  jaxconv train --resume {folder}"
+        )
+        self.folder, self.signal_number = folder, signal_number
+
+
+def train(settings: Config, folder: str | Path, report: Report = lambda event: None) -> dict[str, Any]:
+    """Train a config into a run folder.
+
+    The folder has `config.toml` from the start, then `manifest.json`; during training `metrics.jsonl`, `events/` for
+    TensorBoard and `checkpoints/`; then `params.safetensors`, pictures and, last, `result.json`, which marks the run
+    as finished. Bad input is found before the folder is made, and a run that is killed at any moment can be resumed.
+
+    Args:
+      settings: the config.
+      folder: the run's; must be missing or empty.
+      report: called with each event of `jaxconv.training.loop.fit`.
+
+    Returns:
+      The content of `result.json`.
+
+    Raises:
+      ConfigError, DataError, ShapeError: if the config is invalid.
+      DivergedError: if the loss or a parameter becomes NaN or infinite.
+      OSError: if a file cannot be written or read; a note has the step up to which the run is intact.
+      StoppedError: after Ctrl-C or SIGTERM; the run is saved.
+    """
+    began = time.perf_counter()
+    folder = Path(folder)
+    check_new(folder)
+    parts = build(settings)
+    structs = check(settings, *parts)  # before anything is written
+    with made(folder, config.to_toml(settings)), _intact(folder):
+        return _run(settings, *parts, structs, folder, report, began)
+
+
+def resume(folder: str | Path, settings: Config | None = None, report: Report = lambda event: None) -> dict[str, Any]:
+    """Resume an interrupted run; with the same settings it ends with the same bits as without the interruption.
+
+    Args:
+      folder: the run's.
+      settings: changed settings, of the same net and data; the run's own if None.
+      report: called with each event of `jaxconv.training.loop.fit`.
+
+    Returns:
+      The content of `result.json`.
+
+    Raises:
+      ConfigError: if there is no run, it is finished, or its checkpoint is of another net.
+      DataError, ShapeError, DivergedError, StoppedError, OSError: as in `train`.
+    """
+    began = time.perf_counter()
+    folder = Path(folder)
+    before = settings_of(folder)
+    if (folder / "result.json").is_file():
+        raise ConfigError(f"{folder} is finished; to test it again: jaxconv evaluate {folder}")
+    check_folders(folder)
+    now = settings or before
+    parts = build(now)
+    structs = check(now, *parts)
+    with locked(folder), _intact(folder):
+        if now != before:
+            write_atomically(folder / "config.toml", config.to_toml(now).encode())
+        return _run(now, *parts, structs, folder, report, began)
+
+
+def settings_of(folder: Path, changes: Sequence[str] = ()) -> Config:
+    """The config of a run.
+
+    Args:
+      folder: the run's.
+      changes: overrides, see `jaxconv.run.config.read`.
+
+    Raises:
+      ConfigError: if there is no run, or an override is invalid.
+    """
+    if not (folder / "config.toml").is_file():
+        raise ConfigError(f"no run to resume in {folder}: it must contain config.toml")
+    return config.read(folder / "config.toml", list(changes))
+
+
+def _run(
+    settings: Config,
+    inputs: Inputs,
+    model: Model,
+    training: Training,
+    structs: TrainState,
+    folder: Path,
+    report: Report,
+    began: float,
+) -> dict[str, Any]:
+    """Train from the latest checkpoint in a folder, or from the start, to the end."""
+    with (
+        matmul_precision(settings.precision),
+        Checkpoints(folder / "checkpoints", settings.checkpoint.keep, lambda text: report(Notice(text))) as saved,
+        signals() as received,
+    ):
+        latest = saved.restore(structs)
+        first, start, notes = latest if latest is not None else (0, training.start(), {})
+        _write_manifest(settings, inputs, folder, first)
+        tester = Tester(settings, inputs, model, members=training.ensemble)
+        saver = Saver(saved, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, notes)
+        feed = training_feed(inputs, settings, training.seeds, first, training.steps)
+        try:
+            with (
+                contextlib.closing(feed),
+                Recorder(folder, report, training.rate, first, tester.part) as record,
+            ):
+                fitted = fit(
+                    training.step,
+                    start,
+                    feed,
+                    steps=training.steps,
+                    log_every=settings.train.log_every,
+                    report=record,
+                    test=saver.scored(tester),
+                    eval_every=settings.train.eval_every,
+                    save=saver.save,
+                    due=saver.due,
+                    stop=lambda: bool(received),
+                    means=Means(**notes.get("means", {})),
+                    members=training.ensemble,
+                    metrics=metric_names(start.params, settings.train.log_norms),
+                )
+            if fitted.done < training.steps:
+                raise StoppedError(folder, fitted.done, training.steps, received[0])
+            with _saved_on_failure(saver, fitted):
+                found = tester.on_test(fitted.final)
+                seconds = saver.before + time.perf_counter() - began
+                return finish(folder, settings, inputs, fitted, feed, found, seconds, report)
+        except DivergedError as error:
+            last = f"the state of step {saved.steps[-1]} is saved" if saved.steps else "no state was saved before it"
+            error.add_note(f"{last}; to resume with other settings: jaxconv train --resume {folder} KEY=VALUE")
+            raise
+
+
+@contextlib.contextmanager
+def _saved_on_failure(saver: Saver, fitted: Fitted) -> Iterator[None]:
+    """Save the final state if the block fails, so that `resume` repeats only the block."""
+    try:
+        yield
+    except Exception:
+        with contextlib.suppress(OSError):
+            saver.save(fitted.final, fitted.done, Means())
+        raise
+
+
+@contextlib.contextmanager
+def _intact(folder: Path) -> Iterator[None]:
+    """Note on an OSError up to which step the run is intact, and how to resume it."""
+    try:
+        yield
+    except OSError as error:
+        if not os.path.isfile(folder / "config.toml"):
+            error.add_note(f"{folder} was deleted or moved during the run")
+        elif os.path.isfile(folder / "result.json"):
+            error.add_note(f"{folder} is finished nevertheless")
+        else:
+            steps = saved_steps(folder / "checkpoints")
+            step = f"{steps[-1]:,}" if steps else "0, the start"
+            error.add_note(f"the run is intact up to step {step}; to resume: jaxconv train --resume {folder}")
+        raise
+
+
+def _write_manifest(settings: Config, inputs: Inputs, folder: Path, first: int) -> None:
+    """Write the manifest of a new run; of a resumed one, add its step and what differs from the start."""
+    path = folder / "manifest.json"
+    now = manifest(settings, fingerprint(inputs.dataset))
+    if not path.exists():
+        write_json(path, now)
+        return
+    before = read_manifest(folder)
+    if before["data"] != now["data"]:
+        raise DataError(
+            f"a run must be resumed with the same data; {folder} was started with {before['data']}, got {now['data']}"
+        )
+    differ = {key: now[key] for key in now if key != "data" and now[key] != before.get(key)}
+    write_json(path, before | {"resumed": [*before.get("resumed", []), {"step": first, **differ}]})

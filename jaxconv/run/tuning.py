@@ -1,0 +1,35 @@
+"""Tuning: time the formulations of a config's convolutions on this device."""
+
+from __future__ import annotations
+
+import jax
+
+from jaxconv import engine
+from jaxconv.engine.form import Form
+from jaxconv.engine.tune import Measured, seen
+from jaxconv.run.build import build, matmul_precision
+from jaxconv.run.build.inputs import batch_struct
+from jaxconv.run.config import Config
+
+__all__ = ["tune"]
+
+
+def tune(settings: Config) -> dict[Form, Measured]:
+    """Time the formulations of the convolutions in a config's step; nothing is trained.
+
+    Args:
+      settings: the config.
+
+    Returns:
+      Times of each convolution and gradient of the step, measured now or read from an earlier measurement.
+
+    Raises:
+      ConfigError, DataError, ShapeError: if the config is invalid.
+    """
+    inputs, _, training = build(settings)
+    seen.clear()
+    batch = batch_struct(inputs.dataset, settings.train.batch_size)
+    step = jax.vmap(training.step, in_axes=(0, None)) if training.ensemble else training.step
+    with engine.using(impl="tune"), matmul_precision(settings.precision):
+        jax.jit(step).lower(jax.eval_shape(training.start), batch)
+    return {form: measured for (form, _), measured in seen.items()}
