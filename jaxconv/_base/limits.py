@@ -1,4 +1,4 @@
-"""Limits of numbers and of this machine's memory, checked before anything is computed or allocated."""
+"""Limits of numbers and of this machine, checked before anything is computed or allocated."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 
 from jaxconv._base.errors import ConfigError
 
-__all__ = ["LARGEST_INT", "SEEDS", "check_memory", "memory_bytes"]
+__all__ = ["LARGEST_INT", "SEEDS", "check_memory", "cpu_cores", "memory_bytes"]
 
 LARGEST_INT = 2**31 - 1  # whole numbers enter a compiled program as int32
 _ABSURD = 10**18  # bytes
 SEEDS = 2**32  # jax.random.key takes the lower 32 bits of a seed: those from here on would repeat
+
+
+def cpu_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> int:

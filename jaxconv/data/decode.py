@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from jaxconv._base.limits import cpu_cores
 from jaxconv.data.picture import open_picture
 
-__all__ = ["cores", "in_threads", "read_square"]
+__all__ = ["in_threads", "read_square"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,11 +62,6 @@ def _plain(picture: Any, mode: str) -> Any:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
 ) -> Iterator[Result]:
@@ -80,7 +75,7 @@ def in_threads(
     >>> list(in_threads(abs, [-1, 2, -3]))
     [1, 2, 3]
     """
-    with ThreadPoolExecutor(threads or cores()) as pool:
+    with ThreadPoolExecutor(threads or cpu_cores()) as pool:
         try:
             yield from pool.map(function, items)
         except BaseException:

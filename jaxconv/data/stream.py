@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.limits import cpu_cores
 from jaxconv.data.dataset import Batch, Source, shape_of
-from jaxconv.data.decode import cores
 from jaxconv.data.order import masked_batch
 from jaxconv.data.reader import Plan, read_ahead
 
@@ -183,7 +183,7 @@ def _open(
 ) -> Stream:
     own: Corrupt = getattr(source, "corrupt", "fail")
     policy = own if corrupt is None else corrupt
-    threads = max(1, cores() // max(workers, 1)) if threads is None else threads
+    threads = max(1, cpu_cores() // max(workers, 1)) if threads is None else threads
     lowest = {"start": (steps.start, 0), "batch_size": (batch, 1), "threads": (threads, 1)}
     lowest |= {"workers": (workers, 0), "ahead": (ahead, 1)}
     lines = [f"{name} must be at least {low}, got {value}" for name, (value, low) in lowest.items() if value < low]

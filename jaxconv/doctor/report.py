@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from jaxconv._base.errors import ConfigError, count
+from jaxconv._base.limits import cpu_cores
 from jaxconv.doctor.cases import CASES, chosen
 from jaxconv.doctor.trial import AUTO, XLA, Finding, check, eligible, everyone
 
@@ -85,7 +86,7 @@ def examine(quick: bool = False, tell: Callable[[int, int], None] = lambda done,
             done[0] += 1
             tell(done[0], len(cases))
 
-    workers = min(2, os.cpu_count() or 1)
+    workers = min(2, cpu_cores())
     parts = [list(map(str, cases[first::workers])) for first in range(workers)]
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:
@@ -237,7 +238,7 @@ def _about() -> dict[str, str]:
     device = jax.devices()[0]
     return {
         "platform": jax.default_backend(),
-        "device": f"{os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind,
+        "device": f"{cpu_cores()} cores" if device.platform == "cpu" else device.device_kind,
         "jax": jax.__version__,
         "jaxlib": jaxlib.version.__version__,
         "python": platform.python_version(),

@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxconv._base.errors import DataError
 from jaxconv._base.files import read_text, write_atomically
+from jaxconv._base.limits import cpu_cores
 from jaxconv.engine import onednn
 from jaxconv.engine.form import Form
 from jaxconv.engine.rules import FORMULATIONS, Place, preferred, worth_timing
@@ -123,8 +124,7 @@ def key(form: Form, place: Place) -> str:
 
     device = jax.devices(place.platform)[0].device_kind
     if place.platform == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        device += f" × {cores}{'' if onednn.available() else ' without oneDNN'}"
+        device += f" × {cpu_cores()}{'' if onednn.available() else ' without oneDNN'}"
     fields = (field.name for field in dataclasses.fields(form) if field.name != "impl")
     words = " ".join(f"{name}={getattr(form, name)}" for name in fields)
     return f"{device}; jax {jax.__version__}, jaxlib {jaxlib.version.__version__}; {words}"

@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._base.checksums import digest
-from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import write_atomically
 from jaxconv._base.paths import leaf_names
+from jaxconv._base.safetensors import CHECKSUM, read_safetensors
 
-__all__ = ["as_keys", "fitted", "load", "read_tensors", "save", "without_keys"]
-
-_SUM = "sha256"
+__all__ = ["as_keys", "fitted", "load", "save", "without_keys"]
 
 
 def save(path: str | Path, tree: Any) -> None:
@@ -38,7 +37,7 @@ def save(path: str | Path, tree: Any) -> None:
         raise ConfigError(f"leaves must have different names; more than one is called {', '.join(twice)}")
     # safetensors writes raw buffers, so make them C-contiguous. ascontiguousarray would turn a scalar into a vector.
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in zip(names, leaves, strict=True)}
-    write_atomically(path, to_bytes(arrays, {_SUM: digest(arrays)}))
+    write_atomically(path, to_bytes(arrays, {CHECKSUM: digest(arrays)}))
 
 
 def load(path: str | Path, like: Any) -> Any:
@@ -65,7 +64,10 @@ def load(path: str | Path, like: Any) -> Any:
     {'a': Array([0, 1, 2], dtype=int32), 'b': {}}
     """
     plain = jax.eval_shape(without_keys, like)
-    return as_keys(like, fitted(path, plain, read_tensors(path)))
+    arrays = read_safetensors(path)
+    with jax.ensure_compile_time_eval():
+        found = jax.tree.map(jnp.asarray, arrays)
+    return as_keys(like, fitted(path, plain, found))
 
 
 def without_keys(tree: Any) -> Any:
@@ -94,34 +96,6 @@ def as_keys(like: Any, tree: Any) -> Any:
 
 def _is_key(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def read_tensors(path: str | Path) -> dict[str, jax.Array]:
-    """The arrays of a safetensors file by name, from any writer; its checksum is verified if it has one.
-
-    Raises:
-      DataError: if the file is missing, unreadable, truncated, altered or not a safetensors file.
-    """
-    from safetensors import SafetensorError, safe_open
-    from safetensors.flax import load_file  # the reader for NumPy knows no bfloat16; this one makes plain jax arrays
-
-    try:
-        open(path, "rb").close()  # safetensors reports every file that it cannot open as missing
-        with jax.ensure_compile_time_eval():
-            found = load_file(path)
-        with safe_open(path, "numpy") as file:
-            expected = (file.metadata() or {}).get(_SUM)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except SafetensorError as error:
-        size = Path(path).stat().st_size
-        raise DataError(
-            f"{path} is truncated, altered or no safetensors file: {error}; it has {size:,} bytes\n"
-            "  fix: get the file again"
-        ) from error
-    if expected is not None and digest(found) != expected:
-        raise DataError(f"{path} was altered: its arrays differ from their checksum\n  fix: get the file again")
-    return found
 
 
 def fitted(path: str | Path, like: Any, found: dict[str, Any]) -> Any:

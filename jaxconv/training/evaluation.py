@@ -15,6 +15,7 @@ from jaxconv._base.errors import ConfigError
 from jaxconv.data import Arrays, Batch
 from jaxconv.data.order import masked_batches
 from jaxconv.layers.layer import Layer
+from jaxconv.training.metrics import count_pairs, label_rank
 from jaxconv.training.step import Prepare
 
 __all__ = ["Answers", "answer", "batches", "evaluate", "make_eval_step"]
@@ -55,10 +56,8 @@ class Answers:
         return float(np.mean(self.rank < k, dtype=np.float64))
 
     def confusion(self, classes: int) -> np.ndarray:
-        """int64 [classes, classes]: how often each class (row) was taken for each (column)."""
-        found = np.zeros([classes, classes], np.int64)
-        np.add.at(found, (self.label, self.answer), 1)
-        return found
+        """int32 [classes, classes]: how often each class (row) was taken for each (column)."""
+        return np.asarray(count_pairs(self.label, self.answer, classes))
 
     @property
     def together(self) -> Answers:
@@ -112,16 +111,12 @@ def _wide(logits: jax.Array) -> jax.Array:
 
 
 def _judge(log_p: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
-    classes = log_p.shape[-1]
     own = jnp.take_along_axis(log_p, label[:, None], axis=-1, mode="fill")
-    before = jnp.arange(classes) < label[:, None]  # of equal ones the first counts as likelier
-    rank = ((log_p > own) | ((log_p == own) & before)).sum(-1)
-    answer = jnp.argmax(log_p, axis=-1)
     return {
-        "answer": answer,
+        "answer": jnp.argmax(log_p, axis=-1),
         "confidence": jnp.exp(log_p.max(-1)),
         "loss": -own[:, 0],
-        "rank": jnp.where(jnp.isnan(log_p).any(-1), classes, rank),  # NaN compares as not larger: no right answer
+        "rank": label_rank(log_p, label),
     }
 
 

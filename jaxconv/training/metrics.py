@@ -1,8 +1,8 @@
-"""What is counted to say how good a net is."""
+"""Classification metrics."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ __all__ = [
     "calibration_gap",
     "confusion_matrix",
     "correct",
+    "count_pairs",
+    "label_rank",
     "per_class",
     "top_k",
 ]
@@ -85,9 +87,29 @@ def top_k(logits: jax.Array, labels: jax.Array, k: int = 5, weights: jax.Array |
     check_pair(logits, labels, weights)
     if k < 1:
         raise ShapeError("k must be 1 or more", got=f"k={k}")
-    largest = jax.lax.top_k(logits, min(k, logits.shape[-1]))[1]
-    hits = (largest == _hard(labels)[:, None]).any(-1)
+    hits = label_rank(logits, _hard(labels)) < min(k, logits.shape[-1])
     return weighted_mean(hits.astype(jnp.float32), weights)
+
+
+def label_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
+    """The number of classes that score higher than the label's.
+
+    Args:
+      scores: [N, C], logits or any increasing function of them.
+      labels: [N], integers.
+
+    Returns:
+      int32 [N]; of equal scores the first counts as higher. C if a score is NaN, or the label is not in 0..C-1.
+
+    >>> print(label_rank(jnp.array([[1.0, 3.0, 2.0], [5.0, 4.0, 4.0]]), jnp.array([1, 2])))
+    [0 2]
+    """
+    classes = scores.shape[-1]
+    label = labels[:, None]
+    own = jnp.take_along_axis(scores, label, axis=-1, mode="fill")
+    higher = (scores > own) | ((scores == own) & (jnp.arange(classes) < label))
+    valid = (labels >= 0) & (labels < classes) & ~jnp.isnan(scores).any(-1)
+    return jnp.where(valid, higher.sum(-1, dtype=jnp.int32), classes)
 
 
 def confusion_matrix(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
@@ -111,16 +133,37 @@ def confusion_matrix(logits: jax.Array, labels: jax.Array, weights: jax.Array | 
     """
     check_pair(logits, labels, weights)
     classes = logits.shape[-1]
+    return count_pairs(_hard(labels), jnp.argmax(logits, axis=-1), classes, weights)
+
+
+def count_pairs(labels: Any, answers: Any, classes: int, weights: Any = None) -> jax.Array:
+    """`confusion_matrix` from predicted classes.
+
+    Args:
+      labels: [N], integers; one outside the classes is not counted.
+      answers: [N] or [members, N], integers below `classes`.
+      classes: C.
+      weights: [N]; examples of weight 0 are not counted, all others once.
+
+    Returns:
+      int32 [C, C]: row the label, column the answer.
+
+    Raises:
+      ShapeError: if there are more than 46,340 classes.
+
+    >>> print(count_pairs(jnp.array([1, 1]), jnp.array([1, 0]), 2))
+    [[0 0]
+     [1 1]]
+    """
     if classes**2 >= 2**31:  # cells are numbered in int32
         fix = (
             "count pairs of label and answer: numpy.unique(numpy.stack([labels, answers]), axis=1, return_counts=True)"
         )
         raise ShapeError("a confusion matrix has at most 46,340 classes", got=f"{classes:,} classes", fix=fix)
-    label, answer = _hard(labels), jnp.argmax(logits, axis=-1)
-    counted = (label >= 0) & (label < classes)
+    counted = (labels >= 0) & (labels < classes)
     if weights is not None:
         counted &= weights != 0
-    cell = jnp.where(counted, label * classes + answer, classes * classes)
+    cell = jnp.where(counted, labels * classes + answers, classes * classes)
     return jnp.zeros(classes * classes, jnp.int32).at[cell].add(1, mode="drop").reshape(classes, classes)
 
 

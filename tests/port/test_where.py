@@ -189,7 +189,9 @@ def test_rounding_that_grows(run):
         def forward(self, x):
             return torch.sin(1e4 * x)
 
-    found = run(named(jc.Conv(4, 3, impl="einsum"), lambda x: jnp.sin(1e4 * x)), nn.Sequential(nn.Conv2d(3, 4, 3), Steep()))
+    found = run(
+        named(jc.Conv(4, 3, impl="einsum"), lambda x: jnp.sin(1e4 * x)), nn.Sequential(nn.Conv2d(3, 4, 3), Steep())
+    )
     assert found.first.path == "1"
     assert found.first.error_in < 1e-6 < found.tolerance < found.first.error
     assert found.alone < 1e-5

@@ -7,7 +7,16 @@ import pytest
 import sklearn.metrics
 
 from jaxconv._base.errors import ShapeError
-from jaxconv.training.metrics import accuracy, calibration_error, confusion_matrix, correct, per_class, top_k
+from jaxconv.training.metrics import (
+    accuracy,
+    calibration_error,
+    confusion_matrix,
+    correct,
+    count_pairs,
+    label_rank,
+    per_class,
+    top_k,
+)
 
 N, C = 50, 4
 
@@ -40,6 +49,26 @@ def test_top_k(answers, k):
     assert top_k(logits, labels, k, weights) == pytest.approx((hits * weights).sum() / weights.sum())
     if k >= C:
         assert hits.all()
+
+
+def test_the_rank_of_a_label_that_is_none_or_of_scores_that_are_none(answers):
+    logits, labels, _ = answers
+    best = np.argsort(-logits, axis=1, kind="stable")
+    expected = np.array([list(row).index(label) for label, row in zip(labels, best, strict=True)])
+    np.testing.assert_array_equal(label_rank(logits, labels), expected)
+    logits[0, 2], labels[1], labels[2] = np.nan, -1, C
+    expected[:3] = C
+    np.testing.assert_array_equal(label_rank(logits, labels), expected)
+    assert top_k(logits, labels, C + 3) == pytest.approx((N - 3) / N)
+
+
+def test_members_are_counted_together(answers):
+    logits, labels, weights = answers
+    chosen = np.stack([logits.argmax(1), (labels + 1) % C])
+    expected = sum(sklearn.metrics.confusion_matrix(labels, each, labels=range(C)) for each in chosen)
+    np.testing.assert_array_equal(count_pairs(labels, chosen, C), expected)
+    expected = sum(sklearn.metrics.confusion_matrix(labels[weights > 0], each[weights > 0]) for each in chosen)
+    np.testing.assert_array_equal(count_pairs(labels, chosen, C, weights), expected)
 
 
 def test_confusion_matrix_and_what_follows_from_it(answers):

@@ -15,8 +15,9 @@ import numpy as np
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import open_file, read_text
 from jaxconv._base.npz import read_arrays
+from jaxconv._base.safetensors import read_safetensors
 from jaxconv._base.unpack import check_archive, check_names
-from jaxconv.port.weights.tensors import from_torch, read_safetensors
+from jaxconv.port.weights.tensors import from_torch
 
 __all__ = ["read"]
 
@@ -129,7 +130,13 @@ def _file(path: Path) -> Any:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     if kind is None:
         raise ConfigError(f"weights must be a file of {', '.join(ENDINGS)}; got {path}")
-    return {"safetensors": read_safetensors, "npz": read_arrays, "torch": _torch, "shards": _shards}[kind](path)
+    return {"safetensors": _safetensors, "npz": read_arrays, "torch": _torch, "shards": _shards}[kind](path)
+
+
+def _safetensors(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of one file; bfloat16 and FP8, which NumPy has no arithmetic for, as float32."""
+    arrays = read_safetensors(path)
+    return {name: array if array.dtype.isbuiltin == 1 else array.astype(np.float32) for name, array in arrays.items()}
 
 
 def _shards(path: Path) -> dict[str, np.ndarray]:
