@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 
+from jaxconv._base.limits import cpu_cores
 from jaxconv.run.code import code_checksum
 from jaxconv.run.config import Config
 
@@ -54,7 +55,7 @@ def device() -> dict[str, Any]:
         "kind": first.device_kind,
         "platform": first.platform,
         "count": jax.device_count(),
-        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu_cores": cpu_cores(),
         "machine": platform.platform(),
     }
 
