@@ -29,7 +29,7 @@ from jaxconv.training.step import init_state, make_step
 
 NETS: dict[str, tuple[Callable[[], jc.Layer], int, int]] = {
     "a dense layer on 8×8, batch 32": (lambda: jc.chain(scaled, jc.flatten, jc.Dense(10)), 8, 32),
-    "conv_pool(8) on 8×8, batch 64": (lambda: jc.chain(scaled, conv_pool(features=[8], size=3)), 8, 64),
+    "conv_pool(8) on 8×8, batch 64": (lambda: jc.chain(scaled, conv_pool(features=[8], kernel_size=3)), 8, 64),
     "conv_pool(20, 40) on 28×28, batch 60": (lambda: jc.chain(scaled, conv_pool()), 28, 60),
 }
 

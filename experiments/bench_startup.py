@@ -23,7 +23,7 @@ def block(features: int) -> jc.Layer:
 
 
 def init_seconds(width: int) -> float:
-    """Initialises a net of 12 convolutions whose shapes no other width has."""
+    """Initializes a net of 12 convolutions whose shapes no other width has."""
     net = jc.chain(*(block(width * 2**i) for i in range(4)), jc.global_avg_pool, jc.Dense(10))
     began = time.perf_counter()
     jax.block_until_ready(net.init(jax.random.key(0), (1, 32, 32, 3)))

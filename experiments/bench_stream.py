@@ -22,7 +22,7 @@ from words import jaxconv_words
 
 import jaxconv as jc
 from jaxconv import data
-from jaxconv.augment import compose, flip, normalise, shift
+from jaxconv.augment import compose, flip, normalize, shift
 from jaxconv.models import small_residual
 from jaxconv.training.batches import Streamed
 from jaxconv.training.loop import fit
@@ -63,7 +63,7 @@ def main() -> None:
             tx = optax.sgd(0.1, momentum=0.9)
 
             def prepare(images: jax.Array) -> jax.Array:
-                return normalise(images, dataset.mean, dataset.std)
+                return normalize(images, dataset.mean, dataset.std)
 
             step = make_step(net, tx, augment=compose(shift(4, "reflect"), flip()), prepare=prepare)
             feed = Streamed(dataset.train, BATCH, 0, 0, args.steps)

@@ -65,7 +65,7 @@ def flax_pure(net: Net, inference: bool) -> Pure:
     return forward, params, state
 
 
-def pure_step(forward: Callable[..., Any], optimiser: optax.GradientTransformation) -> Callable[..., Any]:
+def pure_step(forward: Callable[..., Any], optimizer: optax.GradientTransformation) -> Callable[..., Any]:
     """step(params, state, opt_state, x, y) -> (params, state, opt_state, loss)."""
 
     def step(params: Any, state: Any, opt_state: Any, x: jax.Array, y: jax.Array) -> tuple[Any, ...]:
@@ -74,7 +74,7 @@ def pure_step(forward: Callable[..., Any], optimiser: optax.GradientTransformati
             return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), new
 
         (loss, new), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
-        updates, opt_state = optimiser.update(gradients, opt_state, params)
+        updates, opt_state = optimizer.update(gradients, opt_state, params)
         return optax.apply_updates(params, updates), new, opt_state, loss
 
     return step
@@ -88,8 +88,8 @@ def jax_peer(name: str, pure: Pure, batch: Batch, inference: bool) -> Peer:
     if inference:
         call, carry, data, donated = (lambda *args: forward(*args)[0]), (params, state), (images,), ()
     else:
-        optimiser = optax.sgd(LEARNING_RATE, momentum=MOMENTUM)
-        call, carry = pure_step(forward, optimiser), (params, state, optimiser.init(params))
+        optimizer = optax.sgd(LEARNING_RATE, momentum=MOMENTUM)
+        call, carry = pure_step(forward, optimizer), (params, state, optimizer.init(params))
         data, donated = (images, labels), (0, 1, 2)
     call = jc.accelerate(call) if name == "flax accelerated" else call
 
@@ -119,15 +119,15 @@ def torch_peer(net: Net, batch: Batch, inference: bool, memory_format: str = "ch
     torch.manual_seed(0)
     layout = getattr(torch, memory_format)
     model = net(torch_words()).to(memory_format=layout).train(not inference)
-    optimiser = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, fused=True)
     x = torch.from_numpy(batch[0]).permute(0, 3, 1, 2).contiguous(memory_format=layout)
     y = torch.from_numpy(batch[1]).long()
 
     def step() -> float:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(x), y)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         return loss.item()
 
     @torch.inference_mode()

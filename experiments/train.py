@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from jaxconv import run
-from jaxconv.cli.commands import display
+from jaxconv.cli import display
 from jaxconv.run import config
 
 

@@ -7,6 +7,8 @@ logits, state = net.apply(params, state, images)
 """
 
 import importlib
+import operator
+import sys
 import warnings
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from jaxconv._accelerate.rewrite import accelerate
 from jaxconv._base.errors import ConfigError, DataError, ShapeError
 from jaxconv.layers import *  # noqa: F403
 from jaxconv.layers import __all__ as _layers
-from jaxconv.layers.layer import Layer, wire
+from jaxconv.layers.layer import Layer, compose
 from jaxconv.ops import *  # noqa: F403
 from jaxconv.ops import __all__ as _ops
 
@@ -49,11 +51,17 @@ _MODULES = {
     "port": "jaxconv.port",
     "training": "jaxconv.training",
 }
-# Old names, for one release: name -> where it is now.
-_DEPRECATED = {"freeze": "optim.freeze", "partition": "optim.partition", "slow": "optim.scale_lr"}
+# Old names, for one release: name -> the new one.
+_DEPRECATED = {
+    "freeze": "optim.freeze",
+    "partition": "optim.partition",
+    "slow": "optim.scale_lr",
+    "standardise_kernel": "standardize_kernel",
+    "wire": "compose",
+}
 
 __all__ = [
-    "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "summary", "wire", *_layers, *_ops, *_MODULES,
+    "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "compose", "summary", *_layers, *_ops, *_MODULES,
 ]  # fmt: skip
 
 
@@ -65,8 +73,7 @@ def __getattr__(name: str) -> object:
     if name in _DEPRECATED:
         new = _DEPRECATED[name]
         warnings.warn(f"jaxconv.{name} is now jaxconv.{new}", DeprecationWarning, stacklevel=2)
-        module, _, function = new.rpartition(".")
-        return getattr(importlib.import_module(_MODULES[module]), function)
+        return operator.attrgetter(new)(sys.modules[__name__])
     raise AttributeError(f"module 'jaxconv' has no attribute {name!r}")
 
 

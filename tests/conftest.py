@@ -62,7 +62,7 @@ def x64():
 
 @pytest.fixture(scope="session")
 def quick_jit():
-    """`quick_jit(function)`: compiled with little optimisation, in a fraction of the time."""
+    """`quick_jit(function)`: compiled with little optimization, in a fraction of the time."""
     return functools.partial(jax.jit, compiler_options=QUICK | {"xla_llvm_disable_expensive_passes": True})
 
 

@@ -57,7 +57,7 @@ def close(a, b, tolerance=2e-6):
 
 def test_the_table_names_everything_public():
     listed = {name for entry in TABLE for name in entry.names.split()}
-    assert listed | NOT_LAYERS == {*jc.ops.__all__, *jc.layers.__all__, "wire"}
+    assert listed | NOT_LAYERS == {*jc.ops.__all__, *jc.layers.__all__, "compose"}
 
 
 @everything

@@ -24,17 +24,17 @@ def difference(f, x, g, step=1e-6):
 # ---------------------------------------------------------------- sizes and padding
 
 
-@pytest.mark.parametrize("ceil", [False, True])
-def test_out_size_counts_windows(ceil):
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_out_size_counts_windows(ceil_mode):
     for n, k, s, d, low, high in itertools.product(range(1, 8), range(1, 4), range(1, 4), (1, 2), (0, 1, 4), (0, 2)):
         if d * (k - 1) + 1 > n + low + high:
             continue
-        if ceil and high > d * (k - 1):
+        if ceil_mode and high > d * (k - 1):
             continue  # then a floor window can lie wholly past the input, which no pool allows
         starts = [i for i in range(-low, n + high, s) if i + d * (k - 1) < n + high]
         left_over = n + high - 1 - (starts[-1] + d * (k - 1))
-        more = ceil and left_over > 0 and starts[-1] + s < n
-        got = oracle.out_size(n, k, stride=s, pads=(low, high), dilation=d, ceil=ceil)
+        more = ceil_mode and left_over > 0 and starts[-1] + s < n
+        got = oracle.out_size(n, k, stride=s, pads=(low, high), dilation=d, ceil_mode=ceil_mode)
         assert got == len(starts) + more, (n, k, s, d, low, high)
 
 
@@ -103,9 +103,9 @@ def test_conv_by_hand():
     assert flat(padding="causal") == [100, 210, 321, 432]
     assert flat(padding="full") == [100, 210, 321, 432, 43, 4]
     assert flat(padding=(4, 0)) == [0, 0, 100, 210, 321, 432]
-    assert flat(padding="same", pad_mode="wrap") == [214, 321, 432, 143]
-    assert flat(padding="same", pad_mode="reflect") == [212, 321, 432, 343]
-    assert flat(padding="same", pad_mode="edge") == [211, 321, 432, 443]
+    assert flat(padding="same", padding_mode="wrap") == [214, 321, 432, 143]
+    assert flat(padding="same", padding_mode="reflect") == [212, 321, 432, 343]
+    assert flat(padding="same", padding_mode="edge") == [211, 321, 432, 443]
     x, kernel = np.array([[[1.0, 2, 3, 4]]]), np.array([[[1.0, 10, 100], [1000, 10000, 100000]]])
     two_groups = np.concatenate([kernel, kernel], -1)[..., :4]  # 2 channels in and 2 out for each group
     assert oracle.conv(x, two_groups, groups=2).ravel().tolist() == [2001, 20010, 400300, 4003]
@@ -113,10 +113,10 @@ def test_conv_by_hand():
 
 CONVS = {
     "1d": ((6,), (3,), {"stride": 2, "padding": (4, 1)}),
-    "1d wrap": ((5,), (3,), {"padding": "same", "pad_mode": "wrap", "dilation": 2}),
+    "1d wrap": ((5,), (3,), {"padding": "same", "padding_mode": "wrap", "dilation": 2}),
     "2d groups": ((5, 4), (3, 2), {"groups": 2, "stride": (1, 2), "padding": ((1, 3), (0, 2))}),
-    "2d reflect": ((4, 4), (3, 2), {"padding": "full", "pad_mode": "reflect"}),
-    "3d edge": ((3, 2, 4), (2, 2, 3), {"padding": "same_lower", "pad_mode": "edge", "stride": (2, 1, 1)}),
+    "2d reflect": ((4, 4), (3, 2), {"padding": "full", "padding_mode": "reflect"}),
+    "3d edge": ((3, 2, 4), (2, 2, 3), {"padding": "same_lower", "padding_mode": "edge", "stride": (2, 1, 1)}),
 }
 
 
@@ -158,15 +158,15 @@ def test_pools_by_hand():
     assert flat(oracle.avg_pool(MATRIX, 2)) == [3.5, 5.5, 5, 5.5]
     np.testing.assert_allclose(flat(oracle.lp_pool(MATRIX, 2) ** 2), [66, 138, 546, 746])
     assert flat(oracle.lp_pool(MATRIX, 2, p=1)) == [14, 22, 46, 54]
-    assert oracle.max_pool(MATRIX, 3, ceil=True)[0, ..., 0].tolist() == [[11, 12], [15, -16]]
+    assert oracle.max_pool(MATRIX, 3, ceil_mode=True)[0, ..., 0].tolist() == [[11, 12], [15, -16]]
     assert oracle.max_pool(MATRIX, 3)[0, ..., 0].tolist() == [[11]]
     assert flat(oracle.adaptive_max_pool(MATRIX, 3)) == [6, 7, 8, 10, 11, 12, 14, 15, 15]
     row = np.array([1.0, 2, 4]).reshape(1, 3, 1)
     assert flat(oracle.avg_pool(row, 2, padding=1)) == [1, 3]
-    assert flat(oracle.avg_pool(row, 2, padding=1, count_padding=True)) == [0.5, 3]
-    assert flat(oracle.avg_pool(row, 2, stride=2, ceil=True)) == [1.5, 4]
-    assert flat(oracle.avg_pool(row, 2, stride=2, ceil=True, count_padding=True)) == [1.5, 4]
-    assert flat(oracle.avg_pool(row, (4,), stride=3, padding=(1, 1), ceil=True)) == [7 / 3, 4]
+    assert flat(oracle.avg_pool(row, 2, padding=1, count_include_pad=True)) == [0.5, 3]
+    assert flat(oracle.avg_pool(row, 2, stride=2, ceil_mode=True)) == [1.5, 4]
+    assert flat(oracle.avg_pool(row, 2, stride=2, ceil_mode=True, count_include_pad=True)) == [1.5, 4]
+    assert flat(oracle.avg_pool(row, (4,), stride=3, padding=(1, 1), ceil_mode=True)) == [7 / 3, 4]
 
 
 def test_ties_zeros_and_unpool_by_hand():
@@ -180,14 +180,14 @@ def test_ties_zeros_and_unpool_by_hand():
 
 POOLS = {
     "1d": ((7,), (3,), {"stride": 2, "padding": (2, 1)}),
-    "2d": ((5, 4), (2, 3), {"stride": (2, 1), "padding": "same", "ceil": True}),
+    "2d": ((5, 4), (2, 3), {"stride": (2, 1), "padding": "same", "ceil_mode": True}),
     "2d dilated": ((5, 6), (2, 2), {"dilation": (2, 3), "stride": 1, "padding": ((1, 0), (0, 2))}),
-    "3d": ((3, 4, 3), (2, 2, 2), {"ceil": True}),
+    "3d": ((3, 4, 3), (2, 2, 2), {"ceil_mode": True}),
 }
 KINDS = {
     "max": (oracle.max_pool, oracle.max_pool_grad, {}),
     "avg": (oracle.avg_pool, oracle.avg_pool_grad, {}),
-    "avg padded": (oracle.avg_pool, oracle.avg_pool_grad, {"count_padding": True}),
+    "avg padded": (oracle.avg_pool, oracle.avg_pool_grad, {"count_include_pad": True}),
     "l1": (oracle.lp_pool, oracle.lp_pool_grad, {"p": 1}),
     "l2": (oracle.lp_pool, oracle.lp_pool_grad, {}),
     "l3.5": (oracle.lp_pool, oracle.lp_pool_grad, {"p": 3.5}),
@@ -238,14 +238,14 @@ def torch_check(f, ours, *arrays):
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
-@pytest.mark.parametrize("pad_mode", ["zeros", "reflect", "edge", "wrap"])
-def test_conv_is_torchs(rank, pad_mode, rng):
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "edge", "wrap"])
+def test_conv_is_torchs(rank, padding_mode, rng):
     torch = pytest.importorskip("torch")
     size, k = (8, 7, 5)[:rank], (3, 2, 3)[:rank]
     stride, dilation, pads = (2, 1, 1)[:rank], (1, 2, 1)[:rank], ((1, 2), (2, 0), (1, 1))[:rank]
     x, kernel = rng.normal(size=(2, *size, 4)), rng.normal(size=(*k, 2, 6))
-    window = {"stride": stride, "padding": pads, "pad_mode": pad_mode, "dilation": dilation, "groups": 2}
-    word = {"zeros": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}[pad_mode]
+    window = {"stride": stride, "padding": pads, "padding_mode": padding_mode, "dilation": dilation, "groups": 2}
+    word = {"zeros": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}[padding_mode]
 
     def theirs(a, w):
         flat = [cell for pair in reversed(pads) for cell in pair]
@@ -262,9 +262,9 @@ def test_conv_is_torchs(rank, pad_mode, rng):
     torch_check(theirs, ours, first(x), weights)
 
 
-@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("kind", ["max", "avg", "avg padded", "l2", "l3.5"])
-def test_pools_are_torchs(kind, ceil, rng):
+def test_pools_are_torchs(kind, ceil_mode, rng):
     torch = pytest.importorskip("torch")
     pool, grad, extra = KINDS[kind]
     nn = torch.nn.functional
@@ -276,10 +276,10 @@ def test_pools_are_torchs(kind, ceil, rng):
         (6, 3, 3, 0, 1),
     ]:
         x = np.maximum(rng.normal(size=(2, n, n, 3)), -0.5)  # many ties
-        size = {"stride": s, "ceil_mode": ceil}
-        window = {"stride": s, "ceil": ceil}
+        size = {"stride": s, "ceil_mode": ceil_mode}
+        window = {"stride": s, "ceil_mode": ceil_mode}
         if kind.startswith("l"):
-            if ceil and (n - k) % s:
+            if ceil_mode and (n - k) % s:
                 continue  # torch scales an overhanging window by k*k / its cells
             x = np.abs(x)
             theirs = partial(nn.lp_pool2d, norm_type=extra.get("p", 2), kernel_size=k, **size)
@@ -289,7 +289,7 @@ def test_pools_are_torchs(kind, ceil, rng):
         else:
             window |= {"padding": p}
             theirs = partial(
-                nn.avg_pool2d, kernel_size=k, padding=p, count_include_pad="count_padding" in extra, **size
+                nn.avg_pool2d, kernel_size=k, padding=p, count_include_pad="count_include_pad" in extra, **size
             )
         window |= extra
         y = first(pool(x, k, **window))

@@ -68,7 +68,7 @@ def test_models(name):
 @pytest.mark.parametrize("name", augment.registry)
 def test_augmentations(name, soft, dtype):
     batch = Batch(jnp.ones((4, 8, 8, 3), dtype), jax.nn.one_hot(LABELS, 3) if soft else LABELS, jnp.ones(4))
-    run = augment.from_config({name: ARGUMENTS.get(name, True)}, classes=3)
+    run = augment.from_config({name: ARGUMENTS.get(name, True)}, num_classes=3)
     out = jax.eval_shape(run, jax.random.key(0), batch)
     assert out.image.shape == batch.image.shape
 

@@ -1,4 +1,4 @@
-"""The same nets, data, optimiser and schedule in torch, whole training timed; for comparison alone."""
+"""The same nets, data, optimizer and schedule in torch, whole training timed; for comparison alone."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ def _train_one(settings, images, labels, mean, std, seed):
     act = nn.Sigmoid if arguments["activation"] == "sigmoid" else nn.ReLU
     layers, channels, side = [], 1, 28
     for features in arguments["features"]:
-        layers += [nn.Conv2d(channels, features, arguments["size"]), nn.MaxPool2d(2), act()]
-        channels, side = features, (side - arguments["size"] + 1) // 2
+        layers += [nn.Conv2d(channels, features, arguments["kernel_size"]), nn.MaxPool2d(2), act()]
+        channels, side = features, (side - arguments["kernel_size"] + 1) // 2
     layers += [nn.Flatten()]
     units = channels * side * side
     for hidden in arguments["hidden"]:

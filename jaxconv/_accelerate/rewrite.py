@@ -184,7 +184,7 @@ def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_
         return None
     window, strides, dilation = p["window_dimensions"], p["window_strides"], p.get("window_dilation")
     held = windows_of(array.shape, window, strides, p["padding"], dilation)
-    if held is None or max(held[1].size) > 32:
+    if held is None or max(held[1].kernel_size) > 32:
         return None
     flat, win = held
     if flat != array.shape and any(array.sharding.spec):  # of an explicit mesh: axes that are cut up stay apart

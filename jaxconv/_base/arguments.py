@@ -12,9 +12,10 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxconv._base.deprecation import with_new_names
 from jaxconv._base.errors import ConfigError, did_you_mean, no_argument, not_one_of
 
-__all__ = ["find", "must", "problems", "typed", "with_defaults"]
+__all__ = ["current", "find", "must", "problems", "typed", "with_defaults"]
 
 Function = Callable[..., Any]
 
@@ -50,6 +51,23 @@ def find(path: str, name: str, registry: Mapping[str, Function]) -> Function:
         near = did_you_mean(attribute, [key for key in vars(module) if not key.startswith("_")])
         raise ConfigError(f"{path}: module {module_name!r} has no function {attribute!r}{near}")
     return function
+
+
+def current(section: str, function: Function, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments under the names that a function has for them now, with a DeprecationWarning for each old one.
+
+    Args:
+      section: of the config, "net" for example.
+      function: the function; `renamed_arguments` says which names it had.
+      arguments: as TOML gives them.
+
+    Raises:
+      ConfigError: if an argument is given under both names.
+    """
+    try:
+        return with_new_names(section, arguments, getattr(function, "renamed", {}), stacklevel=3)
+    except TypeError as error:
+        raise ConfigError(str(error)) from None
 
 
 def problems(

@@ -12,7 +12,7 @@ class ShapeError(ValueError):
       got: what came.
       fix: what to write instead.
 
-    `path` names the layer inside a net; `wire` fills it in from the inside out.
+    `path` names the layer inside a net; `compose` fills it in from the inside out.
 
     >>> print(ShapeError("stride must be ≥ 1", got="stride=0", fix="stride=1 visits every position"))
     stride must be ≥ 1

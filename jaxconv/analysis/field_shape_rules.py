@@ -144,8 +144,8 @@ def concatenate(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | N
     low, high, seen_low, seen_high = map(join, range(4))
     joined = Reach(low, high, seen_low, seen_high, lead.dim, lead.jump, whole)
     if lead.dim is None:  # a new axis of windows, as adaptive pools make it
-        centres = [float(a.min() + b.max()) / 2 for a, b in _along(joined, dim)]
-        steps = {b - a for a, b in itertools.pairwise(centres)}
+        centers = [float(a.min() + b.max()) / 2 for a, b in _along(joined, dim)]
+        steps = {b - a for a, b in itertools.pairwise(centers)}
         joined = dataclasses.replace(joined, dim=dim, jump=Fraction(steps.pop()) if len(steps) == 1 else None)
     return joined.clipped() if whole else joined
 

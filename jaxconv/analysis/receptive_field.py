@@ -136,7 +136,7 @@ class Reach:
         return field
 
     def summary(self, shape: Sequence[int]) -> tuple[int, Fraction | None, float] | None:
-        """The largest field, the jump, and the centre of output 0's field; None where nothing is seen."""
+        """The largest field, the jump, and the center of output 0's field; None where nothing is seen."""
         low, high = (self.low, self.high) if self.whole else (self.seen_low, self.seen_high)
         low, high = np.broadcast_arrays(low, high)
         if low.size == 0 or not (low <= high).any():
@@ -145,8 +145,8 @@ class Reach:
         keep = [d for d in range(low.ndim) if d != self.dim]
         first, last = low.min(axis=tuple(keep)).ravel(), high.max(axis=tuple(keep)).ravel()
         at = int((first <= last).argmax())
-        centre = (int(first[at]) + int(last[at])) / 2 - at * (self.jump or 0)
-        return size, self.jump, float(centre)
+        center = (int(first[at]) + int(last[at])) / 2 - at * (self.jump or 0)
+        return size, self.jump, float(center)
 
 
 def _first(a: np.ndarray, _: Any, dim: int) -> np.ndarray:

@@ -132,7 +132,7 @@ COLUMNS = (
     Column("bytes", lambda r, s: _bytes(r.bytes), 6),
     Column("sees", lambda r, s: _by([f.size for f in r.field]), 8),
     Column("jump", lambda r, s: _each([f.jump for f in r.field]) if r.field else "", 3),
-    Column("centre", lambda r, s: _each([f.centre for f in r.field]) if r.field else "", 2),
+    Column("center", lambda r, s: _each([f.center for f in r.field]) if r.field else "", 2),
     Column("MAC/byte", lambda r, s: f"{r.macs / r.moved:.1f}" if r.macs and r.moved and not s.symbol else "", 1),
 )
 

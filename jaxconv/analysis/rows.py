@@ -21,12 +21,12 @@ class Field:
     Attributes:
       size: cells of the largest field; padding counts as cells, but not around a whole input (after a global pool).
       jump: from one output cell to the next; None where no axis of the output runs along the input's.
-      centre: of output 0's field.
+      center: of output 0's field.
     """
 
     size: int
     jump: Fraction | None
-    centre: float
+    center: float
 
 
 @dataclasses.dataclass(frozen=True)

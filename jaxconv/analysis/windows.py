@@ -61,7 +61,7 @@ def _of_form(form: Form, out: Shape) -> Convolution | None:
     lead = tuple(range(2 if form.members else 1))
     spatial = tuple(range(len(lead), len(lead) + form.rank))
     features = len(lead) + form.rank
-    columns = zip(form.size, form.stride, form.padding, form.dilation, form.x[1:-1], form.y[1:-1], strict=True)
+    columns = zip(form.kernel_size, form.stride, form.padding, form.dilation, form.x[1:-1], form.y[1:-1], strict=True)
     if form.slot == "y":
         axes, operand = tuple(Axis(o, k, s, lo, d) for k, s, (lo, _), d, _, o in columns), 0
     else:
@@ -105,10 +105,10 @@ def products(name: str, params: Any, shapes: Sequence[Shape], out: Shape) -> Pro
 def _form_products(form: Form) -> Products:
     """The three derivatives of one trilinear form multiply the same numbers."""
     rest = form.maps * form.x[0] * form.k[-2] * form.k[-1]
-    columns = zip(form.y[1:-1], form.size, form.stride, form.padding, form.dilation, form.x[1:-1], strict=True)
+    columns = zip(form.y[1:-1], form.kernel_size, form.stride, form.padding, form.dilation, form.x[1:-1], strict=True)
     inside = math.prod(Axis(o, k, s, lo, d).inside(n) for o, k, s, (lo, _), d, n in columns)
-    macs = rest * math.prod(form.y[1:-1]) * math.prod(form.size)
-    window = (form.size, form.stride, form.padding, form.dilation, form.groups)
+    macs = rest * math.prod(form.y[1:-1]) * math.prod(form.kernel_size)
+    window = (form.kernel_size, form.stride, form.padding, form.dilation, form.groups)
     return Products(macs, rest * inside, *window, transposed=form.slot == "x")
 
 

@@ -1,10 +1,10 @@
 """Random changes of training images: pure functions `(key, Batch) -> Batch`, every image with its own draw.
 
-augment = compose(shift(4, pad_mode="reflect"), flip(), cutout(8))
+augment = compose(shift(4, padding_mode="reflect"), flip(), cutout(8))
 batch = augment(key, batch)
 """
 
-from jaxconv.augment.colour import colour_jitter, normalise
+from jaxconv.augment.color import color_jitter, normalize
 from jaxconv.augment.combine import compose, random_choice, sometimes
 from jaxconv.augment.contract import Augment
 from jaxconv.augment.erase import cutout, random_erasing
@@ -14,7 +14,7 @@ from jaxconv.augment.named import augment_problems, from_config, registry
 from jaxconv.augment.resample import affine, elastic, random_resized_crop, rotate
 
 __all__ = [
-    "Augment", "affine", "augment_problems", "colour_jitter", "compose", "cutmix", "cutout", "elastic", "expand",
-    "flip", "from_config", "mixup", "normalise", "random_choice", "random_erasing", "random_resized_crop",
+    "Augment", "affine", "augment_problems", "color_jitter", "compose", "cutmix", "cutout", "elastic", "expand",
+    "flip", "from_config", "mixup", "normalize", "random_choice", "random_erasing", "random_resized_crop",
     "registry", "rotate", "shift", "sometimes",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import wide_dtype
 from jaxconv._base.errors import ShapeError
 from jaxconv.augment.box import any_of, around
@@ -12,7 +13,8 @@ from jaxconv.augment.contract import Augment, chance, draws, floating, images_of
 from jaxconv.data.dataset import Batch
 
 
-def mixup(alpha: float = 0.2, *, classes: int, probability: float = 1.0) -> Augment:
+@renamed_arguments(classes="num_classes")
+def mixup(alpha: float = 0.2, *, num_classes: int, probability: float = 1.0) -> Augment:
     """Blend each image, and its label, with another of the batch: `s x + (1 - s) x'`.
 
     Each image draws its own share s from Beta(alpha, alpha); the partners are a permutation of the
@@ -20,29 +22,29 @@ def mixup(alpha: float = 0.2, *, classes: int, probability: float = 1.0) -> Augm
 
     Args:
       alpha: of the Beta distribution; the smaller, the nearer s is to 0 or 1.
-      classes: how many there are.
+      num_classes: how many there are.
       probability: that an image is blended.
 
     Returns:
       `(key, batch) -> batch`; images [N, H, W, C] become float32 in the same units, labels float32
-      [N, classes]. A label that lies outside the classes becomes NaN.
+      [N, num_classes]. A label that lies outside the classes becomes NaN.
 
     Raises:
       ConfigError: an argument outside its range.
       ShapeError: when called with anything but a Batch of images [N, H, W, C], or with labels that
-        are neither integers [N] nor floating [N, classes].
+        are neither integers [N] nor floating [N, num_classes].
 
     Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018.
 
     >>> batch = Batch(jnp.zeros([2, 1, 1, 1]), jnp.array([0, 1]), jnp.ones(2))
-    >>> print(jax.jit(mixup(1.0, classes=2))(jax.random.key(0), batch).label.sum(-1))
+    >>> print(jax.jit(mixup(1.0, num_classes=2))(jax.random.key(0), batch).label.sum(-1))
     [1. 1.]
     """
-    _check("mixup", alpha, classes, probability)
+    _check("mixup", alpha, num_classes, probability)
 
     def run(key: jax.Array, batch: Batch) -> Batch:
         images = floating(images_of("mixup", batch))
-        label = soft_labels(batch.label, len(images), classes)
+        label = soft_labels(batch.label, len(images), num_classes)
         partner_key, share_key = jax.random.split(key)
         partner, mixed = _partners(partner_key, batch, probability)
         share = jnp.where(mixed, _beta(share_key, alpha, len(images)), 1)
@@ -53,7 +55,8 @@ def mixup(alpha: float = 0.2, *, classes: int, probability: float = 1.0) -> Augm
     return run
 
 
-def cutmix(alpha: float = 1.0, *, classes: int, probability: float = 1.0) -> Augment:
+@renamed_arguments(classes="num_classes")
+def cutmix(alpha: float = 1.0, *, num_classes: int, probability: float = 1.0) -> Augment:
     """Paste a box of another image into each image; labels mix by the pixels that each one has.
 
     A share s is drawn from Beta(alpha, alpha); the box has the image's shape, `1 - s` of its area
@@ -62,12 +65,12 @@ def cutmix(alpha: float = 1.0, *, classes: int, probability: float = 1.0) -> Aug
 
     Args:
       alpha: of the Beta distribution.
-      classes: how many there are.
+      num_classes: how many there are.
       probability: that an image gets a box.
 
     Returns:
       `(key, batch) -> batch`; images [N, H, W, C] keep their type, labels become float32
-      [N, classes]. A label that lies outside the classes becomes NaN.
+      [N, num_classes]. A label that lies outside the classes becomes NaN.
 
     Raises:
       ConfigError, ShapeError: as `mixup`.
@@ -75,16 +78,16 @@ def cutmix(alpha: float = 1.0, *, classes: int, probability: float = 1.0) -> Aug
     Source: Yun et al., CutMix: Regularization Strategy to Train Strong Classifiers, 2019.
 
     >>> batch = Batch(jnp.array([0, 100]).reshape(2, 1, 1, 1) * jnp.ones([2, 5, 5, 1]), jnp.array([0, 1]), jnp.ones(2))
-    >>> mixed = jax.jit(cutmix(classes=2))(jax.random.key(0), batch)
+    >>> mixed = jax.jit(cutmix(num_classes=2))(jax.random.key(0), batch)
     >>> print(mixed.image.mean((1, 2, 3)).round() == (100 * mixed.label[:, 1]).round())
     [ True  True]
     """
-    _check("cutmix", alpha, classes, probability)
+    _check("cutmix", alpha, num_classes, probability)
 
     def run(key: jax.Array, batch: Batch) -> Batch:
         images = images_of("cutmix", batch)
         n, rows, columns, _ = images.shape
-        label = soft_labels(batch.label, n, classes)
+        label = soft_labels(batch.label, n, num_classes)
         partner_key, share_key, place_key = jax.random.split(key, 3)
         partner, mixed = _partners(partner_key, batch, probability)
         side = jnp.sqrt(1 - _beta(share_key, alpha, n))
@@ -98,16 +101,16 @@ def cutmix(alpha: float = 1.0, *, classes: int, probability: float = 1.0) -> Aug
     return run
 
 
-def soft_labels(label: jax.typing.ArrayLike, n: int, classes: int) -> jax.Array:
+def soft_labels(label: jax.typing.ArrayLike, n: int, num_classes: int) -> jax.Array:
     """Labels as each class's share.
 
     Args:
-      label: integers [N], or shares already, floating [N, classes].
+      label: integers [N], or shares already, floating [N, num_classes].
       n: N.
-      classes: how many there are.
+      num_classes: how many there are.
 
     Returns:
-      float32 [N, classes]; the row of a label outside the classes is NaN, so that the loss shows it.
+      float32 [N, num_classes]; the row of a label outside the classes is NaN, so that the loss shows it.
 
     Raises:
       ShapeError: labels of another shape or type.
@@ -117,22 +120,22 @@ def soft_labels(label: jax.typing.ArrayLike, n: int, classes: int) -> jax.Array:
      [nan nan nan]]
     """
     label = jnp.asarray(label)
-    if label.shape == (n, classes) and jnp.issubdtype(label.dtype, jnp.floating):
+    if label.shape == (n, num_classes) and jnp.issubdtype(label.dtype, jnp.floating):
         return label.astype(wide_dtype(label.dtype))
     if label.shape != (n,) or not jnp.issubdtype(label.dtype, jnp.integer):
         raise ShapeError(
-            f"labels must be integers [{n}], or shares of {classes} classes, floating [{n}, {classes}]",
+            f"labels must be integers [{n}], or shares of {num_classes} classes, floating [{n}, {num_classes}]",
             got=f"{label.dtype} {list(label.shape)}",
         )
-    known = (label >= 0) & (label < classes)
-    return jnp.where(known[:, None], jax.nn.one_hot(label, classes, dtype=jnp.float32), jnp.nan)
+    known = (label >= 0) & (label < num_classes)
+    return jnp.where(known[:, None], jax.nn.one_hot(label, num_classes, dtype=jnp.float32), jnp.nan)
 
 
-def _check(name: str, alpha: float, classes: int, probability: float) -> None:
+def _check(name: str, alpha: float, num_classes: int, probability: float) -> None:
     refuse(
         name,
         number("alpha", alpha, "a number above 0", lambda value: 0 < value < float("inf")),
-        number("classes", classes, "a whole number, 1 or more", lambda value: value >= 1, whole=True),
+        number("num_classes", num_classes, "a whole number, 1 or more", lambda value: value >= 1, whole=True),
         chance(probability),
     )
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError
 from jaxconv.augment.contract import Augment, chance, draws, images_of, one_each, one_of, pixels_problem, refuse
 from jaxconv.data.dataset import Batch
-from jaxconv.geometry import PAD_MODES
+from jaxconv.geometry import PADDING_MODES
 from jaxconv.ops._pad import pad_pairs
 
 
@@ -44,7 +45,8 @@ def flip(probability: float = 0.5, *, vertical: bool = False) -> Augment:
     return run
 
 
-def shift(pixels: int, pad_mode: str = "zeros") -> Augment:
+@renamed_arguments(pad_mode="padding_mode")
+def shift(pixels: int, padding_mode: str = "zeros") -> Augment:
     """Move each image by its own whole number of pixels along each axis.
 
     `shift(4, "reflect")` is the random crop out of a padded image that CIFAR nets are trained with
@@ -53,13 +55,13 @@ def shift(pixels: int, pad_mode: str = "zeros") -> Augment:
     Args:
       pixels: the furthest that an image moves along each axis, either way; each of the
         `(2 * pixels + 1)**2` moves is equally likely.
-      pad_mode: what comes into view: "zeros", "reflect", "edge" or "wrap".
+      padding_mode: what comes into view: "zeros", "reflect", "edge" or "wrap".
 
     Returns:
       `(key, batch) -> batch`; images [N, H, W, C] keep their type.
 
     Raises:
-      ConfigError: `pixels` is negative or not whole, or there is no such `pad_mode`.
+      ConfigError: `pixels` is negative or not whole, or there is no such `padding_mode`.
       ShapeError: when called with anything but a Batch of images [N, H, W, C], or with images too
         small to be reflected or wrapped.
 
@@ -67,14 +69,14 @@ def shift(pixels: int, pad_mode: str = "zeros") -> Augment:
     >>> shift(1)(jax.random.key(0), batch).image.shape
     (1, 4, 4, 1)
     """
-    refuse("shift", pixels_problem(pixels, 0), one_of("pad_mode", pad_mode, PAD_MODES))
+    refuse("shift", pixels_problem(pixels, 0), one_of("padding_mode", padding_mode, PADDING_MODES))
 
     def run(key: jax.Array, batch: Batch) -> Batch:
         images = images_of("shift", batch)
         if pixels == 0:
             return batch
         corners = jax.random.randint(key, (len(images), 2), 0, 2 * pixels + 1)
-        return batch._replace(image=_window("shift", images, corners, pixels, pad_mode))
+        return batch._replace(image=_window("shift", images, corners, pixels, padding_mode))
 
     return run
 
@@ -109,14 +111,14 @@ def expand(pixels: int = 1) -> Augment:
     return run
 
 
-def _window(name: str, images: jax.Array, corners: jax.Array, border: int, pad_mode: str) -> jax.Array:
+def _window(name: str, images: jax.Array, corners: jax.Array, border: int, padding_mode: str) -> jax.Array:
     """Images as seen through a window of their own size, at a corner [N, 2] of themselves with a border."""
     side = max(images.shape[1:3])
     if border > side:
         got, fix = f"pixels={border}", f"pixels={side} moves an image out of sight already"
         must = f"{name} moves images of {images.shape[1]}×{images.shape[2]} by at most {side} pixels"
         raise ShapeError(must, got=got, fix=fix)
-    padded = pad_pairs(images, ((border, border), (border, border)), pad_mode)
+    padded = pad_pairs(images, ((border, border), (border, border)), padding_mode)
 
     def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), images.shape[1:])

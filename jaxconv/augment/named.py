@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxconv._base.arguments import current
 from jaxconv._base.errors import ConfigError, did_you_mean, no_argument
-from jaxconv.augment.colour import colour_jitter
+from jaxconv.augment.color import color_jitter
 from jaxconv.augment.combine import compose, sometimes
 from jaxconv.augment.contract import Augment, chance, refuse
 from jaxconv.augment.erase import cutout, random_erasing
@@ -16,25 +18,26 @@ from jaxconv.augment.mix import cutmix, mixup
 from jaxconv.augment.move import expand, flip, shift
 from jaxconv.augment.resample import affine, elastic, random_resized_crop, rotate
 
-# What a config file may name in [augment]; in the usual order: places, colours, holes, mixtures.
+# What a config file may name in [augment]; in the usual order: places, colors, holes, mixtures.
 registry: dict[str, Callable[..., Augment]] = {
     function.__name__: function
     for function in (
         flip, shift, expand, random_resized_crop, rotate, affine, elastic,
-        colour_jitter, cutout, random_erasing, mixup, cutmix,
+        color_jitter, cutout, random_erasing, mixup, cutmix,
     )
 }  # fmt: skip
-_FROM_DATA = ("classes", "peak")
+_FROM_DATA = ("num_classes", "peak")
+_OLD_NAMES = {"colour_jitter": "color_jitter"}
 
 
-def from_config(table: Mapping[str, Any], classes: int, peak: float = 255) -> Augment:
+def from_config(table: Mapping[str, Any], num_classes: int, peak: float = 255) -> Augment:
     """Make what a config's table names, one after the other in the table's order.
 
     Args:
       table: name -> a number or word, the first argument; a table of arguments; true for the
         defaults; false for none of it. Beside its own arguments each takes `probability`: that an
         image is changed.
-      classes: of the data.
+      num_classes: of the data.
       peak: of the data: the brightest value that a pixel can have.
 
     Returns:
@@ -43,9 +46,9 @@ def from_config(table: Mapping[str, Any], classes: int, peak: float = 255) -> Au
     Raises:
       ConfigError: a line for each mistake, as `augment_problems` gives them.
 
-    >>> augment = from_config({"shift": 2, "flip": True, "mixup": {"alpha": 0.2}, "cutout": False}, classes=10)
+    >>> augment = from_config({"shift": 2, "flip": True, "mixup": {"alpha": 0.2}, "cutout": False}, num_classes=10)
     """
-    augments, problems = _make(table, classes, peak)
+    augments, problems = _make(table, num_classes, peak)
     if problems:
         raise ConfigError("\n".join(problems))
     return compose(*augments)
@@ -58,16 +61,19 @@ def augment_problems(table: Mapping[str, Any]) -> list[str]:
       table: see `from_config`.
 
     >>> augment_problems({"flip": 2, "shift": {"pixel": 1, "pixels": 1}})[1]
-    "augment.shift.pixel: shift takes pixels, pad_mode, probability; did you mean 'pixels'?"
+    "augment.shift.pixel: shift takes pixels, padding_mode, probability; did you mean 'pixels'?"
     """
-    return _make(table, classes=1, peak=math.inf)[1]
+    return _make(table, num_classes=1, peak=math.inf)[1]
 
 
-def _make(table: Mapping[str, Any], classes: int, peak: float) -> tuple[list[Augment], list[str]]:
+def _make(table: Mapping[str, Any], num_classes: int, peak: float) -> tuple[list[Augment], list[str]]:
     if not isinstance(table, Mapping):
         return [], [f"augment: must be a table of augmentations, got {table!r}"]
     augments, problems = [], []
     for name, value in table.items():
+        if name in _OLD_NAMES:
+            warnings.warn(f"augment: {name} is now called {_OLD_NAMES[name]}", DeprecationWarning, stacklevel=3)
+            name = _OLD_NAMES[name]
         if name not in registry:
             near = did_you_mean(name, registry)
             problems.append(f"augment.{name}: there is no such augmentation; known are {', '.join(registry)}{near}")
@@ -77,10 +83,15 @@ def _make(table: Mapping[str, Any], classes: int, peak: float) -> tuple[list[Aug
         arguments = _arguments(known[0], value)
         if arguments is None:
             continue
+        try:
+            arguments = current(f"augment.{name}", registry[name], arguments)
+        except ConfigError as error:
+            problems.append(str(error))
+            continue
         wrong = _unfit(name, arguments, parameters, known)
         if not wrong:
             try:
-                data = {"classes": classes, "peak": peak}
+                data = {"num_classes": num_classes, "peak": peak}
                 given = {word: data[word] for word in _FROM_DATA if word in parameters}
                 augments.append(_one(name, arguments, given, own_probability="probability" in known))
             except ConfigError as error:

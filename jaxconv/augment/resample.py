@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
 
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv.augment.box import Box, random_box
 from jaxconv.augment.contract import Augment, as_type, draws, floating, images_of, number, one_of, refuse, span
 from jaxconv.data.dataset import Batch
-from jaxconv.geometry import PAD_MODES
+from jaxconv.geometry import PADDING_MODES
 
 _WIDEST = 10_000  # the filter's length is 16 times the deviation
 _SCIPY_WORD = {"zeros": "constant", "reflect": "mirror", "edge": "nearest", "wrap": "wrap"}
@@ -78,7 +79,7 @@ def crop_and_resize(images: jax.Array, box: Box) -> jax.Array:
     """
     down = _weights(box.top, box.height, images.shape[1]).astype(images.dtype)
     right = _weights(box.left, box.width, images.shape[2]).astype(images.dtype)
-    # Full precision: tensor cores would round 255 levels of grey to 2**-8 of a pixel.
+    # Full precision: tensor cores would round 255 levels of gray to 2**-8 of a pixel.
     tall = jnp.einsum("nih,nhwc->niwc", down, images, precision="highest")
     return jnp.einsum("njw,niwc->nijc", right, tall, precision="highest")
 
@@ -88,19 +89,20 @@ def _weights(low: jax.Array, length: jax.Array, n: int) -> jax.Array:
     cells = jnp.arange(n, dtype=jnp.float32)
     low, length = (v.astype(jnp.float32)[:, None] for v in (low, length))
     step = length[..., None] / n
-    centres = low[..., None] + (cells[None, :, None] + 0.5) * step - 0.5
-    triangle = jnp.maximum(0, 1 - jnp.abs(cells[None, None] - centres) / jnp.maximum(step, 1))
+    centers = low[..., None] + (cells[None, :, None] + 0.5) * step - 0.5
+    triangle = jnp.maximum(0, 1 - jnp.abs(cells[None, None] - centers) / jnp.maximum(step, 1))
     inside = (cells[None] >= low) & (cells[None] < low + length)
     weights = jnp.where(inside[:, None, :], triangle, 0)
     return weights / weights.sum(-1, keepdims=True)
 
 
-def rotate(degrees: float, pad_mode: str = "zeros") -> Augment:
+@renamed_arguments(pad_mode="padding_mode")
+def rotate(degrees: float, padding_mode: str = "zeros") -> Augment:
     """Turn each image around its middle.
 
     Args:
       degrees: the furthest turn, either way; angles are uniform.
-      pad_mode: what comes into view: "zeros", "reflect", "edge" or "wrap".
+      padding_mode: what comes into view: "zeros", "reflect", "edge" or "wrap".
 
     Returns:
       `(key, batch) -> batch`, see `affine`.
@@ -112,17 +114,20 @@ def rotate(degrees: float, pad_mode: str = "zeros") -> Augment:
     >>> bool((jax.jit(rotate(30, "edge"))(jax.random.key(0), batch).image == 7).all())
     True
     """
-    return _affine("rotate", degrees, (1.0, 1.0), 0.0, pad_mode)
+    return _affine("rotate", degrees, (1.0, 1.0), 0.0, padding_mode)
 
 
-def affine(degrees: float, scale: Sequence[float] = (1.0, 1.0), shear: float = 0.0, pad_mode: str = "zeros") -> Augment:
+@renamed_arguments(pad_mode="padding_mode")
+def affine(
+    degrees: float, scale: Sequence[float] = (1.0, 1.0), shear: float = 0.0, padding_mode: str = "zeros"
+) -> Augment:
     """Turn, magnify and shear each image around its middle.
 
     Args:
       degrees: the furthest turn, either way; angles are uniform.
       scale: range of the magnification, uniform; (0.9, 1.1) for a tenth smaller to a tenth larger.
       shear: the furthest slant of the columns in degrees, either way, uniform.
-      pad_mode: what comes into view: "zeros", "reflect", "edge" or "wrap".
+      padding_mode: what comes into view: "zeros", "reflect", "edge" or "wrap".
 
     Returns:
       `(key, batch) -> batch`; images [N, H, W, C] keep shape and type (whole numbers are rounded).
@@ -135,16 +140,16 @@ def affine(degrees: float, scale: Sequence[float] = (1.0, 1.0), shear: float = 0
     >>> jax.jit(affine(10, scale=(0.9, 1.1), shear=5))(jax.random.key(0), batch).image.dtype
     dtype('uint8')
     """
-    return _affine("affine", degrees, scale, shear, pad_mode)
+    return _affine("affine", degrees, scale, shear, padding_mode)
 
 
-def _affine(name: str, degrees: float, scale: Sequence[float], shear: float, pad_mode: str) -> Augment:
+def _affine(name: str, degrees: float, scale: Sequence[float], shear: float, padding_mode: str) -> Augment:
     refuse(
         name,
         number("degrees", degrees, "a number from 0 to 180", lambda angle: 0 <= angle <= 180),
         span("scale", scale, "two numbers above 0, the smaller first", lambda low, high: 0 < low <= high < math.inf),
         number("shear", shear, "a number of degrees from 0, below 90", lambda angle: 0 <= angle < 90),
-        one_of("pad_mode", pad_mode, PAD_MODES),
+        one_of("padding_mode", padding_mode, PADDING_MODES),
     )
 
     def run(key: jax.Array, batch: Batch) -> Batch:
@@ -153,14 +158,14 @@ def _affine(name: str, degrees: float, scale: Sequence[float], shear: float, pad
         turn, magnify, lean = draws(key, 3, len(images))
         turn, lean = angle * (2 * turn - 1), slant * (2 * lean - 1)
         magnify = scale[0] + (scale[1] - scale[0]) * magnify
-        moved = transform(floating(images), turn, magnify, lean, pad_mode)
+        moved = transform(floating(images), turn, magnify, lean, padding_mode)
         return batch._replace(image=as_type(moved, images.dtype))
 
     return run
 
 
 def transform(
-    images: jax.Array, angle: jax.Array, scale: jax.Array, shear: jax.Array, pad_mode: str = "zeros"
+    images: jax.Array, angle: jax.Array, scale: jax.Array, shear: jax.Array, padding_mode: str = "zeros"
 ) -> jax.Array:
     """Turn by an angle, magnify and shear each image around its middle, bilinear.
 
@@ -172,7 +177,7 @@ def transform(
       angle: [N], radians.
       scale: [N], above 0.
       shear: [N], radians.
-      pad_mode: what is seen outside the image.
+      padding_mode: what is seen outside the image.
 
     Returns:
       [N, H, W, C].
@@ -186,12 +191,13 @@ def transform(
         cos, sin = jnp.cos(angle) / scale, jnp.sin(angle) / scale
         row = cos * y + sin * x  # the way back: where each pixel of the result comes from
         column = cos * x - sin * y - jnp.tan(shear) * row
-        return _look(image, row + middle[0], column + middle[1], pad_mode)
+        return _look(image, row + middle[0], column + middle[1], padding_mode)
 
     return jax.vmap(one)(images, angle, scale, shear)
 
 
-def elastic(alpha: float = 34.0, sigma: float = 4.0, pad_mode: str = "zeros") -> Augment:
+@renamed_arguments(pad_mode="padding_mode")
+def elastic(alpha: float = 34.0, sigma: float = 4.0, padding_mode: str = "zeros") -> Augment:
     """Push the pixels of each image about, near ones the same way: handwriting as another hand might have it.
 
     Each pixel comes from a place beside it. How far beside, down and right, is uniform noise from -1 to 1 a pixel,
@@ -201,7 +207,7 @@ def elastic(alpha: float = 34.0, sigma: float = 4.0, pad_mode: str = "zeros") ->
       alpha: how strongly. For pixels far from the border the deviation of a move is some
         `0.16 * alpha / sigma` pixels: 1.4 for 34 and 4, the paper's best on MNIST.
       sigma: deviation of the Gaussian, in pixels: large ones move the image as a whole, small ones make it ragged.
-      pad_mode: what comes into view: "zeros", "reflect", "edge" or "wrap".
+      padding_mode: what comes into view: "zeros", "reflect", "edge" or "wrap".
 
     Returns:
       `(key, batch) -> batch`; images [N, H, W, C] keep shape and type (whole numbers are rounded).
@@ -213,14 +219,14 @@ def elastic(alpha: float = 34.0, sigma: float = 4.0, pad_mode: str = "zeros") ->
     Source: Simard, Steinkraus and Platt, Best Practices for Convolutional Neural Networks, 2003.
 
     >>> batch = Batch(jnp.full([2, 5, 5, 1], 7, jnp.uint8), jnp.zeros(2, int), jnp.ones(2))
-    >>> bool((jax.jit(elastic(pad_mode="edge"))(jax.random.key(0), batch).image == 7).all())
+    >>> bool((jax.jit(elastic(padding_mode="edge"))(jax.random.key(0), batch).image == 7).all())
     True
     """
     refuse(
         "elastic",
         number("alpha", alpha, "a number of pixels from 0", lambda far: 0 <= far < math.inf),
         number("sigma", sigma, f"a number of pixels above 0, up to {_WIDEST:,}", lambda wide: 0 < wide <= _WIDEST),
-        one_of("pad_mode", pad_mode, PAD_MODES),
+        one_of("padding_mode", padding_mode, PADDING_MODES),
     )
 
     def run(key: jax.Array, batch: Batch) -> Batch:
@@ -229,7 +235,7 @@ def elastic(alpha: float = 34.0, sigma: float = 4.0, pad_mode: str = "zeros") ->
         noise = jax.random.uniform(key, (2, n, rows, columns), jnp.float32, -1.0, 1.0)
         moves = alpha * smoothed(noise, sigma)
         y, x = _pixels(rows, columns)
-        look = jax.vmap(functools.partial(_look, pad_mode=pad_mode))
+        look = jax.vmap(functools.partial(_look, padding_mode=padding_mode))
         moved = look(floating(images), moves[0] + y[None], moves[1] + x[None])
         return batch._replace(image=as_type(moved, images.dtype))
 
@@ -261,7 +267,7 @@ def _pixels(rows: int, columns: int) -> list[jax.Array]:
     return jnp.meshgrid(*(jnp.arange(n, dtype=jnp.float32) for n in (rows, columns)), indexing="ij")
 
 
-def _look(image: jax.Array, rows: jax.Array, columns: jax.Array, pad_mode: str) -> jax.Array:
+def _look(image: jax.Array, rows: jax.Array, columns: jax.Array, padding_mode: str) -> jax.Array:
     """The values [H, W, C] of an image at places between its pixels, bilinear."""
-    look = jax.vmap(lambda channel: map_coordinates(channel, [rows, columns], 1, _SCIPY_WORD[pad_mode]), -1, -1)
+    look = jax.vmap(lambda channel: map_coordinates(channel, [rows, columns], 1, _SCIPY_WORD[padding_mode]), -1, -1)
     return look(image)

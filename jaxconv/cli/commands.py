@@ -15,7 +15,7 @@ from jaxconv import run
 from jaxconv._base import interrupt
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import user_path, write_atomically
-from jaxconv.analysis.summary import summary as summarise
+from jaxconv.analysis.summary import summary as summarize
 from jaxconv.cli import display
 from jaxconv.cli.errors import INTERRUPTED, fail, user_errors
 from jaxconv.cli.plot import plot
@@ -202,7 +202,7 @@ def summary(
     with user_errors():
         settings = config.read(config_path, overrides or [])
         model = build_model(settings, load_dataset(settings))
-        found = summarise(model.net, model.shape)
+        found = summarize(model.net, model.shape)
         files = {markdown: found.markdown, json: found.json, html: found.html}
         for path, write in files.items():
             if path is not None:

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
 
 class Source(Protocol):
-    """Labelled images addressed by number, read where they are asked for; Grain's sources are some."""
+    """Labeled images addressed by number, read where they are asked for; Grain's sources are some."""
 
     def __len__(self) -> int: ...
 
@@ -78,7 +78,7 @@ class Arrays:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images in two parts.
+    """Labeled images in two parts.
 
     Args:
       name: the name that `load` knows it by.

@@ -27,7 +27,7 @@ def read_square(path: str | Path, size: int, channels: int = 3, shorter: int | N
     Args:
       path: a file in one of `jaxconv.data.picture.FORMATS`, whatever its name.
       size: side of the square, in pixels.
-      channels: 3 for colour, 1 for luminance.
+      channels: 3 for color, 1 for luminance.
       shorter: what the shorter side becomes, where more than a square of it is cut off: 256 for
         the usual 224 of ImageNet.
 

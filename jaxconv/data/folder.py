@@ -42,7 +42,7 @@ class FolderSource:
       labels: int32 [N].
       sizes: bytes of each file.
       size: side of the square that each becomes.
-      channels: 3 for colour, 1 for luminance.
+      channels: 3 for color, 1 for luminance.
       corrupt: what becomes of a damaged image where images are streamed: "fail" or "skip".
     """
 
@@ -97,7 +97,7 @@ def folder(
     Args:
       root: the folder.
       size: side of the square that each becomes: its shorter side is resized, its middle kept.
-      channels: 3 for colour, 1 for luminance.
+      channels: 3 for color, 1 for luminance.
       test_share: share of each class to test on, where the folder says nothing.
       seed: of that choice.
       mean: of each channel in pixel units, "measure" to take it from up to 1,000 training images,

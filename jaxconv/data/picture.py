@@ -41,7 +41,7 @@ class Picture:
 
 
 def read_picture(path: str | Path, shape: tuple[int, int, int], peak: float, invert: bool | None = None) -> Picture:
-    """Read a picture of any size and colour and fit it to a data set's images.
+    """Read a picture of any size and color and fit it to a data set's images.
 
     Its aspect is kept; what is left over is filled with its own background, and it is put in the
     middle. The known one-channel sets draw light on dark, so a picture with a light border is
@@ -77,7 +77,7 @@ def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -
       path: a file in one of `FORMATS`, whatever its name.
       near: where pixels of about this side are enough, a JPEG is decoded at a half, a quarter or
         an eighth of its size, no smaller than that.
-      mode: "L" spares a JPEG its colours.
+      mode: "L" spares a JPEG its colors.
 
     Returns:
       A `PIL.Image`, loaded; one of more than 8 bits in mode "F", its values in 0..1.
@@ -136,9 +136,9 @@ def _to_floats(picture: Any, channels: int) -> np.ndarray:
     if "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info:
         layered = picture.convert("RGBA")
         opacity = np.asarray(layered.getchannel("A"), np.float32)[..., None] / 255
-        colour = np.asarray(layered.convert("RGB").convert(mode), np.float32).reshape(*opacity.shape[:2], -1) / 255
-        drawn = float((colour.mean(-1, keepdims=True) * opacity).sum() / max(float(opacity.sum()), 1.0))
-        return colour * opacity + (1 - opacity) * (0.0 if drawn > _LIGHT else 1.0)
+        color = np.asarray(layered.convert("RGB").convert(mode), np.float32).reshape(*opacity.shape[:2], -1) / 255
+        drawn = float((color.mean(-1, keepdims=True) * opacity).sum() / max(float(opacity.sum()), 1.0))
+        return color * opacity + (1 - opacity) * (0.0 if drawn > _LIGHT else 1.0)
     values = np.asarray(picture.convert(mode), np.float32) / 255
     return values.reshape(*values.shape[:2], -1)
 

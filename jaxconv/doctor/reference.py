@@ -70,7 +70,7 @@ def _unpadded(padded: np.ndarray, shape: tuple[int, ...], form: Form) -> np.ndar
 
 def _taps(padded: tuple[int, ...], form: Form) -> Iterator[tuple[tuple[int, ...], Index]]:
     """Every tap of the kernel in window order, with the cells of a padded input that it meets."""
-    axes = list(zip(padded[1:-1], form.size, form.stride, form.dilation, strict=True))
+    axes = list(zip(padded[1:-1], form.kernel_size, form.stride, form.dilation, strict=True))
     for tap in itertools.product(*(range(k) for _, k, _, _ in axes)):
         ends = (n - d * (k - 1 - m) for m, (n, k, _, d) in zip(tap, axes, strict=True))
         cells = (slice(m * d, end, s) for m, end, (_, _, s, d) in zip(tap, ends, axes, strict=True))

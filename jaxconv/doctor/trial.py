@@ -160,11 +160,11 @@ def _forced(form: Form, slots: tuple[str, ...], x: Any, k: Any, g: Any) -> Array
 
 def _pool_trials(form: Form) -> dict[str, Compute]:
     def ours(x: Any) -> Any:
-        return max_pool(x, form.size, stride=form.stride, padding=form.padding, dilation=form.dilation)
+        return max_pool(x, form.kernel_size, stride=form.stride, padding=form.padding, dilation=form.dilation)
 
     def plain(x: Any) -> Any:
         lowest = np.array(-np.inf, x.dtype)
-        shape = (1, *form.size, 1), (1, *form.stride, 1), ((0, 0), *form.padding, (0, 0))
+        shape = (1, *form.kernel_size, 1), (1, *form.stride, 1), ((0, 0), *form.padding, (0, 0))
         return lax.reduce_window(x, lowest, lax.max, *shape)
 
     def compute(forward: Callable[[Any], Any], x: Any, _: Any, g: Any) -> Arrays:
@@ -176,7 +176,7 @@ def _pool_trials(form: Form) -> dict[str, Compute]:
 
 def _dilated_trials(form: Form) -> dict[str, Compute]:
     holes = (*(1,) * form.rank, 2, 1)
-    shape = (1, *form.size, 1), (1, *form.stride, 1), ((0, 0), *form.padding, (0, 0))
+    shape = (1, *form.kernel_size, 1), (1, *form.stride, 1), ((0, 0), *form.padding, (0, 0))
     return {XLA: lambda x, k, g: {"y": lax.reduce_window(x, np.array(0, x.dtype), lax.add, *shape, holes)}}
 
 

@@ -23,11 +23,11 @@ def conv_dots(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
     dot = functools.partial(lax.dot_general, precision=form.precision, preferred_element_type=wide)
 
     def product(tap: tuple[int, ...]) -> jax.Array:
-        seen = seen_by(tap, x, form.size, form.stride, form.dilation).reshape(-1, form.groups, form.k[-2])
+        seen = seen_by(tap, x, form.kernel_size, form.stride, form.dilation).reshape(-1, form.groups, form.k[-2])
         weights = k[tap].reshape(form.k[-2], form.groups, -1)
         if form.groups == 1:
             return dot(seen[:, 0], weights[:, 0], (((1,), (0,)), ((), ())))
         return jnp.moveaxis(dot(seen, weights, (((2,), (0,)), ((1,), (1,)))), 0, 1)
 
-    y = functools.reduce(jnp.add, map(product, itertools.product(*map(range, form.size))))
+    y = functools.reduce(jnp.add, map(product, itertools.product(*map(range, form.kernel_size))))
     return y.reshape(form.y).astype(x.dtype)

@@ -21,7 +21,7 @@ from jaxconv.geometry import span
 def conv_einsum(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
     """Pads, gathers what each tap (m, n) of the kernel sees, and contracts taps and channels in one einsum."""
     c_in, c_out = form.k[-2:]
-    seen = windows(zeros_around(x, form.padding), form.size, form.stride, form.dilation)
+    seen = windows(zeros_around(x, form.padding), form.kernel_size, form.stride, form.dilation)
     seen = seen.reshape(*seen.shape[:-1], form.groups, c_in)  # [N, *out, taps, group, l]
     weights = k.reshape(-1, c_in, form.groups, c_out // form.groups)  # [taps, l, group, t]
     a = jnp.einsum(

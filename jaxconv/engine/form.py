@@ -59,14 +59,14 @@ class Form:
         return len(self.stride)
 
     @property
-    def size(self) -> tuple[int, ...]:
+    def kernel_size(self) -> tuple[int, ...]:
         """Taps of the kernel along each spatial axis."""
         return self.k[:-2]
 
     @property
     def y(self) -> tuple[int, ...]:
         """The shape [N, *out, O] of one member."""
-        axes = zip(self.x[1:-1], self.size, self.stride, self.padding, self.dilation, strict=True)
+        axes = zip(self.x[1:-1], self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
         out = (output_size(n, k, stride=s, padding=p, dilation=d) for n, k, s, p, d in axes)
         return (self.x[0], *out, self.k[-1])
 
@@ -79,7 +79,7 @@ class Form:
     @property
     def pointwise(self) -> bool:
         """Whether the kernel is a single tap on the unpadded input."""
-        return math.prod(self.size) == 1 and not any(map(any, self.padding))
+        return math.prod(self.kernel_size) == 1 and not any(map(any, self.padding))
 
     @property
     def depthwise(self) -> bool:

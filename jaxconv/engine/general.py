@@ -87,11 +87,11 @@ def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: I
     form = Form("y", x.shape, k.shape, s, pads, d, **same)
     if min(form.y[1:-1]) < 1:
         return jnp.zeros((form.y[0], *(max(n, 0) for n in form.y[1:-1]), form.y[-1]), form.dtype)
-    if math.prod(form.y[1:-1]) >= math.prod(form.size):
+    if math.prod(form.y[1:-1]) >= math.prod(form.kernel_size):
         return bind(x, k, form)
     # A kernel larger than the result is itself the gradient of a result: T with k and y exchanged.
     swapped = exchange(x, form.groups)
-    axes = zip(x.shape[1:-1], form.y[1:-1], form.size, s, pads, d, strict=True)
+    axes = zip(x.shape[1:-1], form.y[1:-1], form.kernel_size, s, pads, d, strict=True)
     ends = [(lo, exact_high(n, t, out, stride=step, low=lo, dilation=e)) for n, out, t, step, (lo, _), e in axes]
     if any(n + hi < 1 for n, (_, hi) in zip(x.shape[1:-1], ends, strict=True)):  # what is cropped is padding, too
         swapped, ends = zeros_around(swapped, tuple((lo, 0) for lo, _ in ends)), [(0, hi) for _, hi in ends]

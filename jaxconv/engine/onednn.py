@@ -141,22 +141,22 @@ def _depthwise_block(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
     """[n, *spatial, C] -> [1, *spatial, (n, C)], one depthwise convolution, and the sum over n."""
     n, c = form.x[0], form.x[-1]
     x, y = (jnp.moveaxis(v, 0, -2).reshape(1, *v.shape[1:-1], -1) for v in (x, y))
-    one = form.open("k", x=x.shape, k=(*form.size, 1, n * c), groups=n * c)
-    return conv_onednn(x, y, one).reshape(*form.size, 1, n, c).sum(-2)
+    one = form.open("k", x=x.shape, k=(*form.kernel_size, 1, n * c), groups=n * c)
+    return conv_onednn(x, y, one).reshape(*form.kernel_size, 1, n, c).sum(-2)
 
 
 def _by_phases(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
     """Tap a + s*u of a strided map is tap u of an unstrided one on every sth cell from a: no dilated kernel."""
     x, total = zeros_around(x, form.padding), jnp.zeros(form.k, jnp.float32)
     for first in itertools.product(*map(range, form.stride)):
-        size = tuple(len(range(a, k, s)) for a, k, s in zip(first, form.size, form.stride, strict=True))
+        size = tuple(len(range(a, k, s)) for a, k, s in zip(first, form.kernel_size, form.stride, strict=True))
         if 0 in size:
             continue
         axes = zip(first, form.stride, form.y[1:-1], size, strict=True)
         cells = x[:, *(slice(a, a + s * (out + k - 2) + 1, s) for a, s, out, k in axes)]
         ones, none = (1,) * form.rank, ((0, 0),) * form.rank
         phase = form.open("k", x=cells.shape, k=(*size, *form.k[-2:]), stride=ones, padding=none)
-        axes = zip(first, form.stride, form.size, size, strict=True)
+        axes = zip(first, form.stride, form.kernel_size, size, strict=True)
         spread = [*((a, k - a - s * (taps - 1) - 1, s - 1) for a, s, k, taps in axes), (0, 0, 0), (0, 0, 0)]
         total = total + jax.lax.pad(_summed(cells, y, phase), jnp.float32(0), spread)
     return total
@@ -170,7 +170,7 @@ def _config(ndim: int, order: tuple[int, int], form: Form) -> dict[str, Any]:
     data = {"batch_dim": "0", "feature_dim": str(ndim - 1), "spatial_dims": list(text(range(1, ndim - 1)))}
     kernel = {"input_feature_dim": str(c_in), "output_feature_dim": str(c_out), "spatial_dims": list(text(spatial))}
     window = {
-        "size": form.size,
+        "size": form.kernel_size,
         "pad_left": [lo for lo, _ in form.padding],
         "pad_right": [hi for _, hi in form.padding],
         "strides": form.stride,

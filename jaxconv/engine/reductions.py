@@ -81,7 +81,7 @@ def _kernel_gradient(forward: Forward, x: jax.Array, y: jax.Array, form: Form) -
     x [N, *n, (g, c)] -> [c, *n, (g, N)], a kernel y [N, *out, (g, o)] of stride d and dilation s gives [c, *k, (g, o)].
     """
     swapped = exchange(x, form.groups)
-    axes = zip(form.x[1:-1], form.y[1:-1], form.size, form.stride, form.padding, form.dilation, strict=True)
+    axes = zip(form.x[1:-1], form.y[1:-1], form.kernel_size, form.stride, form.padding, form.dilation, strict=True)
     pads = [(lo, exact_high(n, k, out, stride=s, low=lo, dilation=d)) for n, out, k, s, (lo, _), d in axes]
     order = (-y.ndim, -1)
     dk = _convolve(forward, swapped, y, order, form.dilation, pads, form.stride, form.groups, form.precision)
@@ -99,7 +99,7 @@ def _input_gradient(forward: Forward, k: jax.Array, y: jax.Array, form: Form) ->
     for residues in itertools.product(*map(range, form.stride)):
         taps, pads, dilation, sizes = [], [], [], []
         for axis, a in enumerate(residues):
-            n, out, size = form.x[1 + axis], form.y[1 + axis], form.size[axis]
+            n, out, size = form.x[1 + axis], form.y[1 + axis], form.kernel_size[axis]
             s, d, lo = form.stride[axis], form.dilation[axis], form.padding[axis][0]
             step = s // math.gcd(s, d)
             found = [m for m in range(size) if (m * d - a - lo) % s == 0][::-1]  # the flipped kernel's order

@@ -64,7 +64,7 @@ def _f32(form: Form, place: Place) -> bool:
 
 
 def _overhanging(form: Form, place: Place) -> bool:
-    cells = zip(form.size, form.x[1:-1], form.y[1:-1], strict=True)
+    cells = zip(form.kernel_size, form.x[1:-1], form.y[1:-1], strict=True)
     return any(taps > min(n, out) for taps, n, out in cells)
 
 

@@ -42,7 +42,7 @@ class Choice:
     @property
     def bases(self) -> tuple[int, ...]:
         """The base of the code's digit for each axis: taps, rounded up to whole strides."""
-        return tuple(-(-k // s) * s for k, s in zip(self.win.size, self.win.stride, strict=True))
+        return tuple(-(-k // s) * s for k, s in zip(self.win.kernel_size, self.win.stride, strict=True))
 
     @property
     def dtype(self) -> np.dtype:
@@ -99,7 +99,7 @@ def chosen(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
 
 def _pick(x: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     x, none = choice.win.padded(x, 0), jnp.zeros((), x.dtype)
-    taps = itertools.product(*map(range, choice.win.size))
+    taps = itertools.product(*map(range, choice.win.kernel_size))
     return functools.reduce(jnp.add, (jnp.where(code == choice.code(t), _seen(x, choice.win, t), none) for t in taps))
 
 
@@ -118,10 +118,10 @@ def _place(g: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     """
     win = choice.win
     known = all(isinstance(n, int) for n in (*choice.n, *win.out))
-    if any(d > 1 for d in win.dilation) or len(win.size) > 2 or not known:
+    if any(d > 1 for d in win.dilation) or len(win.kernel_size) > 2 or not known:
         like = jax.ShapeDtypeStruct((g.shape[0], *choice.n, g.shape[-1]), g.dtype)
         return jax.linear_transpose(lambda x: _pick(x, code, choice), like)(g)[0]
-    reach = [-(-k // s) for k, s in zip(win.size, win.stride, strict=True)]
+    reach = [-(-k // s) for k, s in zip(win.kernel_size, win.stride, strict=True)]
     pads = [win.overhang(n, axis) for axis, n in zip(win.axes, choice.n, strict=True)]
     steps = [-(-(n + lo) // s) for n, (lo, _), s in zip(choice.n, pads, win.stride, strict=True)]
     widths = [(0, 0), *((u - 1, max(t - out, 0)) for u, t, out in zip(reach, steps, win.out, strict=True)), (0, 0)]

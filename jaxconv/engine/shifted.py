@@ -20,13 +20,13 @@ def conv_shifted(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
     """
     c_in, maps = form.k[-2], form.k[-1] // form.groups
     x, weights = zeros_around(x, form.padding).astype(sum_type(x.dtype)), k.astype(sum_type(x.dtype))
-    weights = weights.reshape(*form.size, c_in, form.groups, maps)
+    weights = weights.reshape(*form.kernel_size, c_in, form.groups, maps)
 
     def product(tap: tuple[int, ...]) -> jax.Array:
-        seen = seen_by(tap, x, form.size, form.stride, form.dilation)
+        seen = seen_by(tap, x, form.kernel_size, form.stride, form.dilation)
         seen = seen.reshape(*seen.shape[:-1], form.groups, c_in, 1)
         each = (jnp.expand_dims(weights[tap][c], range(seen.ndim - 3)) for c in range(c_in))
         return functools.reduce(jnp.add, (seen[..., c, :] * weight for c, weight in enumerate(each)))
 
-    y = functools.reduce(jnp.add, map(product, itertools.product(*map(range, form.size))))
+    y = functools.reduce(jnp.add, map(product, itertools.product(*map(range, form.kernel_size))))
     return y.reshape(form.y).astype(k.dtype)

@@ -56,7 +56,8 @@ def simplified(form: Form) -> Simplified:
     windows do not mix: one of one cell, and a first one that is neither padded nor strided, which joins the batch.
     """
     axes = [
-        _axis(*axis) for axis in zip(form.x[1:-1], form.size, form.stride, form.padding, form.dilation, strict=True)
+        _axis(*axis)
+        for axis in zip(form.x[1:-1], form.kernel_size, form.stride, form.padding, form.dilation, strict=True)
     ]
     cells, taps = tuple(axis.cells for axis in axes), tuple(axis.taps for axis in axes)
     batch, kept = form.x[0], list(axes)

@@ -18,7 +18,7 @@ from jaxconv.geometry import Padding, Pair
 class Window:
     """One windowed operation with every argument written out for each spatial axis."""
 
-    size: tuple[int, ...]
+    kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[Pair, ...]
     dilation: tuple[int, ...]
@@ -27,16 +27,16 @@ class Window:
     @property
     def axes(self) -> range:
         """The array axes that are spatial: all between batch and channels."""
-        return range(1, len(self.size) + 1)
+        return range(1, len(self.kernel_size) + 1)
 
     def overhang(self, n: int, axis: int) -> Pair:
-        """The padding of a spatial axis with what `ceil` adds high, so that the last window is whole."""
+        """The padding of a spatial axis with what `ceil_mode` adds high, so that the last window is whole."""
         i = axis - 1
         low, high = self.padding[i]
-        if not isinstance(n, int):  # a symbol of `jax.export`, for which `window` refuses `ceil`
+        if not isinstance(n, int):  # a symbol of `jax.export`, for which `window` refuses `ceil_mode`
             return low, high
         words = {"stride": self.stride[i], "low": low, "dilation": self.dilation[i]}
-        return low, max(high, geometry.exact_high(n, self.size[i], self.out[i], **words))
+        return low, max(high, geometry.exact_high(n, self.kernel_size[i], self.out[i], **words))
 
     def padded(self, x: jax.Array, fill: Any) -> jax.Array:
         """x: [N, *spatial, C] with `fill` on all sides, as far as the windows reach; every axis at once."""
@@ -58,43 +58,47 @@ class Window:
                     got=f"spatial axis {i} of {n} cells, padding {(low, high)}",
                     fix="padding='valid' after jc.pad, or an export for one size",
                 )
-            return np.ones((self.size[i], *[1] * (len(self.size) + 2)), bool)
+            return np.ones((self.kernel_size[i], *[1] * (len(self.kernel_size) + 2)), bool)
         cells, before = (low + n + high, 0) if padded else (n, low)
-        found = geometry.taps_inside(cells, self.size[i], self.stride[i], before, self.dilation[i], self.out[i])
-        return np.array(found).T.reshape(self.size[i], *[-1 if a == axis else 1 for a in range(len(self.size) + 2)])
+        found = geometry.taps_inside(cells, self.kernel_size[i], self.stride[i], before, self.dilation[i], self.out[i])
+        return np.array(found).T.reshape(
+            self.kernel_size[i], *[-1 if a == axis else 1 for a in range(len(self.kernel_size) + 2)]
+        )
 
 
 def window(
     shape: Sequence[int],
-    size: Any,
+    kernel_size: Any,
     *,
     stride: Any = 1,
     padding: Padding = "valid",
     dilation: Any = 1,
-    ceil: bool = False,
+    ceil_mode: bool = False,
     op: str = "window",
 ) -> Window:
     """Reads the arguments of one windowed operation on spatial `shape`; raises ShapeError where it cannot be."""
     rank = len(shape)
-    sizes = geometry.per_axis(size, rank, "size")
+    sizes = geometry.per_axis(kernel_size, rank, "kernel_size")
     strides = geometry.per_axis(stride, rank, "stride")
     dilations = geometry.per_axis(dilation, rank, "dilation")
     pairs = geometry.pads(padding, shape, sizes, strides, dilations)
-    if ceil and not all(isinstance(n, int) for n in shape):
-        raise ShapeError("ceil needs sizes that are numbers", got=f"spatial shape {tuple(shape)}", fix="ceil=False")
-    out = geometry.output_shape(shape, sizes, strides, pairs, dilations, ceil=ceil, op=op)
+    if ceil_mode and not all(isinstance(n, int) for n in shape):
+        raise ShapeError(
+            "ceil_mode needs sizes that are numbers", got=f"spatial shape {tuple(shape)}", fix="ceil_mode=False"
+        )
+    out = geometry.output_shape(shape, sizes, strides, pairs, dilations, ceil_mode=ceil_mode, op=op)
     return Window(sizes, strides, pairs, dilations, out)
 
 
-def as_batch(x: Any, size: Any, op: str) -> tuple[jax.Array, bool]:
+def as_batch(x: Any, kernel_size: Any, op: str) -> tuple[jax.Array, bool]:
     """`x` as [N, *spatial, C], and whether it came without its batch axis; see `spatial_rank`."""
     x = jnp.asarray(x)
-    lone = x.ndim == spatial_rank(x.shape, size, op) + 1
+    lone = x.ndim == spatial_rank(x.shape, kernel_size, op) + 1
     return (x[None] if lone else x), lone
 
 
-def spatial_rank(shape: Sequence[int], size: Any, op: str) -> int:
-    """How many spatial axes an input of `shape` has under a window of `size`.
+def spatial_rank(shape: Sequence[int], kernel_size: Any, op: str) -> int:
+    """How many spatial axes an input of `shape` has under a window of `kernel_size`.
 
     A tuple says it, so an input of one axis less is a single example. An int fits 2 or 3 axes; on
     fewer it could mean a batch of signals or a lone image.
@@ -103,22 +107,27 @@ def spatial_rank(shape: Sequence[int], size: Any, op: str) -> int:
       ShapeError: a rank that does not fit, or an int that leaves it open.
     """
     ndim, came = len(shape), f"{count(len(shape), 'axis')}: {tuple(shape)}"
-    if isinstance(size, str):
-        raise ShapeError("size must be an int, or one for each spatial axis", got=f"size={size!r}")
-    if isinstance(size, Sequence):
-        rank = len(size)
+    if isinstance(kernel_size, str):
+        raise ShapeError("kernel_size must be an int, or one for each spatial axis", got=f"kernel_size={kernel_size!r}")
+    if isinstance(kernel_size, Sequence):
+        rank = len(kernel_size)
         if not 1 <= rank <= 3:
-            raise ShapeError(f"{op} works on 1 to 3 spatial axes", got=f"size={size!r}")
+            raise ShapeError(f"{op} works on 1 to 3 spatial axes", got=f"kernel_size={kernel_size!r}")
         if ndim not in (rank + 1, rank + 2):
             names = ", ".join(("N", *"DHW"[-rank:], "C"))
-            raise ShapeError(f"{op} of size {tuple(size)} needs an input [{names}], or one example without N", got=came)
+            raise ShapeError(
+                f"{op} of size {tuple(kernel_size)} needs an input [{names}], or one example without N", got=came
+            )
         return rank
     if ndim not in (4, 5):
         fix = ""
         if ndim == 2:
-            fix = f"x[None, :, :, None] for a lone grey image [H, W]; x[None], size=({size},) for a lone signal [W, C]"
+            fix = (
+                "x[None, :, :, None] for one gray image [H, W]; "
+                f"x[None], kernel_size=({kernel_size},) for one signal [W, C]"
+            )
         if ndim == 3:
-            fix = f"size=({size},) for a batch of signals [N, W, C]; x[None] for a lone image [H, W, C]"
+            fix = f"kernel_size=({kernel_size},) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]"
         raise ShapeError(f"{op} with an int size needs [N, H, W, C] or [N, D, H, W, C]", got=came, fix=fix)
     return ndim - 2
 
@@ -142,7 +151,7 @@ def slices(x: jax.Array, win: Window, axis: int) -> list[jax.Array]:
     """
     i = axis - 1
     stop = (win.out[i] - 1) * win.stride[i] + 1
-    starts = range(0, win.size[i] * win.dilation[i], win.dilation[i])
+    starts = range(0, win.kernel_size[i] * win.dilation[i], win.dilation[i])
     return [jax.lax.slice_in_dim(x, start, start + stop, win.stride[i], axis) for start in starts]
 
 
@@ -160,9 +169,11 @@ def _window_sum_jvp(win: Window, primals: Any, tangents: Any) -> tuple[jax.Array
     moved = tangents[0]
     for axis in win.axes:
         i = axis - 1
-        if win.size[i] == win.stride[i] and win.dilation[i] == 1:
-            cells = jax.lax.slice_in_dim(moved, 0, win.out[i] * win.size[i], axis=axis)
-            moved = cells.reshape(*moved.shape[:axis], win.out[i], win.size[i], *moved.shape[axis + 1 :]).sum(axis + 1)
+        if win.kernel_size[i] == win.stride[i] and win.dilation[i] == 1:
+            cells = jax.lax.slice_in_dim(moved, 0, win.out[i] * win.kernel_size[i], axis=axis)
+            moved = cells.reshape(*moved.shape[:axis], win.out[i], win.kernel_size[i], *moved.shape[axis + 1 :]).sum(
+                axis + 1
+            )
         else:
             moved = functools.reduce(jnp.add, slices(moved, win, axis))
     return window_sum(primals[0], win), moved

@@ -38,7 +38,7 @@ def conv_lax(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
     Padding wider than d(k-1) becomes a negative low padding in the input gradient, which XLA's CPU
     code reads out of bounds (openxla/xla#48713): such an input is padded first.
     """
-    reach = (span(n, d) - 1 for n, d in zip(form.size, form.dilation, strict=True))
+    reach = (span(n, d) - 1 for n, d in zip(form.kernel_size, form.dilation, strict=True))
     if any(max(pair) > r for pair, r in zip(form.padding, reach, strict=True)):
         x, form = zeros_around(x, form.padding), form.open("y", padding=((0, 0),) * form.rank)
     return _general(x, k, (-2, -1), form)

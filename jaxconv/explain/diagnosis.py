@@ -63,7 +63,7 @@ def explain(net: Any, x: Any, error: Exception) -> str:
 
 
 def _plain(error: Exception) -> ShapeError:
-    """What another library raised, as it stands in a report: its first line, and the path that `wire` noted."""
+    """What another library raised, as it stands in a report: its first line, and the path that `compose` noted."""
     told = ShapeError((str(error).splitlines() or [type(error).__name__])[0].strip())
     told.path = path_of(error)
     return told
@@ -119,9 +119,9 @@ def _cause(
             return "", ""
         return f"this net takes {near}, but not {_times(cells)}", told.fix or f"an input of {near}"
     if kernel := re.search(r"kernel \((\d+), \d+\)", told.got):
-        return _initialised_for(walker, shape, int(kernel[1]), path)
+        return _initialized_for(walker, shape, int(kernel[1]), path)
     if wanted := re.match(r"x must have (\d+ channels?)", told.must):
-        return f"the net was initialised for another input: here it expects {wanted[1]}", (
+        return f"the net was initialized for another input: here it expects {wanted[1]}", (
             "an input of those channels, or params of net.init(key, x) with this x"
         )
     if not re.search(r"kernel|params|state|init", f"{told.must} {told.got}"):
@@ -146,8 +146,8 @@ def _looks_like_nchw(shape: tuple[int, ...]) -> bool:
     return len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] > 4
 
 
-def _initialised_for(walker: Walker, shape: tuple[int, ...], values: int, path: Sequence[str]) -> tuple[str, str]:
-    """For which images a dense layer of so many values was initialised, as far as square ones tell."""
+def _initialized_for(walker: Walker, shape: tuple[int, ...], values: int, path: Sequence[str]) -> tuple[str, str]:
+    """For which images a dense layer of so many values was initialized, as far as square ones tell."""
     rank, cells, channels = len(shape) - 2, shape[1:-1], shape[-1]
     fix = f"inputs of that size, params of net.init(key, {shape}), or global_avg_pool instead of flatten"
 
@@ -158,11 +158,11 @@ def _initialised_for(walker: Walker, shape: tuple[int, ...], values: int, path: 
 
     least = _least(lambda n: width(n) >= values) if rank > 0 else 0
     if not least or width(least) != values:
-        cause = f"the layer was initialised for {values} values, which no square input of {count(channels, 'channel')}"
+        cause = f"the layer was initialized for {values} values, which no square input of {count(channels, 'channel')}"
         return f"{cause} gives", "params, state = net.init(key, x) with this x"
     most = _least(lambda n: width(n) > values) - 1
     either = f"{_times((least,) * rank)}" + (f" to {_times((most,) * rank)}" if most > least else "")
-    return f"the net was initialised for inputs of {either}, x is {_times(cells)}", fix
+    return f"the net was initialized for inputs of {either}, x is {_times(cells)}", fix
 
 
 def _least(holds: Any) -> int:

@@ -41,7 +41,7 @@ class Walk:
 
 
 class Walker:
-    """Walks one net with many inputs, each time with parameters initialised for that input; nothing is computed.
+    """Walks one net with many inputs, each time with parameters initialized for that input; nothing is computed.
 
     What a layer made of a shape is kept until the walker goes, so that sizes that share maps share the work.
 

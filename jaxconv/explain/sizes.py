@@ -22,7 +22,7 @@ _ALIKE = 64
 
 
 def smallest_input(net: Any, channels: int, *, rank: int = 2, largest: int = 512, batch: int = 1) -> tuple[int, ...]:
-    """The smallest spatial input that a net takes, with parameters initialised for it.
+    """The smallest spatial input that a net takes, with parameters initialized for it.
 
     Where a window does not fit, it fits no shorter input either, as maps only shrink with the input: such
     sizes are passed over. All others are tried one by one, as legality need not be monotone: a net may take
@@ -53,7 +53,7 @@ def smallest_input(net: Any, channels: int, *, rank: int = 2, largest: int = 512
 
 
 def output_shapes(net: Any, sizes: Iterable[Any], channels: int, *, rank: int = 2, batch: int = 1) -> dict[Any, Any]:
-    """What a net makes of inputs of several sizes, each with parameters initialised for it.
+    """What a net makes of inputs of several sizes, each with parameters initialized for it.
 
     Args:
       net: a Layer or callable.

@@ -2,7 +2,7 @@
 
 from jaxconv.geometry.inverse import Solution, solve
 from jaxconv.geometry.sizes import (
-    PAD_MODES,
+    PADDING_MODES,
     PADDINGS,
     Padding,
     Pair,
@@ -13,7 +13,7 @@ from jaxconv.geometry.sizes import (
     is_pair,
     output_shape,
     output_size,
-    pad_mode_of,
+    padding_mode_of,
     pads,
     per_axis,
     span,
@@ -21,6 +21,6 @@ from jaxconv.geometry.sizes import (
 )
 
 __all__ = [
-    "PADDINGS", "PAD_MODES", "Padding", "Pair", "ReceptiveField", "Solution", "exact_high", "formula", "integer",
-    "is_pair", "output_shape", "output_size", "pad_mode_of", "pads", "per_axis", "solve", "span", "taps_inside",
+    "PADDINGS", "PADDING_MODES", "Padding", "Pair", "ReceptiveField", "Solution", "exact_high", "formula", "integer",
+    "is_pair", "output_shape", "output_size", "padding_mode_of", "pads", "per_axis", "solve", "span", "taps_inside",
 ]  # fmt: skip

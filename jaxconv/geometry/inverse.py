@@ -28,27 +28,27 @@ class Solution(NamedTuple):
 
 def solve(
     out: int,
-    size: int,
-    kernel: int,
+    n: int,
+    kernel_size: int,
     *,
     stride: int | None = None,
     padding: Padding | None = None,
     dilation: int | None = None,
-    ceil: bool = False,
+    ceil_mode: bool = False,
     largest_stride: int | None = None,
     largest_dilation: int = 4,
 ) -> list[Solution]:
-    """Every small (stride, padding, dilation) with which a kernel makes `out` windows of `size` cells.
+    """Every small (stride, padding, dilation) with which a kernel makes `out` windows of `n` cells.
 
     Strides go up to `largest_stride`, dilations to `largest_dilation`. Paddings are the words, equal ones and
     pairs that differ by one, all of them up to d*(k - 1) a side: beyond it a window would see padding alone.
 
     Args:
       out: windows wanted along one axis.
-      size: cells of the input along it, n.
-      kernel: taps of the kernel, k.
+      n: cells of the input along it, n.
+      kernel_size: taps of the kernel, k.
       stride, padding, dilation: those that stand already; padding a word, an int or a pair (lo, hi).
-      ceil: whether a last partial window counts, as in a pool with `ceil=True`.
+      ceil_mode: whether a last partial window counts, as in a pool with `ceil_mode=True`.
       largest_stride: the kernel or 8, whichever is more, if not given.
       largest_dilation: of a kernel of more than one tap.
 
@@ -64,19 +64,19 @@ def solve(
     >>> solve(24, 28, 5, dilation=1)
     [Solution(stride=1, padding='valid', dilation=1)]
     """
-    out, size, kernel = integer(out, "out"), integer(size, "size"), integer(kernel, "kernel")
-    most = max(8, kernel) if largest_stride is None else integer(largest_stride, "largest_stride")
+    out, n, kernel_size = integer(out, "out"), integer(n, "n"), integer(kernel_size, "kernel_size")
+    most = max(8, kernel_size) if largest_stride is None else integer(largest_stride, "largest_stride")
     strides = range(1, most + 1) if stride is None else [integer(stride, "stride")]
-    furthest = integer(largest_dilation, "largest_dilation") if kernel > 1 else 1
+    furthest = integer(largest_dilation, "largest_dilation") if kernel_size > 1 else 1
     dilations = range(1, furthest + 1) if dilation is None else [integer(dilation, "dilation")]
     found: list[tuple[Any, Solution]] = []
     reached: dict[int, tuple[Any, Solution]] = {}
     widest = 0
     for d in dilations:
         for s in strides:
-            for said, pair in _paddings(size, kernel, s, d, padding):
-                o = output_size(size, kernel, stride=s, padding=pair, dilation=d, ceil=ceil)
-                widest = max(widest, (size + sum(pair) - 1) // d + 1)
+            for said, pair in _paddings(n, kernel_size, s, d, padding):
+                o = output_size(n, kernel_size, stride=s, padding=pair, dilation=d, ceil_mode=ceil_mode)
+                widest = max(widest, (n + sum(pair) - 1) // d + 1)
                 one = _order(said, s, d, pair), Solution(s, said, d)
                 if o == out:
                     found.append(one)
@@ -85,22 +85,24 @@ def solve(
     if not found:
         given = {"stride": stride, "padding": padding, "dilation": dilation}
         held = "".join(f", {word}={value!r}" for word, value in given.items() if value is not None)
-        _refuse(out, {o: one for o, (_, one) in reached.items()}, f"{out=}, {size=}, {kernel=}{held}", widest)
+        _refuse(out, {o: one for o, (_, one) in reached.items()}, f"{out=}, {n=}, {kernel_size=}{held}", widest)
     return [one for _, one in sorted(found, key=_first)]
 
 
-def _paddings(n: int, kernel: int, stride: int, dilation: int, given: Padding | None) -> Iterator[tuple[Padding, Pair]]:
+def _paddings(
+    n: int, kernel_size: int, stride: int, dilation: int, given: Padding | None
+) -> Iterator[tuple[Padding, Pair]]:
     """Paddings to try, each once: the simplest way to say it, and (lo, hi)."""
 
     def pair(padding: Padding) -> Pair:
-        return pads(padding, (n,), (kernel,), (stride,), (dilation,))[0]
+        return pads(padding, (n,), (kernel_size,), (stride,), (dilation,))[0]
 
     if given is not None:
         yield given, pair(given)
         return
     words = {pair(word): word for word in reversed(_SIMPLEST) if word in PADDINGS}
     yield from ((word, both) for both, word in words.items())
-    reach = span(kernel, dilation) - 1
+    reach = span(kernel_size, dilation) - 1
     equal = [(amount, amount) for amount in range(reach + 1)]
     uneven = [both for low in range(reach) for both in ((low, low + 1), (low + 1, low))]
     for both in equal + uneven:

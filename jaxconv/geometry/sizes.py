@@ -15,7 +15,7 @@ from typing import Any
 from jaxconv._base.errors import ShapeError, count, did_you_mean
 
 PADDINGS = ("valid", "same", "same_lower", "full", "causal")
-PAD_MODES = ("zeros", "reflect", "edge", "wrap")
+PADDING_MODES = ("zeros", "reflect", "edge", "wrap")
 
 _TORCH = {"circular": "wrap", "replicate": "edge", "constant": "zeros"}
 
@@ -45,7 +45,7 @@ def integer(value: Any, name: str, least: int = 1) -> int:
 def per_axis(value: Any, rank: int, name: str, least: int = 1) -> tuple[int, ...]:
     """One int for each of `rank` spatial axes.
 
-    >>> per_axis(3, 2, "size"), per_axis((3, 5), 2, "size")
+    >>> per_axis(3, 2, "kernel_size"), per_axis((3, 5), 2, "kernel_size")
     ((3, 3), (3, 5))
     """
     if getattr(value, "ndim", 0) == 1:  # a NumPy array
@@ -59,32 +59,32 @@ def per_axis(value: Any, rank: int, name: str, least: int = 1) -> tuple[int, ...
     return tuple(integer(v, name, least) for v in value)
 
 
-def span(size: int, dilation: int = 1) -> int:
+def span(kernel_size: int, dilation: int = 1) -> int:
     """Input cells from a kernel's first tap to its last, both counted: d*(k - 1) + 1."""
-    return dilation * (size - 1) + 1
+    return dilation * (kernel_size - 1) + 1
 
 
 def output_size(
-    n: int, size: int, *, stride: int = 1, padding: Pair = (0, 0), dilation: int = 1, ceil: bool = False
+    n: int, kernel_size: int, *, stride: int = 1, padding: Pair = (0, 0), dilation: int = 1, ceil_mode: bool = False
 ) -> int:
     """How many windows fit along one axis; 0 or less where none does.
 
-    With `ceil` a last partial window counts too, be it the only one, and the last must start inside the input or its
-    low padding: one that starts in the high padding is dropped, as torch and ONNX do.
+    With `ceil_mode` a last partial window counts too, even if it is the only one, and the last window must start inside
+    the input or its low padding: one that starts in the high padding is dropped, as in torch and ONNX.
 
-    >>> output_size(28, 5), output_size(28, 3, stride=2, padding=(1, 1)), output_size(5, 2, stride=2, ceil=True)
+    >>> output_size(28, 5), output_size(28, 3, stride=2, padding=(1, 1)), output_size(5, 2, stride=2, ceil_mode=True)
     (24, 14, 3)
-    >>> output_size(2, 3, stride=3, padding=(1, 1), ceil=True), output_size(1, 3, stride=4, ceil=True)
+    >>> output_size(2, 3, stride=3, padding=(1, 1), ceil_mode=True), output_size(1, 3, stride=4, ceil_mode=True)
     (1, 1)
     """
     lo, hi = padding
-    room = n + lo + hi - span(size, dilation)
-    if not ceil:
+    room = n + lo + hi - span(kernel_size, dilation)
+    if not ceil_mode:
         return room // stride + 1 if room >= 0 else 0
     return min(-(-room // stride), (n + lo - 1) // stride) + 1
 
 
-def exact_high(n: int, size: int, out: int, *, stride: int = 1, low: int = 0, dilation: int = 1) -> int:
+def exact_high(n: int, kernel_size: int, out: int, *, stride: int = 1, low: int = 0, dilation: int = 1) -> int:
     """The high padding with which the last of `out` windows ends where the padded input does.
 
     It is negative where the windows leave cells unseen. With it, `output_size` gives `out` back.
@@ -92,23 +92,23 @@ def exact_high(n: int, size: int, out: int, *, stride: int = 1, low: int = 0, di
     >>> exact_high(28, 3, 14, stride=2, low=1), exact_high(28, 5, 24), exact_high(5, 2, 3, stride=2)
     (0, 0, 1)
     """
-    return span(size, dilation) + stride * (out - 1) - n - low
+    return span(kernel_size, dilation) + stride * (out - 1) - n - low
 
 
-def formula(n: int, size: int, stride: int, padding: Pair, dilation: int, ceil: bool = False) -> str:
+def formula(n: int, kernel_size: int, stride: int, padding: Pair, dilation: int, ceil_mode: bool = False) -> str:
     """The output-size formula with its numbers, for messages and tables.
 
     >>> formula(28, 5, 1, (0, 0), 1)
     'floor((28 + 0 + 0 - 1*(5 - 1) - 1) / 1) + 1 = 24'
     """
-    room = n + sum(padding) - span(size, dilation)
-    value = (-(-room // stride) if ceil else room // stride) + 1
-    word = "ceil" if ceil else "floor"
-    return f"{word}(({n} + {padding[0]} + {padding[1]} - {dilation}*({size} - 1) - 1) / {stride}) + 1 = {value}"
+    room = n + sum(padding) - span(kernel_size, dilation)
+    value = (-(-room // stride) if ceil_mode else room // stride) + 1
+    word = "ceil" if ceil_mode else "floor"
+    return f"{word}(({n} + {padding[0]} + {padding[1]} - {dilation}*({kernel_size} - 1) - 1) / {stride}) + 1 = {value}"
 
 
-def _word(word: str, n: int, size: int, stride: int, dilation: int) -> Pair:
-    reach = dilation * (size - 1)
+def _word(word: str, n: int, kernel_size: int, stride: int, dilation: int) -> Pair:
+    reach = dilation * (kernel_size - 1)
     if word == "valid":
         return 0, 0
     if word == "full":
@@ -120,13 +120,13 @@ def _word(word: str, n: int, size: int, stride: int, dilation: int) -> Pair:
     return (low, high) if word == "same" else (high, low)
 
 
-def pad_mode_of(word: str) -> str | None:
-    """The pad_mode that a word, of ours or of torch's, means; None where it means none.
+def padding_mode_of(word: str) -> str | None:
+    """The padding_mode that a word, of ours or of torch's, means; None where it means none.
 
-    >>> pad_mode_of("circular"), pad_mode_of("edge"), pad_mode_of("same")
+    >>> padding_mode_of("circular"), padding_mode_of("edge"), padding_mode_of("same")
     ('wrap', 'edge', None)
     """
-    return word if word in PAD_MODES else _TORCH.get(word)
+    return word if word in PADDING_MODES else _TORCH.get(word)
 
 
 def is_pair(value: Any) -> bool:
@@ -137,7 +137,7 @@ def is_pair(value: Any) -> bool:
 def pads(
     padding: Padding,
     shape: Sequence[int],
-    size: Sequence[int],
+    kernel_size: Sequence[int],
     stride: Sequence[int],
     dilation: Sequence[int],
 ) -> tuple[Pair, ...]:
@@ -147,7 +147,7 @@ def pads(
       padding: `"valid"`, `"same"` (out = ceil(n/s), the odd cell high), `"same_lower"` (the odd cell
         low), `"full"` (d(k-1) on both sides), `"causal"` (d(k-1) low), an int, a pair for all axes, or
         a pair for each axis.
-      shape, size, stride, dilation: one int for each spatial axis.
+      shape, kernel_size, stride, dilation: one int for each spatial axis.
 
     Raises:
       ShapeError: an unknown word, a negative or non-integer amount, or the wrong number of pairs.
@@ -159,13 +159,13 @@ def pads(
     if isinstance(padding, str):
         if padding not in PADDINGS:
             known = ", ".join(PADDINGS)
-            mode = pad_mode_of(padding)
+            mode = padding_mode_of(padding)
             raise ShapeError(
                 f"padding must be one of {known}, an int, a pair, or a pair for each axis",
                 got=f"padding={padding!r}{did_you_mean(padding, PADDINGS)}",
-                fix=f"padding='same', pad_mode={mode!r}" if mode else "",
+                fix=f"padding='same', padding_mode={mode!r}" if mode else "",
             )
-        columns = zip(shape, size, stride, dilation, strict=True)
+        columns = zip(shape, kernel_size, stride, dilation, strict=True)
         return tuple(_word(padding, *column) for column in columns)
     if hasattr(padding, "tolist"):
         padding = padding.tolist()
@@ -184,12 +184,12 @@ def pads(
 
 def output_shape(
     shape: Sequence[int],
-    size: Sequence[int],
+    kernel_size: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[Pair],
     dilation: Sequence[int],
     *,
-    ceil: bool = False,
+    ceil_mode: bool = False,
     op: str = "window",
 ) -> tuple[int, ...]:
     """The output-size formula on every spatial axis.
@@ -201,10 +201,10 @@ def output_shape(
     (24, 24)
     """
     out = []
-    for axis, (n, k, s, p, d) in enumerate(zip(shape, size, stride, padding, dilation, strict=True)):
+    for axis, (n, k, s, p, d) in enumerate(zip(shape, kernel_size, stride, padding, dilation, strict=True)):
         if n < 1:
             raise ShapeError(f"{op} needs at least one cell on every spatial axis", got=f"spatial shape {tuple(shape)}")
-        o = output_size(n, k, stride=s, padding=p, dilation=d, ceil=ceil)
+        o = output_size(n, k, stride=s, padding=p, dilation=d, ceil_mode=ceil_mode)
         if o < 1:
             dilated = f" (dilation {d}: {span(k, d)} cells)" if d > 1 else ""
             thing = "kernel" if "conv" in op else "window"
@@ -212,7 +212,7 @@ def output_shape(
             raise ShapeError(
                 f"{op}: a {thing} of {k}{dilated} must fit into the padded input of {n} + {p[0]} + {p[1]} cells "
                 f"on spatial axis {axis}",
-                got=f"spatial shape {tuple(shape)}; out = {formula(n, k, s, p, d, ceil)}",
+                got=f"spatial shape {tuple(shape)}; out = {formula(n, k, s, p, d, ceil_mode)}",
                 fix=f"a larger input, a {thing} of at most {(n + sum(p) - 1) // d + 1}{smaller}"
                 + (", or padding='same'" if thing == "kernel" else ""),
             )
@@ -220,13 +220,15 @@ def output_shape(
     return tuple(out)
 
 
-def taps_inside(n: int, size: int, stride: int, low: int, dilation: int, out: int) -> tuple[tuple[bool, ...], ...]:
+def taps_inside(
+    n: int, kernel_size: int, stride: int, low: int, dilation: int, out: int
+) -> tuple[tuple[bool, ...], ...]:
     """For each of `out` windows along one axis, which taps fall on the n cells behind `low` padding.
 
     >>> [sum(window) for window in taps_inside(5, 3, 2, 1, 1, 3)]
     [2, 3, 2]
     """
-    return tuple(tuple(low <= o * stride + tap * dilation < low + n for tap in range(size)) for o in range(out))
+    return tuple(tuple(low <= o * stride + tap * dilation < low + n for tap in range(kernel_size)) for o in range(out))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +239,7 @@ class ReceptiveField:
     `jump` from one output to the next.
 
     >>> field = ReceptiveField().through(5).through(2, stride=2).through(5).through(2, stride=2)
-    >>> field.size, field.jump, field.centre
+    >>> field.size, field.jump, field.center
     (16, 4, 7.5)
     """
 
@@ -245,13 +247,13 @@ class ReceptiveField:
     jump: int = 1
     first: int = 0
 
-    def through(self, size: int, *, stride: int = 1, low: int = 0, dilation: int = 1) -> "ReceptiveField":
+    def through(self, kernel_size: int, *, stride: int = 1, low: int = 0, dilation: int = 1) -> "ReceptiveField":
         """The field after one more windowed operation, seen from its output."""
         return ReceptiveField(
-            self.size + dilation * (size - 1) * self.jump, self.jump * stride, self.first - low * self.jump
+            self.size + dilation * (kernel_size - 1) * self.jump, self.jump * stride, self.first - low * self.jump
         )
 
     @property
-    def centre(self) -> float:
+    def center(self) -> float:
         """Where the middle of output 0's field lies on the input axis."""
         return self.first + (self.size - 1) / 2

@@ -34,9 +34,9 @@ def check_kernel(layer: str, came: Sequence[int], expected: Sequence[int]) -> No
         )
 
 
-def refuse_nchw(shape: Sequence[int], size: Any, layer: str) -> None:
+def refuse_nchw(shape: Sequence[int], kernel_size: Any, layer: str) -> None:
     """Raises ShapeError for what can hardly be NHWC: 1 or 3 rows of pixels as wide as they have channels."""
-    if not isinstance(size, Sequence) and len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] > 4:
+    if not isinstance(kernel_size, Sequence) and len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] > 4:
         raise ShapeError(
             f"{layer} needs its input as [N, H, W, C]",
             got=f"{tuple(shape)}, which looks like NCHW",

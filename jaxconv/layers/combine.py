@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError, did_you_mean
-from jaxconv.layers.layer import Layer, lift, wire
+from jaxconv.layers.layer import Layer, compose, lift
 
 
 def name_parts(layers: Sequence[Any], named: dict[str, Any]) -> dict[str, Layer]:
@@ -49,7 +49,7 @@ def chain(*layers: Any, **named: Any) -> Layer:
             x = call(name, x)
         return x
 
-    return wire("chain", parts, flow)
+    return compose("chain", parts, flow)
 
 
 def residual(body: Any, shortcut: Any = None) -> Layer:
@@ -83,7 +83,7 @@ def residual(body: Any, shortcut: Any = None) -> Layer:
             )
         return y + short
 
-    return wire("residual", parts, flow)
+    return compose("residual", parts, flow)
 
 
 def _shortcut(x: tuple[int, ...], y: tuple[int, ...]) -> str:
@@ -136,4 +136,4 @@ def branch(*layers: Any, merge: str | Callable[[list[Any]], Any] = "concat", **n
             raise ShapeError(f"branches must give the same shape{but} to be merged by {merge}", got=shapes)
         return jnp.concatenate(outputs, axis=-1) if merge == "concat" else sum(outputs[1:], start=outputs[0])
 
-    return wire("branch", parts, flow)
+    return compose("branch", parts, flow)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry, ops
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError, count
 from jaxconv.engine import check_impl
 from jaxconv.engine.window import spatial_rank, window
@@ -22,13 +23,14 @@ Ints = int | Sequence[int]
 Transform = Callable[[jax.Array], jax.Array]
 
 
+@renamed_arguments(size="kernel_size", pad_mode="padding_mode")
 def Conv(
     features: int,
-    size: Ints,
+    kernel_size: Ints,
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
-    pad_mode: str = "zeros",
+    padding_mode: str = "zeros",
     dilation: Ints = 1,
     groups: int = 1,
     bias: bool = True,
@@ -42,12 +44,12 @@ def Conv(
 
     Args:
       features: number of feature maps, C_out.
-      size: of the local receptive field; an int for 2 or 3 spatial axes, a tuple for any (`(5,)` for
+      kernel_size: of the local receptive field; an int for 2 or 3 spatial axes, a tuple for any (`(5,)` for
         signals [N, W, C]).
-      stride, padding, pad_mode, dilation, groups, impl, precision: as in `jaxconv.conv`.
+      stride, padding, padding_mode, dilation, groups, impl, precision: as in `jaxconv.conv`.
       bias: whether each map adds one number of its own.
       kernel_init, bias_init: (key, shape, dtype) -> array; see `jaxconv.initializers`.
-      transform: kernel -> kernel, before every use: `jc.standardise_kernel`, `jc.masked(mask)`.
+      transform: kernel -> kernel, before every use: `jc.standardize_kernel`, `jc.masked(mask)`.
 
     Returns:
       A Layer [N, *spatial, C_in] -> [N, *out, features] with params `kernel` [*k, C_in/groups,
@@ -62,29 +64,29 @@ def Conv(
     """
     features, groups = geometry.integer(features, "features"), geometry.integer(groups, "groups")
     check_initializer(kernel_init, "kernel_init"), check_initializer(bias_init, "bias_init")
-    check_mode(pad_mode)
+    check_mode(padding_mode)
     impl is None or check_impl(impl)
     geometry_of: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     names = ("kernel", "bias") if bias else ("kernel",)
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
-        rank = spatial_rank(x.shape, size, "conv")
-        refuse_nchw(x.shape, size, "conv")
-        kernel_size = geometry.per_axis(size, rank, "size")
-        window(x.shape[-rank - 1 : -1], kernel_size, op="conv", **geometry_of)
+        rank = spatial_rank(x.shape, kernel_size, "conv")
+        refuse_nchw(x.shape, kernel_size, "conv")
+        taps = geometry.per_axis(kernel_size, rank, "kernel_size")
+        window(x.shape[-rank - 1 : -1], taps, op="conv", **geometry_of)
         c_in = x.shape[-1]
         check_groups(groups, c_in, features)
         dtype = param_dtype(x)
-        params = {"kernel": draw_kernel(kernel_init, fold(key, "kernel"), kernel_size, c_in, features, groups, dtype)}
+        params = {"kernel": draw_kernel(kernel_init, fold(key, "kernel"), taps, c_in, features, groups, dtype)}
         if bias:
             params["bias"] = bias_init(fold(key, "bias"), (features,), dtype)
         return params, {}
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         check_params("conv", params, names)
-        rank = spatial_rank(jnp.shape(x), size, "conv")
-        kernel, taps = params["kernel"], geometry.per_axis(size, rank, "size")
+        rank = spatial_rank(jnp.shape(x), kernel_size, "conv")
+        kernel, taps = params["kernel"], geometry.per_axis(kernel_size, rank, "kernel_size")
         check_kernel("conv", kernel.shape, (*taps, kernel.shape[-2] if kernel.ndim > 1 else 1, features))
         seen = kernel.shape[-2] * groups
         fix = f"an input with the {count(seen, 'channel')} that init saw"
@@ -97,7 +99,7 @@ def Conv(
             kernel,
             params.get("bias"),
             **geometry_of,
-            pad_mode=pad_mode,
+            padding_mode=padding_mode,
             groups=groups,
             impl=impl,
             precision=precision,

@@ -61,7 +61,7 @@ def Dense(
         check_kernel("dense", kernel.shape, (*kernel.shape[:1], features))
         if x.shape[-1:] != kernel.shape[:1]:
             raise ShapeError(
-                f"dense must get the {count(kernel.shape[0], 'value')} that its kernel was initialised for",
+                f"dense must get the {count(kernel.shape[0], 'value')} that its kernel was initialized for",
                 got=f"x {x.shape}, kernel {kernel.shape}",
                 fix="an input of the size that init saw; global_avg_pool instead of flatten takes any size",
             )

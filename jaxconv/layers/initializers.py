@@ -1,4 +1,4 @@
-"""Initialisers: (key, shape, dtype) -> array, and kernels with the right fan.
+"""Initializers: (key, shape, dtype) -> array, and kernels with the right fan.
 
 Any of `jax.nn.initializers` fits, too. Ours differ in two ways: they know the fan of grouped, depthwise,
 transposed and unshared kernels, and they draw in chunks of one size, so that the random numbers of a whole

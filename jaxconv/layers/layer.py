@@ -1,4 +1,4 @@
-"""The record `Layer`, and `wire`, which makes one layer of many. Knows no convolution."""
+"""The record `Layer`, and `compose`, which makes one layer of many. Knows no convolution."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ class Layer:
         (float32), or a pytree of them; only its shape and dtype are looked at.
       apply: (params, state, x, *, key=None, train=False) -> (y, state).
       parts: the layers it is made of, by name.
-      flow: how data moves through the parts, where `wire` made it; see there.
+      flow: how data moves through the parts, where `compose` made it; see there.
       rebuild: (parts) -> the same layer with other parts, where it has any.
     """
 
@@ -119,7 +119,7 @@ def stateless_layer(name: str, function: Callable[..., Any]) -> Layer:
     return Layer(name, init, apply)
 
 
-def wire(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
+def compose(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
     """Makes one layer of parts: the only place that threads params, state and keys.
 
     Args:
@@ -137,18 +137,18 @@ def wire(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
     Raises:
       ShapeError: at `init`, where a part is never called; at `apply`, params of another net.
 
-    >>> double = wire("double", {"half": jnp.tanh}, lambda call, x: call("half", x) + call("half", x))
+    >>> double = compose("double", {"half": jnp.tanh}, lambda call, x: call("half", x) + call("half", x))
     >>> double.apply({"half": {}}, {"half": {}}, jnp.zeros(2))
     (Array([0., 0.], dtype=float32), {'half': {}})
     """
     if not isinstance(parts, Mapping) or not callable(flow):
         raise TypeError(
-            f"wire needs a dict of parts and a function flow(call, x); got {type(parts).__name__}, {flow!r}"
+            f"compose needs a dict of parts and a function flow(call, x); got {type(parts).__name__}, {flow!r}"
         )
     parts = MappingProxyType({part: lift(layer) for part, layer in parts.items()})
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
-        return _materialise(layer, key, _inputs(layer, shape_of(x)))
+        return _materialize(layer, key, _inputs(layer, shape_of(x)))
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         for word, tree in (("params", params), ("state", state)):
@@ -164,7 +164,7 @@ def wire(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
 
         return run_flow(layer, x, run), new
 
-    layer = Layer(name, init, apply, parts, flow, rebuild=lambda parts: wire(name, parts, flow))
+    layer = Layer(name, init, apply, parts, flow, rebuild=lambda parts: compose(name, parts, flow))
     return layer
 
 
@@ -183,7 +183,7 @@ def run_flow(layer: Layer, x: Any, run: Callable[..., Any], path: Path = ()) -> 
     Raises:
       ShapeError: if the flow calls a part that the layer does not have.
 
-    >>> net = wire("net", {"a": jnp.sin, "b": jnp.cos}, lambda call, x: call("b", call("a", x)))
+    >>> net = compose("net", {"a": jnp.sin, "b": jnp.cos}, lambda call, x: call("b", call("a", x)))
     >>> run_flow(net, "x", lambda part, path, h, by: f"{part.name}({h})")
     'cos(sin(x))'
     """
@@ -243,8 +243,8 @@ def _unzip(born: Mapping[str, tuple[Tree, Tree]]) -> tuple[Tree, Tree]:
     return {n: params for n, (params, _) in born.items()}, {n: state for n, (_, state) in born.items()}
 
 
-def _materialise(layer: Layer, key: Any, seen: Mapping[Path, Any], path: Path = ()) -> tuple[Tree, Tree]:
-    """Initialises every leaf for the input it was seen with."""
+def _materialize(layer: Layer, key: Any, seen: Mapping[Path, Any], path: Path = ()) -> tuple[Tree, Tree]:
+    """Initializes every leaf for the input it was seen with."""
     if layer.flow is None:
         if path not in seen:
             raise ShapeError(
@@ -253,7 +253,7 @@ def _materialise(layer: Layer, key: Any, seen: Mapping[Path, Any], path: Path = 
                 fix="remove it",
             )
         return layer.init(key, seen[path])
-    born = {n: _materialise(part, fold(key, n), seen, (*path, n)) for n, part in layer.parts.items()}
+    born = {n: _materialize(part, fold(key, n), seen, (*path, n)) for n, part in layer.parts.items()}
     return _unzip(born)
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry, ops
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv.engine.window import spatial_rank, window
 from jaxconv.geometry import Padding
 from jaxconv.layers.checks import check_kernel, param_dtype, refuse_nchw
@@ -14,13 +15,14 @@ from jaxconv.layers.initializers import Initializer, draw_unshared, lecun_normal
 from jaxconv.layers.layer import Layer, Tree, check_params, fold, shape_of
 
 
+@renamed_arguments(size="kernel_size", pad_mode="padding_mode")
 def LocalConv(
     features: int,
-    size: Ints,
+    kernel_size: Ints,
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
-    pad_mode: str = "zeros",
+    padding_mode: str = "zeros",
     dilation: Ints = 1,
     bias: bool = True,
     kernel_init: Initializer = lecun_normal,
@@ -30,7 +32,7 @@ def LocalConv(
     """Local receptive fields with weights of their own at every position: `jaxconv.local_conv`.
 
     Args:
-      features, size, stride, padding, pad_mode, dilation, bias, precision: as in `Conv`.
+      features, kernel_size, stride, padding, padding_mode, dilation, bias, precision: as in `Conv`.
       kernel_init, bias_init: (key, shape, dtype) -> array; each position's kernel [*k, C_in, features] is
         drawn by itself.
 
@@ -51,9 +53,9 @@ def LocalConv(
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
-        rank = spatial_rank(x.shape, size, "local_conv")
-        refuse_nchw(x.shape, size, "local_conv")
-        sizes = geometry.per_axis(size, rank, "size")
+        rank = spatial_rank(x.shape, kernel_size, "local_conv")
+        refuse_nchw(x.shape, kernel_size, "local_conv")
+        sizes = geometry.per_axis(kernel_size, rank, "kernel_size")
         out = window(x.shape[-rank - 1 : -1], sizes, op="local_conv", **geometry_of).out
         dtype = param_dtype(x)
         kernel = draw_unshared(kernel_init, fold(key, "kernel"), out, sizes, x.shape[-1], features, dtype)
@@ -64,11 +66,11 @@ def LocalConv(
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         check_params("local_conv", params, ("kernel", "bias") if bias else ("kernel",))
-        rank = spatial_rank(jnp.shape(x), size, "local_conv")
-        sizes, kernel = geometry.per_axis(size, rank, "size"), params["kernel"]
+        rank = spatial_rank(jnp.shape(x), kernel_size, "local_conv")
+        sizes, kernel = geometry.per_axis(kernel_size, rank, "kernel_size"), params["kernel"]
         if kernel.ndim == 2 * rank + 2:
             check_kernel("local_conv", kernel.shape, (*kernel.shape[:rank], *sizes, kernel.shape[-2], features))
-        y = ops.local_conv(x, kernel, params.get("bias"), **geometry_of, pad_mode=pad_mode, precision=precision)
+        y = ops.local_conv(x, kernel, params.get("bias"), **geometry_of, padding_mode=padding_mode, precision=precision)
         return y, state
 
     return Layer("local_conv", init, apply)

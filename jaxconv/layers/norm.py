@@ -1,4 +1,4 @@
-"""Normalisation as layers."""
+"""Normalization as layers."""
 
 import math
 import numbers
@@ -15,13 +15,13 @@ from jaxconv.engine.window import promise
 from jaxconv.layers.checks import param_dtype
 from jaxconv.layers.initializers import ones, zeros
 from jaxconv.layers.layer import Layer, Tree, check_params, shape_of
-from jaxconv.ops._norm import affine, batch_norm, standardise
+from jaxconv.ops._norm import affine, batch_norm, standardize
 
 
 def BatchNorm(
     *, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, bias: bool = True, axis_name: Any = None
 ) -> Layer:
-    """Normalises each channel by the batch's statistics in training, by running ones otherwise.
+    """Normalizes each channel by the batch's statistics in training, by running ones otherwise.
 
     Args:
       momentum: the share of the old running statistics that stays at each step, as in Flax and Haiku:
@@ -68,7 +68,7 @@ def BatchNorm(
             )
         if not train or x.size == 0:
             return batch_norm(x, **state, **params, eps=eps), state
-        y, *batch = standardise(wide(x), range(x.ndim - 1), eps, axis_name)
+        y, *batch = standardize(wide(x), range(x.ndim - 1), eps, axis_name)
         y = affine(y, params.get("scale"), params.get("bias"))
         statistics = zip(("mean", "var"), batch, strict=True)
         new = {

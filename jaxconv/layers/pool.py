@@ -7,31 +7,33 @@ from typing import Any
 import jax
 
 from jaxconv import ops
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv.geometry import Padding
 from jaxconv.layers.layer import Layer, Tree, shape_of, stateless_layer
 
 Ints = int | Sequence[int]
 
 
-def _pool(name: str, size: Ints, **arguments: Any) -> Layer:
+def _pool(name: str, kernel_size: Ints, **arguments: Any) -> Layer:
     """The layer of an op, which fails at `init` where it would at `apply`."""
     op = getattr(ops, name)
-    layer = stateless_layer(name, lambda x, *, key, train: op(x, size, **arguments))
+    layer = stateless_layer(name, lambda x, *, key, train: op(x, kernel_size, **arguments))
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
-        jax.eval_shape(lambda x: op(x, size, **arguments), shape_of(x))
+        jax.eval_shape(lambda x: op(x, kernel_size, **arguments), shape_of(x))
         return {}, {}
 
     return dataclasses.replace(layer, init=init)
 
 
+@renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def MaxPool(
-    size: Ints,
+    kernel_size: Ints,
     *,
     stride: Ints | None = None,
     padding: Padding = "valid",
     dilation: Ints = 1,
-    ceil: bool = False,
+    ceil_mode: bool = False,
 ) -> Layer:
     """`jaxconv.max_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 
@@ -39,17 +41,18 @@ def MaxPool(
     >>> MaxPool(2).apply({}, {}, jnp.ones((1, 24, 24, 20)))[0].shape
     (1, 12, 12, 20)
     """
-    return _pool("max_pool", size, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    return _pool("max_pool", kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
 
 
+@renamed_arguments(size="kernel_size", ceil="ceil_mode", count_padding="count_include_pad")
 def AvgPool(
-    size: Ints,
+    kernel_size: Ints,
     *,
     stride: Ints | None = None,
     padding: Padding = "valid",
     dilation: Ints = 1,
-    ceil: bool = False,
-    count_padding: bool = False,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
 ) -> Layer:
     """`jaxconv.avg_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 
@@ -59,23 +62,24 @@ def AvgPool(
     """
     return _pool(
         "avg_pool",
-        size,
+        kernel_size,
         stride=stride,
         padding=padding,
         dilation=dilation,
-        ceil=ceil,
-        count_padding=count_padding,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
     )
 
 
+@renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def LpPool(
-    size: Ints,
+    kernel_size: Ints,
     *,
     p: float = 2,
     stride: Ints | None = None,
     padding: Padding = "valid",
     dilation: Ints = 1,
-    ceil: bool = False,
+    ceil_mode: bool = False,
 ) -> Layer:
     """`jaxconv.lp_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 
@@ -83,16 +87,17 @@ def LpPool(
     >>> LpPool(2, p=1).apply({}, {}, jnp.ones((1, 2, 2, 1)))[0]
     Array([[[[4.]]]], dtype=float32)
     """
-    return _pool("lp_pool", size, p=p, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    return _pool("lp_pool", kernel_size, p=p, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
 
 
+@renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def L2Pool(
-    size: Ints,
+    kernel_size: Ints,
     *,
     stride: Ints | None = None,
     padding: Padding = "valid",
     dilation: Ints = 1,
-    ceil: bool = False,
+    ceil_mode: bool = False,
 ) -> Layer:
     """`jaxconv.l2_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 
@@ -100,7 +105,7 @@ def L2Pool(
     >>> L2Pool((2,)).apply({}, {}, jnp.array([[[3.0], [4.0]]]))[0]
     Array([[[5.]]], dtype=float32)
     """
-    return _pool("l2_pool", size, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    return _pool("l2_pool", kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
 
 
 def AdaptiveAvgPool(out: Ints) -> Layer:
@@ -123,11 +128,12 @@ def AdaptiveMaxPool(out: Ints) -> Layer:
     return _pool("adaptive_max_pool", out)
 
 
-def BlurPool(size: Ints = 3, *, stride: Ints = 2, pad_mode: str = "reflect") -> Layer:
+@renamed_arguments(size="kernel_size", pad_mode="padding_mode")
+def BlurPool(kernel_size: Ints = 3, *, stride: Ints = 2, padding_mode: str = "reflect") -> Layer:
     """`jaxconv.blur_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 
     >>> import jax.numpy as jnp
     >>> BlurPool().apply({}, {}, jnp.ones((1, 8, 8, 2)))[0].shape
     (1, 4, 4, 2)
     """
-    return _pool("blur_pool", size, stride=stride, pad_mode=pad_mode)
+    return _pool("blur_pool", kernel_size, stride=stride, padding_mode=padding_mode)

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxconv import geometry
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError
 from jaxconv.geometry import Padding
 from jaxconv.layers.combine import chain
@@ -13,11 +14,12 @@ from jaxconv.layers.conv import Conv, Ints
 from jaxconv.layers.layer import Layer, Tree, shape_of
 
 
-def DepthwiseConv(size: Ints, *, multiplier: int = 1, **arguments: Any) -> Layer:
+@renamed_arguments(size="kernel_size", pad_mode="padding_mode")
+def DepthwiseConv(kernel_size: Ints, *, multiplier: int = 1, **arguments: Any) -> Layer:
     """A convolution of every channel by itself, each giving `multiplier` maps.
 
     Args:
-      size: of the local receptive field, as in `Conv`.
+      kernel_size: of the local receptive field, as in `Conv`.
       multiplier: maps for each channel.
       arguments: `Conv`'s, but for features and groups.
 
@@ -35,10 +37,10 @@ def DepthwiseConv(size: Ints, *, multiplier: int = 1, **arguments: Any) -> Layer
     geometry.integer(multiplier, "multiplier")
     for word in {"features", "groups"} & set(arguments):
         raise ShapeError(f"{word} of a depthwise convolution follow from its input", got=f"{word}={arguments[word]}")
-    Conv(1, size, **arguments)  # a wrong argument fails here and not at init
+    Conv(1, kernel_size, **arguments)  # a wrong argument fails here and not at init
 
     def as_conv(channels: int) -> Layer:
-        return Conv(channels * multiplier, size, groups=channels, **arguments)
+        return Conv(channels * multiplier, kernel_size, groups=channels, **arguments)
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         channels = shape_of(x).shape[-1]
@@ -53,14 +55,15 @@ def DepthwiseConv(size: Ints, *, multiplier: int = 1, **arguments: Any) -> Layer
     return Layer("depthwise_conv", init, apply)
 
 
+@renamed_arguments(size="kernel_size", pad_mode="padding_mode")
 def SeparableConv(
-    features: int, size: Ints, *, multiplier: int = 1, bias: bool = True, middle: Any = None, **arguments: Any
+    features: int, kernel_size: Ints, *, multiplier: int = 1, bias: bool = True, middle: Any = None, **arguments: Any
 ) -> Layer:
     """A depthwise convolution in space, then a 1×1 convolution across channels.
 
     Args:
       features: maps of the result.
-      size, multiplier: of the depthwise convolution.
+      kernel_size, multiplier: of the depthwise convolution.
       bias: of the pointwise convolution (the depthwise one needs none before it, unless `middle` is given).
       middle: a layer or callable between the two (a norm or an activation, say).
       arguments: of the depthwise convolution: stride, padding, dilation, ….
@@ -75,18 +78,19 @@ def SeparableConv(
     >>> params["depthwise"]["kernel"].shape, params["pointwise"]["kernel"].shape
     ((3, 3, 1, 6), (1, 1, 6, 16))
     """
-    one = (1,) * len(size) if isinstance(size, Sequence) else 1
+    one = (1,) * len(kernel_size) if isinstance(kernel_size, Sequence) else 1
     between = {} if middle is None else {"middle": middle}
     return chain(
-        depthwise=DepthwiseConv(size, multiplier=multiplier, bias=False, **arguments),
+        depthwise=DepthwiseConv(kernel_size, multiplier=multiplier, bias=False, **arguments),
         **between,
         pointwise=Conv(features, one, bias=bias),
     )
 
 
+@renamed_arguments(size="kernel_size", pad_mode="padding_mode")
 def SpatiallySeparableConv(
     features: int,
-    size: Sequence[int],
+    kernel_size: Sequence[int],
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
@@ -98,7 +102,7 @@ def SpatiallySeparableConv(
 
     Args:
       features: maps of each of them.
-      size: one int for each spatial axis.
+      kernel_size: one int for each spatial axis.
       stride, padding, dilation: as in `Conv`; each convolution takes its own axis's share.
       bias: of the last; the others need none.
       arguments: `Conv`'s others.
@@ -116,10 +120,12 @@ def SpatiallySeparableConv(
     >>> params["axis0"]["kernel"].shape, params["axis1"]["kernel"].shape
     ((3, 1, 2, 4), (1, 3, 4, 4))
     """
-    if not isinstance(size, Sequence) or isinstance(size, str) or not size:
-        fix = f"size=({size}, {size})" if isinstance(size, int) else ""
-        raise ShapeError("size must be one int for each spatial axis", got=f"size={size!r}", fix=fix)
-    rank = len(size)
+    if not isinstance(kernel_size, Sequence) or isinstance(kernel_size, str) or not kernel_size:
+        fix = f"kernel_size=({kernel_size}, {kernel_size})" if isinstance(kernel_size, int) else ""
+        raise ShapeError(
+            "kernel_size must be one int for each spatial axis", got=f"kernel_size={kernel_size!r}", fix=fix
+        )
+    rank = len(kernel_size)
     strides = geometry.per_axis(stride, rank, "stride")
     dilations = geometry.per_axis(dilation, rank, "dilation")
     word = isinstance(padding, str)
@@ -132,7 +138,7 @@ def SpatiallySeparableConv(
 
         parts[f"axis{axis}"] = Conv(
             features,
-            only(size, 1),
+            only(kernel_size, 1),
             stride=only(strides, 1),
             padding=padding if word else only(pairs, (0, 0)),
             dilation=only(dilations, 1),

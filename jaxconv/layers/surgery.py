@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxconv._base.errors import ShapeError, did_you_mean
-from jaxconv.layers.layer import Layer, Tree, lift, wire
+from jaxconv.layers.layer import Layer, Tree, compose, lift
 
 
 def replace(net: Layer, path: str, part: Any) -> Layer:
@@ -79,7 +79,7 @@ def _cut(net: Layer, upto: str, whole: str) -> Layer:
     name, slash, rest = upto.partition("/")
     last, flow = _part(net, name, whole), net.flow
     if flow is None:
-        raise ShapeError("features cuts nets of wire, chain, residual and branch", got=f"{net.name} in {whole!r}")
+        raise ShapeError("features cuts nets of compose, chain, residual and branch", got=f"{net.name} in {whole!r}")
     names = list(net.parts)
     parts = {n: net.parts[n] for n in names[: names.index(name)]}
     parts[name] = _cut(last, rest, whole) if slash else last
@@ -101,7 +101,7 @@ def _cut(net: Layer, upto: str, whole: str) -> Layer:
             return end.y
         raise ShapeError("features needs a flow that calls the part", got=f"{name!r} is never called")
 
-    return wire(net.name, parts, shorter)
+    return compose(net.name, parts, shorter)
 
 
 def check_path(path: Any) -> str:

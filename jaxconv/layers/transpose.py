@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry, ops
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import promoted
 from jaxconv._base.errors import ShapeError
 from jaxconv.engine.placement import vary_alike, zeros_beside
@@ -19,13 +20,14 @@ from jaxconv.layers.layer import Layer, Tree, check_params, fold, lift, shape_of
 from jaxconv.ops._conv import add_bias, check_bias
 
 
+@renamed_arguments(size="kernel_size", pad_mode="padding_mode")
 def ConvTranspose(
     features: int,
-    size: Ints,
+    kernel_size: Ints,
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
-    pad_mode: str = "zeros",
+    padding_mode: str = "zeros",
     dilation: Ints = 1,
     groups: int = 1,
     output_padding: Ints | None = None,
@@ -40,7 +42,7 @@ def ConvTranspose(
 
     Args:
       features: maps of the result.
-      size, stride, padding, pad_mode, dilation, groups: of the convolution whose adjoint it is.
+      kernel_size, stride, padding, padding_mode, dilation, groups: of the convolution whose adjoint it is.
       output_padding, output_size: which of the sizes that convolution maps to x's; see `jaxconv.conv_transpose`.
       bias: whether each map adds one number of its own.
       kernel_init, bias_init: (key, shape, dtype) -> array; see `jaxconv.initializers`. One output cell's
@@ -63,10 +65,10 @@ def ConvTranspose(
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
-        rank = spatial_rank(x.shape, size, "conv_transpose")
-        sizes, strides = geometry.per_axis(size, rank, "size"), geometry.per_axis(stride, rank, "stride")
+        rank = spatial_rank(x.shape, kernel_size, "conv_transpose")
+        sizes, strides = geometry.per_axis(kernel_size, rank, "kernel_size"), geometry.per_axis(stride, rank, "stride")
         c_in, dtype = x.shape[-1], param_dtype(x)
-        refuse_nchw(x.shape, size, "conv_transpose")
+        refuse_nchw(x.shape, kernel_size, "conv_transpose")
         check_groups(groups, c_in, features)
         kernel = draw_transposed(kernel_init, fold(key, "kernel"), sizes, strides, c_in, features, groups, dtype)
         params = {"kernel": kernel}
@@ -77,11 +79,11 @@ def ConvTranspose(
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         check_params("conv_transpose", params, ("kernel", "bias") if bias else ("kernel",))
-        kernel, rank = params["kernel"], spatial_rank(jnp.shape(x), size, "conv_transpose")
-        taps = geometry.per_axis(size, rank, "size")
+        kernel, rank = params["kernel"], spatial_rank(jnp.shape(x), kernel_size, "conv_transpose")
+        taps = geometry.per_axis(kernel_size, rank, "kernel_size")
         check_kernel("conv_transpose", kernel.shape, (*taps, features // groups, *kernel.shape[-1:]))
         y = ops.conv_transpose(
-            x, kernel, params.get("bias"), stride=stride, padding=padding, pad_mode=pad_mode,
+            x, kernel, params.get("bias"), stride=stride, padding=padding, padding_mode=padding_mode,
             dilation=dilation, groups=groups, output_padding=output_padding, output_size=output_size,
             impl=impl, precision=precision,
         )  # fmt: skip

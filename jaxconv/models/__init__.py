@@ -1,7 +1,9 @@
 """Whole nets, each one function that returns a `Layer`."""
 
+import inspect
 from collections.abc import Callable
 
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv.layers.layer import Layer
 from jaxconv.models._airbench import airbench
 from jaxconv.models._airbench import whitening_kernel as whitening_kernel
@@ -76,6 +78,12 @@ __all__ = [
     "vgg", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn",
     "wide_resnet", "wide_resnet16_8", "wide_resnet28_10", "wide_resnet40_4", "wide_resnet50_2", "wide_resnet101_2",
 ]  # fmt: skip
+
+for _name in __all__:
+    if _name != "registry":
+        _parameters = inspect.signature(globals()[_name]).parameters
+        _old = {"classes": "num_classes", "size": "kernel_size"}
+        globals()[_name] = renamed_arguments(**{o: n for o, n in _old.items() if n in _parameters})(globals()[_name])
 
 # What a config file may name as net.name: every net above, by the name of its function.
 registry: dict[str, Callable[..., Layer]] = {name: globals()[name] for name in __all__ if name != "registry"}

@@ -24,7 +24,7 @@ PATCH = 2
 gelu = functools.partial(jax.nn.gelu, approximate=False)
 
 
-def airbench(classes: int = 10, *, width: int = 64, scale: float = 1 / 9, features: str | None = None) -> Layer:
+def airbench(num_classes: int = 10, *, width: int = 64, scale: float = 1 / 9, features: str | None = None) -> Layer:
     """2×2 patches whitened, then three groups of two 3×3 convolutions, the first of each pooled.
 
     Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024), and its airbench94: norms without a scale,
@@ -34,13 +34,13 @@ def airbench(classes: int = 10, *, width: int = 64, scale: float = 1 / 9, featur
         params["whiten"]["kernel"] = whitening_kernel(images[:5000])
 
     Args:
-      classes: units of the last layer, called `head`; 0 for the net without it, which gives the mean of each map.
+      num_classes: units of the last layer, called `head`; 0 for the net without it, which gives the mean of each map.
       width: maps of the first group; the other two have four times as many.
       scale: what the logits are multiplied by.
       features: path of the part that the net ends with as a backbone, as `"group2"`.
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes], of any image of at least 9×9.
+      Layer: [N, H, W, C] to [N, num_classes], of any image of at least 9×9.
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
@@ -54,14 +54,14 @@ def airbench(classes: int = 10, *, width: int = 64, scale: float = 1 / 9, featur
     body = {"whiten": _whiten(), "gelu": gelu, "group1": _group(width)}
     body |= {"group2": _group(4 * width), "group3": _group(4 * width)}
 
-    def head(classes: int) -> Mapping[str, Any]:
+    def head(num_classes: int) -> Mapping[str, Any]:
         def scaled(x: jax.Array) -> jax.Array:
             return x * scale
 
-        dense = Dense(classes, bias=False, kernel_init=UNIFORM)
+        dense = Dense(num_classes, bias=False, kernel_init=UNIFORM)
         return {"maxpool": global_max_pool, "head": dense, "scaled": scaled}
 
-    return ending(body, head, classes=classes, features=features, pool=None)
+    return ending(body, head, num_classes=num_classes, features=features, pool=None)
 
 
 def _whiten() -> Layer:
@@ -98,7 +98,7 @@ def whitening_kernel(images: Any, *, eps: float = 5e-4) -> jax.Array:
     """The kernel that turns 2×2 patches into numbers of variance 1 without correlation, and their negatives.
 
     Args:
-      images: [N, H, W, C], normalised as the net gets them; a few thousand do.
+      images: [N, H, W, C], normalized as the net gets them; a few thousand do.
       eps: added to the variances, so that what is nearly constant is not blown up.
 
     Returns:

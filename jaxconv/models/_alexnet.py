@@ -20,7 +20,7 @@ UNIFORM = VarianceScaling(1 / 3, "in", normal=False)  # within 1 / sqrt(fan-in),
 
 
 def alexnet(
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     width: int = 64,
     hidden: int = 4096,
@@ -32,7 +32,7 @@ def alexnet(
     Against the 2012 paper: one tower, fewer features in the first layers, and no local response norm.
 
     Args:
-      classes: units of the last layer, `classifier/6`; 0 gives the mean of each map, [N, C], without dense layers
+      num_classes: units of the last layer, `classifier/6`; 0 gives the mean of each map, [N, C], without dense layers
         (features="classifier/5" gives the last hidden ones).
       width: features of the first convolution; the others have 3, 6, 4 and 4 times as many.
       hidden: units of the two dense layers before the last.
@@ -40,11 +40,11 @@ def alexnet(
       features: part that the net ends with ("features/12"); None for the whole.
 
     Returns:
-      A Layer: [N, H, W, C] of at least 63 pixels a side to [N, classes]. Images of another size than 224×224 are
+      A Layer: [N, H, W, C] of at least 63 pixels a side to [N, num_classes]. Images of another size than 224×224 are
       brought to 6×6 maps by averages.
 
     Raises:
-      ShapeError: an image that is too small, a `classes` that is no int ≥ 0, a part that is not there.
+      ShapeError: an image that is too small, a `num_classes` that is no int ≥ 0, a part that is not there.
 
     Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012; Krizhevsky,
     One weird trick for parallelizing convolutional neural networks, 2014.
@@ -60,11 +60,11 @@ def alexnet(
         body += [Conv(count * width // 64, sizes, stride=stride, padding=padding, kernel_init=UNIFORM), jax.nn.relu]
         body += [MaxPool(3, stride=2)] if pooled else []
 
-    def head(classes: int) -> dict[str, Any]:
+    def head(num_classes: int) -> dict[str, Any]:
         def unit() -> list[Any]:
             return [Dropout(dropout), Dense(hidden, kernel_init=UNIFORM), jax.nn.relu]
 
-        return {"flatten": flatten, "classifier": numbered(*unit(), *unit(), Dense(classes, kernel_init=UNIFORM))}
+        return {"flatten": flatten, "classifier": numbered(*unit(), *unit(), Dense(num_classes, kernel_init=UNIFORM))}
 
     pool = AdaptiveAvgPool(6)
-    return ending({"features": numbered(*body)}, head, classes=classes, features=features, pool=pool)
+    return ending({"features": numbered(*body)}, head, num_classes=num_classes, features=features, pool=pool)

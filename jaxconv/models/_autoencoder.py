@@ -11,7 +11,7 @@ from jaxconv.layers import Conv, Dense, adjoint
 from jaxconv.layers import features as backbone
 from jaxconv.layers.checks import param_dtype
 from jaxconv.layers.initializers import he_normal, zeros
-from jaxconv.layers.layer import Layer, Tree, check_params, shape_of, wire
+from jaxconv.layers.layer import Layer, Tree, check_params, compose, shape_of
 from jaxconv.ops import flatten
 from jaxconv.ops._conv import add_bias, check_bias
 
@@ -22,7 +22,7 @@ def autoencoder(
     code: int = 32,
     *,
     maps: Sequence[int] = (16, 32),
-    size: int = 3,
+    kernel_size: int = 3,
     tied: bool = False,
     features: str | None = None,
 ) -> Layer:
@@ -34,7 +34,7 @@ def autoencoder(
     Args:
       code: numbers that each image becomes.
       maps: of each convolution of the encoder; each halves height and width, rounded up.
-      size: of the kernels.
+      kernel_size: of the kernels.
       tied: whether the decoder runs on the encoder's own kernels, as that paper has it, with a bias of its own.
       features: path of the part that the net ends with; `"code"` is the encoder: [N, H, W, C] to [N, code].
 
@@ -52,8 +52,11 @@ def autoencoder(
     (2, 7, 9, 3)
     """
     numbers = range(1, len(maps) + 1)
-    sizes: dict[int, Any] = {**dict.fromkeys(numbers, (size, size)), 1: size}  # only an image may look like NCHW
-    convs = {n: Conv(maps[n - 1], sizes[n], stride=2, padding=size // 2, kernel_init=he_normal) for n in numbers}
+    sizes: dict[int, Any] = {
+        **dict.fromkeys(numbers, (kernel_size, kernel_size)),
+        1: kernel_size,
+    }  # only an image may look like NCHW
+    convs = {n: Conv(maps[n - 1], sizes[n], stride=2, padding=kernel_size // 2, kernel_init=he_normal) for n in numbers}
     dense = Dense(code)
     back = _bias if tied else _way_back
     parts: dict[str, Any] = {f"encode{n}": convs[n] for n in numbers}
@@ -76,7 +79,7 @@ def autoencoder(
             y = decode(f"encode{n}", f"decode{n}", jax.nn.relu(y), seen[n])
         return y
 
-    net = wire("autoencoder", parts, flow)
+    net = compose("autoencoder", parts, flow)
     return net if features is None else backbone(net, upto=features)
 
 

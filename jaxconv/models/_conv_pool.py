@@ -16,9 +16,9 @@ __all__ = ["conv_pool"]
 
 
 def conv_pool(
-    classes: int = 10,
+    num_classes: int = 10,
     features: Sequence[int] = (20, 40),
-    size: int = 5,
+    kernel_size: int = 5,
     padding: str = "valid",
     hidden: Sequence[int] = (100,),
     dropout: float = 0.0,
@@ -31,17 +31,17 @@ def conv_pool(
     24×24×20, 12×12×20, 8×8×40 and 4×4×40 to 100 units and to the classes.
 
     Args:
-      classes: units of the last layer, called `head`; one logit each.
+      num_classes: units of the last layer, called `head`; one logit each.
       features: feature maps of each convolution; none for dense layers alone.
-      size: of each square kernel, in pixels.
+      kernel_size: of each square kernel, in pixels.
       padding: "valid", or "same" for images too small to lose a border each time.
       hidden: units of each dense layer before the head.
       dropout: share of units dropped after each hidden layer while training.
-      batch_norm: normalise each convolution's result before its activation.
+      batch_norm: normalize each convolution's result before its activation.
       activation: after each convolution and hidden layer.
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes].
+      Layer: [N, H, W, C] to [N, num_classes].
 
     >>> import jax.numpy as jnp
     >>> net = conv_pool()
@@ -55,7 +55,7 @@ def conv_pool(
     parts: list[Layer | object] = []
     for count in features:
         # The norm's own offset makes a bias before it useless.
-        parts += [Conv(count, size, padding=padding, bias=not batch_norm, kernel_init=start)]
+        parts += [Conv(count, kernel_size, padding=padding, bias=not batch_norm, kernel_init=start)]
         parts += [BatchNorm()] if batch_norm else []
         # Both activations only grow, so the largest of a window is the same before and after, and costs less before.
         parts += [MaxPool(2), act]
@@ -63,4 +63,4 @@ def conv_pool(
     for units in hidden:
         parts += [Dense(units, kernel_init=start), act]
         parts += [Dropout(dropout)] if dropout else []
-    return chain(*parts, head=Dense(classes))
+    return chain(*parts, head=Dense(num_classes))

@@ -14,7 +14,7 @@ from jaxconv._base.errors import ShapeError
 from jaxconv.layers import AdaptiveAvgPool, Conv, Dense, DepthwiseConv, DropPath, LayerNorm, chain
 from jaxconv.layers.checks import param_dtype
 from jaxconv.layers.initializers import Normal
-from jaxconv.layers.layer import Layer, Tree, shape_of, wire
+from jaxconv.layers.layer import Layer, Tree, compose, shape_of
 from jaxconv.models._stages import ending, numbered
 from jaxconv.ops import flatten
 
@@ -26,7 +26,7 @@ gelu = functools.partial(jax.nn.gelu, approximate=False)
 
 
 def convnext(
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     widths: Sequence[int] = (96, 192, 384, 768),
     depths: Sequence[int] = (3, 3, 9, 3),
@@ -41,7 +41,7 @@ def convnext(
     and `6` (norm and 2×2 convolution between them), `classifier` (norm, flatten, dense).
 
     Args:
-      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       widths: maps of each stage.
       depths: blocks of each stage.
       drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
@@ -49,7 +49,7 @@ def convnext(
       features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes], H and W at least 32 with four stages.
+      Layer: [N, H, W, C] to [N, num_classes], H and W at least 32 with four stages.
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
@@ -71,11 +71,11 @@ def convnext(
         stages.append(numbered(*(_block(maps, rate, layer_scale) for rate in rates)))
         number += depth
 
-    def head(classes: int) -> Mapping[str, Any]:
-        return {"classifier": numbered(norm(), flatten, Dense(classes, kernel_init=START))}
+    def head(num_classes: int) -> Mapping[str, Any]:
+        return {"classifier": numbered(norm(), flatten, Dense(num_classes, kernel_init=START))}
 
     body = {"features": numbered(*stages)}
-    return ending(body, head, classes=classes, features=features, pool=AdaptiveAvgPool(1))
+    return ending(body, head, num_classes=num_classes, features=features, pool=AdaptiveAvgPool(1))
 
 
 def _block(maps: int, rate: float, layer_scale: float) -> Layer:
@@ -94,7 +94,7 @@ def _block(maps: int, rate: float, layer_scale: float) -> Layer:
     def flow(call: Callable[..., Any], x: Any) -> Any:
         return x + call("stochastic_depth", call("layer_scale", call("block", x)))
 
-    return wire("convnext_block", parts, flow)
+    return compose("convnext_block", parts, flow)
 
 
 def _layer_scale(value: float) -> Layer:
@@ -113,42 +113,42 @@ def _layer_scale(value: float) -> Layer:
     return Layer("layer_scale", init, apply)
 
 
-def convnext_tiny(classes: int = 1000, *, drop_path: float = 0.1, features: str | None = None) -> Layer:
+def convnext_tiny(num_classes: int = 1000, *, drop_path: float = 0.1, features: str | None = None) -> Layer:
     """ConvNeXt-T: 96 to 768 maps in 3, 3, 9 and 3 blocks.
 
     Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
 
     Args:
-      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
       features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes], H and W at least 32.
+      Layer: [N, H, W, C] to [N, num_classes], H and W at least 32.
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
 
-    >>> net = convnext_tiny(classes=0)
+    >>> net = convnext_tiny(num_classes=0)
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 32, 32, 3)))
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 32, 32, 3), "float32"))[0].shape
     (1, 768)
     """
-    return convnext(classes, drop_path=drop_path, features=features)
+    return convnext(num_classes, drop_path=drop_path, features=features)
 
 
-def convnext_small(classes: int = 1000, *, drop_path: float = 0.4, features: str | None = None) -> Layer:
+def convnext_small(num_classes: int = 1000, *, drop_path: float = 0.4, features: str | None = None) -> Layer:
     """ConvNeXt-S: 96 to 768 maps in 3, 3, 27 and 3 blocks.
 
     Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
 
     Args:
-      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
       features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes], H and W at least 32.
+      Layer: [N, H, W, C] to [N, num_classes], H and W at least 32.
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
@@ -156,21 +156,21 @@ def convnext_small(classes: int = 1000, *, drop_path: float = 0.4, features: str
     >>> len(convnext_small().parts["features"].parts["5"].parts)
     27
     """
-    return convnext(classes, depths=(3, 3, 27, 3), drop_path=drop_path, features=features)
+    return convnext(num_classes, depths=(3, 3, 27, 3), drop_path=drop_path, features=features)
 
 
-def convnext_base(classes: int = 1000, *, drop_path: float = 0.5, features: str | None = None) -> Layer:
+def convnext_base(num_classes: int = 1000, *, drop_path: float = 0.5, features: str | None = None) -> Layer:
     """ConvNeXt-B: 128 to 1024 maps in 3, 3, 27 and 3 blocks.
 
     Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
 
     Args:
-      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
       features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes], H and W at least 32.
+      Layer: [N, H, W, C] to [N, num_classes], H and W at least 32.
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
@@ -179,4 +179,4 @@ def convnext_base(classes: int = 1000, *, drop_path: float = 0.5, features: str 
     27
     """
     widths, depths = (128, 256, 512, 1024), (3, 3, 27, 3)
-    return convnext(classes, widths=widths, depths=depths, drop_path=drop_path, features=features)
+    return convnext(num_classes, widths=widths, depths=depths, drop_path=drop_path, features=features)

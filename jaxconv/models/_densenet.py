@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, MaxPool, chain
 from jaxconv.layers.initializers import he_normal
-from jaxconv.layers.layer import Layer, wire
+from jaxconv.layers.layer import Layer, compose
 from jaxconv.models._stages import ending
 
 __all__ = ["densenet", "densenet121", "densenet161", "densenet169", "densenet201"]
@@ -50,11 +50,11 @@ def dense_block(layers: Sequence[Layer]) -> Layer:
             x = jnp.concatenate([x, call(name, x)], axis=-1)
         return x
 
-    return wire("dense_block", parts, flow)
+    return compose("dense_block", parts, flow)
 
 
 def densenet(
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     blocks: Sequence[int] = BLOCKS[121],
     growth: int = 32,
@@ -66,7 +66,7 @@ def densenet(
     """DenseNet-BC for images of about 224×224: dense blocks, and between them half the features and half the size.
 
     Args:
-      classes: units of `classifier`; 0 gives the pooled features, [N, C].
+      num_classes: units of `classifier`; 0 gives the pooled features, [N, C].
       blocks: layers in each dense block.
       growth: maps that each layer adds, the paper's k.
       stem: maps of the first convolution, 2k in the paper.
@@ -75,10 +75,10 @@ def densenet(
       features: part that the net ends with ("features/denseblock3"); None for the whole.
 
     Returns:
-      A Layer: [N, H, W, C] of at least 29 pixels a side (for four blocks) to [N, classes].
+      A Layer: [N, H, W, C] of at least 29 pixels a side (for four blocks) to [N, num_classes].
 
     Raises:
-      ShapeError: a block without layers, an image that is too small, a `classes` that is no int ≥ 0, a part that
+      ShapeError: a block without layers, an image that is too small, a `num_classes` that is no int ≥ 0, a part that
         is not there.
 
     Source: Huang et al., Densely Connected Convolutional Networks, 2016.
@@ -101,40 +101,42 @@ def densenet(
             body[f"transition{n}"] = chain(norm=BatchNorm(), relu=jax.nn.relu, conv=conv(maps, 1), pool=AvgPool(2))
     body["norm5"] = BatchNorm()
     parts = {"features": chain(**body), "relu": jax.nn.relu}
-    return ending(parts, lambda classes: {"classifier": Dense(classes)}, classes=classes, features=features)
+    return ending(
+        parts, lambda num_classes: {"classifier": Dense(num_classes)}, num_classes=num_classes, features=features
+    )
 
 
-def densenet121(classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def densenet121(num_classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
     """DenseNet-121: 6, 12, 24 and 16 layers that add 32 maps each. Arguments as in `densenet`.
 
     >>> len(densenet121().parts["features"].parts["denseblock3"].parts)
     24
     """
-    return densenet(classes, blocks=BLOCKS[121], dropout=dropout, features=features)
+    return densenet(num_classes, blocks=BLOCKS[121], dropout=dropout, features=features)
 
 
-def densenet161(classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def densenet161(num_classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
     """DenseNet-161: 6, 12, 36 and 24 layers that add 48 maps each. Arguments as in `densenet`.
 
     >>> len(densenet161().parts["features"].parts["denseblock3"].parts)
     36
     """
-    return densenet(classes, blocks=BLOCKS[161], growth=48, stem=96, dropout=dropout, features=features)
+    return densenet(num_classes, blocks=BLOCKS[161], growth=48, stem=96, dropout=dropout, features=features)
 
 
-def densenet169(classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def densenet169(num_classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
     """DenseNet-169: 6, 12, 32 and 32 layers that add 32 maps each. Arguments as in `densenet`.
 
     >>> len(densenet169().parts["features"].parts["denseblock3"].parts)
     32
     """
-    return densenet(classes, blocks=BLOCKS[169], dropout=dropout, features=features)
+    return densenet(num_classes, blocks=BLOCKS[169], dropout=dropout, features=features)
 
 
-def densenet201(classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def densenet201(num_classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
     """DenseNet-201: 6, 12, 48 and 32 layers that add 32 maps each. Arguments as in `densenet`.
 
     >>> len(densenet201().parts["features"].parts["denseblock3"].parts)
     48
     """
-    return densenet(classes, blocks=BLOCKS[201], dropout=dropout, features=features)
+    return densenet(num_classes, blocks=BLOCKS[201], dropout=dropout, features=features)

@@ -28,7 +28,7 @@ STAGES = (
 
 
 def efficientnet(
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     width: float = 1.0,
     depth: float = 1.0,
@@ -46,7 +46,7 @@ def efficientnet(
     "1", …), `features/8`, `classifier`.
 
     Args:
-      classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
       width: what every number of maps is multiplied by.
       depth: what every number of blocks is multiplied by, and rounded up.
       dropout: share of values dropped before the last layer while training.
@@ -57,7 +57,7 @@ def efficientnet(
       features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes].
+      Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
@@ -82,11 +82,11 @@ def efficientnet(
         layers.append(numbered(*stage))
     layers.append(conv_norm(4 * came, 1, activation=jax.nn.silu, norm=norm))
 
-    def head(classes: int) -> Mapping[str, Any]:
+    def head(num_classes: int) -> Mapping[str, Any]:
         start = VarianceScaling(1 / 3, "out", normal=False)  # uniform in ±1 / sqrt(classes)
-        return {"classifier": numbered(Dropout(dropout), Dense(classes, kernel_init=start))}
+        return {"classifier": numbered(Dropout(dropout), Dense(num_classes, kernel_init=start))}
 
-    return ending({"features": numbered(*layers)}, head, classes=classes, features=features)
+    return ending({"features": numbered(*layers)}, head, num_classes=num_classes, features=features)
 
 
 def _block(came: int, expansion: int, kernel: int, maps: int, stride: int, drop: Layer, norm: Norm) -> Layer:
@@ -106,7 +106,7 @@ def _scaled(
     rate, small = dropout, eps
 
     def build(
-        classes: int = 1000,
+        num_classes: int = 1000,
         *,
         dropout: float = rate,
         drop_path: float = 0.2,
@@ -114,7 +114,7 @@ def _scaled(
         features: str | None = None,
     ) -> Layer:
         return efficientnet(
-            classes, width=width, depth=depth, dropout=dropout, drop_path=drop_path, momentum=momentum, eps=eps,
+            num_classes, width=width, depth=depth, dropout=dropout, drop_path=drop_path, momentum=momentum, eps=eps,
             features=features,
         )  # fmt: skip
 
@@ -125,19 +125,19 @@ def _scaled(
     `efficientnet` for the names of its parts.
 
     Args:
-      classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
       dropout: share of values dropped before the last layer while training.
       drop_path: share of examples whose last block would be dropped while training; it grows from 0 at the first.
       eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
       features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes].
+      Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
 
-    >>> list({build.__name__}(classes=0).parts)
+    >>> list({build.__name__}(num_classes=0).parts)
     ['features', 'avgpool']
     """
     return build

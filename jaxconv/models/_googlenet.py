@@ -31,7 +31,7 @@ STAGES: Mapping[str, Mapping[str, tuple[int, int, int, int, int, int]]] = {
 
 
 def googlenet(
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     dropout: float = 0.2,
     stages: Mapping[str, Mapping[str, Sequence[int]]] = STAGES,
@@ -44,13 +44,13 @@ def googlenet(
     which the paper leaves out, too, once the net is trained.
 
     Args:
-      classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
       dropout: share of values dropped before the last layer while training.
       stages: maps of the branches (1×1; reduction and 3×3; reduction and wider; pool) by stage and module.
       features: path of the part that the net ends with as a backbone, as `"inception4e"` (stride 16).
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes].
+      Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
@@ -60,7 +60,7 @@ def googlenet(
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
     (1, 8, 8, 480)
     """
-    pool = functools.partial(MaxPool, stride=2, ceil=True)
+    pool = functools.partial(MaxPool, stride=2, ceil_mode=True)
     parts: dict[str, Any] = {"conv1": _conv(64, 7, stride=2, stem=True), "maxpool1": pool(3)}
     parts |= {"conv2": _conv(64, 1), "conv3": _conv(192, 3), "maxpool2": pool(3)}
     for stage, modules in stages.items():
@@ -68,10 +68,10 @@ def googlenet(
             parts[f"maxpool{int(stage) - 1}"] = pool(3 if stage == "4" else 2)
         parts |= {f"inception{stage}{letter}": _inception(*maps) for letter, maps in modules.items()}
 
-    def head(classes: int) -> Mapping[str, Any]:
-        return {"dropout": Dropout(dropout), "fc": Dense(classes, kernel_init=START)}
+    def head(num_classes: int) -> Mapping[str, Any]:
+        return {"dropout": Dropout(dropout), "fc": Dense(num_classes, kernel_init=START)}
 
-    return ending(parts, head, classes=classes, features=features)
+    return ending(parts, head, num_classes=num_classes, features=features)
 
 
 def _conv(maps: int, size: int, *, stride: int = 1, stem: bool = False) -> Layer:
@@ -87,5 +87,5 @@ def _inception(one: int, reduced3: int, three: int, reduced5: int, five: int, po
         branch1=_conv(one, 1),
         branch2=numbered(_conv(reduced3, 1), _conv(three, 3)),
         branch3=numbered(_conv(reduced5, 1), _conv(five, 3)),
-        branch4=numbered(MaxPool(3, stride=1, padding=1, ceil=True), _conv(pooled, 1)),
+        branch4=numbered(MaxPool(3, stride=1, padding=1, ceil_mode=True), _conv(pooled, 1)),
     )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxconv.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, MaxPool, chain
 from jaxconv.layers.initializers import Normal
-from jaxconv.layers.layer import Layer, wire
+from jaxconv.layers.layer import Layer, compose
 from jaxconv.models._stages import ending
 
 __all__ = ["inception_v3"]
@@ -19,7 +19,7 @@ START = Normal(0.1)
 
 
 def inception_v3(
-    classes: int = 1000, *, width: float = 1.0, dropout: float = 0.5, features: str | None = None
+    num_classes: int = 1000, *, width: float = 1.0, dropout: float = 0.5, features: str | None = None
 ) -> Layer:
     """Eleven modules of four kinds behind a stem of five convolutions, for images of 299×299.
 
@@ -27,13 +27,13 @@ def inception_v3(
     parts, `Conv2d_1a_3x3` to `Mixed_7c` and `fc`, and without the side classifier, which is for training alone.
 
     Args:
-      classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
       features: path of the part that the net ends with as a backbone, as `"Mixed_6e"`.
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes], H and W at least 75.
+      Layer: [N, H, W, C] to [N, num_classes], H and W at least 75.
 
     Raises:
       ShapeError: numbers that cannot be, an image that is too small, or a path that is not there.
@@ -76,10 +76,10 @@ def inception_v3(
         "Mixed_7c": _spread(conv),
     }
 
-    def head(classes: int) -> Mapping[str, Any]:
-        return {"dropout": Dropout(dropout), "fc": Dense(classes, kernel_init=START)}
+    def head(num_classes: int) -> Mapping[str, Any]:
+        return {"dropout": Dropout(dropout), "fc": Dense(num_classes, kernel_init=START)}
 
-    return ending(body, head, classes=classes, features=features)
+    return ending(body, head, num_classes=num_classes, features=features)
 
 
 Conv3 = Callable[..., Layer]
@@ -98,12 +98,12 @@ def _module(name: str, parts: Mapping[str, Any], *ways: str) -> Layer:
             outputs += [call(part, h) for part in last.split("|")]
         return jnp.concatenate(outputs, axis=-1)
 
-    return wire(name, parts, flow)
+    return compose(name, parts, flow)
 
 
 def _mean() -> Layer:
     """The mean of each 3×3, the zeros of the padding counted."""
-    return AvgPool(3, stride=1, padding=1, count_padding=True)
+    return AvgPool(3, stride=1, padding=1, count_include_pad=True)
 
 
 def _square(conv: Conv3, pooled: int) -> Layer:

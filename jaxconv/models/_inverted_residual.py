@@ -9,7 +9,7 @@ import jax
 
 from jaxconv.layers import AdaptiveAvgPool, BatchNorm, Conv, DepthwiseConv
 from jaxconv.layers.initializers import VarianceScaling
-from jaxconv.layers.layer import Layer, wire
+from jaxconv.layers.layer import Layer, compose
 from jaxconv.models._stages import numbered
 
 __all__ = ["conv_norm", "eighths", "inverted_residual", "squeeze_excite"]
@@ -104,7 +104,7 @@ def squeeze_excite(
             h = call(name, h)
         return x * h
 
-    return wire("squeeze_excite", parts, flow)
+    return compose("squeeze_excite", parts, flow)
 
 
 def inverted_residual(body: Layer, *, adds: bool, name: str = "block", drop: Layer | None = None) -> Layer:
@@ -135,4 +135,4 @@ def inverted_residual(body: Layer, *, adds: bool, name: str = "block", drop: Lay
             y = call("stochastic_depth", y)
         return x + y if adds else y
 
-    return wire("inverted_residual", parts, flow)
+    return compose("inverted_residual", parts, flow)

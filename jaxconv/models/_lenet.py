@@ -30,7 +30,7 @@ def squash(x: jax.Array) -> jax.Array:
 
 
 def lenet5(
-    classes: int = 10,
+    num_classes: int = 10,
     *,
     activation: Literal["tanh", "relu"] = "tanh",
     pool: Literal["avg", "max"] = "avg",
@@ -42,7 +42,7 @@ def lenet5(
     The first convolution pads 28×28 images to the 32×32 that the paper draws them in.
 
     Args:
-      classes: units of `output`; 0 gives the mean of each of the 16 maps, [N, 16], without dense layers
+      num_classes: units of `output`; 0 gives the mean of each of the 16 maps, [N, 16], without dense layers
         (features="act6" gives the 84 units).
       activation: after each convolution and hidden layer.
       pool: "avg", or "max" as the nets after it have it.
@@ -52,10 +52,10 @@ def lenet5(
       features: part that the net ends with ("s4"); None for the whole.
 
     Returns:
-      A Layer: [N, H, W, C] of at least 12 pixels a side to [N, classes].
+      A Layer: [N, H, W, C] of at least 12 pixels a side to [N, num_classes].
 
     Raises:
-      ShapeError: another activation or pool, an image that is too small, a `classes` that is no int ≥ 0, a part
+      ShapeError: another activation or pool, an image that is too small, a `num_classes` that is no int ≥ 0, a part
         that is not there.
 
     Source: LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998.
@@ -89,8 +89,8 @@ def lenet5(
         "s4": subsample(),
     }
 
-    def head(classes: int) -> dict[str, Any]:
+    def head(num_classes: int) -> dict[str, Any]:
         c5, f6 = (Dense(units, kernel_init=start) for units in (120, 84))
-        return {"flatten": flatten, "c5": c5, "act5": act, "f6": f6, "act6": act, "output": Dense(classes)}
+        return {"flatten": flatten, "c5": c5, "act5": act, "f6": f6, "act6": act, "output": Dense(num_classes)}
 
-    return ending(body, head, classes=classes, features=features, pool=None)
+    return ending(body, head, num_classes=num_classes, features=features, pool=None)

@@ -20,7 +20,7 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 
 
 def mobilenet_v2(
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     width: float = 1.0,
     dropout: float = 0.2,
@@ -33,14 +33,14 @@ def mobilenet_v2(
     of parts: `features/0` (stem), `features/1` … `features/17` (blocks), `features/18`, `classifier`.
 
     Args:
-      classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
       width: what every number of maps is multiplied by; the last layer before the head has no fewer than 1280.
       dropout: share of values dropped before the last layer while training.
       stages: expansion, maps, blocks and first stride of each stage.
       features: path of the part that the net ends with as a backbone, as `"features/13"` (stride 16).
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes].
+      Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
@@ -59,10 +59,10 @@ def mobilenet_v2(
             came = maps
     layers.append(conv_norm(eighths(1280 * max(width, 1.0)), 1, activation=jax.nn.relu6))
 
-    def head(classes: int) -> Mapping[str, Any]:
-        return {"classifier": numbered(Dropout(dropout), Dense(classes, kernel_init=Normal(0.01)))}
+    def head(num_classes: int) -> Mapping[str, Any]:
+        return {"classifier": numbered(Dropout(dropout), Dense(num_classes, kernel_init=Normal(0.01)))}
 
-    return ending({"features": numbered(*layers)}, head, classes=classes, features=features)
+    return ending({"features": numbered(*layers)}, head, num_classes=num_classes, features=features)
 
 
 def _block(came: int, expansion: int, maps: int, stride: int) -> Layer:

@@ -54,7 +54,7 @@ SMALL: tuple[Row, ...] = (
 def mobilenet_v3(
     rows: Sequence[Row],
     last: int,
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     width: float = 1.0,
     dropout: float = 0.2,
@@ -66,19 +66,19 @@ def mobilenet_v3(
     Args:
       rows: kernel, expanded maps, maps, whether squeeze and excitation, "relu" or "hard_swish", stride.
       last: units of the layer before the last.
-      classes: units of the last layer; 0 for the net without either, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without either, which gives the mean of each map.
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
       eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
       features: path of the part that the net ends with as a backbone.
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes].
+      Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
 
-    >>> sorted(mobilenet_v3(SMALL[:2], 64, classes=10).parts)
+    >>> sorted(mobilenet_v3(SMALL[:2], 64, num_classes=10).parts)
     ['avgpool', 'classifier', 'features']
     """
     # The paper's code keeps 99 % of the running statistics at a step.
@@ -91,13 +91,13 @@ def mobilenet_v3(
         came = maps
     layers.append(conv_norm(6 * came, 1, activation=jax.nn.hard_swish, norm=norm))
 
-    def head(classes: int) -> Mapping[str, Any]:
+    def head(num_classes: int) -> Mapping[str, Any]:
         start = Normal(0.01)
         wide = Dense(eighths(last * width), kernel_init=start)
-        parts = numbered(wide, jax.nn.hard_swish, Dropout(dropout), Dense(classes, kernel_init=start))
+        parts = numbered(wide, jax.nn.hard_swish, Dropout(dropout), Dense(num_classes, kernel_init=start))
         return {"classifier": parts}
 
-    return ending({"features": numbered(*layers)}, head, classes=classes, features=features)
+    return ending({"features": numbered(*layers)}, head, num_classes=num_classes, features=features)
 
 
 def _block(
@@ -114,7 +114,7 @@ def _block(
 
 
 def mobilenet_v3_large(
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     width: float = 1.0,
     dropout: float = 0.2,
@@ -127,28 +127,28 @@ def mobilenet_v3_large(
     `features/0` (stem), `features/1` … `features/15` (blocks), `features/16`, `classifier`.
 
     Args:
-      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
       eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
       features: path of the part that the net ends with as a backbone, as `"features/12"` (stride 16).
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes].
+      Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
 
-    >>> net = mobilenet_v3_large(classes=0)
+    >>> net = mobilenet_v3_large(num_classes=0)
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 64, 64, 3)))
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
     (1, 960)
     """
-    return mobilenet_v3(LARGE, 1280, classes, width=width, dropout=dropout, eps=eps, features=features)
+    return mobilenet_v3(LARGE, 1280, num_classes, width=width, dropout=dropout, eps=eps, features=features)
 
 
 def mobilenet_v3_small(
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     width: float = 1.0,
     dropout: float = 0.2,
@@ -161,21 +161,21 @@ def mobilenet_v3_small(
     `features/0` (stem), `features/1` … `features/11` (blocks), `features/12`, `classifier`.
 
     Args:
-      classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
+      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
       eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
       features: path of the part that the net ends with as a backbone, as `"features/8"` (stride 16).
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes].
+      Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
 
-    >>> net = mobilenet_v3_small(classes=0)
+    >>> net = mobilenet_v3_small(num_classes=0)
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 64, 64, 3)))
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
     (1, 576)
     """
-    return mobilenet_v3(SMALL, 1024, classes, width=width, dropout=dropout, eps=eps, features=features)
+    return mobilenet_v3(SMALL, 1024, num_classes, width=width, dropout=dropout, eps=eps, features=features)

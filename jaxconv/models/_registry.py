@@ -14,16 +14,16 @@ from jaxconv.models import registry
 
 __all__ = ["make_net", "net_problems", "with_defaults"]
 
-_GIVEN_BY_DATA = ("classes",)
+_GIVEN_BY_DATA = ("num_classes", "classes")  # the second in functions of users, for one release
 
 
-def make_net(name: str, arguments: Mapping[str, Any], classes: int) -> Layer:
+def make_net(name: str, arguments: Mapping[str, Any], num_classes: int) -> Layer:
     """Call a net's function.
 
     Args:
       name: a key of `jaxconv.models.registry`, or "module:function".
       arguments: the function's arguments as TOML gives them.
-      classes: of the data; passed on where the function has a parameter of that name.
+      num_classes: of the data; passed on where the function has a parameter of that name.
 
     Returns:
       The net.
@@ -32,17 +32,18 @@ def make_net(name: str, arguments: Mapping[str, Any], classes: int) -> Layer:
       ConfigError: there is no such function, it does not take the arguments, it does not
         return a Layer, or `arguments` has fewer classes than the data.
 
-    >>> make_net("conv_pool", {"features": [8]}, classes=10).parts["head"].name
+    >>> make_net("conv_pool", {"features": [8]}, num_classes=10).parts["head"].name
     'dense'
     """
     function = checked.find("net.name", name, registry)
+    arguments = checked.current("net", function, arguments)
     if problems := checked.problems("net", name, function, arguments, _GIVEN_BY_DATA):
         raise ConfigError("\n".join(problems))
     given = checked.typed(function, arguments)
-    if "classes" in inspect.signature(function).parameters:
-        wanted = given.setdefault("classes", classes)
-        if wanted < classes:
-            raise ConfigError(f"net.classes: the data has {classes} classes, got {wanted}; leave it out")
+    if word := next((word for word in _GIVEN_BY_DATA if word in inspect.signature(function).parameters), None):
+        wanted = given.setdefault(word, num_classes)
+        if wanted < num_classes:
+            raise ConfigError(f"net.{word}: the data has {num_classes} classes, got {wanted}; leave it out")
     try:
         net = function(**given)
     except ShapeError as error:
@@ -65,6 +66,7 @@ def net_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
     """
     try:
         function = checked.find("net.name", name, registry)
+        arguments = checked.current("net", function, arguments)
     except ConfigError as error:
         return [str(error)]
     lines = checked.problems("net", name, function, arguments, _GIVEN_BY_DATA)
@@ -85,4 +87,5 @@ def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
       name: a key of `jaxconv.models.registry`, or "module:function".
       arguments: those given. The number of classes is left to the data.
     """
-    return checked.with_defaults(checked.find("net.name", name, registry), arguments, _GIVEN_BY_DATA)
+    function = checked.find("net.name", name, registry)
+    return checked.with_defaults(function, checked.current("net", function, arguments), _GIVEN_BY_DATA)

@@ -15,7 +15,7 @@ __all__ = ["small_residual"]
 
 
 def small_residual(
-    classes: int = 10,
+    num_classes: int = 10,
     stem: int = 64,
     features: Sequence[int] = (128, 256),
     blocks: Sequence[int] = (1, 1),
@@ -28,14 +28,14 @@ def small_residual(
     the ReLU, for less memory is read and written then. The maps are 16×16, 8×8 and 4×4 for 32×32 images.
 
     Args:
-      classes: units of the last layer, called `head`; one logit each.
+      num_classes: units of the last layer, called `head`; one logit each.
       stem: features of the first convolution.
       features: of each stage; a stage halves height and width.
       blocks: residual convolutions in each stage.
       scale: what the logits are multiplied by; it slows the head down, as its large features ask for.
 
     Returns:
-      Layer: [N, H, W, C] to [N, classes].
+      Layer: [N, H, W, C] to [N, num_classes].
 
     >>> net = small_residual(stem=8, features=[16, 32], blocks=[1, 2])
     >>> params, state = net.init(jax.random.key(0), (1, 32, 32, 3))
@@ -65,4 +65,4 @@ def small_residual(
         return x * scale
 
     parts = {"stem": chain(*pooled(stem)), **stages, "global_max_pool0": lift(global_max_pool)}
-    return chain(**parts, head=Dense(classes, bias=False), scaled=scaled)
+    return chain(**parts, head=Dense(num_classes, bias=False), scaled=scaled)

@@ -11,7 +11,7 @@ from jaxconv import geometry
 from jaxconv._base.errors import ShapeError
 from jaxconv.layers import BatchNorm, Conv, Dense, MaxPool
 from jaxconv.layers.initializers import VarianceScaling
-from jaxconv.layers.layer import Layer, wire
+from jaxconv.layers.layer import Layer, compose
 from jaxconv.models._stages import ending, numbered
 
 __all__ = [
@@ -65,11 +65,11 @@ def residual_block(*convs: Layer, shortcut: Any = None) -> Layer:
             h = call("relu", h) if n < len(convs) else h
         return call("relu", h + (x if shortcut is None else call("downsample", x)))
 
-    return wire("residual_block", parts, flow)
+    return compose("residual_block", parts, flow)
 
 
 def resnet(
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     blocks: Sequence[int] = BLOCKS[50],
     bottleneck: bool = True,
@@ -84,7 +84,7 @@ def resnet(
     on the first 1×1). Shortcuts that change the shape are 1×1 convolutions with a norm (the paper's option B).
 
     Args:
-      classes: units of `fc`; 0 gives the pooled features, [N, C].
+      num_classes: units of `fc`; 0 gives the pooled features, [N, C].
       blocks: residual blocks in each stage, `layer1`, `layer2`, …; all but the first halve height and width.
       bottleneck: blocks of three convolutions with 4 times the features, not of two 3×3.
       width: features of the first convolution and the first stage; each stage doubles them.
@@ -93,10 +93,10 @@ def resnet(
       features: part that the net ends with ("layer3" gives maps of 1/16 the size); None for the whole.
 
     Returns:
-      A Layer: [N, H, W, C] of any size and number of channels to [N, classes].
+      A Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
 
     Raises:
-      ShapeError: groups without bottlenecks, a stage without blocks, a `classes` that is no int ≥ 0, a part that
+      ShapeError: groups without bottlenecks, a stage without blocks, a `num_classes` that is no int ≥ 0, a part that
         is not there.
 
     Source: He et al., Deep Residual Learning for Image Recognition, 2015; Xie et al., Aggregated Residual
@@ -132,66 +132,66 @@ def resnet(
         rest = (block(planes, 1, out) for _ in range(geometry.integer(count, "blocks") - 1))
         parts[f"layer{stage + 1}"] = numbered(block(planes, stride, seen), *rest)
         seen = out
-    return ending(parts, lambda classes: {"fc": Dense(classes)}, classes=classes, features=features)
+    return ending(parts, lambda num_classes: {"fc": Dense(num_classes)}, num_classes=num_classes, features=features)
 
 
-def resnet18(classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnet18(num_classes: int = 1000, *, features: str | None = None) -> Layer:
     """ResNet-18: two blocks of two 3×3 convolutions in each stage. Arguments as in `resnet`.
 
     >>> resnet18().parts["layer1"].parts["0"].parts["conv2"]
     conv
     """
-    return resnet(classes, blocks=BLOCKS[18], bottleneck=False, features=features)
+    return resnet(num_classes, blocks=BLOCKS[18], bottleneck=False, features=features)
 
 
-def resnet34(classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnet34(num_classes: int = 1000, *, features: str | None = None) -> Layer:
     """ResNet-34: 3, 4, 6 and 3 blocks of two 3×3 convolutions. Arguments as in `resnet`.
 
     >>> len(resnet34().parts["layer3"].parts)
     6
     """
-    return resnet(classes, blocks=BLOCKS[34], bottleneck=False, features=features)
+    return resnet(num_classes, blocks=BLOCKS[34], bottleneck=False, features=features)
 
 
-def resnet50(classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnet50(num_classes: int = 1000, *, features: str | None = None) -> Layer:
     """ResNet-50: 3, 4, 6 and 3 bottlenecks. Arguments as in `resnet`.
 
     >>> list(resnet50(features="layer2").parts)
     ['conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2']
     """
-    return resnet(classes, blocks=BLOCKS[50], features=features)
+    return resnet(num_classes, blocks=BLOCKS[50], features=features)
 
 
-def resnet101(classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnet101(num_classes: int = 1000, *, features: str | None = None) -> Layer:
     """ResNet-101: 3, 4, 23 and 3 bottlenecks. Arguments as in `resnet`.
 
     >>> len(resnet101().parts["layer3"].parts)
     23
     """
-    return resnet(classes, blocks=BLOCKS[101], features=features)
+    return resnet(num_classes, blocks=BLOCKS[101], features=features)
 
 
-def resnet152(classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnet152(num_classes: int = 1000, *, features: str | None = None) -> Layer:
     """ResNet-152: 3, 8, 36 and 3 bottlenecks. Arguments as in `resnet`.
 
     >>> len(resnet152().parts["layer3"].parts)
     36
     """
-    return resnet(classes, blocks=BLOCKS[152], features=features)
+    return resnet(num_classes, blocks=BLOCKS[152], features=features)
 
 
-def resnext50_32x4d(classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnext50_32x4d(num_classes: int = 1000, *, features: str | None = None) -> Layer:
     """ResNeXt-50: ResNet-50 with 3×3 convolutions in 32 groups, of 4 features in the first stage.
 
     Arguments as in `resnet`. Source: Xie et al., Aggregated Residual Transformations, 2016.
 
-    >>> "fc" in resnext50_32x4d(classes=0).parts
+    >>> "fc" in resnext50_32x4d(num_classes=0).parts
     False
     """
-    return resnet(classes, blocks=BLOCKS[50], groups=32, width_per_group=4, features=features)
+    return resnet(num_classes, blocks=BLOCKS[50], groups=32, width_per_group=4, features=features)
 
 
-def resnext101_32x8d(classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnext101_32x8d(num_classes: int = 1000, *, features: str | None = None) -> Layer:
     """ResNeXt-101: ResNet-101 with 3×3 convolutions in 32 groups, of 8 features in the first stage.
 
     Arguments as in `resnet`. Source: Xie et al., Aggregated Residual Transformations, 2016.
@@ -199,10 +199,10 @@ def resnext101_32x8d(classes: int = 1000, *, features: str | None = None) -> Lay
     >>> len(resnext101_32x8d().parts["layer3"].parts)
     23
     """
-    return resnet(classes, blocks=BLOCKS[101], groups=32, width_per_group=8, features=features)
+    return resnet(num_classes, blocks=BLOCKS[101], groups=32, width_per_group=8, features=features)
 
 
-def wide_resnet50_2(classes: int = 1000, *, features: str | None = None) -> Layer:
+def wide_resnet50_2(num_classes: int = 1000, *, features: str | None = None) -> Layer:
     """ResNet-50 with 3×3 convolutions of twice the features.
 
     Arguments as in `resnet`. Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
@@ -210,10 +210,10 @@ def wide_resnet50_2(classes: int = 1000, *, features: str | None = None) -> Laye
     >>> len(wide_resnet50_2().parts["layer3"].parts)
     6
     """
-    return resnet(classes, blocks=BLOCKS[50], width_per_group=128, features=features)
+    return resnet(num_classes, blocks=BLOCKS[50], width_per_group=128, features=features)
 
 
-def wide_resnet101_2(classes: int = 1000, *, features: str | None = None) -> Layer:
+def wide_resnet101_2(num_classes: int = 1000, *, features: str | None = None) -> Layer:
     """ResNet-101 with 3×3 convolutions of twice the features.
 
     Arguments as in `resnet`. Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
@@ -221,4 +221,4 @@ def wide_resnet101_2(classes: int = 1000, *, features: str | None = None) -> Lay
     >>> len(wide_resnet101_2().parts["layer3"].parts)
     23
     """
-    return resnet(classes, blocks=BLOCKS[101], width_per_group=128, features=features)
+    return resnet(num_classes, blocks=BLOCKS[101], width_per_group=128, features=features)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError
 from jaxconv.layers import BatchNorm, Dense, Dropout, chain
-from jaxconv.layers.layer import Layer, wire
+from jaxconv.layers.layer import Layer, compose
 from jaxconv.models._resnet import conv, first_conv, residual_block
 from jaxconv.models._stages import ending, numbered
 
@@ -23,7 +23,7 @@ __all__ = [
 
 def resnet_cifar(
     depth: int = 20,
-    classes: int = 10,
+    num_classes: int = 10,
     *,
     width: int = 16,
     shortcut: Literal["A", "B"] = "A",
@@ -33,17 +33,17 @@ def resnet_cifar(
 
     Args:
       depth: layers with weights, 6n + 2.
-      classes: units of `head`; 0 gives the pooled features, [N, C].
+      num_classes: units of `head`; 0 gives the pooled features, [N, C].
       width: features of `stem` and `stage1`; `stage2` and `stage3` double them and halve height and width.
       shortcut: where a block changes the shape, "A" takes every second pixel and sets the new channels to zero,
         as the paper does on CIFAR-10; "B" is a 1×1 convolution with a norm.
       features: part that the net ends with ("stage2"); None for the whole.
 
     Returns:
-      A Layer: [N, H, W, C] of any size and number of channels to [N, classes].
+      A Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
 
     Raises:
-      ShapeError: a depth that is not 6n + 2, another shortcut, a `classes` that is no int ≥ 0, a part that is not
+      ShapeError: a depth that is not 6n + 2, another shortcut, a `num_classes` that is no int ≥ 0, a part that is not
         there.
 
     Source: He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2.
@@ -73,7 +73,7 @@ def resnet_cifar(
         "stage2": stage(2 * width, 2),
         "stage3": stage(4 * width, 2),
     }
-    return ending(body, lambda classes: {"head": Dense(classes)}, classes=classes, features=features)
+    return ending(body, lambda num_classes: {"head": Dense(num_classes)}, num_classes=num_classes, features=features)
 
 
 def check_depth(depth: int, more: int) -> int:
@@ -91,49 +91,49 @@ def sparse_identity(x: jax.Array, features: int) -> jax.Array:
     return jnp.pad(x[:, ::2, ::2], [(0, 0)] * 3 + [(0, features - x.shape[-1])])
 
 
-def resnet20(classes: int = 10, *, features: str | None = None) -> Layer:
+def resnet20(num_classes: int = 10, *, features: str | None = None) -> Layer:
     """The CIFAR ResNet with 3 blocks in each stage. Arguments as in `resnet_cifar`.
 
     >>> len(resnet20().parts["stage3"].parts)
     3
     """
-    return resnet_cifar(20, classes, features=features)
+    return resnet_cifar(20, num_classes, features=features)
 
 
-def resnet32(classes: int = 10, *, features: str | None = None) -> Layer:
+def resnet32(num_classes: int = 10, *, features: str | None = None) -> Layer:
     """The CIFAR ResNet with 5 blocks in each stage. Arguments as in `resnet_cifar`.
 
     >>> len(resnet32().parts["stage3"].parts)
     5
     """
-    return resnet_cifar(32, classes, features=features)
+    return resnet_cifar(32, num_classes, features=features)
 
 
-def resnet44(classes: int = 10, *, features: str | None = None) -> Layer:
+def resnet44(num_classes: int = 10, *, features: str | None = None) -> Layer:
     """The CIFAR ResNet with 7 blocks in each stage. Arguments as in `resnet_cifar`.
 
     >>> len(resnet44().parts["stage3"].parts)
     7
     """
-    return resnet_cifar(44, classes, features=features)
+    return resnet_cifar(44, num_classes, features=features)
 
 
-def resnet56(classes: int = 10, *, features: str | None = None) -> Layer:
+def resnet56(num_classes: int = 10, *, features: str | None = None) -> Layer:
     """The CIFAR ResNet with 9 blocks in each stage. Arguments as in `resnet_cifar`.
 
     >>> len(resnet56().parts["stage3"].parts)
     9
     """
-    return resnet_cifar(56, classes, features=features)
+    return resnet_cifar(56, num_classes, features=features)
 
 
-def resnet110(classes: int = 10, *, features: str | None = None) -> Layer:
+def resnet110(num_classes: int = 10, *, features: str | None = None) -> Layer:
     """The CIFAR ResNet with 18 blocks in each stage. Arguments as in `resnet_cifar`.
 
     >>> len(resnet110().parts["stage3"].parts)
     18
     """
-    return resnet_cifar(110, classes, features=features)
+    return resnet_cifar(110, num_classes, features=features)
 
 
 def wide_block(planes: int, stride: int, widens: bool, dropout: float) -> Layer:
@@ -154,13 +154,13 @@ def wide_block(planes: int, stride: int, widens: bool, dropout: float) -> Layer:
         h = call("conv2", h)
         return h + (call("shortcut", start) if widens else x)
 
-    return wire("wide_block", parts, flow)
+    return compose("wide_block", parts, flow)
 
 
 def wide_resnet(
     depth: int = 28,
     width: int = 10,
-    classes: int = 10,
+    num_classes: int = 10,
     *,
     dropout: float = 0.0,
     features: str | None = None,
@@ -170,15 +170,15 @@ def wide_resnet(
     Args:
       depth: convolutions, 6n + 4 for n blocks in each of three stages (their 1×1 shortcuts among them).
       width: how many times the 16, 32 and 64 features of `resnet_cifar` the stages have.
-      classes: units of `head`; 0 gives the pooled features, [N, C].
+      num_classes: units of `head`; 0 gives the pooled features, [N, C].
       dropout: share of values dropped between the two convolutions of a block (0.3 in the paper, where used).
       features: part that the net ends with ("stage2"); None for the whole.
 
     Returns:
-      A Layer: [N, H, W, C] of any size and number of channels to [N, classes].
+      A Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
 
     Raises:
-      ShapeError: a depth that is not 6n + 4, a width or `classes` that is none, a part that is not there.
+      ShapeError: a depth that is not 6n + 4, a width or `num_classes` that is none, a part that is not there.
 
     Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
 
@@ -201,31 +201,31 @@ def wide_resnet(
         "bn": BatchNorm(),
         "relu": jax.nn.relu,
     }
-    return ending(body, lambda classes: {"head": Dense(classes)}, classes=classes, features=features)
+    return ending(body, lambda num_classes: {"head": Dense(num_classes)}, num_classes=num_classes, features=features)
 
 
-def wide_resnet28_10(classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def wide_resnet28_10(num_classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
     """WRN-28-10: 4 blocks in each stage, 10 times the features. Arguments as in `wide_resnet`.
 
     >>> len(wide_resnet28_10().parts["stage3"].parts)
     4
     """
-    return wide_resnet(28, 10, classes, dropout=dropout, features=features)
+    return wide_resnet(28, 10, num_classes, dropout=dropout, features=features)
 
 
-def wide_resnet40_4(classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def wide_resnet40_4(num_classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
     """WRN-40-4: 6 blocks in each stage, 4 times the features. Arguments as in `wide_resnet`.
 
     >>> len(wide_resnet40_4().parts["stage3"].parts)
     6
     """
-    return wide_resnet(40, 4, classes, dropout=dropout, features=features)
+    return wide_resnet(40, 4, num_classes, dropout=dropout, features=features)
 
 
-def wide_resnet16_8(classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def wide_resnet16_8(num_classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
     """WRN-16-8: 2 blocks in each stage, 8 times the features. Arguments as in `wide_resnet`.
 
     >>> len(wide_resnet16_8().parts["stage3"].parts)
     2
     """
-    return wide_resnet(16, 8, classes, dropout=dropout, features=features)
+    return wide_resnet(16, 8, num_classes, dropout=dropout, features=features)

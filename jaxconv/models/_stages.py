@@ -37,7 +37,7 @@ def ending(
     body: Mapping[str, Any],
     head: Callable[[int], Mapping[str, Any]],
     *,
-    classes: int,
+    num_classes: int,
     features: str | None,
     pool: Any = global_avg_pool,
 ) -> Layer:
@@ -45,26 +45,26 @@ def ending(
 
     Args:
       body: the parts that make maps [N, H, W, C] of images, by name, in the order that they run.
-      head: classes -> the parts that make logits of what `pool` gives (of the maps, where that is None).
-      classes: units of the last layer; 0 leaves the head out and takes the mean of each map instead of `pool`.
+      head: num_classes -> the parts that make logits of what `pool` gives (of the maps, where that is None).
+      num_classes: units of the last layer; 0 leaves the head out and takes the mean of each map instead of `pool`.
       features: path of the part that the net ends with, as a backbone ("layer3"); None for the whole.
       pool: what stands between body and head, as part `avgpool`; None where the head takes the maps themselves.
 
     Returns:
-      A Layer: images to [N, classes]; with classes=0 to [N, C]; with `features` to that part's output.
+      A Layer: images to [N, num_classes]; with num_classes=0 to [N, C]; with `features` to that part's output.
 
     Raises:
-      ShapeError: classes that is no int ≥ 0, or a path that is not there.
+      ShapeError: num_classes that is no int ≥ 0, or a path that is not there.
 
     >>> from jaxconv.layers import Conv, Dense
-    >>> ending({"conv": Conv(8, 3)}, lambda classes: {"fc": Dense(classes)}, classes=0, features=None)
+    >>> ending({"conv": Conv(8, 3)}, lambda classes: {"fc": Dense(classes)}, num_classes=0, features=None)
     chain
       conv: conv
       avgpool: global_avg_pool
     """
-    if geometry.integer(classes, "classes", least=0):
+    if geometry.integer(num_classes, "num_classes", least=0):
         between = {} if pool is None else {"avgpool": pool}
-        net = chain(**body, **between, **head(classes))
+        net = chain(**body, **between, **head(num_classes))
     else:
         net = chain(**body, avgpool=global_avg_pool)
     return net if features is None else backbone(net, upto=features)

@@ -13,13 +13,13 @@ from jaxconv._base.errors import ShapeError
 from jaxconv.layers import BatchNorm, Conv, ConvTranspose, Dropout, MaxPool, chain
 from jaxconv.layers import features as backbone
 from jaxconv.layers.initializers import he_normal
-from jaxconv.layers.layer import Layer, wire
+from jaxconv.layers.layer import Layer, compose
 
 __all__ = ["unet"]
 
 
 def unet(
-    classes: int = 2,
+    num_classes: int = 2,
     *,
     width: int = 64,
     depth: int = 4,
@@ -34,17 +34,17 @@ def unet(
     572×572 to 388×388, two 3×3 convolutions at each of five sizes, twice the maps at half the size.
 
     Args:
-      classes: maps of logits; 0 for the net without the last convolution, which gives `width` maps.
+      num_classes: maps of logits; 0 for the net without the last convolution, which gives `width` maps.
       width: maps at the full size.
       depth: how often the size is halved.
       padding: "valid" as in the paper, where each convolution loses its border and a copy is cropped to the middle
         of what it meets; "same" gives an output of the input's size, odd ones, too.
-      batch_norm: normalise after each 3×3 convolution, which the paper does not.
+      batch_norm: normalize after each 3×3 convolution, which the paper does not.
       dropout: share of values dropped at the end of the contracting path while training.
       features: path of the part that the net ends with as a backbone, as `"bottom"`: the contracting path.
 
     Returns:
-      Layer: [N, H, W, C] to [N, H', W', classes], its parts `contract1`, `pool1`, …, `bottom`, then `up4`,
+      Layer: [N, H, W, C] to [N, H', W', num_classes], its parts `contract1`, `pool1`, …, `bottom`, then `up4`,
       `expand4`, …, `head`. With "valid" and depth 4, H' = 16 h - 60 where `bottom` gives h; the
       paper asks for sizes that are even at every pool.
 
@@ -56,7 +56,11 @@ def unet(
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 572, 572, 1), "float32"))[0].shape
     (1, 388, 388, 2)
     """
-    geometry.integer(width, "width"), geometry.integer(depth, "depth"), geometry.integer(classes, "classes", least=0)
+    (
+        geometry.integer(width, "width"),
+        geometry.integer(depth, "depth"),
+        geometry.integer(num_classes, "num_classes", least=0),
+    )
     if padding not in ("valid", "same"):
         raise ShapeError('padding of a U-Net must be "valid" or "same"', got=f"padding={padding!r}")
     same = padding == "same"
@@ -72,13 +76,13 @@ def unet(
     levels = range(1, depth + 1)
     parts: dict[str, Any] = {}
     for n in levels:
-        parts |= {f"contract{n}": chain(*pair(n - 1, image=n == 1)), f"pool{n}": MaxPool(2, ceil=same)}
+        parts |= {f"contract{n}": chain(*pair(n - 1, image=n == 1)), f"pool{n}": MaxPool(2, ceil_mode=same)}
     parts["bottom"] = chain(*pair(depth), *([Dropout(dropout)] if dropout else []))
     for n in reversed(levels):
         up = ConvTranspose(width * 2 ** (n - 1), (2, 2), stride=2, kernel_init=he_normal)
         parts |= {f"up{n}": up, f"expand{n}": chain(*pair(n - 1))}
-    if classes:
-        parts["head"] = Conv(classes, (1, 1))
+    if num_classes:
+        parts["head"] = Conv(num_classes, (1, 1))
 
     def flow(call: Callable[..., Any], x: Any) -> Any:
         seen = {}
@@ -92,9 +96,9 @@ def unet(
             # The last cells of an odd size come from half a pool's window: they are dropped.
             x = jnp.concatenate([_middle(seen[n], height, across), x[:, :height, :across]], axis=-1)
             x = call(f"expand{n}", x)
-        return call("head", x) if classes else x
+        return call("head", x) if num_classes else x
 
-    net = wire("unet", parts, flow)
+    net = compose("unet", parts, flow)
     return net if features is None else backbone(net, upto=features)
 
 

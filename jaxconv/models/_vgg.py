@@ -22,7 +22,7 @@ SMALL = Normal(0.01)
 
 
 def vgg(
-    classes: int = 1000,
+    num_classes: int = 1000,
     *,
     convs: Sequence[int] = CONVS[16],
     batch_norm: bool = False,
@@ -34,7 +34,7 @@ def vgg(
     """3×3 convolutions in five stages with a 2×2 pool after each, then three dense layers.
 
     Args:
-      classes: units of the last layer, `classifier/6`; 0 gives the mean of each map, [N, C], without dense layers
+      num_classes: units of the last layer, `classifier/6`; 0 gives the mean of each map, [N, C], without dense layers
         (features="classifier/4" gives the last hidden ones).
       convs: convolutions in each stage.
       batch_norm: whether a norm follows each convolution; these keep their bias, as torchvision's do.
@@ -44,11 +44,11 @@ def vgg(
       features: part that the net ends with ("features/22"); None for the whole.
 
     Returns:
-      A Layer: [N, H, W, C] of at least 2**stages pixels a side to [N, classes]. Images of another size than
+      A Layer: [N, H, W, C] of at least 2**stages pixels a side to [N, num_classes]. Images of another size than
       224×224 are brought to 7×7 maps by averages.
 
     Raises:
-      ShapeError: an image that is too small, a `classes` that is no int ≥ 0, a part that is not there.
+      ShapeError: an image that is too small, a `num_classes` that is no int ≥ 0, a part that is not there.
 
     Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014.
 
@@ -64,83 +64,83 @@ def vgg(
             body += [jax.nn.relu]
         body += [MaxPool(2)]
 
-    def head(classes: int) -> dict[str, Any]:
+    def head(num_classes: int) -> dict[str, Any]:
         def unit() -> list[Any]:
             return [Dense(hidden, kernel_init=SMALL), jax.nn.relu, Dropout(dropout)]
 
-        return {"flatten": flatten, "classifier": numbered(*unit(), *unit(), Dense(classes, kernel_init=SMALL))}
+        return {"flatten": flatten, "classifier": numbered(*unit(), *unit(), Dense(num_classes, kernel_init=SMALL))}
 
     pool = AdaptiveAvgPool(7)
-    return ending({"features": numbered(*body)}, head, classes=classes, features=features, pool=pool)
+    return ending({"features": numbered(*body)}, head, num_classes=num_classes, features=features, pool=pool)
 
 
-def vgg11(classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg11(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
     """VGG with 11 layers, column A of the paper. Arguments as in `vgg`.
 
     >>> len(vgg11().parts["features"].parts)
     21
     """
-    return vgg(classes, convs=CONVS[11], dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[11], dropout=dropout, features=features)
 
 
-def vgg11_bn(classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg11_bn(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
     """VGG with 11 layers and batch norm. Arguments as in `vgg`.
 
     >>> len(vgg11_bn().parts["features"].parts)
     29
     """
-    return vgg(classes, convs=CONVS[11], batch_norm=True, dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[11], batch_norm=True, dropout=dropout, features=features)
 
 
-def vgg13(classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg13(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
     """VGG with 13 layers, column B of the paper. Arguments as in `vgg`.
 
     >>> len(vgg13().parts["features"].parts)
     25
     """
-    return vgg(classes, convs=CONVS[13], dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[13], dropout=dropout, features=features)
 
 
-def vgg13_bn(classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg13_bn(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
     """VGG with 13 layers and batch norm. Arguments as in `vgg`.
 
     >>> len(vgg13_bn().parts["features"].parts)
     35
     """
-    return vgg(classes, convs=CONVS[13], batch_norm=True, dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[13], batch_norm=True, dropout=dropout, features=features)
 
 
-def vgg16(classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg16(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
     """VGG with 16 layers, column D of the paper. Arguments as in `vgg`.
 
     >>> len(vgg16().parts["features"].parts)
     31
     """
-    return vgg(classes, convs=CONVS[16], dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[16], dropout=dropout, features=features)
 
 
-def vgg16_bn(classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg16_bn(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
     """VGG with 16 layers and batch norm. Arguments as in `vgg`.
 
     >>> len(vgg16_bn().parts["features"].parts)
     44
     """
-    return vgg(classes, convs=CONVS[16], batch_norm=True, dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[16], batch_norm=True, dropout=dropout, features=features)
 
 
-def vgg19(classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg19(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
     """VGG with 19 layers, column E of the paper. Arguments as in `vgg`.
 
     >>> len(vgg19().parts["features"].parts)
     37
     """
-    return vgg(classes, convs=CONVS[19], dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[19], dropout=dropout, features=features)
 
 
-def vgg19_bn(classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg19_bn(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
     """VGG with 19 layers and batch norm. Arguments as in `vgg`.
 
     >>> len(vgg19_bn().parts["features"].parts)
     53
     """
-    return vgg(classes, convs=CONVS[19], batch_norm=True, dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[19], batch_norm=True, dropout=dropout, features=features)

@@ -14,7 +14,7 @@ from jaxconv.ops._norm import (
     layer_norm,
     local_response_norm,
     rms_norm,
-    standardise_kernel,
+    standardize_kernel,
 )
 from jaxconv.ops._pad import pad
 from jaxconv.ops._pool import avg_pool, global_avg_pool, global_max_pool, l2_pool, lp_pool, max_pool
@@ -25,5 +25,5 @@ __all__ = [
     "adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "batch_norm", "blur_pool", "conv", "conv_transpose",
     "dropout", "flatten", "global_avg_pool", "global_max_pool", "group_norm", "instance_norm", "l2_pool",
     "layer_norm", "local_conv", "local_response_norm", "lp_pool", "max_pool", "max_pool_with_indices",
-    "max_unpool", "pad", "rms_norm", "standardise_kernel", "using",
+    "max_unpool", "pad", "rms_norm", "standardize_kernel", "using",
 ]  # fmt: skip

@@ -8,35 +8,37 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import geometry
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import narrow, wide
 from jaxconv.engine.window import as_batch, slices, window
 from jaxconv.ops._pad import pad_pairs
 from jaxconv.ops._pool import Ints, finish
 
 
-def blur_pool(x: Any, size: Ints = 3, *, stride: Ints = 2, pad_mode: str = "reflect") -> jax.Array:
+@renamed_arguments(size="kernel_size", pad_mode="padding_mode")
+def blur_pool(x: Any, kernel_size: Ints = 3, *, stride: Ints = 2, padding_mode: str = "reflect") -> jax.Array:
     """Smooths each map by a binomial window, then takes every `stride`-th value.
 
     Args:
-      x: [N, *spatial, C]; or one example without N where `size` is a tuple.
-      size: of the window; 3 weighs 1, 2, 1 (over 4).
+      x: [N, *spatial, C]; or one example without N where `kernel_size` is a tuple.
+      kernel_size: of the window; 3 weighs 1, 2, 1 (over 4).
       stride: from one window to the next.
-      pad_mode: what the (k-1)//2 cells low and k//2 cells high hold, as in `conv`.
+      padding_mode: what the (k-1)//2 cells low and k//2 cells high hold, as in `conv`.
 
     Returns:
       [N, *out, C] of x's dtype (float32 for integers), out = floor((n - 1) / s) + 1.
 
     Raises:
-      ShapeError: an input too small for `pad_mode`.
+      ShapeError: an input too small for `padding_mode`.
 
     Source: Zhang, Making Convolutional Networks Shift-Invariant Again, 2019.
 
     >>> blur_pool(jnp.ones((1, 8, 8, 2))).shape
     (1, 4, 4, 2)
     """
-    x, lone = as_batch(x, size, "blur_pool")
-    sizes = geometry.per_axis(size, x.ndim - 2, "size")
-    y = pad_pairs(wide(x), tuple(((k - 1) // 2, k // 2) for k in sizes), pad_mode)
+    x, lone = as_batch(x, kernel_size, "blur_pool")
+    sizes = geometry.per_axis(kernel_size, x.ndim - 2, "kernel_size")
+    y = pad_pairs(wide(x), tuple(((k - 1) // 2, k // 2) for k in sizes), padding_mode)
     win = window(y.shape[1:-1], sizes, stride=stride, op="blur_pool")
     for axis, k in zip(win.axes, sizes, strict=True):
         weighed = (math.comb(k - 1, i) / 2 ** (k - 1) * tap for i, tap in enumerate(slices(y, win, axis)))

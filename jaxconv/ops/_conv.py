@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import engine, geometry
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import channelwise, wide
 from jaxconv._base.errors import ShapeError, count
 from jaxconv.engine.window import as_batch, promise, window
@@ -15,6 +16,7 @@ from jaxconv.geometry import Padding
 from jaxconv.ops._pad import check_mode, pad_pairs
 
 
+@renamed_arguments(pad_mode="padding_mode")
 def conv(
     x: Any,
     kernel: Any,
@@ -22,7 +24,7 @@ def conv(
     *,
     stride: int | Sequence[int] = 1,
     padding: Padding = "valid",
-    pad_mode: str = "zeros",
+    padding_mode: str = "zeros",
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     impl: str | None = None,
@@ -39,7 +41,7 @@ def conv(
       stride: cells from one window to the next; one int or one for each axis.
       padding: "valid", "same", "same_lower", "full", "causal", an int, a pair (lo, hi), or a pair for
         each axis; see `jaxconv.geometry.pads`.
-      pad_mode: what the padding holds: "zeros", "reflect", "edge" or "wrap".
+      padding_mode: what the padding holds: "zeros", "reflect", "edge" or "wrap".
       dilation: cells from one tap of the kernel to the next.
       groups: the channels of x and the maps are cut into so many parts, convolved part by part.
       impl: "auto", "tune" (measured on this device and kept) or a formulation of `jaxconv.engine`;
@@ -59,18 +61,18 @@ def conv(
     kernel = jnp.asarray(kernel)
     if not 3 <= kernel.ndim <= 5:
         raise ShapeError("conv needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}")
-    size = kernel.shape[:-2]
+    kernel_size = kernel.shape[:-2]
     came, groups = jnp.shape(x), geometry.integer(groups, "groups")
-    x, lone = as_batch(x, size, "conv")
+    x, lone = as_batch(x, kernel_size, "conv")
     check_channels(came, kernel.shape, groups)
     if bias is not None:
         bias = check_bias(bias, kernel.shape[-1])
-    check_mode(pad_mode)
-    win = window(x.shape[1:-1], size, stride=stride, padding=padding, dilation=dilation, op="conv")
+    check_mode(padding_mode)
+    win = window(x.shape[1:-1], kernel_size, stride=stride, padding=padding, dilation=dilation, op="conv")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
     x, kernel, pairs = x.astype(dtype), kernel.astype(dtype), win.padding
-    if pad_mode != "zeros":
-        x, pairs = pad_pairs(x, pairs, pad_mode), ((0, 0),) * len(size)
+    if padding_mode != "zeros":
+        x, pairs = pad_pairs(x, pairs, padding_mode), ((0, 0),) * len(kernel_size)
     form = engine.Form(
         "y", x.shape, kernel.shape, win.stride, pairs, win.dilation, groups,
         dtype=str(dtype), precision=engine.precision_of(precision), impl=engine.resolved(impl),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import engine, geometry
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError, count
 from jaxconv.engine.window import as_batch, promise, window
 from jaxconv.geometry import Padding
@@ -17,6 +18,7 @@ from jaxconv.ops._pad import check_mode, padding_adjoint
 Ints = int | Sequence[int]
 
 
+@renamed_arguments(pad_mode="padding_mode")
 def conv_transpose(
     x: Any,
     kernel: Any,
@@ -24,7 +26,7 @@ def conv_transpose(
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
-    pad_mode: str = "zeros",
+    padding_mode: str = "zeros",
     dilation: Ints = 1,
     groups: int = 1,
     output_padding: Ints | None = None,
@@ -38,7 +40,7 @@ def conv_transpose(
       x: [N, *spatial, C_out]: what the convolution would have given; or one example without N.
       kernel: [*k, C_in/groups, C_out], the convolution's own (its C_in channels come out here).
       bias: [C_in] or None, added to the result.
-      stride, padding, pad_mode, dilation, groups, impl, precision: the convolution's, see `conv`.
+      stride, padding, padding_mode, dilation, groups, impl, precision: the convolution's, see `conv`.
       output_padding: which of the `stride` sizes that the convolution maps to x's to restore, counted
         from the smallest, in [0, stride). None: the largest under "same" (n * s), else the smallest.
       output_size: the spatial size to restore, instead of output_padding.
@@ -57,15 +59,15 @@ def conv_transpose(
         raise ShapeError(
             "conv_transpose needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}"
         )
-    size = kernel.shape[:-2]
-    x, lone = as_batch(x, size, "conv_transpose")
+    kernel_size = kernel.shape[:-2]
+    x, lone = as_batch(x, kernel_size, "conv_transpose")
     if 0 in x.shape[1:-1]:
         raise ShapeError("conv_transpose needs at least one cell on every spatial axis", got=f"{x.shape[1:-1]}")
     if x.shape[-1] != kernel.shape[-1]:
         fix = "jnp.swapaxes(kernel, -1, -2)" if x.shape[-1] == kernel.shape[-2] else ""
-        first = x.shape[1 : 1 + len(size)]
+        first = x.shape[1 : 1 + len(kernel_size)]
         if not fix and first[0] == kernel.shape[-1] and (len(first) == 1 or first[0] != first[1]):
-            fix = f"x looks channels-first: jnp.moveaxis(x, {-1 - len(size)}, -1) puts the channels last"
+            fix = f"x looks channels-first: jnp.moveaxis(x, {-1 - len(kernel_size)}, -1) puts the channels last"
         raise ShapeError(
             f"x must have {count(kernel.shape[-1], 'channel')}, the maps (last axis) of the kernel it transposes",
             got=f"x {x.shape}, kernel {kernel.shape}",
@@ -75,7 +77,7 @@ def conv_transpose(
     if not jnp.issubdtype(dtype, jnp.inexact):
         raise ShapeError("conv_transpose needs a floating type", got=str(dtype), fix="x.astype(jnp.float32)")
     sizes = restored_size(
-        x.shape[1:-1], size, stride=stride, padding=padding, dilation=dilation,
+        x.shape[1:-1], kernel_size, stride=stride, padding=padding, dilation=dilation,
         output_padding=output_padding, output_size=output_size,
     )  # fmt: skip
     channels = kernel.shape[-2] * geometry.integer(groups, "groups")
@@ -83,19 +85,19 @@ def conv_transpose(
         bias = check_bias(bias, channels)
     like = (x.shape[0], *sizes, channels)
     check_channels(like, kernel.shape, geometry.integer(groups, "groups"))
-    check_mode(pad_mode)
-    win = window(sizes, size, stride=stride, padding=padding, dilation=dilation, op="conv_transpose")
+    check_mode(padding_mode)
+    win = window(sizes, kernel_size, stride=stride, padding=padding, dilation=dilation, op="conv_transpose")
     padded, pairs = like, win.padding
-    if pad_mode != "zeros":
+    if padding_mode != "zeros":
         padded = (like[0], *(n + sum(pair) for n, pair in zip(sizes, pairs, strict=True)), channels)
-        pairs = ((0, 0),) * len(size)
+        pairs = ((0, 0),) * len(kernel_size)
     form = engine.Form(
         "x", padded, kernel.shape, win.stride, pairs, win.dilation, groups,
         dtype=str(dtype), precision=engine.precision_of(precision), impl=engine.resolved(impl),
     )  # fmt: skip
     y = engine.bind(kernel, x, form)
-    if pad_mode != "zeros":
-        y = padding_adjoint(y, win.padding, pad_mode)
+    if padding_mode != "zeros":
+        y = padding_adjoint(y, win.padding, padding_mode)
     y = promise(y, like)
     if bias is not None:
         y = add_bias(y, bias)
@@ -104,7 +106,7 @@ def conv_transpose(
 
 def restored_size(
     shape: Sequence[int],
-    size: Sequence[int],
+    kernel_size: Sequence[int],
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
@@ -123,8 +125,8 @@ def restored_size(
     same = padding in ("same", "same_lower") if isinstance(padding, str) else False
     smallest = [(n - 1) * s + 1 for n, s in zip(shape, strides, strict=True)]
     if not same:  # no other padding depends on the size
-        pairs = geometry.pads(padding, shape, size, strides, dilations)
-        reach = [geometry.span(k, d) - 1 - sum(p) for k, d, p in zip(size, dilations, pairs, strict=True)]
+        pairs = geometry.pads(padding, shape, kernel_size, strides, dilations)
+        reach = [geometry.span(k, d) - 1 - sum(p) for k, d, p in zip(kernel_size, dilations, pairs, strict=True)]
         smallest = [n + r for n, r in zip(smallest, reach, strict=True)]
     if output_size is not None:
         if output_padding is not None:

@@ -1,4 +1,4 @@
-"""Regularisation by dropping activations."""
+"""Regularization by dropping activations."""
 
 import numbers
 from collections.abc import Sequence

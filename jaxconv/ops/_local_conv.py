@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError
 from jaxconv.engine.einsum import sum_type, windows
 from jaxconv.engine.window import as_batch, promise, window
@@ -18,6 +19,7 @@ from jaxconv.ops._pad import pad_pairs
 Ints = int | Sequence[int]
 
 
+@renamed_arguments(pad_mode="padding_mode")
 def local_conv(
     x: Any,
     kernel: Any,
@@ -25,7 +27,7 @@ def local_conv(
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
-    pad_mode: str = "zeros",
+    padding_mode: str = "zeros",
     dilation: Ints = 1,
     precision: lax.PrecisionLike = None,
 ) -> jax.Array:
@@ -37,7 +39,7 @@ def local_conv(
       x: [N, *spatial, C_in]; or one example without N.
       kernel: [*out, *k, C_in, C_out]: a kernel for each position of the output.
       bias: [*out, C_out] or None.
-      stride, padding, pad_mode, dilation, precision: as in `conv`.
+      stride, padding, padding_mode, dilation, precision: as in `conv`.
 
     Returns:
       [N, *out, C_out].
@@ -60,19 +62,19 @@ def local_conv(
             got=f"kernel {kernel.shape}, x {jnp.shape(x)}",
             fix="jaxconv.conv for a shared kernel",
         )
-    size, (c_in, c_out) = kernel.shape[rank : 2 * rank], kernel.shape[-2:]
-    x, lone = as_batch(x, size, "local_conv")
-    win = window(x.shape[1:-1], size, stride=stride, padding=padding, dilation=dilation, op="local_conv")
+    kernel_size, (c_in, c_out) = kernel.shape[rank : 2 * rank], kernel.shape[-2:]
+    x, lone = as_batch(x, kernel_size, "local_conv")
+    win = window(x.shape[1:-1], kernel_size, stride=stride, padding=padding, dilation=dilation, op="local_conv")
     if kernel.shape[:rank] != win.out or x.shape[-1] != c_in:
         raise ShapeError(
-            f"local_conv's kernel must be [*out, *k, C_in, C_out] = {(*win.out, *size, x.shape[-1], c_out)}",
+            f"local_conv's kernel must be [*out, *k, C_in, C_out] = {(*win.out, *kernel_size, x.shape[-1], c_out)}",
             got=f"kernel {kernel.shape}, x {x.shape}",
         )
     if bias is not None and jnp.shape(bias) != (*win.out, c_out):
         raise ShapeError(f"local_conv's bias must be [*out, C_out] = {(*win.out, c_out)}", got=f"{jnp.shape(bias)}")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    seen = windows(pad_pairs(x.astype(dtype), win.padding, pad_mode), size, win.stride, win.dilation)
-    weights = kernel.astype(dtype).reshape(*win.out, math.prod(size), c_in, c_out)
+    seen = windows(pad_pairs(x.astype(dtype), win.padding, padding_mode), kernel_size, win.stride, win.dilation)
+    weights = kernel.astype(dtype).reshape(*win.out, math.prod(kernel_size), c_in, c_out)
     y = jnp.einsum(
         "...mc,...mcf->...f", seen, weights, precision=precision, preferred_element_type=sum_type(dtype)
     ).astype(dtype)

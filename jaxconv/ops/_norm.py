@@ -1,4 +1,4 @@
-"""Normalisation. Statistics are taken in f32 or wider whatever the compute type."""
+"""Normalization. Statistics are taken in f32 or wider whatever the compute type."""
 
 import functools
 import math
@@ -17,7 +17,7 @@ from jaxconv.engine.window import promise
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
-def standardise(
+def standardize(
     x: jax.Array, axes: Sequence[int], eps: float, axis_name: Any = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(x - mean) / sqrt(var + eps) over `axes`, with the mean and the (biased) variance.
@@ -35,10 +35,10 @@ def standardise(
     """
     check_eps(eps)
     rough = _mean(x, axes, axis_name)
-    centred = x - rough
-    rest = _mean(centred, axes, axis_name)
-    var = jnp.maximum(_mean(jnp.square(centred), axes, axis_name) - jnp.square(rest), 0)
-    return (centred - rest) * lax.rsqrt(var + eps), rough + rest, var
+    centerd = x - rough
+    rest = _mean(centerd, axes, axis_name)
+    var = jnp.maximum(_mean(jnp.square(centerd), axes, axis_name) - jnp.square(rest), 0)
+    return (centerd - rest) * lax.rsqrt(var + eps), rough + rest, var
 
 
 def _mean(v: jax.Array, axes: Sequence[int], axis_name: Any) -> jax.Array:
@@ -46,10 +46,10 @@ def _mean(v: jax.Array, axes: Sequence[int], axis_name: Any) -> jax.Array:
     return m if axis_name is None else lax.pmean(m, axis_name)
 
 
-@standardise.defjvp
-def _standardise_jvp(axes: Sequence[int], eps: float, axis_name: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
+@standardize.defjvp
+def _standardize_jvp(axes: Sequence[int], eps: float, axis_name: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
     """With r = 1 / sqrt(var + eps): ẏ = r (ẋ - E[ẋ] - y E[y ẋ]), so each gradient takes two sums over x's size."""
-    y, mean, var = standardise(primals[0], axes, eps, axis_name)
+    y, mean, var = standardize(primals[0], axes, eps, axis_name)
     root, moved = jnp.sqrt(var + eps), tangents[0]
     dmean, along = _mean(moved, axes, axis_name), _mean(y * moved, axes, axis_name)
     return (y, mean, var), ((moved - dmean - y * along) / root, dmean, 2 * along * root)
@@ -79,7 +79,7 @@ def affine(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
 
 
 def batch_norm(x: Any, mean: Any, var: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
-    """Normalises every channel by a given mean and variance: (x - mean) / sqrt(var + eps) * scale + bias.
+    """Normalizes every channel by a given mean and variance: (x - mean) / sqrt(var + eps) * scale + bias.
 
     Args:
       x: [N, ..., C].
@@ -112,11 +112,11 @@ def batch_norm(x: Any, mean: Any, var: Any, scale: Any = None, bias: Any = None,
 
 
 def group_norm(x: Any, groups: int, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
-    """Normalises each example over space and each group of channels.
+    """Normalizes each example over space and each group of channels.
 
     Args:
       x: [N, *spatial, C].
-      groups: how many groups of C/groups neighbouring channels. 1 normalises an example as a whole.
+      groups: how many groups of C/groups neighboring channels. 1 normalizes an example as a whole.
       scale, bias: [C] or None.
       eps: added to the variance.
 
@@ -136,11 +136,11 @@ def group_norm(x: Any, groups: int, scale: Any = None, bias: Any = None, *, eps:
         raise ShapeError("groups must divide the channels", got=f"groups={groups}, {count(x.shape[-1], 'channel')}")
     grouped = wide(x).reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
     axes = (*range(1, x.ndim - 1), x.ndim)
-    return _finish(standardise(grouped, axes, eps)[0].reshape(x.shape), x, scale, bias)
+    return _finish(standardize(grouped, axes, eps)[0].reshape(x.shape), x, scale, bias)
 
 
 def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
-    """Normalises the channels of every pixel (the last axis).
+    """Normalizes the channels of every pixel (the last axis).
 
     Args:
       x: [..., C].
@@ -156,11 +156,11 @@ def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5
     Array([[-1.,  1.]], dtype=float32)
     """
     x = _channelled(x, "layer_norm", least=1)
-    return _finish(standardise(wide(x), (x.ndim - 1,), eps)[0], x, scale, bias)
+    return _finish(standardize(wide(x), (x.ndim - 1,), eps)[0], x, scale, bias)
 
 
 def instance_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
-    """Normalises each feature map of each example over space.
+    """Normalizes each feature map of each example over space.
 
     Args:
       x: [N, *spatial, C].
@@ -179,7 +179,7 @@ def instance_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1
     Array([-1.,  1.], dtype=float32)
     """
     x = _channelled(x, "instance_norm", least=3)
-    return _finish(standardise(wide(x), range(1, x.ndim - 1), eps)[0], x, scale, bias)
+    return _finish(standardize(wide(x), range(1, x.ndim - 1), eps)[0], x, scale, bias)
 
 
 def rms_norm(x: Any, scale: Any = None, *, eps: float = 1e-6) -> jax.Array:
@@ -204,7 +204,7 @@ def rms_norm(x: Any, scale: Any = None, *, eps: float = 1e-6) -> jax.Array:
 
 
 def local_response_norm(x: Any, size: int = 5, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> jax.Array:
-    """Divides each value by what the neighbouring maps say at the same place: x / (k + alpha * Σ x²)^beta.
+    """Divides each value by what the neighboring maps say at the same place: x / (k + alpha * Σ x²)^beta.
 
     Args:
       x: [..., C].
@@ -229,28 +229,28 @@ def local_response_norm(x: Any, size: int = 5, *, alpha: float = 1e-4, beta: flo
     return _finish(y * (k + alpha * total) ** -beta, x, None, None)
 
 
-def standardise_kernel(kernel: Any, *, eps: float = 1e-5) -> jax.Array:
-    """Weight standardisation: every map's weights with mean 0 and variance 1 / fan-in.
+def standardize_kernel(kernel: Any, *, eps: float = 1e-5) -> jax.Array:
+    """Weight standardization: every map's weights with mean 0 and variance 1 / fan-in.
 
     Args:
       kernel: [*k, C_in/groups, C_out].
       eps: added to the variance.
 
     Returns:
-      A kernel of the same shape and dtype; for `Conv(..., transform=jc.standardise_kernel)`.
+      A kernel of the same shape and dtype; for `Conv(..., transform=jc.standardize_kernel)`.
 
     Source: Qiao et al., Weight Standardization, 2019, with the fan-in scaling of Brock et al., 2021.
 
-    >>> k = standardise_kernel(jax.random.normal(jax.random.key(0), (3, 3, 2, 4)))
+    >>> k = standardize_kernel(jax.random.normal(jax.random.key(0), (3, 3, 2, 4)))
     >>> bool(jnp.allclose(k.mean((0, 1, 2)), 0, atol=1e-6))
     True
     """
     kernel = jnp.asarray(kernel)
     if kernel.ndim < 2:
-        raise ShapeError("standardise_kernel needs a kernel [*k, C_in, C_out]", got=f"{kernel.shape}")
+        raise ShapeError("standardize_kernel needs a kernel [*k, C_in, C_out]", got=f"{kernel.shape}")
     axes = range(kernel.ndim - 1)
     fan_in = math.prod(kernel.shape[:-1])
-    return narrow(standardise(wide(kernel), axes, eps)[0] / math.sqrt(fan_in), kernel)
+    return narrow(standardize(wide(kernel), axes, eps)[0] / math.sqrt(fan_in), kernel)
 
 
 def _channelled(x: Any, op: str, least: int = 2) -> jax.Array:

@@ -6,29 +6,31 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import geometry
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError, did_you_mean
 from jaxconv.engine.window import as_batch, promise
-from jaxconv.geometry import PAD_MODES, Padding, Pair, pad_mode_of
+from jaxconv.geometry import PADDING_MODES, Padding, Pair, padding_mode_of
 
 _NUMPY_WORD = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
+@renamed_arguments(size="kernel_size", pad_mode="padding_mode")
 def pad(
     x: Any,
     padding: Padding,
-    size: Any = 1,
+    kernel_size: Any = 1,
     *,
     stride: Any = 1,
     dilation: Any = 1,
-    pad_mode: str = "zeros",
+    padding_mode: str = "zeros",
 ) -> jax.Array:
     """Pads the spatial axes as a windowed operation of this size would.
 
     Args:
-      x: [N, *spatial, C]; or one example without N where `size` is a tuple.
+      x: [N, *spatial, C]; or one example without N where `kernel_size` is a tuple.
       padding: a word, an int, a pair, or a pair for each axis; see `jaxconv.geometry.pads`.
-      size, stride, dilation: of the operation that follows; only the words of `padding` need them.
-      pad_mode: what the new cells hold: "zeros", "reflect" (mirror without the border cell), "edge"
+      kernel_size, stride, dilation: of the operation that follows; only the words of `padding` need them.
+      padding_mode: what the new cells hold: "zeros", "reflect" (mirror without the border cell), "edge"
         (the border cell again), "wrap" (the other side).
 
     Returns:
@@ -38,50 +40,51 @@ def pad(
       ShapeError: an unknown word, or cells that `reflect` (at most n - 1) or `wrap` (at most n) cannot
         take from the input.
 
-    >>> pad(jnp.arange(1, 4).reshape(1, 3, 1), (1, 2), (1,), pad_mode="wrap").ravel()
+    >>> pad(jnp.arange(1, 4).reshape(1, 3, 1), (1, 2), (1,), padding_mode="wrap").ravel()
     Array([3, 1, 2, 3, 1, 2], dtype=int32)
     """
-    x, lone = as_batch(x, size, "pad")
+    x, lone = as_batch(x, kernel_size, "pad")
     shape = x.shape[1:-1]
     per_axis = [
-        geometry.per_axis(v, len(shape), w) for v, w in ((size, "size"), (stride, "stride"), (dilation, "dilation"))
+        geometry.per_axis(v, len(shape), w)
+        for v, w in ((kernel_size, "kernel_size"), (stride, "stride"), (dilation, "dilation"))
     ]
-    y = pad_pairs(x, geometry.pads(padding, shape, *per_axis), pad_mode)
+    y = pad_pairs(x, geometry.pads(padding, shape, *per_axis), padding_mode)
     return y[0] if lone else y
 
 
-def check_mode(pad_mode: str) -> None:
-    """Raises ShapeError for a word that is none of PAD_MODES."""
-    if pad_mode not in PAD_MODES:
-        meant = pad_mode_of(pad_mode) if isinstance(pad_mode, str) else None
+def check_mode(padding_mode: str) -> None:
+    """Raises ShapeError for a word that is none of PADDING_MODES."""
+    if padding_mode not in PADDING_MODES:
+        meant = padding_mode_of(padding_mode) if isinstance(padding_mode, str) else None
         raise ShapeError(
-            f"pad_mode must be one of {', '.join(PAD_MODES)}",
-            got=f"pad_mode={pad_mode!r}{did_you_mean(meant or pad_mode, PAD_MODES)}",
+            f"padding_mode must be one of {', '.join(PADDING_MODES)}",
+            got=f"padding_mode={padding_mode!r}{did_you_mean(meant or padding_mode, PADDING_MODES)}",
         )
 
 
-def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], pad_mode: str = "zeros") -> jax.Array:
+def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], padding_mode: str = "zeros") -> jax.Array:
     """`pad` for [N, *spatial, C] with its (lo, hi) already worked out."""
-    check_mode(pad_mode)
+    check_mode(padding_mode)
     if 0 in x.shape[1:-1]:
         raise ShapeError("padding needs at least one cell on every spatial axis", got=f"spatial shape {x.shape[1:-1]}")
     for axis, (n, pair) in enumerate(zip(x.shape[1:-1], pairs, strict=True)):
-        most = {"reflect": n - 1, "wrap": n}.get(pad_mode)
+        most = {"reflect": n - 1, "wrap": n}.get(padding_mode)
         if most is not None and max(pair) > most:
             raise ShapeError(
-                f"pad_mode={pad_mode!r} can take at most {most} cells from each side of spatial axis {axis}, "
+                f"padding_mode={padding_mode!r} can take at most {most} cells from each side of spatial axis {axis}, "
                 f"which has {n}",
                 got=f"padding {pair} on spatial shape {x.shape[1:-1]}",
-                fix="pad_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
+                fix="padding_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
             )
     y = x
     if any(max(pair) for pair in pairs):
-        y = jnp.pad(x, ((0, 0), *pairs, (0, 0)), mode=_NUMPY_WORD[pad_mode])
+        y = jnp.pad(x, ((0, 0), *pairs, (0, 0)), mode=_NUMPY_WORD[padding_mode])
     return promise(y, (x.shape[0], *(n + sum(p) for n, p in zip(x.shape[1:-1], pairs, strict=True)), x.shape[-1]))
 
 
-def padding_adjoint(y: jax.Array, pairs: tuple[Pair, ...], pad_mode: str) -> jax.Array:
+def padding_adjoint(y: jax.Array, pairs: tuple[Pair, ...], padding_mode: str) -> jax.Array:
     """The adjoint of `pad_pairs`: [N, *(lo + n + hi), C] -> [N, *n, C], each cell the sum of its copies."""
     cells = zip(y.shape[1:-1], pairs, strict=True)
     inner = y[:, *(slice(lo, n - hi) for n, (lo, hi) in cells)]  # of the type of what was padded, on every mesh
-    return jax.linear_transpose(lambda x: pad_pairs(x, pairs, pad_mode), inner)(y)[0]
+    return jax.linear_transpose(lambda x: pad_pairs(x, pairs, padding_mode), inner)(y)[0]

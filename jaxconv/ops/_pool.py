@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import narrow, wide
 from jaxconv._base.errors import ShapeError
 from jaxconv.engine.primitive import select
@@ -24,11 +25,11 @@ from jaxconv.geometry import Padding
 Ints = int | Sequence[int]
 
 
-def read(x: Any, size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
+def read(x: Any, kernel_size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
     """A pool's input as [N, *spatial, C], its window, and whether it came without N."""
-    x, lone = as_batch(x, size, op)
+    x, lone = as_batch(x, kernel_size, op)
     stride = arguments.pop("stride")
-    win = window(x.shape[1:-1], size, stride=size if stride is None else stride, op=op, **arguments)
+    win = window(x.shape[1:-1], kernel_size, stride=kernel_size if stride is None else stride, op=op, **arguments)
     return x, win, lone
 
 
@@ -46,7 +47,7 @@ def check_inside(shape: Sequence[int], win: Window, op: str, padded: bool = Fals
             raise ShapeError(
                 f"every window of {op} must hold at least one cell of its input",
                 got=f"window {holds.argmin()} of spatial axis {i} lies in padding {win.padding[i]} alone "
-                f"(size {win.size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {shape[axis]})",
+                f"(size {win.kernel_size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {shape[axis]})",
                 fix="less padding",
             )
 
@@ -76,27 +77,28 @@ def _window_max_jvp(win: Window, fill: Any, primals: Any, tangents: Any) -> tupl
     return y, select(tangents[0], code, Choice("y", primals[0].shape[1:-1], win))
 
 
+@renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def max_pool(
     x: Any,
-    size: Ints,
+    kernel_size: Ints,
     *,
     stride: Ints | None = None,
     padding: Padding = "valid",
     dilation: Ints = 1,
-    ceil: bool = False,
+    ceil_mode: bool = False,
 ) -> jax.Array:
     """The largest value of each window.
 
     Args:
-      x: [N, *spatial, C]; or one example without N where `size` is a tuple.
-      size: of the window; a tuple for one spatial axis: `(2,)`.
-      stride: from one window to the next; None: `size`.
+      x: [N, *spatial, C]; or one example without N where `kernel_size` is a tuple.
+      kernel_size: of the window; a tuple for one spatial axis: `(2,)`.
+      stride: from one window to the next; None: `kernel_size`.
       padding: as in `conv`; padding never wins.
       dilation: cells from one tap of the window to the next.
-      ceil: a last partial window counts too, if it starts inside the input or its low padding.
+      ceil_mode: a last partial window counts too, if it starts inside the input or its low padding.
 
     Returns:
-      [N, *out, C] of x's dtype, out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1 (ceil with `ceil`).
+      [N, *out, C] of x's dtype, out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1 (ceil with `ceil_mode`).
       A tie's gradient goes to the first maximum in window order. NaN in a window gives NaN.
 
     Raises:
@@ -106,28 +108,31 @@ def max_pool(
     Array([[ 5.,  7.],
            [13., 15.]], dtype=float32)
     """
-    x, win, lone = read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    x, win, lone = read(
+        x, kernel_size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
     check_inside(x.shape, win, "max_pool")
     y = window_max(x, win, lowest(x.dtype))
     return finish(y, x, win, lone)
 
 
+@renamed_arguments(size="kernel_size", ceil="ceil_mode", count_padding="count_include_pad")
 def avg_pool(
     x: Any,
-    size: Ints,
+    kernel_size: Ints,
     *,
     stride: Ints | None = None,
     padding: Padding = "valid",
     dilation: Ints = 1,
-    ceil: bool = False,
-    count_padding: bool = False,
+    ceil_mode: bool = False,
+    count_include_pad: bool = False,
 ) -> jax.Array:
     """The mean of each window.
 
     Args:
-      x, size, stride, padding, dilation, ceil: as in `max_pool`.
-      count_padding: False divides by the cells of the input that a window holds; True by those of the
-        padded input (never by cells that `ceil` alone reaches).
+      x, kernel_size, stride, padding, dilation, ceil_mode: as in `max_pool`.
+      count_include_pad: False divides by the cells of the input that a window holds; True by those of the
+        padded input (never by cells that `ceil_mode` alone reaches).
 
     Returns:
       [N, *out, C] of x's dtype (float32 for integers); summed in f32 or wider.
@@ -135,33 +140,36 @@ def avg_pool(
     Raises:
       ShapeError: a window that does not fit, or that holds nothing to divide by.
 
-    >>> avg_pool(jnp.ones((1, 3, 3, 1)), 3, stride=1, padding=1, count_padding=True)[0, 0, 0, 0]
+    >>> avg_pool(jnp.ones((1, 3, 3, 1)), 3, stride=1, padding=1, count_include_pad=True)[0, 0, 0, 0]
     Array(0.44444445, dtype=float32)
     """
-    x, win, lone = read(x, size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
-    check_inside(x.shape, win, "avg_pool", count_padding)
-    held = (win.real(x.shape[axis], axis, count_padding).sum(axis=0) for axis in win.axes)
+    x, win, lone = read(
+        x, kernel_size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
+    check_inside(x.shape, win, "avg_pool", count_include_pad)
+    held = (win.real(x.shape[axis], axis, count_include_pad).sum(axis=0) for axis in win.axes)
     y = window_sum(win.padded(wide(x), 0), win)
     y = y / functools.reduce(np.multiply, held).astype(y.dtype)
     return finish(narrow(y, x), x, win, lone)
 
 
+@renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def lp_pool(
     x: Any,
-    size: Ints,
+    kernel_size: Ints,
     *,
     p: float = 2,
     stride: Ints | None = None,
     padding: Padding = "valid",
     dilation: Ints = 1,
-    ceil: bool = False,
+    ceil_mode: bool = False,
 ) -> jax.Array:
     """The p-norm of each window: (Σ |x|^p)^(1/p).
 
     Each window is scaled by its largest value, so squares of 1e30 or 1e-30 neither overflow nor vanish.
 
     Args:
-      x, size, stride, padding, dilation, ceil: as in `max_pool`.
+      x, kernel_size, stride, padding, dilation, ceil_mode: as in `max_pool`.
       p: at least 1; inf gives the largest |x|.
 
     Returns:
@@ -175,7 +183,9 @@ def lp_pool(
     """
     if isinstance(p, bool) or not isinstance(p, numbers.Real) or not p >= 1:
         raise ShapeError("p must be a number ≥ 1: below it (Σ|x|^p)^(1/p) is no norm", got=f"p={p!r}")
-    x, win, lone = read(x, size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    x, win, lone = read(
+        x, kernel_size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
     y = wide(x)
     y = y * jax.lax.stop_gradient(jnp.sign(y))  # |x| with slope 0 at 0, where jnp.abs has 1
     if p == np.inf:
@@ -214,21 +224,22 @@ def _norm_jvp(p: float, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Arr
     return y, functools.reduce(jnp.add, (s * m for s, m in zip(slopes, moves, strict=True)))
 
 
+@renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def l2_pool(
     x: Any,
-    size: Ints,
+    kernel_size: Ints,
     *,
     stride: Ints | None = None,
     padding: Padding = "valid",
     dilation: Ints = 1,
-    ceil: bool = False,
+    ceil_mode: bool = False,
 ) -> jax.Array:
     """The square root of the sum of squares of each window: `lp_pool` with p = 2.
 
     >>> l2_pool(jnp.array([[[3.0], [4.0]]]), (2,))
     Array([[[5.]]], dtype=float32)
     """
-    return lp_pool(x, size, p=2, stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    return lp_pool(x, kernel_size, p=2, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
 
 
 def global_avg_pool(x: Any) -> jax.Array:

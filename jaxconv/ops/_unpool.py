@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import geometry
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError
 from jaxconv.engine.primitive import select
 from jaxconv.engine.select import Choice, first_maximum
@@ -16,19 +17,20 @@ from jaxconv.geometry import Padding
 from jaxconv.ops._pool import Ints, check_inside, finish, lowest, read
 
 
+@renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def max_pool_with_indices(
     x: Any,
-    size: Ints,
+    kernel_size: Ints,
     *,
     stride: Ints | None = None,
     padding: Padding = "valid",
     dilation: Ints = 1,
-    ceil: bool = False,
+    ceil_mode: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
     """`max_pool`, and where each maximum (the first, of equals) was.
 
     Args:
-      x, size, stride, padding, dilation, ceil: as in `max_pool`.
+      x, kernel_size, stride, padding, dilation, ceil_mode: as in `max_pool`.
 
     Returns:
       The maxima [N, *out, C], and int32 indices of the same shape into the input's spatial axes taken
@@ -41,7 +43,9 @@ def max_pool_with_indices(
     >>> y.ravel(), at.ravel()
     (Array([5., 3.], dtype=float32), Array([1, 3], dtype=int32))
     """
-    x, win, lone = read(x, size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil=ceil)
+    x, win, lone = read(
+        x, kernel_size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
     check_inside(x.shape, win, "max_pool")
     best, code = first_maximum(jax.lax.stop_gradient(x), win, lowest(x.dtype))
     choice = Choice("y", x.shape[1:-1], win)
@@ -87,11 +91,11 @@ def max_unpool(y: Any, indices: Any, shape: Ints) -> jax.Array:
     shape = geometry.per_axis(shape, y.ndim - 2, "shape")
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise ShapeError("indices must be integers", got=str(indices.dtype), fix="those of max_pool_with_indices")
-    n, c, size = y.shape[0], y.shape[-1], math.prod(shape)
+    n, c, cells_in = y.shape[0], y.shape[-1], math.prod(shape)
     cells, at = (v.reshape(n, math.prod(y.shape[1:-1]), c) for v in (y, indices))
 
     def place(cells: jax.Array, at: jax.Array) -> jax.Array:
-        return jnp.zeros(size, y.dtype).at[at].set(cells)
+        return jnp.zeros(cells_in, y.dtype).at[at].set(cells)
 
     one_map = jax.vmap(place, in_axes=1, out_axes=1)  # mapped, and not indexed: a batch split over devices stays split
     back = promise(jax.vmap(one_map)(cells, at).reshape(n, *shape, c), (n, *shape, c))

@@ -14,7 +14,7 @@ import numpy as np
 from jaxconv import port
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import read_text
-from jaxconv.augment import normalise
+from jaxconv.augment import normalize
 from jaxconv.data.decode import read_square
 from jaxconv.data.folder import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
@@ -68,7 +68,7 @@ class Predictor:
 
     def prepare(self, images: jax.Array) -> jax.Array:
         """Normalize images as in training: [N, H, W, C] in the data's pixel units."""
-        return normalise(images, self.input.mean, self.input.std)
+        return normalize(images, self.input.mean, self.input.std)
 
     def picture(self, path: str | Path, invert: bool | None = None) -> Picture:
         """Read an image file at the net's input size.

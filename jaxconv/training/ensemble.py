@@ -32,7 +32,7 @@ def init_ensemble(
 
     Args:
       net: the layer to train.
-      tx: the optimiser.
+      tx: the optimizer.
       seeds: one for each member.
       x: array, `jax.ShapeDtypeStruct` or shape of an input batch.
       average: as in `init_state`.

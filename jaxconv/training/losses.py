@@ -47,7 +47,7 @@ def cross_entropy(
     if labels.ndim == 2:
         hit = jnp.where(labels == 0, 0, labels * log_p).sum(-1)
     else:
-        # A label outside the classes would otherwise be taken for a neighbour, or counted from the end, in silence.
+        # A label outside the classes would otherwise be taken for a neighbor, or counted from the end, in silence.
         known = jnp.where(labels < 0, log_p.shape[-1], labels.astype(jnp.int32))
         hit = jnp.take_along_axis(log_p, known[:, None], axis=-1, mode="fill", fill_value=jnp.nan)[:, 0]
     spread = jnp.where(smoothing == 0, 0, smoothing * log_p.mean(-1))

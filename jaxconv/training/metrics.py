@@ -171,7 +171,7 @@ class PerClass(NamedTuple):
     """How good a net is on each class; float32 [C] each, 0 where there is nothing to divide by.
 
     Args:
-      recall: the share of the class's images that were recognised.
+      recall: the share of the class's images that were recognized.
       precision: the share of the answers naming it that were right.
       f1: their harmonic mean.
     """

@@ -20,7 +20,7 @@ class DivergedError(ArithmeticError):
         whose = "" if member is None else f" of member {member}"
         super().__init__(
             f"{what}{whose} became {value} at step {step}; "
-            "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalisation"
+            "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalization"
         )
         self.step = step
 

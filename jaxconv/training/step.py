@@ -58,7 +58,7 @@ class TrainState:
     Args:
       params: the net's parameters.
       state: the net's state, running statistics for example.
-      opt_state: the optimiser's state.
+      opt_state: the optimizer's state.
       step: int32 scalar, the number of steps taken.
       key: the key that each step's randomness is folded from; it stays the same.
       average: moving averages of `(params, state)`, or None.
@@ -92,7 +92,7 @@ def init_state(
 
     Args:
       net: the layer to train.
-      tx: the optimiser.
+      tx: the optimizer.
       key: of the run; parameters and steps fold different keys from it.
       x: array, `jax.ShapeDtypeStruct` or shape of an input batch.
       average: keep moving averages, as `make_step(average=...)` wants them.
@@ -130,10 +130,10 @@ def make_step(
 
     Args:
       net: the layer to train.
-      tx: the optimiser.
+      tx: the optimizer.
       loss: `(logits, labels, weights) -> scalar`, a weighted mean.
       augment: `(key, batch) -> batch`, on the images as they are stored.
-      prepare: `images -> input of the net`, normalisation for example; after `augment`.
+      prepare: `images -> input of the net`, normalization for example; after `augment`.
       accumulate: parts that a batch is cut into, one after the other in memory; the gradient is
         that of the whole batch (batch statistics are those of a part).
       average: decay of the moving averages of params and state, nearly 1. It is ramped up as
@@ -144,7 +144,7 @@ def make_step(
     Returns:
       `(train_state, batch) -> (train_state, metrics)`. metrics are scalars: "loss"; "correct",
       the weighted number of right answers; "count", the sum of the weights; with `log_norms` "gradient_norm",
-      of the whole gradient before the optimiser sees it, and "weight_norm/<part>", of each part's new params.
+      of the whole gradient before the optimizer sees it, and "weight_norm/<part>", of each part's new params.
 
     Raises:
       ConfigError: when called with a batch that `accumulate` does not divide.

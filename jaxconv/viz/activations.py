@@ -167,10 +167,10 @@ def draw_activations(found: Sequence[Activation], title: str = "") -> Figure:
     return figure
 
 
-def _bars(axes: Axes, places: np.ndarray, shares: Sequence[float], colour: str, label: str, height: float) -> None:
+def _bars(axes: Axes, places: np.ndarray, shares: Sequence[float], color: str, label: str, height: float) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    axes.barh(places, shares, height, color=colour, label=label)
+    axes.barh(places, shares, height, color=color, label=label)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.tick_params(labelsize=8)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["training_curves"]
 
-# Okabe and Ito's colours (2008), told apart with any colour vision; the line and the mark differ too.
+# Okabe and Ito's colors (2008), told apart with any color vision; the line and the mark differ too.
 _TRAIN: dict[str, Any] = {"color": "#0072B2", "linestyle": "-", "marker": "o"}
 _TEST: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "marker": "s", "zorder": 3}
 _TOP5: dict[str, Any] = {"color": "#009E73", "linestyle": ":", "marker": "^", "zorder": 3}

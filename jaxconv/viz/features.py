@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxconv._base.errors import ShapeError, count
 from jaxconv.explain.outputs import spread
-from jaxconv.viz.style import grey, unit_range
+from jaxconv.viz.style import gray, unit_range
 from jaxconv.viz.training import inches
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def draw_features(image: np.ndarray, found: Mapping[str, Any], title: str = "") 
         return figure.add_axes((start / wide, 1 - (above + height) / tall, width / wide, height / tall))
 
     axes = _row(place(0, beside, row_width), top, across)
-    colours = image.ndim == 3 and image.shape[-1] == 3
-    _show(axes, unit_range(image) if colours else grey(image), 0, cmap="gray", vmin=0, vmax=1)
+    colors = image.ndim == 3 and image.shape[-1] == 3
+    _show(axes, unit_range(image) if colors else gray(image), 0, cmap="gray", vmin=0, vmax=1)
     for row, (name, y) in enumerate(maps.items(), 1):
         low, high = _limits(y[..., :across])
         axes = _row(place(row, beside, row_width), labels[name], across)

@@ -49,7 +49,7 @@ class EffectiveField:
         return tuple(pairs)
 
     def within(self, share: float = 0.95) -> tuple[int, ...]:
-        """The sides of the smallest box about the centre of the theoretical field that holds a share of the gradient.
+        """The sides of the smallest box about the center of the theoretical field that holds a share of the gradient.
 
         It grows by one cell on every side at a time, and ends at the borders of the theoretical field.
         """
@@ -89,7 +89,7 @@ def effective_field(
       images: [N, *spatial, C] as the net takes them. The more there are, the smoother the result.
       params, state: of a Layer; drawn by `init` where they are left out.
       layer: the path of a layer, "stage1/conv0"; the last one if left out.
-      unit: its place on the layer's spatial axes; the centre one if left out.
+      unit: its place on the layer's spatial axes; the center one if left out.
       channel: the one whose gradient is taken. If left out, the gradient of all channels is, each with a sign drawn
         at random for each image: in a plain sum they can cancel, as those of a softmax do.
       axes: the spatial axes of the images; all between the first and the last if left out (2, 3 for NCHW).
@@ -125,7 +125,7 @@ def effective_fields(
     axes: Sequence[int] | None = None,
     seed: int = 0,
 ) -> list[EffectiveField]:
-    """The effective field of the centre unit of each layer.
+    """The effective field of the center unit of each layer.
 
     Args:
       net, images, params, state, axes, seed: as in `effective_field`.
@@ -192,7 +192,7 @@ class _Watched:
         return EffectiveField(layer, place, self._heat(layer, tuple(at)), self._box(shape, fields, at))
 
     def widening(self) -> list[str]:
-        """The layers whose centre unit sees more than that of the layer before, and not all that there is."""
+        """The layers whose center unit sees more than that of the layer before, and not all that there is."""
         kept: list[str] = []
         size: tuple[int, ...] = ()
         for name, (shape, fields) in self.seen.items():

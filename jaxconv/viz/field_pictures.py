@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxconv._base.errors import ShapeError
 from jaxconv.viz.field import EffectiveField
-from jaxconv.viz.style import grey, panels
+from jaxconv.viz.style import gray, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_fields"]
 
-# Okabe and Ito's vermilion, which no colour of cividis is near to, with any colour vision.
+# Okabe and Ito's vermilion, which no color of cividis is near to, with any color vision.
 _BOX = "#D55E00"
 _LEAST = 1e-3  # of the largest gradient: what is less is not drawn
 
@@ -30,7 +30,7 @@ def draw_fields(image: np.ndarray, fields: Sequence[EffectiveField], title: str 
     image through.
 
     Args:
-      image: [H, W, C] or [H, W], on any scale; it is drawn in grey.
+      image: [H, W, C] or [H, W], on any scale; it is drawn in gray.
       fields: from `effective_fields`, of images of that size.
       title: above all.
 
@@ -56,7 +56,7 @@ def draw_fields(image: np.ndarray, fields: Sequence[EffectiveField], title: str 
     titles = [_words(field) for field in fields]
     figure, cells = panels(titles, image.shape[1] / image.shape[0], title)
     for axes, field, words in zip(cells, fields, titles, strict=True):
-        shown = _draw(axes, grey(image), field)
+        shown = _draw(axes, gray(image), field)
         axes.set_title(words, fontsize=8, pad=4, parse_math=False)
     bar = figure.colorbar(shown, ax=cells, fraction=0.04, pad=0.02, aspect=30)
     bar.set_label("size of the gradient,\nshare of the layer's largest", fontsize=8)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "INPUT",
     "PADDING",
     "PAPER",
@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 INPUT, PADDING, TAP, TAP_ON_PADDING, UNIT = range(5)
-# Nothing (a line that passes behind is seen), grey, Okabe and Ito's orange (lighter on padding) and blue: told apart
-# with any colour vision, and in grey.
-COLOURS = ("#FFFFFF00", "#E4E4E4", "#E69F00", "#F3CF80", "#0072B2")
+# Nothing (a line that passes behind is seen), gray, Okabe and Ito's orange (lighter on padding) and blue: told apart
+# with any color vision, and in gray.
+COLORS = ("#FFFFFF00", "#E4E4E4", "#E69F00", "#F3CF80", "#0072B2")
 _EDGE = "#1A1A1A"
 PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 """Behind a label, so that it can be read where a line passes."""
@@ -56,7 +56,7 @@ def draw_grid(
     from matplotlib.colors import ListedColormap
 
     rows, columns = cells.shape
-    image = axes.imshow(cells, cmap=ListedColormap(COLOURS), vmin=0, vmax=UNIT, interpolation="nearest", aspect="auto")
+    image = axes.imshow(cells, cmap=ListedColormap(COLORS), vmin=0, vmax=UNIT, interpolation="nearest", aspect="auto")
     style: dict[str, Any] = {"color": _LINE, "linewidth": 0.6 if cell > _ROOM else 0.35, "zorder": 2, "clip_on": False}
     lines: list[Artist] = [
         axes.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, **style),

@@ -22,7 +22,7 @@ _MOST_BY_CHANNEL = 24
 _TILE = 0.9  # inches of a kernel where there is room
 _FINE = 12
 _GAP = 1  # cells between two kernels
-_BETWEEN = "#9A9A9A"  # no colour of the scale: white is a weight of 0
+_BETWEEN = "#9A9A9A"  # no color of the scale: white is a weight of 0
 
 
 def first_kernel(net: Layer, params: Tree) -> tuple[str, Any] | None:
@@ -54,7 +54,7 @@ def first_kernel(net: Layer, params: Tree) -> tuple[str, Any] | None:
 def draw_kernels(kernel: Any, title: str = "") -> Figure:
     """Every kernel of a convolution on one scale.
 
-    Kernels on three channels are shown as colours: grey is 0. On one channel they are a grid; on any other number, a
+    Kernels on three channels are shown as colors: gray is 0. On one channel they are a grid; on any other number, a
     row for each channel and a column for each kernel.
 
     Args:
@@ -78,23 +78,23 @@ def draw_kernels(kernel: Any, title: str = "") -> Figure:
     if kernel.ndim != 4 or not kernel.size:
         raise ShapeError("kernels are drawn from an array [kh, kw, C_in, C_out]", got=f"shape {kernel.shape}")
     height, width, channels, _ = kernel.shape
-    colours, alone = channels == 3, channels in (1, 3)
+    colors, alone = channels == 3, channels in (1, 3)
     shown = kernel[..., : channels if alone else _MOST_CHANNELS, : _MOST if alone else _MOST_BY_CHANNEL]
     largest = float(np.abs(shown).max()) or 1.0
     fine = max(1, _FINE // max(height, width))  # so that the gap between kernels is thin beside a weight
     tiles = _tiles(shown.repeat(fine, 0).repeat(fine, 1), *_grid(shown.shape))
-    if colours:
+    if colors:
         tiles = np.where(np.isnan(tiles), 1.0, 0.5 + tiles / (2 * largest))
 
     words = _words(kernel.shape, shown.shape)
-    scale = f"as red, green and blue: grey is 0, white {largest:.2g} and black −{largest:.2g}" if colours else ""
+    scale = f"as red, green and blue: gray is 0, white {largest:.2g} and black −{largest:.2g}" if colors else ""
     inch = min(_TILE / max(height, width) / fine, 8.5 / tiles.shape[1], 7.0 / tiles.shape[0])
     wide = max(
         tiles.shape[1] * inch + 1.5, *(inches(text, 9) + 0.5 for text in (words, scale)), inches(title, 10) + 0.5
     )
-    figure = Figure(figsize=(wide, tiles.shape[0] * inch + (1.3 if colours else 0.9)), layout="constrained")
+    figure = Figure(figsize=(wide, tiles.shape[0] * inch + (1.3 if colors else 0.9)), layout="constrained")
     axes = figure.subplots()
-    if colours:
+    if colors:
         axes.imshow(tiles, interpolation="nearest")
         axes.set_xlabel(scale, fontsize=8)
     else:

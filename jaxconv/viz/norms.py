@@ -73,12 +73,12 @@ def norm_curves(lines: Sequence[Mapping[str, Any]], title: str = "", order: Sequ
 
 
 def _draw(axes: Axes, steps: Sequence[int], values: Sequence[float | None], label: str, number: int) -> None:
-    """A curve whose colour and line together are its own."""
+    """A curve whose color and line together are its own."""
     there = [(step, value) for step, value in zip(steps, values, strict=True) if value and np.isfinite(value)]
-    colour, line = OKABE_ITO[number % len(OKABE_ITO)], _LINES[number // len(OKABE_ITO) % len(_LINES)]
+    color, line = OKABE_ITO[number % len(OKABE_ITO)], _LINES[number // len(OKABE_ITO) % len(_LINES)]
     marked = len(there) <= _MARKED_POINTS
     mark: dict[str, Any] = {"marker": _MARKS[number % len(_MARKS)], "markersize": 4} if marked else {}
-    axes.plot(*zip(*there, strict=True) if there else ([], []), color=colour, linestyle=line, label=label, **mark)
+    axes.plot(*zip(*there, strict=True) if there else ([], []), color=color, linestyle=line, label=label, **mark)
 
 
 def _logarithmic(axes: Axes) -> None:

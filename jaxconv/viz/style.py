@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["OKABE_ITO", "grey", "panels", "unit_range"]
+__all__ = ["OKABE_ITO", "gray", "panels", "unit_range"]
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colours told apart with any colour vision (Okabe and Ito 2008), without the yellow that is too light for lines."""
+"""Colors told apart with any color vision (Okabe and Ito 2008), without the yellow that is too light for lines."""
 
 _WIDEST = 10.0
 
@@ -33,10 +33,10 @@ def unit_range(pixels: np.ndarray) -> np.ndarray:
     return (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
 
 
-def grey(image: np.ndarray) -> np.ndarray:
+def gray(image: np.ndarray) -> np.ndarray:
     """An image [H, W, C] or [H, W] of any scale as [H, W] from 0 to 1: the luminance, or the mean of all channels.
 
-    >>> grey(np.zeros([2, 3, 3])).shape
+    >>> gray(np.zeros([2, 3, 3])).shape
     (2, 3)
     """
     image = np.asarray(image, np.float64)

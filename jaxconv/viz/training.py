@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["confusion", "default_style", "inches", "mistakes", "png", "save", "training_curves"]
 
-_GREY = "#767676"  # the lightest that can be read on white
+_GRAY = "#767676"  # the lightest that can be read on white
 _NAMED_CLASSES = 40
 _COUNTED_CLASSES = 20
 _DOTS = 250
@@ -30,8 +30,8 @@ _LONGEST_NAME = 22
 def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     """Which classes a net takes for which.
 
-    Mistakes are coloured by their share of the row, right answers are grey: however good the net is, its
-    mistakes stand out. At the right is each class's recall, the share of its images that was recognised.
+    Mistakes are colored by their share of the row, right answers are gray: however good the net is, its
+    mistakes stand out. At the right is each class's recall, the share of its images that was recognized.
 
     Args:
       matrix: whole numbers [C, C]: images of the row's class that were answered with the column's.
@@ -69,7 +69,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     wrong = f"{images.sum() - right.sum():,} of {images.sum():,} images misclassified"
     side = max(cell * number if counted else min(cell * number, 7.5), inches(wrong, 10) + 0.2)
     label = max(inches(name, 8) for name in names) if named else 0.3
-    # Everything stands at its place in inches: constrained layout knows no neighbours of equal height.
+    # Everything stands at its place in inches: constrained layout knows no neighbors of equal height.
     sloping = label + 0.08 > side / number
     left, bottom, top = label + 0.5, (0.75 * label if sloping else 0.1) + 0.55, 0.4
     figure = Figure(figsize=(left + side + 2.3, bottom + side + top))
@@ -80,11 +80,11 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
 
     axes = place(left, side)
     norm = PowerNorm(0.5, 0, max(float(shares.filled(0).max()), 0.01))
-    colours = colormaps["YlOrBr"].with_extremes(bad="#d0d0d0")
+    colors = colormaps["YlOrBr"].with_extremes(bad="#d0d0d0")
     block = -(-number // _DOTS)
     dots = _largest(shares, block) if block > 1 else shares
     edges = (-0.5, dots.shape[1] * block - 0.5, dots.shape[0] * block - 0.5, -0.5)
-    image = axes.imshow(dots, cmap=colours, norm=norm, aspect="auto", interpolation="nearest", extent=edges)
+    image = axes.imshow(dots, cmap=colors, norm=norm, aspect="auto", interpolation="nearest", extent=edges)
     axes.set(xlim=(-0.5, number - 0.5), ylim=(number - 0.5, -0.5))
     axes.set(xlabel="answer", ylabel="truth")
     axes.set_title(wrong, fontsize=10)
@@ -161,7 +161,7 @@ def mistakes(
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation=interpolation)
         axes.set_title(text, fontsize=8, pad=3, parse_math=False)
         axes.set(xticks=[], yticks=[])
-        axes.spines[:].set(color=_GREY, linewidth=0.5)
+        axes.spines[:].set(color=_GRAY, linewidth=0.5)
     for axes in grid[len(order) :]:
         axes.remove()
     shown = f"the {len(order)} surest of {len(wrong):,} mistakes" if len(wrong) > len(order) else "the surest first"
@@ -208,13 +208,13 @@ def _largest(shares: np.ma.MaskedArray, block: int) -> np.ma.MaskedArray:
     return padded.reshape(number, block, number, block).max(axis=(1, 3))
 
 
-def _count(axes: Axes, counts: np.ndarray, colours: np.ndarray) -> None:
+def _count(axes: Axes, counts: np.ndarray, colors: np.ndarray) -> None:
     """Each cell's count, dark on light and light on dark."""
     # Where black and white have the same contrast, by the luminance of WCAG 2.
-    light = colours[..., :3] ** 2.2 @ [0.2126, 0.7152, 0.0722] > 0.18
+    light = colors[..., :3] ** 2.2 @ [0.2126, 0.7152, 0.0722] > 0.18
     for (row, column), count in np.ndenumerate(counts):
-        colour = ("black" if light[row, column] else "white") if count else _GREY
-        axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
+        color = ("black" if light[row, column] else "white") if count else _GRAY
+        axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
 
 
 def _recall(side: Axes, right: np.ndarray, images: np.ndarray, *, printed: bool) -> None:

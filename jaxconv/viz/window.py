@@ -13,7 +13,7 @@ from jaxconv import geometry
 from jaxconv._base.errors import ShapeError, count
 from jaxconv.engine.window import window
 from jaxconv.geometry import Padding
-from jaxconv.viz.grid import COLOURS, INPUT, PADDING, PAPER, TAP, UNIT, draw_grid, hatch, rows_and_columns
+from jaxconv.viz.grid import COLORS, INPUT, PADDING, PAPER, TAP, UNIT, draw_grid, hatch, rows_and_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,10 +102,10 @@ def animate_window(
     if not seconds > 0:
         raise ShapeError("seconds must be positive", got=f"{seconds=}")
     drawn = _frames(picture, [0, units - 1, *range(units)], dpi)
-    # One palette for all, or colours would flicker; padding is seen, if at all, at the first position or the last.
+    # One palette for all, or colors would flicker; padding is seen, if at all, at the first position or the last.
     palette = Image.fromarray(np.concatenate([next(drawn), next(drawn)])).quantize(64)
-    colours = np.reshape(palette.getpalette() or [], (-1, 3))
-    palette.putpalette(np.where((colours > _NEARLY_WHITE).all(1, keepdims=True), 255, colours).ravel().tolist())
+    colors = np.reshape(palette.getpalette() or [], (-1, 3))
+    palette.putpalette(np.where((colors > _NEARLY_WHITE).all(1, keepdims=True), 255, colors).ravel().tolist())
     frames = [Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE) for pixels in drawn]
     stream = io.BytesIO()
     milliseconds = round(1000 * seconds)
@@ -194,7 +194,7 @@ class _Picture:
         unit = _index(position, self.window.out)
         taps = [
             [o * s + tap * d for tap in range(k)]
-            for o, k, s, d in zip(unit, self.window.size, self.window.stride, self.window.dilation, strict=True)
+            for o, k, s, d in zip(unit, self.window.kernel_size, self.window.stride, self.window.dilation, strict=True)
         ]
         cells = self._bare()
         rows, columns = rows_and_columns(taps, [0])
@@ -227,10 +227,10 @@ class _Picture:
         """The window's frame, and the two lines from it to its unit."""
         from matplotlib.patches import ConnectionPatch, Rectangle
 
-        self.box = Rectangle((0, 0), 1, 1, fill=False, edgecolor=COLOURS[UNIT], linewidth=2.2, zorder=4)
+        self.box = Rectangle((0, 0), 1, 1, fill=False, edgecolor=COLORS[UNIT], linewidth=2.2, zorder=4)
         self.box.set_clip_on(False)
         self.input.add_patch(self.box)
-        style: dict[str, Any] = {"color": COLOURS[UNIT], "linewidth": 0.9, "zorder": 1}
+        style: dict[str, Any] = {"color": COLORS[UNIT], "linewidth": 0.9, "zorder": 1}
         self.lines = [
             ConnectionPatch((0, 0), (0, 0), "data", "data", axesA=self.input, axesB=self.output, **style)
             for _ in range(2)
@@ -257,7 +257,7 @@ class _Picture:
     def _formula(self) -> list[str]:
         """The formula with its numbers: once where both axes have the same."""
         win = self.window
-        columns = zip(self.shape, win.size, win.stride, win.padding, win.dilation, strict=True)
+        columns = zip(self.shape, win.kernel_size, win.stride, win.padding, win.dilation, strict=True)
         texts = [f"out = {geometry.formula(*column)}" for column in columns]
         if len(set(texts)) > 1:
             texts = [f"{word}: {text}" for word, text in zip(("rows", "columns"), texts, strict=True)]

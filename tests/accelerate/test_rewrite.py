@@ -212,7 +212,7 @@ def test_static_arguments_of_any_type(inputs):
 
 @pytest.mark.slow
 def test_a_flax_train_step(rng):
-    """A whole step of another library, gradients and optimiser and all."""
+    """A whole step of another library, gradients and optimizer and all."""
     nnx, optax = pytest.importorskip("flax.nnx"), pytest.importorskip("optax")
     x, y = rng.normal(size=(8, 12, 12, 3)).astype(np.float32), rng.integers(4, size=8)
 
@@ -227,7 +227,7 @@ def test_a_flax_train_step(rng):
             return self.head(nnx.relu(self.norm(self.b(h))).mean((1, 2)))
 
     graph, params, rest = nnx.split(Net(nnx.Rngs(0)), nnx.Param, ...)
-    optimiser = optax.sgd(0.1, momentum=0.9)
+    optimizer = optax.sgd(0.1, momentum=0.9)
 
     def train(params, rest, state, x, y):
         def loss(params):
@@ -236,10 +236,10 @@ def test_a_flax_train_step(rng):
             return value, nnx.split(model, nnx.Param, ...)[2]
 
         (value, new), grads = jax.value_and_grad(loss, has_aux=True)(params)
-        updates, state = optimiser.update(grads, state)
+        updates, state = optimizer.update(grads, state)
         return optax.apply_updates(params, updates), new, state, value
 
-    args = params, rest, optimiser.init(params), x, y
+    args = params, rest, optimizer.init(params), x, y
     assert_same(jax.jit(jc.accelerate(train))(*args), jax.jit(train)(*args), 1e-4)
 
 

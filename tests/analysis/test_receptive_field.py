@@ -62,7 +62,7 @@ def random_net(rng, rank):
 
     kinds = [
         conv,
-        lambda: conv(pad_mode=pick("edge", "reflect", "wrap"), padding=1, dilation=1, stride=1),
+        lambda: conv(padding_mode=pick("edge", "reflect", "wrap"), padding=1, dilation=1, stride=1),
         lambda: jc.AvgPool((2,) * rank, stride=pick(1, 2), padding=pick("valid", "same")),
         lambda: jc.ConvTranspose(2, (pick(1, 2, 3),) * rank, stride=pick(1, 2, 3), padding=pick("valid", "same"),
                                  bias=False),
@@ -133,14 +133,14 @@ def test_fields_follow_the_formula():
         steps = zip(field, size, stride, low, d, strict=True)
         field = [f.through(k, stride=s, low=p, dilation=e) for f, k, s, p, e in steps]
         (*_, last) = summary(jc.chain(*layers), (1, 40, 50, 1)).rows
-        assert [(f.size, f.jump, f.centre) for f in last.field] == [(f.size, f.jump, f.centre) for f in field]
+        assert [(f.size, f.jump, f.center) for f in last.field] == [(f.size, f.jump, f.center) for f in field]
 
 
 def test_fields_of_maps_of_one_cell_and_of_squeeze_and_excitation():
     same = jc.Conv(2, 3, padding=1)
     (*_, last) = summary(jc.chain(jc.Conv(2, 4, stride=4), same, same), (1, 4, 4, 1)).rows
-    assert [(f.size, f.jump, f.centre) for f in last.field] == [(20, 4, 1.5)] * 2
+    assert [(f.size, f.jump, f.center) for f in last.field] == [(20, 4, 1.5)] * 2
     gate = jc.chain(jc.global_avg_pool, jc.Dense(2), jax.nn.sigmoid)
-    excite = jc.wire("excite", {"gate": gate}, lambda call, x: x * call("gate", x)[:, None, None])
+    excite = jc.compose("excite", {"gate": gate}, lambda call, x: x * call("gate", x)[:, None, None])
     (*_, last) = summary(jc.chain(jc.Conv(2, 3, stride=2), excite), (1, 9, 9, 1)).rows
-    assert [(f.size, f.jump, f.centre) for f in last.field] == [(9, 2, 4.0)] * 2
+    assert [(f.size, f.jump, f.center) for f in last.field] == [(9, 2, 4.0)] * 2

@@ -50,7 +50,7 @@ def test_published_sizes(blocks, bottleneck, parameters, gmacs, field):
     assert found.parameters == sum(row.parameters for row in found.rows) == parameters
     assert round(found.macs / 1e9, 2) == gmacs
     assert found.rows[-3].output == (1, 7, 7, 2048 if bottleneck else 512)
-    assert [(f.size, f.jump, f.centre) for f in found.rows[-3].field] == [(field, 32, 0.0)] * 2
+    assert [(f.size, f.jump, f.center) for f in found.rows[-3].field] == [(field, 32, 0.0)] * 2
     assert [f.size for f in found.rows[-1].field] == [224, 224]
     assert found.notes == ()
 
@@ -71,12 +71,12 @@ def loops(n, k, stride=1, low=0, high=0, dilation=1):
 
 
 CONVS = [
-    {"size": 3},
-    {"size": 3, "padding": 1},
-    {"size": 5, "padding": "same", "stride": 2},
-    {"size": 3, "padding": ((0, 2), (3, 1)), "dilation": 2},
-    {"size": (1, 4), "padding": "full", "groups": 2},
-    {"size": 2, "padding": "causal", "stride": 3, "dilation": 3, "groups": 4},
+    {"kernel_size": 3},
+    {"kernel_size": 3, "padding": 1},
+    {"kernel_size": 5, "padding": "same", "stride": 2},
+    {"kernel_size": 3, "padding": ((0, 2), (3, 1)), "dilation": 2},
+    {"kernel_size": (1, 4), "padding": "full", "groups": 2},
+    {"kernel_size": 2, "padding": "causal", "stride": 3, "dilation": 3, "groups": 4},
 ]
 
 
@@ -178,7 +178,7 @@ def test_repeat_and_remat_are_the_same_net():
 
 
 def test_a_part_called_twice_has_its_parameters_once():
-    twice = jc.wire("twice", {"half": jc.Dense(4)}, lambda call, x: call("half", call("half", x)))
+    twice = jc.compose("twice", {"half": jc.Dense(4)}, lambda call, x: call("half", call("half", x)))
     found = summary(twice, (1, 4))
     assert [(row.path, row.parameters, row.macs) for row in found.rows] == [("half", 20, 16), ("half#2", 0, 16)]
     assert (found.parameters, found.macs) == (20, 32)
@@ -269,7 +269,7 @@ def test_the_other_formats():
     found = summary(example(), (1, 28, 28, 1))
     data = json.loads(found.json())
     assert (data["parameters"], data["macs"], len(data["rows"])) == (found.parameters, found.macs, 6)
-    assert data["rows"][2]["field"][0] == {"size": 6, "jump": 2, "centre": 2.5}
+    assert data["rows"][2]["field"][0] == {"kernel_size": 6, "jump": 2, "center": 2.5}
     lines = found.markdown().splitlines()
     assert len({line.count("|") for line in lines[:8]}) == 1
     page = found.html()

@@ -37,7 +37,7 @@ def deep():
         )
         return jc.residual(body, None if stride == 1 else jc.Conv(features, 1, stride=stride))
 
-    twice = jc.wire("twice", {"half": jc.BatchNorm()}, lambda call, x: call("half", jnp.tanh(call("half", x))))
+    twice = jc.compose("twice", {"half": jc.BatchNorm()}, lambda call, x: call("half", jnp.tanh(call("half", x))))
     tail = jc.remat(jc.chain(jc.Conv(4, 3, padding=1), jc.GroupNorm(2)))
     return jc.chain(jc.Conv(4, 3, padding=1), block(4), block(4), block(8, 2), twice, tail, jc.repeat(block(4), 2),
                     jc.flatten, head=jc.Dense(3))  # fmt: skip

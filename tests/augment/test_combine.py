@@ -39,7 +39,7 @@ def test_sometimes_and_random_choice_choose_for_each_image(batch_of, quick_jit):
 
 def test_choices_of_different_types_meet(batch_of, quick_jit):
     batch = batch_of((40, 4, 4, 1))
-    either = quick_jit(random_choice(mixup(1.0, classes=4), cutmix(classes=4), flip(1.0)))
+    either = quick_jit(random_choice(mixup(1.0, num_classes=4), cutmix(num_classes=4), flip(1.0)))
     result = jax.tree.map(np.asarray, either(jax.random.key(0), batch))
     assert (result.image.dtype, result.label.dtype, result.label.shape) == (np.float32, np.float32, (40, 4))
     hard = np.eye(4, dtype=np.float32)[batch.label]

@@ -22,17 +22,17 @@ TABLE = {
     "rotate": 30,
     "affine": {"degrees": 10, "scale": [0.8, 1.2], "shear": 10},
     "elastic": {"alpha": 4, "sigma": 1},
-    "colour_jitter": 0.5,
+    "color_jitter": 0.5,
     "cutout": 3,
     "random_erasing": 0.9,
     "mixup": 1.0,
     "cutmix": 1.0,
 }
-FLOATING, SOFT = {"colour_jitter", "mixup"}, {"mixup", "cutmix"}
+FLOATING, SOFT = {"color_jitter", "mixup"}, {"mixup", "cutmix"}
 
 
 def make(name):
-    return from_config({name: TABLE[name]}, classes=CLASSES)
+    return from_config({name: TABLE[name]}, num_classes=CLASSES)
 
 
 def test_the_table_is_whole():
@@ -99,7 +99,7 @@ def test_shapes_and_types(name, dtype, shape):
 
 @pytest.mark.parametrize("shape", [(0, 3, 3, 1), (5, 1, 1, 1)])
 def test_all_of_them_on_no_images_and_on_single_pixels(quick_jit, batch_of, shape):
-    result = quick_jit(from_config(TABLE, classes=CLASSES))(jax.random.key(0), batch_of(shape))
+    result = quick_jit(from_config(TABLE, num_classes=CLASSES))(jax.random.key(0), batch_of(shape))
     assert result.image.shape == shape
     assert ((result.image >= 0) & (result.image <= 255)).all()
     assert np.isfinite(result.label).all()

@@ -31,7 +31,7 @@ def shares(label):
 
 @pytest.mark.parametrize("alpha", [1.0, 0.3])
 def test_mixup_is_linear_in_image_and_label(own_class, quick_jit, alpha):
-    result = quick_jit(mixup(alpha, classes=N))(jax.random.key(0), own_class)
+    result = quick_jit(mixup(alpha, num_classes=N))(jax.random.key(0), own_class)
     own, partner = shares(np.asarray(result.label))
     expected = np.einsum("nm,mhwc->nhwc", np.asarray(result.label, np.float64), own_class.image)
     np.testing.assert_allclose(result.image, expected, rtol=1e-4)
@@ -43,7 +43,7 @@ def test_mixup_is_linear_in_image_and_label(own_class, quick_jit, alpha):
 def test_cutmix_labels_are_the_shares_of_pixels(quick_jit):
     image = np.broadcast_to(np.arange(N, dtype=np.float32)[:, None, None, None], (N, 7, 5, 1))
     batch = Batch(image, np.arange(N, dtype=np.int32), np.ones(N, np.float32))
-    result = quick_jit(cutmix(classes=N))(jax.random.key(0), batch)
+    result = quick_jit(cutmix(num_classes=N))(jax.random.key(0), batch)
     pixels = np.asarray(result.image)[..., 0].astype(int)
     counted = np.stack([np.bincount(image.ravel(), minlength=N) for image in pixels]) / 35
     np.testing.assert_allclose(result.label, counted, atol=1e-6)
@@ -60,7 +60,7 @@ def test_cutmix_labels_are_the_shares_of_pixels(quick_jit):
 def test_probability_weights_and_labels_that_are_mixed_already(make, own_class, quick_jit):
     weight = (np.arange(N) % 3 > 0).astype(np.float32)
     soft = np.eye(N, dtype=np.float32)
-    once = quick_jit(make(1.0, classes=N, probability=0.5))
+    once = quick_jit(make(1.0, num_classes=N, probability=0.5))
     result = once(jax.random.key(0), own_class._replace(weight=weight))
     np.testing.assert_array_equal(result.weight, weight)
     own, partner = shares(np.asarray(result.label))
@@ -77,7 +77,7 @@ def test_probability_weights_and_labels_that_are_mixed_already(make, own_class, 
 @pytest.mark.parametrize("make", [mixup, cutmix])
 def test_labels_outside_the_classes_show(make, quick_jit):
     batch = Batch(np.zeros([4, 2, 2, 1], "f4"), np.array([0, 1, 2, -1], "i4"), np.ones(4, "f4"))
-    label = quick_jit(make(1.0, classes=2, probability=0.0))(jax.random.key(0), batch).label
+    label = quick_jit(make(1.0, num_classes=2, probability=0.0))(jax.random.key(0), batch).label
     np.testing.assert_array_equal(label[:2], np.eye(2))
     assert np.isnan(label[2:]).all()
 
@@ -85,15 +85,15 @@ def test_labels_outside_the_classes_show(make, quick_jit):
 def test_messages():
     for make in (mixup, cutmix):
         with pytest.raises(ConfigError) as caught:
-            make(0, classes=0, probability=-1)
+            make(0, num_classes=0, probability=-1)
         assert str(caught.value) == (
             f"{make.__name__}: alpha must be a number above 0, got 0\n"
-            f"{make.__name__}: classes must be a whole number, 1 or more, got 0\n"
+            f"{make.__name__}: num_classes must be a whole number, 1 or more, got 0\n"
             f"{make.__name__}: probability must be a number from 0 to 1, got -1"
         )
     for label, got in [(jnp.zeros([2, 4]), "float32 [2, 4]"), (jnp.zeros(2), "float32 [2]")]:
         with pytest.raises(ShapeError) as refused:
-            mixup(1.0, classes=3)(jax.random.key(0), Batch(jnp.zeros([2, 2, 2, 1]), label, jnp.ones(2)))
+            mixup(1.0, num_classes=3)(jax.random.key(0), Batch(jnp.zeros([2, 2, 2, 1]), label, jnp.ones(2)))
         assert str(refused.value) == (
             f"labels must be integers [2], or shares of 3 classes, floating [2, 3]\n  got: {got}"
         )

@@ -15,20 +15,20 @@ from jaxconv.data import Batch
 NUMPY_WORD = {"zeros": "constant"}
 
 
-def moved(images, down, right, pad_mode="zeros"):
+def moved(images, down, right, padding_mode="zeros"):
     """Images moved by a loop over pixels of their padded selves."""
     border = max(abs(down), abs(right))
     padding = ((0, 0), (border, border), (border, border), (0, 0))
-    wide = np.pad(images, padding, NUMPY_WORD.get(pad_mode, pad_mode))
+    wide = np.pad(images, padding, NUMPY_WORD.get(padding_mode, padding_mode))
     result = np.zeros_like(images)
     for i, j in np.ndindex(images.shape[1:3]):
         result[:, i, j] = wide[:, i - down + border, j - right + border]
     return result
 
 
-def moves_made(images, results, moves, pad_mode="zeros"):
+def moves_made(images, results, moves, padding_mode="zeros"):
     """Which of the moves each image made; exactly one must fit."""
-    fits = np.stack([(moved(images, *move, pad_mode) == results).all((1, 2, 3)) for move in moves])
+    fits = np.stack([(moved(images, *move, padding_mode) == results).all((1, 2, 3)) for move in moves])
     assert (fits.sum(0) == 1).all()
     return [moves[number] for number in fits.argmax(0)]
 
@@ -39,15 +39,15 @@ def as_likely_as(made, outcomes):
 
 
 @pytest.mark.parametrize(
-    ("pixels", "pad_mode", "dtype"),
+    ("pixels", "padding_mode", "dtype"),
     [(1, "zeros", np.uint8), (2, "reflect", np.float32), (1, "edge", np.uint8), (2, "wrap", np.uint8)],
 )
-def test_shift_makes_every_move_equally_often(quick_jit, batch_of, pixels, pad_mode, dtype):
+def test_shift_makes_every_move_equally_often(quick_jit, batch_of, pixels, padding_mode, dtype):
     batch = batch_of((400, 5, 6, 2), dtype)
-    result = quick_jit(shift(pixels, pad_mode))(jax.random.key(0), batch)
+    result = quick_jit(shift(pixels, padding_mode))(jax.random.key(0), batch)
     assert result.image.dtype == dtype
     moves = list(itertools.product(range(-pixels, pixels + 1), repeat=2))
-    assert as_likely_as(moves_made(batch.image, np.asarray(result.image), moves, pad_mode), moves)
+    assert as_likely_as(moves_made(batch.image, np.asarray(result.image), moves, padding_mode), moves)
 
 
 @pytest.mark.parametrize("pixels", [1, 2])
@@ -83,7 +83,7 @@ def test_messages():
         (
             lambda: shift("2", "refelct"),
             "shift: pixels must be a whole number, 0 or more, got '2'\n"
-            "shift: pad_mode must be one of zeros, reflect, edge, wrap; got 'refelct'; did you mean 'reflect'?",
+            "shift: padding_mode must be one of zeros, reflect, edge, wrap; got 'refelct'; did you mean 'reflect'?",
         ),
         (lambda: expand(0), "expand: pixels must be a whole number, 1 or more, got 0"),
         (lambda: flip(1.5), "flip: probability must be a number from 0 to 1, got 1.5"),
@@ -93,5 +93,5 @@ def test_messages():
         with pytest.raises(ConfigError) as caught:
             call()
         assert str(caught.value) == message
-    with pytest.raises(ShapeError, match="pad_mode='reflect' can take at most 0 cells"):
+    with pytest.raises(ShapeError, match="padding_mode='reflect' can take at most 0 cells"):
         shift(1, "reflect")(jax.random.key(0), Batch(jnp.zeros([1, 1, 1, 1]), jnp.zeros(1, int), jnp.ones(1)))

@@ -9,20 +9,22 @@ from jaxconv._base.errors import ConfigError
 from jaxconv.augment import augment_problems, compose, cutmix, cutout, flip, from_config, registry, shift, sometimes
 
 KNOWN = (
-    "flip, shift, expand, random_resized_crop, rotate, affine, elastic, colour_jitter, cutout, random_erasing, mixup, "
+    "flip, shift, expand, random_resized_crop, rotate, affine, elastic, color_jitter, cutout, random_erasing, mixup, "
     "cutmix"
 )
 
 
 def test_a_table_means_the_calls_in_its_order(batch_of):
     table = tomllib.loads("""
-        shift = {pixels = 1, pad_mode = "edge", probability = 0.5}
+        shift = {pixels = 1, padding_mode = "edge", probability = 0.5}
         flip = true
         mixup = false
         cutout = 2
         cutmix = {probability = 0.5}
     """)
-    by_hand = compose(sometimes(shift(1, "edge"), 0.5), flip(), cutout(2, peak=300), cutmix(classes=4, probability=0.5))
+    by_hand = compose(
+        sometimes(shift(1, "edge"), 0.5), flip(), cutout(2, peak=300), cutmix(num_classes=4, probability=0.5)
+    )
     assert augment_problems(table) == []
     programs = [
         str(jax.make_jaxpr(augment)(jax.random.key(0), batch_of((6, 4, 4, 1))))
@@ -40,9 +42,9 @@ def test_nothing_is_no_change(batch_of):
 
 def test_peak_comes_from_the_data():
     assert augment_problems({"cutout": {"size": 2, "fill": 1000}}) == []
-    from_config({"cutout": {"size": 2, "fill": 1000}}, classes=2, peak=65535)
+    from_config({"cutout": {"size": 2, "fill": 1000}}, num_classes=2, peak=65535)
     with pytest.raises(ConfigError, match="fill must be mean, noise or a number from 0 to 255, got 1000"):
-        from_config({"cutout": {"size": 2, "fill": 1000}}, classes=2)
+        from_config({"cutout": {"size": 2, "fill": 1000}}, num_classes=2)
 
 
 def test_every_mistake_has_its_line():
@@ -51,9 +53,9 @@ def test_every_mistake_has_its_line():
         flip = 1.5
         shift = true
         expand = "one"
-        mixup = {alhpa = 0.2, classes = 10}
-        rotate = {degrees = 200, pad_mode = "zero", probability = 0.5}
-        colour_jitter = {hue = 0.7, contrast = -1, probability = 0.5}
+        mixup = {alhpa = 0.2, num_classes = 10}
+        rotate = {degrees = 200, padding_mode = "zero", probability = 0.5}
+        color_jitter = {hue = 0.7, contrast = -1, probability = 0.5}
         cutout = {size = 2, probability = 7}
         expand2 = 1
         affine = [1, 2]
@@ -66,11 +68,11 @@ def test_every_mistake_has_its_line():
         "augment.shift.pixels: must be given; shift has no default for it",
         "augment.expand: pixels must be a whole number, 1 or more, got 'one'",
         "augment.mixup.alhpa: mixup takes alpha, probability; did you mean 'alpha'?",
-        "augment.mixup.classes: mixup takes alpha, probability",
+        "augment.mixup.num_classes: mixup takes alpha, probability",
         "augment.rotate: degrees must be a number from 0 to 180, got 200",
-        "augment.rotate: pad_mode must be one of zeros, reflect, edge, wrap; got 'zero'; did you mean 'zeros'?",
-        "augment.colour_jitter: contrast must be a number, 0 or more, got -1",
-        "augment.colour_jitter: hue must be a number from 0 to 0.5, got 0.7",
+        "augment.rotate: padding_mode must be one of zeros, reflect, edge, wrap; got 'zero'; did you mean 'zeros'?",
+        "augment.color_jitter: contrast must be a number, 0 or more, got -1",
+        "augment.color_jitter: hue must be a number from 0 to 0.5, got 0.7",
         "augment.cutout: probability must be a number from 0 to 1, got 7",
         f"augment.expand2: there is no such augmentation; known are {KNOWN}; did you mean 'expand'?",
         "augment.affine: degrees must be a number from 0 to 180, got [1, 2]",
@@ -79,7 +81,7 @@ def test_every_mistake_has_its_line():
     ]
     assert augment_problems(table) == expected
     with pytest.raises(ConfigError) as caught:
-        from_config(table, classes=10, peak=float("inf"))
+        from_config(table, num_classes=10, peak=float("inf"))
     assert str(caught.value) == "\n".join(expected)
     assert augment_problems("flip") == ["augment: must be a table of augmentations, got 'flip'"]
     assert augment_problems({"expand": {"pixels": 1, "probability": "half"}}) == [

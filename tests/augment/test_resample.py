@@ -60,12 +60,12 @@ def test_where_no_box_fits_it_is_the_largest_in_the_middle(quick_jit):
     assert (result.image == 1).all()
 
 
-@pytest.mark.parametrize("pad_mode", GRID_WORD)
-def test_transform_is_scipys(quick_jit, batch_of, assert_close, pad_mode):
+@pytest.mark.parametrize("padding_mode", GRID_WORD)
+def test_transform_is_scipys(quick_jit, batch_of, assert_close, padding_mode):
     images = batch_of((4, 7, 9, 2), np.float32).image
     angle, scale, shear = np.array([0.3, -2.0, 0, 0.1]), np.array([1, 0.8, 1.3, 0.9]), np.array([0, 0.2, -0.4, 0.1])
     parameters = (v.astype(np.float32) for v in (angle, scale, shear))
-    got = quick_jit(transform, static_argnums=4)(images, *parameters, pad_mode)
+    got = quick_jit(transform, static_argnums=4)(images, *parameters, padding_mode)
     middle = np.array([3.0, 4.0])
     for number, image in enumerate(images):
         a, t = angle[number], np.tan(shear[number])
@@ -73,7 +73,7 @@ def test_transform_is_scipys(quick_jit, batch_of, assert_close, pad_mode):
         back = np.linalg.inv(scale[number] * turn @ np.array([[1, 0], [t, 1]]))
         channels = [
             ndimage.affine_transform(
-                image[..., c].astype(np.float64), back, middle - back @ middle, order=1, mode=GRID_WORD[pad_mode]
+                image[..., c].astype(np.float64), back, middle - back @ middle, order=1, mode=GRID_WORD[padding_mode]
             )
             for c in range(2)
         ]
@@ -88,13 +88,13 @@ def test_a_quarter_turn_is_rot90(quick_jit, batch_of):
 
 def test_angles_scales_and_slants_spread_evenly_over_their_ranges(quick_jit):
     """Recovered from how three points move: linear ramps stay linear inside the image."""
-    n, size, centre = 600, 41, 20
-    row, column = np.meshgrid(np.arange(size) - centre, np.arange(size) - centre, indexing="ij")
+    n, size, center = 600, 41, 20
+    row, column = np.meshgrid(np.arange(size) - center, np.arange(size) - center, indexing="ij")
     ramp = np.stack([row, column], -1).astype(np.float32)[None].repeat(n, 0)
     batch = Batch(ramp, np.zeros(n, np.int32), np.ones(n, np.float32))
     result = quick_jit(affine(20, scale=(0.8, 1.5), shear=10))(jax.random.key(0), batch)
     image = np.asarray(result.image, np.float64)
-    back = np.stack([image[:, centre + 5, centre], image[:, centre, centre + 5]], -1) / 5  # source = back @ place
+    back = np.stack([image[:, center + 5, center], image[:, center, center + 5]], -1) / 5  # source = back @ place
     forth = np.linalg.inv(back)  # = scale * turn @ [[1, 0], [tan, 1]]
     scale, angle = np.hypot(forth[:, 0, 1], forth[:, 1, 1]), np.arctan2(-forth[:, 0, 1], forth[:, 1, 1])
     tangent = (forth[:, 0, 0] * forth[:, 0, 1] + forth[:, 1, 0] * forth[:, 1, 1]) / scale**2
@@ -159,15 +159,15 @@ def test_messages():
             "affine: scale must be two numbers above 0, the smaller first, got ('a', 1)",
         ),
         (
-            lambda: affine(5, shear=90, pad_mode="constant"),
+            lambda: affine(5, shear=90, padding_mode="constant"),
             "affine: shear must be a number of degrees from 0, below 90, got 90\n"
-            "affine: pad_mode must be one of zeros, reflect, edge, wrap; got 'constant'",
+            "affine: padding_mode must be one of zeros, reflect, edge, wrap; got 'constant'",
         ),
         (
             lambda: elastic(-1, True, "mirror"),
             "elastic: alpha must be a number of pixels from 0, got -1\n"
             "elastic: sigma must be a number of pixels above 0, up to 10,000, got True\n"
-            "elastic: pad_mode must be one of zeros, reflect, edge, wrap; got 'mirror'",
+            "elastic: padding_mode must be one of zeros, reflect, edge, wrap; got 'mirror'",
         ),
     ]:
         with pytest.raises(ConfigError) as caught:

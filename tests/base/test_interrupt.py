@@ -112,7 +112,9 @@ def test_outside_a_command_a_second_signal_is_a_keyboard_interrupt():
 @pytest.mark.slow
 def test_a_second_ctrl_c_ends_a_training_that_compiles(tmp_path):
     text = finished_run.CONFIG.replace('"conv_pool"', '"resnet32"')
-    lines = [line for line in text.splitlines() if not line.startswith(("features", "size", "padding", "hidden"))]
+    lines = [
+        line for line in text.splitlines() if not line.startswith(("features", "kernel_size", "padding", "hidden"))
+    ]
     (tmp_path / "deep.toml").write_text("\n".join(lines))
     command = [sys.executable, "-m", "jaxconv", "train", "deep.toml", "--out", "run"]
     environment = os.environ | {"PYTHONPATH": HERE}

@@ -15,8 +15,8 @@ def lanczos(length, start, side, size):
     """Rows that resample `length` pixels, from `start` on for `side`, to `size`: Lanczos of 3 lobes."""
     scale = side / size
     width = max(scale, 1.0)
-    centres = start + (np.arange(size) + 0.5) * scale - 0.5
-    distance = (np.arange(length) - centres[:, None]) / width
+    centers = start + (np.arange(size) + 0.5) * scale - 0.5
+    distance = (np.arange(length) - centers[:, None]) / width
     rows = np.where(np.abs(distance) < 3, np.sinc(distance) * np.sinc(distance / 3), 0)
     return rows / rows.sum(1, keepdims=True)
 
@@ -64,15 +64,15 @@ def test_turned_as_the_camera_was_held(tmp_path, orientation):
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGBA", "LA", "CMYK", "I;16", "YCbCr"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_mode(tmp_path, mode, channels):
-    grey = np.zeros([24, 24], np.uint8)
-    grey[6:18, 6:18] = 255
+    gray = np.zeros([24, 24], np.uint8)
+    gray[6:18, 6:18] = 255
     path = tmp_path / ("x.tiff" if mode in ("CMYK", "YCbCr") else "x.png")
     if mode == "I;16":
-        Image.fromarray(grey.astype(np.uint16) * 257).save(path)
+        Image.fromarray(gray.astype(np.uint16) * 257).save(path)
     else:
-        Image.fromarray(grey).convert("RGB").convert(mode).save(path)
+        Image.fromarray(gray).convert("RGB").convert(mode).save(path)
     found = read_square(path, 24, channels)
-    np.testing.assert_allclose(found, np.repeat(grey[..., None], channels, -1), atol=2)
+    np.testing.assert_allclose(found, np.repeat(gray[..., None], channels, -1), atol=2)
 
 
 def test_what_is_transparent_is_white(tmp_path):

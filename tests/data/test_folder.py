@@ -88,9 +88,9 @@ def test_measured_moments(photographs):
     assert loaded.mean == pytest.approx(pixels.mean(0))
     assert loaded.std == pytest.approx(pixels.std(0))
     assert load(root, mean=[1, 2, 3], std="measure").mean == (1.0, 2.0, 3.0)
-    grey = load(root, channels=1)
-    assert grey.image_shape == (16, 16, 1)
-    assert grey.mean == pytest.approx((114.495,))
+    gray = load(root, channels=1)
+    assert gray.image_shape == (16, 16, 1)
+    assert gray.mean == pytest.approx((114.495,))
 
 
 def damage(path, kind):

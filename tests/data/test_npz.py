@@ -53,10 +53,10 @@ def test_what_it_holds(write, arrays, names, labels):
 
 
 @pytest.mark.parametrize("kind", [str, bytes])
-def test_grey_images_and_names_of_classes(write, arrays, kind):
-    grey = {key: value[..., 0] if "images" in key else value for key, value in arrays.items()}
+def test_gray_images_and_names_of_classes(write, arrays, kind):
+    gray = {key: value[..., 0] if "images" in key else value for key, value in arrays.items()}
     names = np.array([kind("cat", "ascii") if kind is bytes else "cat", *([b"x"] if kind is bytes else ["x"]) * 4])
-    loaded = data.load("npz", write(grey | {"classes": names}))
+    loaded = data.load("npz", write(gray | {"classes": names}))
     assert loaded.image_shape == (6, 5, 1)
     assert loaded.classes == ("cat", "x", "x", "x", "x")
 

@@ -38,7 +38,7 @@ def slots(form, x, k, y):
 def check(form):
     """No stride over one result, no dilation of one tap, no padding that no window reaches, no axis to spare."""
     for n, k, out, s, (low, high), d in zip(
-        form.x[1:-1], form.size, form.y[1:-1], form.stride, form.padding, form.dilation, strict=True
+        form.x[1:-1], form.kernel_size, form.y[1:-1], form.stride, form.padding, form.dilation, strict=True
     ):
         assert out > 1 or s == 1
         assert k > 1 or d == 1
@@ -46,7 +46,7 @@ def check(form):
             assert (out - 1) * s + d * (k - 1) + 1 >= low + n + high or high == 0
             assert any(0 <= i * s - low < n for i in range(out))
             assert any(0 <= i * s + d * (k - 1) - low < n for i in range(out))
-    assert form.rank < 3 or form.size[0] > 1 or form.stride[0] > 1 or form.padding[0] != (0, 0)
+    assert form.rank < 3 or form.kernel_size[0] > 1 or form.stride[0] > 1 or form.padding[0] != (0, 0)
     assert simplified(form).form == form
 
 

@@ -130,46 +130,46 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  before: x (1, 3, 32, 32)\n"
         "  cause: x (1, 3, 32, 32) looks like NCHW, the channels must stand last\n"
         "  fix: jnp.moveaxis(x, 1, -1)"),
-    "initialised for 28×28": ((NOTES, (64, 32, 32, 1), (1, 28, 28, 1)),
-        "at dense0: dense must get the 640 values that its kernel was initialised for\n"
+    "initialized for 28×28": ((NOTES, (64, 32, 32, 1), (1, 28, 28, 1)),
+        "at dense0: dense must get the 640 values that its kernel was initialized for\n"
         "  got: x (64, 1000), kernel (640, 100)\n"
         "  before: x (64, 32, 32, 1) → 2 layers → relu0 14×14×20 → conv1 10×10×40 → max_pool1 5×5×40 → relu1 "
         "5×5×40 → flatten0 1000\n"
-        "  cause: the net was initialised for inputs of 28×28 to 31×31, x is 32×32\n"
+        "  cause: the net was initialized for inputs of 28×28 to 31×31, x is 32×32\n"
         "  fix: inputs of that size, params of net.init(key, (64, 32, 32, 1)), or global_avg_pool instead of "
         "flatten"),
-    "initialised for 32×32": ((jc.chain(CONV(8, 3), FLAT, head=jc.Dense(10)), (64, 28, 28, 3), (1, 32, 32, 3)),
-        "at head: dense must get the 7200 values that its kernel was initialised for\n"
+    "initialized for 32×32": ((jc.chain(CONV(8, 3), FLAT, head=jc.Dense(10)), (64, 28, 28, 3), (1, 32, 32, 3)),
+        "at head: dense must get the 7200 values that its kernel was initialized for\n"
         "  got: x (64, 5408), kernel (7200, 10)\n"
         "  before: x (64, 28, 28, 3) → conv0 26×26×8 → flatten0 5408\n"
-        "  cause: the net was initialised for inputs of 32×32, x is 28×28\n"
+        "  cause: the net was initialized for inputs of 32×32, x is 28×28\n"
         "  fix: inputs of that size, params of net.init(key, (64, 28, 28, 3)), or global_avg_pool instead of "
         "flatten"),
     "a flat net of other images": ((jc.chain(FLAT, jc.Dense(10)), (1, 28, 28, 1), (1, 8, 8, 1)),
-        "at dense0: dense must get the 64 values that its kernel was initialised for\n"
+        "at dense0: dense must get the 64 values that its kernel was initialized for\n"
         "  got: x (1, 784), kernel (64, 10)\n"
         "  before: x (1, 28, 28, 1) → flatten0 784\n"
-        "  cause: the net was initialised for inputs of 8×8, x is 28×28\n"
+        "  cause: the net was initialized for inputs of 8×8, x is 28×28\n"
         "  fix: inputs of that size, params of net.init(key, (1, 28, 28, 1)), or global_avg_pool instead of "
         "flatten"),
     "a head without a map of that size": ((jc.chain(FLAT, jc.Dense(10)), (1, 28, 28, 1), (1, 4, 8, 1)),
-        "at dense0: dense must get the 32 values that its kernel was initialised for\n"
+        "at dense0: dense must get the 32 values that its kernel was initialized for\n"
         "  got: x (1, 784), kernel (32, 10)\n"
         "  before: x (1, 28, 28, 1) → flatten0 784\n"
-        "  cause: the layer was initialised for 32 values, which no square input of 1 channel gives\n"
+        "  cause: the layer was initialized for 32 values, which no square input of 1 channel gives\n"
         "  fix: params, state = net.init(key, x) with this x"),
     "signals of another length": ((SIGNALS, (2, 80, 1), (2, 100, 1)),
-        "at dense0: dense must get the 120 values that its kernel was initialised for\n"
+        "at dense0: dense must get the 120 values that its kernel was initialized for\n"
         "  got: x (2, 80), kernel (120, 3)\n"
         "  before: x (2, 80, 1) → conv0 72×4 → max_pool0 18×4 → conv1 10×8 → flatten0 80\n"
-        "  cause: the net was initialised for inputs of 100 to 103, x is 80\n"
+        "  cause: the net was initialized for inputs of 100 to 103, x is 80\n"
         "  fix: inputs of that size, params of net.init(key, (2, 80, 1)), or global_avg_pool instead of "
         "flatten"),
-    "grey where init saw colour": ((jc.chain(CONV(8, 3), RELU), (1, 32, 32, 1), (1, 32, 32, 3)),
+    "gray where init saw color": ((jc.chain(CONV(8, 3), RELU), (1, 32, 32, 1), (1, 32, 32, 3)),
         "at conv0: x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
         "  got: x (1, 32, 32, 1), kernel (3, 3, 3, 8)\n"
         "  before: x (1, 32, 32, 1)\n"
-        "  cause: the net was initialised for another input: here it expects 3 channels\n"
+        "  cause: the net was initialized for another input: here it expects 3 channels\n"
         "  fix: an input of those channels, or params of net.init(key, x) with this x"),
     "other channels for a norm": ((jc.chain(jc.BatchNorm()), (1, 8, 8, 4), (1, 8, 8, 3)),
         "at batch_norm0: batch_norm must get the 3 channels that init saw\n"
@@ -181,12 +181,12 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "at conv0: conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (28, 28, 1)\n"
         "  before: x (28, 28, 1)\n"
-        "  fix: size=(3,) for a batch of signals [N, W, C]; x[None] for a lone image [H, W, C]"),
+        "  fix: kernel_size=(3,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]"),
     "a matrix": ((NOTES, (28, 28)),
         "at conv0: conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 2 axes: (28, 28)\n"
         "  before: x (28, 28)\n"
-        "  fix: x[None, :, :, None] for a lone grey image [H, W]; x[None], size=(5,) for a lone signal [W, C]"),
+        "  fix: x[None, :, :, None] for one gray image [H, W]; x[None], kernel_size=(5,) for one signal [W, C]"),
     "a shortcut around a valid convolution": ((SKIP, (1, 9, 9, 3)),
         "at residual0: body and shortcut must give the same shape\n"
         "  got: body (1, 5, 5, 4), shortcut (1, 7, 7, 4)\n"
@@ -231,12 +231,13 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  cause: this net takes no square input up to 512: a kernel of 600 must fit into the padded input "
         "of 510 + 0 + 0 cells on spatial axis 0\n"
         "  fix: a larger input, a kernel of at most 26, or padding='same'"),
-    "reflection of too few cells": ((jc.chain(POOL(4), CONV(4, 7, padding="same", pad_mode="reflect")), (1, 9, 9, 3)),
-        "at conv0: pad_mode='reflect' can take at most 1 cells from each side of spatial axis 0, which has 2\n"
+    "reflection of too few cells": (
+        (jc.chain(POOL(4), CONV(4, 7, padding="same", padding_mode="reflect")), (1, 9, 9, 3)),
+        "at conv0: padding_mode='reflect' can take at most 1 cells from each side of spatial axis 0, which has 2\n"
         "  got: padding (3, 3) on spatial shape (2, 2)\n"
         "  before: x (1, 9, 9, 3) → max_pool0 2×2×3\n"
         "  cause: this net takes 16×16, but not 9×9\n"
-        "  fix: pad_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input"),
+        "  fix: padding_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input"),
     "an empty axis": ((jc.chain(CONV(4, 3)), (1, 0, 8, 3)),
         "at conv0: conv needs at least one cell on every spatial axis\n"
         "  got: spatial shape (0, 8)\n"

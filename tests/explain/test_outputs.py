@@ -38,7 +38,7 @@ def test_outputs_are_those_of_the_parts_one_after_the_other(rng):
 
 def test_a_part_called_twice_has_both_its_outputs(rng):
     x = jnp.asarray(rng.normal(size=(2, 3)), jnp.float32)
-    twice = jc.wire("twice", {"half": jnp.sin}, lambda call, h: call("half", call("half", h)))
+    twice = jc.compose("twice", {"half": jnp.sin}, lambda call, h: call("half", call("half", h)))
     found = outputs(twice, {"half": {}}, {"half": {}}, x)
     np.testing.assert_allclose(found["half"], np.sin(x), rtol=1e-6)
     np.testing.assert_allclose(found["half#2"], np.sin(np.sin(x)), rtol=1e-6)
@@ -48,7 +48,7 @@ def test_a_part_called_twice_has_both_its_outputs(rng):
 def test_tied_weights_run_by_the_other_layer(rng):
     code = jc.Conv(3, 3, stride=2, padding=1)
     back = jc.adjoint(code, (1, 6, 5, 4), tied=True)
-    tied = jc.wire("tied", {"code": code}, lambda call, x: call("code", jnp.tanh(call("code", x)), by=back))
+    tied = jc.compose("tied", {"code": code}, lambda call, x: call("code", jnp.tanh(call("code", x)), by=back))
     x = jnp.asarray(rng.normal(size=(1, 6, 5, 4)), jnp.float32)
     params, state = tied.init(jax.random.key(0), x)
     found = outputs(tied, params, state, x)

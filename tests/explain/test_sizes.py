@@ -48,12 +48,12 @@ NETS = {
     "valid": jc.chain(jc.Conv(2, 5), jc.MaxPool(2), jc.Conv(2, 3), jc.flatten, jc.Dense(3)),
     "same": jc.chain(jc.Conv(2, 5, padding="same"), jax.nn.relu),
     "even": jc.chain(jc.Conv(2, 4), halved(2), halved(4)),
-    "ceil": jc.chain(jc.Conv(2, 3, stride=2), jc.MaxPool(3, stride=2, ceil=True), jc.Conv(2, 2)),
+    "ceil": jc.chain(jc.Conv(2, 3, stride=2), jc.MaxPool(3, stride=2, ceil_mode=True), jc.Conv(2, 2)),
     "oblong": jc.chain(jc.Conv(2, (1, 7)), jc.Conv(2, (3, 1), dilation=2)),
     "odd rows": jc.chain(jc.Conv(2, 2), mix, jc.Conv(2, (2, 1))),
-    "reflect": jc.chain(jc.MaxPool(2), jc.Conv(2, 5, padding="same", pad_mode="reflect")),
+    "reflect": jc.chain(jc.MaxPool(2), jc.Conv(2, 5, padding="same", padding_mode="reflect")),
     "transpose": jc.chain(jc.ConvTranspose(2, 2, stride=2), jc.Conv(2, 7)),
-    "tied": jc.wire("tied", {"a": jc.Conv(1, 3)}, lambda call, x: call("a", call("a", x))),
+    "tied": jc.compose("tied", {"a": jc.Conv(1, 3)}, lambda call, x: call("a", call("a", x))),
     "adaptive": jc.chain(jc.Conv(2, 3), jc.AdaptiveAvgPool(2)),
 }
 
@@ -81,7 +81,7 @@ def test_known_sizes():
 
 
 def test_a_layer_run_on_anothers_weights():
-    again = jc.wire("again", {"a": jc.Conv(1, 3)}, lambda call, x: call("a", call("a", x), by=jc.Conv(1, 3)))
+    again = jc.compose("again", {"a": jc.Conv(1, 3)}, lambda call, x: call("a", call("a", x), by=jc.Conv(1, 3)))
     assert smallest_input(again, 1) == (5, 5)
 
 
@@ -108,7 +108,7 @@ def test_output_shapes_say_what_was_wrong():
         4: "at conv0: conv: a kernel of 5 must fit into the padded input of 4 + 0 + 0 cells on spatial axis 0",
         28: (1, 3),
     }
-    pair = jc.wire("pair", {"a": jc.Conv(2, 3)}, lambda call, x: {"y": call("a", x), "x": x})
+    pair = jc.compose("pair", {"a": jc.Conv(2, 3)}, lambda call, x: {"y": call("a", x), "x": x})
     assert output_shapes(pair, [4], 1, batch=2) == {4: {"x": (2, 4, 4, 1), "y": (2, 2, 2, 2)}}
     assert output_shapes(NETS["odd rows"], [6], 1)[6].startswith("at mix0: add got incompatible shapes")
     assert output_shapes(jc.Conv(2, (3,)), [5], 1, rank=1) == {5: (1, 3, 2)}

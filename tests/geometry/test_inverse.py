@@ -14,14 +14,14 @@ from jaxconv.geometry import Solution, solve
 WORDS = {"valid", "same", "same_lower", "full", "causal"}
 
 
-def count(size, kernel, stride, pair, dilation, ceil):
+def count(size, kernel, stride, pair, dilation, ceil_mode):
     """Windows, by moving one over the padded cells."""
     low, high = pair
     end, start, windows = low + size + high, 0, 0
     while start + dilation * (kernel - 1) < end:
         windows, start = windows + 1, start + stride
     last = start - stride + dilation * (kernel - 1)  # of no window the one before the first
-    return windows + (ceil and last < end - 1 and start < low + size)
+    return windows + (ceil_mode and last < end - 1 and start < low + size)
 
 
 def pair_of(solution, size, kernel):
@@ -36,16 +36,16 @@ def tries(size, kernel, stride, dilation):
     return pairs | {geometry.pads(word, (size,), (kernel,), (stride,), (dilation,))[0] for word in WORDS}
 
 
-@pytest.mark.parametrize("ceil", [False, True])
-def test_all_solutions_and_no_others(ceil):
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_all_solutions_and_no_others(ceil_mode):
     for size, kernel in itertools.product((1, 2, 5, 8, 11), (1, 2, 3, 4)):
         want = {}
         for stride, dilation in itertools.product(range(1, 4), range(1, 4 if kernel > 1 else 2)):
             for pair in tries(size, kernel, stride, dilation):
-                out = count(size, kernel, stride, pair, dilation, ceil)
+                out = count(size, kernel, stride, pair, dilation, ceil_mode)
                 want.setdefault(out, set()).add((stride, dilation, pair))
         for out in range(1, 25):
-            bounds = {"ceil": ceil, "largest_stride": 3, "largest_dilation": 3}
+            bounds = {"ceil_mode": ceil_mode, "largest_stride": 3, "largest_dilation": 3}
             if out not in want:
                 with pytest.raises(ShapeError):
                     solve(out, size, kernel, **bounds)
@@ -71,17 +71,17 @@ def test_a_word_is_said_wherever_one_means_it():
     st.integers(1, 300), st.integers(1, 11), st.integers(1, 8), st.integers(0, 10), st.booleans(), st.integers(1, 4),
     st.booleans(),
 )  # fmt: skip
-def test_there_and_back(size, kernel, stride, low, odd, dilation, ceil):
+def test_there_and_back(size, kernel, stride, low, odd, dilation, ceil_mode):
     dilation = dilation if kernel > 1 else 1
     reach = dilation * (kernel - 1)
     low = min(low, reach)
     pair = (low, min(low + odd, reach))
-    out = geometry.output_size(size, kernel, stride=stride, padding=pair, dilation=dilation, ceil=ceil)
+    out = geometry.output_size(size, kernel, stride=stride, padding=pair, dilation=dilation, ceil_mode=ceil_mode)
     if out < 1:
         return
-    found = solve(out, size, kernel, ceil=ceil)
+    found = solve(out, size, kernel, ceil_mode=ceil_mode)
     assert (stride, dilation, pair) in {(one.stride, one.dilation, pair_of(one, size, kernel)) for one in found}
-    kept = solve(out, size, kernel, stride=stride, padding=pair, dilation=dilation, ceil=ceil)
+    kept = solve(out, size, kernel, stride=stride, padding=pair, dilation=dilation, ceil_mode=ceil_mode)
     assert kept == [Solution(stride, pair, dilation)]
 
 
@@ -96,7 +96,7 @@ def test_there_and_back(size, kernel, stride, low, odd, dilation, ceil):
         ((28, 28, 3), {"dilation": 2}, Solution(1, "same", 2)),
         ((28, 28, 3), {"padding": "causal"}, Solution(1, "causal", 1)),
         ((56, 112, 3), {"padding": [0, 1]}, Solution(2, [0, 1], 1)),
-        ((3, 5, 2), {"ceil": True, "padding": 0}, Solution(2, 0, 1)),
+        ((3, 5, 2), {"ceil_mode": True, "padding": 0}, Solution(2, 0, 1)),
         ((55, 224, 11), {"stride": 4, "padding": None}, Solution(4, 2, 1)),
         ((28, 28, 1), {}, Solution(1, "valid", 1)),
     ],
@@ -121,15 +121,15 @@ NEAREST = "out must be reached by a small stride, padding and dilation; the near
     ("arguments", "words", "message"),
     [
         ((15, 28, 3), {"stride": 2, "padding": "same"},
-         NEAREST + "14\n  got: out=15, size=28, kernel=3, stride=2, padding='same'\n"
+         NEAREST + "14\n  got: out=15, n=28, kernel_size=3, stride=2, padding='same'\n"
          "  fix: out=14 by stride=2, padding='same', dilation=1"),
         ((24, 28, 5), {"padding": "same"},
-         NEAREST + "14 and 28\n  got: out=24, size=28, kernel=5, padding='same'\n"
+         NEAREST + "14 and 28\n  got: out=24, n=28, kernel_size=5, padding='same'\n"
          "  fix: out=14 by stride=2, padding='same', dilation=1; out=28 by stride=1, padding='same', dilation=1"),
-        ((100, 28, 3), {}, NEAREST + "36\n  got: out=100, size=28, kernel=3\n"
+        ((100, 28, 3), {}, NEAREST + "36\n  got: out=100, n=28, kernel_size=3\n"
          "  fix: out=36 by stride=1, padding='full', dilation=4"),
         ((5, 3, 7), {"padding": 0},
-         "a kernel must fit into the padded input at least once\n  got: out=5, size=3, kernel=7, padding=0\n"
+         "a kernel must fit into the padded input at least once\n  got: out=5, n=3, kernel_size=7, padding=0\n"
          "  fix: a kernel of at most 3, or padding='same'"),
         ((0, 28, 3), {}, "out must be ≥ 1\n  got: out=0"),
         ((14, 28, 3), {"stride": 2.0}, "stride must be an int\n  got: stride=2.0\n  fix: stride=2"),

@@ -11,18 +11,17 @@ from jaxconv import ShapeError, geometry
 GRID = list(itertools.product((1, 2, 5, 8), (1, 2, 3), (1, 2, 3), ((0, 0), (1, 0), (2, 3)), (1, 2, 3)))
 
 
-@pytest.mark.parametrize("ceil", [False, True])
-def test_output_size_counts_the_windows_that_fit(ceil):
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_output_size_counts_the_windows_that_fit(ceil_mode):
     for n, k, s, (lo, hi), d in GRID:
         reach, padded = d * (k - 1), n + lo + hi
         starts = [start for start in range(0, padded, s) if start + reach < padded]
         following = starts[-1] + s if starts else 0
-        if ceil and following - s + reach < padded - 1:  # what the last whole window leaves, a partial one takes
+        if ceil_mode and following - s + reach < padded - 1:  # what the last whole window leaves, a partial one takes
             starts.append(following)
-        count = sum(start < n + lo for start in starts) if ceil else len(starts)
-        assert max(geometry.output_size(n, k, stride=s, padding=(lo, hi), dilation=d, ceil=ceil), 0) == count, (
-            n, k, s, (lo, hi), d,
-        )  # fmt: skip
+        count = sum(start < n + lo for start in starts) if ceil_mode else len(starts)
+        found = geometry.output_size(n, k, stride=s, padding=(lo, hi), dilation=d, ceil_mode=ceil_mode)
+        assert max(found, 0) == count, (n, k, s, (lo, hi), d)
 
 
 @pytest.mark.parametrize("word", geometry.PADDINGS)
@@ -67,7 +66,7 @@ def test_receptive_field_is_what_perturbing_the_input_finds():
     first = field.first + middle * field.jump
     assert min(seen[middle]) == first
     assert max(seen[middle]) == first + field.size - 1
-    assert field.centre == field.first + (field.size - 1) / 2
+    assert field.center == field.first + (field.size - 1) / 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Initialisers: the variance that each layer's true fan asks for, the same numbers traced or not, nothing compiled."""
+"""Initializers: the variance that each layer's true fan asks for, the same numbers traced or not, nothing compiled."""
 
 import jax
 import jax.monitoring
@@ -95,7 +95,7 @@ def test_dirac_refuses_even_kernels():
 
 
 def test_init_compiles_nothing_for_new_shapes():
-    """The random numbers compile once a process; after that a net of any shape is initialised without the compiler."""
+    """The random numbers compile once a process; after that a net of any shape is initialized without the compiler."""
 
     def net(f):
         parts = [jc.Conv(f, 3), jc.BatchNorm(), jax.nn.relu, jc.DepthwiseConv(3), jc.LocalConv(2, 3, stride=3)]

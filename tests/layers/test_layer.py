@@ -1,4 +1,4 @@
-"""The record and `wire`: names, keys, shared parts, lifting, errors with their path."""
+"""The record and `compose`: names, keys, shared parts, lifting, errors with their path."""
 
 import functools
 
@@ -9,6 +9,10 @@ import pytest
 
 import jaxconv as jc
 from jaxconv.layers.layer import lift, shape_of
+
+
+def only_a(call, x):
+    return call("a", x)
 
 
 def small(head=10):
@@ -31,7 +35,7 @@ def test_a_net_prints_as_its_structure():
 def test_in_a_notebook_a_net_is_its_structure_and_a_summary_a_table():
     net = jc.chain(jc.Conv(2, 1), lambda x: x)
     assert net._repr_html_() == "<pre>chain\n  conv0: conv\n  lambda0: lambda</pre>"
-    odd = jc.wire("<b>", {"a": jnp.sin}, lambda call, x: call("a", x))
+    odd = jc.compose("<b>", {"a": jnp.sin}, lambda call, x: call("a", x))
     assert odd._repr_html_() == "<pre>&lt;b&gt;\n  a: sin</pre>"
     assert "<td" in jc.summary(net, (1, 4, 4, 1))._repr_html_()
 
@@ -69,7 +73,7 @@ def test_nested_composites_trace_each_leaf_once():
 
 def test_a_part_called_twice_shares_weights_and_threads_its_state():
     part = jc.chain(jc.Dense(4), jc.BatchNorm(momentum=0.5))
-    net = jc.wire("twice", {"part": part}, lambda call, x: call("part", call("part", x)))
+    net = jc.compose("twice", {"part": part}, lambda call, x: call("part", call("part", x)))
     params, state = net.init(jax.random.key(0), (8, 4))
     x = jax.random.normal(jax.random.key(1), (8, 4))
     once, middle = part.apply(params["part"], state["part"], x, train=True)
@@ -80,7 +84,7 @@ def test_a_part_called_twice_shares_weights_and_threads_its_state():
 
 
 def test_a_part_called_twice_draws_new_noise():
-    net = jc.wire("twice", {"drop": jc.Dropout(0.5)}, lambda call, x: jnp.stack([call("drop", x), call("drop", x)]))
+    net = jc.compose("twice", {"drop": jc.Dropout(0.5)}, lambda call, x: jnp.stack([call("drop", x), call("drop", x)]))
     empty = {"drop": {}}
     a, b = net.apply(empty, empty, jnp.ones(100), key=jax.random.key(0), train=True)[0]
     assert (a != b).any()
@@ -88,7 +92,7 @@ def test_a_part_called_twice_draws_new_noise():
 
 def test_pytrees_pass_through_a_flow():
     eye = jc.chain(jc.Conv(2, 3), jc.flatten)
-    net = jc.wire(
+    net = jc.compose(
         "two_eyes",
         {"eye": eye, "mix": jc.Dense(3)},
         lambda call, pair: call("mix", jnp.concatenate([call("eye", pair[0]), call("eye", pair[1])], -1)),
@@ -131,9 +135,9 @@ def test_other_errors_carry_the_path_as_a_note():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: jc.wire("w", {"conv": jnp.sin}, lambda call, x: call("cnov", x)).init(jax.random.key(0), (2,)),
+        (lambda: jc.compose("w", {"conv": jnp.sin}, lambda call, x: call("cnov", x)).init(jax.random.key(0), (2,)),
          "a flow may call its own parts only\n  got: call('cnov'); did you mean 'conv'?\n  fix: conv"),
-        (lambda: jc.wire("w", {"a": jnp.sin, "b": jnp.sin}, lambda call, x: call("a", x)).init(jax.random.key(0), (2,)),
+        (lambda: jc.compose("w", {"a": jnp.sin, "b": jnp.sin}, only_a).init(jax.random.key(0), (2,)),
          "every part must be called by the flow\n  got: 'b' is never called\n  fix: remove it"),
         (lambda: small().apply({"conv0": {}}, {}, jnp.ones((1, 6, 6, 1))),
          "params must be those of this net: conv0, relu0, dropout0, flatten0, body, head\n  got: params of conv0\n"

@@ -19,7 +19,7 @@ def oracle(x, eps=1e-5):
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (4, 6, 2), (3, 5, 4, 6), (2, 3, 4, 2, 3)])
-def test_training_normalises_by_the_batch_and_moves_the_running_statistics(shape, rng):
+def test_training_normalizes_by_the_batch_and_moves_the_running_statistics(shape, rng):
     x = rng.normal(2, 3, shape).astype(np.float32)
     layer = jc.BatchNorm(momentum=0.7)
     params, state = layer.init(jax.random.key(0), shape)

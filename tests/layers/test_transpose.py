@@ -11,7 +11,7 @@ pytestmark = pytest.mark.sampled
 
 LAYERS = {
     "conv": (jc.Conv(6, 3, stride=2, padding="same"), (2, 7, 8, 4)),
-    "grouped": (jc.Conv(6, (3, 2), stride=(2, 3), groups=2, dilation=2, pad_mode="wrap", padding=1), (2, 9, 8, 4)),
+    "grouped": (jc.Conv(6, (3, 2), stride=(2, 3), groups=2, dilation=2, padding_mode="wrap", padding=1), (2, 9, 8, 4)),
     "depthwise": (jc.DepthwiseConv(3, multiplier=2, bias=False), (2, 7, 8, 4)),
     "local": (jc.LocalConv(3, 3, stride=2), (2, 7, 8, 4)),
     "transposed": (jc.ConvTranspose(3, 3, stride=2), (2, 4, 5, 4)),
@@ -20,7 +20,7 @@ LAYERS = {
 
 
 def quick(f):
-    """f() in one program, compiled with little optimisation."""
+    """f() in one program, compiled with little optimization."""
     return jax.jit(f, compiler_options={"xla_backend_optimization_level": 0})()
 
 
@@ -47,7 +47,7 @@ def autoencoder(tied):
     encode = jc.Conv(8, 3, stride=2)
     decode = jc.adjoint(encode, (1, 12, 12, 1), tied=tied)
     if tied:
-        return jc.wire("tied", {"code": encode}, lambda call, x: call("code", jnp.tanh(call("code", x)), by=decode))
+        return jc.compose("tied", {"code": encode}, lambda call, x: call("code", jnp.tanh(call("code", x)), by=decode))
     return jc.chain(encode, jnp.tanh, decode)
 
 
@@ -75,6 +75,6 @@ def test_a_tied_autoencoder_has_one_kernel_and_both_directions_train_it():
 
 def test_a_borrower_needs_a_lender_that_was_called():
     back = jc.adjoint(jc.Conv(8, 3), (1, 12, 12, 1), tied=True)
-    net = jc.wire("w", {"code": jc.Conv(8, 3)}, lambda call, x: call("code", x, by=back))
+    net = jc.compose("w", {"code": jc.Conv(8, 3)}, lambda call, x: call("code", x, by=back))
     with pytest.raises(jc.ShapeError, match="a part must be called itself before another layer may run on its params"):
         net.init(jax.random.key(0), (1, 10, 10, 8))

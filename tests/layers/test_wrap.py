@@ -15,7 +15,7 @@ QUICK = {"xla_backend_optimization_level": 0}
 
 
 def quick(f):
-    """f() in one program, compiled with little optimisation."""
+    """f() in one program, compiled with little optimization."""
     return jax.jit(f, compiler_options=QUICK)()
 
 

@@ -159,11 +159,11 @@ def test_a_spatial_axis_must_be_whole(mesh):
     )
 
 
-@pytest.mark.parametrize("pad_mode", ["zeros", "reflect", "wrap"])
-def test_conv_transpose(pad_mode, rng, mesh, auto_mesh, quick_jit, assert_close):
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "wrap"])
+def test_conv_transpose(padding_mode, rng, mesh, auto_mesh, quick_jit, assert_close):
     """The adjoint of the convolution: ⟨conv(a), y⟩ = ⟨a, conv_transpose(y)⟩, on every mesh."""
     y, k = drawn(rng, (8, 3, 3, 4), (2, 2, 3, 4))
-    words = {"stride": 2, "padding": (1, 0), "pad_mode": pad_mode}
+    words = {"stride": 2, "padding": (1, 0), "padding_mode": padding_mode}
     a = drawn(rng, (8, 5, 5, 3))[0]
 
     def back(y, k):

@@ -70,8 +70,8 @@ def inside_using(impl: str) -> jax.Array:
         return jc.conv(X, K)
 
 
-def ring(dilation: int, pad_mode: str) -> jax.Array:
-    return jc.conv(zeros(1, 4, 4, 3), K, dilation=dilation, padding="same", pad_mode=pad_mode)
+def ring(dilation: int, padding_mode: str) -> jax.Array:
+    return jc.conv(zeros(1, 4, 4, 3), K, dilation=dilation, padding="same", padding_mode=padding_mode)
 
 
 def deep_drop(key: Any) -> Any:

@@ -101,7 +101,7 @@ TABLE = [
         "dilation must be ≥ 1\n  got: dilation=0"),
     Row("conv with a dilation between ints", lambda: jc.conv(X, K, dilation=0.5),
         "dilation must be an int\n  got: dilation=0.5"),
-    # conv: padding and pad_mode
+    # conv: padding and padding_mode
     Row("conv with a misspelt padding", lambda: jc.conv(X, K, padding="smae"),
         "padding must be one of valid, same, same_lower, full, causal, an int, a pair, or a pair for each axis\n"
         "  got: padding='smae'; did you mean 'same'?",
@@ -132,19 +132,19 @@ TABLE = [
     Row("conv with a float in a pair", lambda: jc.conv(X, K, padding=(1, 2.0)),
         "padding must be an int\n  got: padding=2.0\n  fix: padding=2",
         fixed=lambda: jc.conv(X, K, padding=(1, 2))),
-    Row("conv with a misspelt pad_mode", lambda: jc.conv(X, K, padding=1, pad_mode="reflekt"),
-        "pad_mode must be one of zeros, reflect, edge, wrap\n"
-        "  got: pad_mode='reflekt'; did you mean 'reflect'?",
-        fixed=lambda: jc.conv(X, K, padding=1, pad_mode="reflect")),
+    Row("conv with a misspelt padding_mode", lambda: jc.conv(X, K, padding=1, padding_mode="reflekt"),
+        "padding_mode must be one of zeros, reflect, edge, wrap\n"
+        "  got: padding_mode='reflekt'; did you mean 'reflect'?",
+        fixed=lambda: jc.conv(X, K, padding=1, padding_mode="reflect")),
     Row("conv with wrap wider than the input by dilation", lambda: ring(5, "wrap"),
-        "pad_mode='wrap' can take at most 4 cells from each side of spatial axis 0, which has 4\n"
+        "padding_mode='wrap' can take at most 4 cells from each side of spatial axis 0, which has 4\n"
         "  got: padding (5, 5) on spatial shape (4, 4)\n"
-        "  fix: pad_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
+        "  fix: padding_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
         fixed=lambda: ring(4, "wrap")),
     Row("conv with reflect wider than the input by dilation", lambda: ring(4, "reflect"),
-        "pad_mode='reflect' can take at most 3 cells from each side of spatial axis 0, which has 4\n"
+        "padding_mode='reflect' can take at most 3 cells from each side of spatial axis 0, which has 4\n"
         "  got: padding (4, 4) on spatial shape (4, 4)\n"
-        "  fix: pad_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
+        "  fix: padding_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
         fixed=lambda: ring(4, "edge")),
     # conv: impl
     Row("conv with an unknown impl", lambda: jc.conv(X, K, impl="fft"),
@@ -167,31 +167,31 @@ TABLE = [
         "features must be an int\n  got: features=4.0\n  fix: features=4",
         fixed=lambda: jc.Conv(4, 3)),
     Row("Conv of size 0", lambda: init(jc.Conv(4, 0), 1, 8, 8, 3),
-        "size must be ≥ 1\n  got: size=0"),
+        "kernel_size must be ≥ 1\n  got: kernel_size=0"),
     Row("Conv of a float size", lambda: init(jc.Conv(4, 3.0), 1, 8, 8, 3),
-        "size must be an int\n  got: size=3.0\n  fix: size=3",
+        "kernel_size must be an int\n  got: kernel_size=3.0\n  fix: kernel_size=3",
         fixed=lambda: init(jc.Conv(4, 3), 1, 8, 8, 3)),
     Row("Conv of a signal's size on images", lambda: init(jc.Conv(4, (3,)), 1, 8, 8, 3),
         "conv of size (3,) needs an input [N, W, C], or one example without N\n"
         "  got: 4 axes: (1, 8, 8, 3)"),
     Row("Conv of four spatial axes", lambda: init(jc.Conv(4, (3, 3, 3, 3)), 1, 8, 8, 3),
-        "conv works on 1 to 3 spatial axes\n  got: size=(3, 3, 3, 3)"),
+        "conv works on 1 to 3 spatial axes\n  got: kernel_size=(3, 3, 3, 3)"),
     Row("Conv on an unbatched image", lambda: init(jc.Conv(4, 3), 8, 8, 3),
         "conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (8, 8, 3)\n"
-        "  fix: size=(3,) for a batch of signals [N, W, C]; x[None] for a lone image [H, W, C]",
+        "  fix: kernel_size=(3,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]",
         fixed=lambda: init(jc.Conv(4, 3), 1, 8, 8, 3)),
     Row("Conv on signals with an int size", lambda: init(jc.Conv(4, 3), 16, 100, 2),
         "conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (16, 100, 2)\n"
-        "  fix: size=(3,) for a batch of signals [N, W, C]; x[None] for a lone image [H, W, C]",
+        "  fix: kernel_size=(3,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]",
         fixed=lambda: init(jc.Conv(4, (3,)), 16, 100, 2)),
     Row("Conv on NCHW", lambda: init(jc.Conv(4, 3), 1, 3, 32, 32),
         "conv needs its input as [N, H, W, C]\n"
         "  got: (1, 3, 32, 32), which looks like NCHW\n"
         "  fix: jnp.moveaxis(x, 1, -1); if it really is NHWC of 32 channels, give size as a tuple",
         fixed=lambda: init(jc.Conv(4, 3), 1, 32, 32, 3)),
-    Row("Conv on grey NCHW in a net", lambda: init(jc.chain(jc.Conv(4, 3)), 1, 1, 28, 28),
+    Row("Conv on gray NCHW in a net", lambda: init(jc.chain(jc.Conv(4, 3)), 1, 1, 28, 28),
         "at conv0: conv needs its input as [N, H, W, C]\n"
         "  got: (1, 1, 28, 28), which looks like NCHW\n"
         "  fix: jnp.moveaxis(x, 1, -1); if it really is NHWC of 28 channels, give size as a tuple",
@@ -219,11 +219,11 @@ TABLE = [
         "  fix: a larger input, a kernel of at most 2, dilation 2, or padding='same'",
         fixed=lambda: init(jc.chain(stem=jc.chain(jc.Conv(4, 3, dilation=4, padding="same"))), 1, 6, 6, 1)),
     Row("Conv with circular padding too wide in a net",
-        lambda: init(jc.chain(ring=jc.Conv(4, 3, padding="full", dilation=3, pad_mode="wrap")), 1, 4, 4, 1),
-        "at ring: pad_mode='wrap' can take at most 4 cells from each side of spatial axis 0, which has 4\n"
+        lambda: init(jc.chain(ring=jc.Conv(4, 3, padding="full", dilation=3, padding_mode="wrap")), 1, 4, 4, 1),
+        "at ring: padding_mode='wrap' can take at most 4 cells from each side of spatial axis 0, which has 4\n"
         "  got: padding (6, 6) on spatial shape (4, 4)\n"
-        "  fix: pad_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
-        fixed=lambda: init(jc.chain(ring=jc.Conv(4, 3, padding="full", dilation=2, pad_mode="wrap")), 1, 4, 4, 1)),
+        "  fix: padding_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
+        fixed=lambda: init(jc.chain(ring=jc.Conv(4, 3, padding="full", dilation=2, padding_mode="wrap")), 1, 4, 4, 1)),
 ]
 # fmt: on
 

@@ -27,10 +27,10 @@ TABLE = [
         "x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
         "  got: x (2, 3, 9), kernel (3, 3, 4)\n"
         "  fix: x looks channels-first: jnp.moveaxis(x, -2, -1) puts the channels last"),
-    Row("max_pool of a lone grey image", lambda: jc.max_pool(zeros(8, 8), 2),
+    Row("max_pool of a lone gray image", lambda: jc.max_pool(zeros(8, 8), 2),
         "max_pool with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 2 axes: (8, 8)\n"
-        "  fix: x[None, :, :, None] for a lone grey image [H, W]; x[None], size=(2,) for a lone signal [W, C]"),
+        "  fix: x[None, :, :, None] for one gray image [H, W]; x[None], kernel_size=(2,) for one signal [W, C]"),
     Row("conv with a kernel without maps", lambda: jc.conv(X, zeros(3, 3, 3, 0)),
         "conv needs a kernel [*k, C_in/groups, C_out] without empty axes\n"
         "  got: kernel (3, 3, 3, 0)"),
@@ -83,9 +83,9 @@ TABLE = [
         "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
         "  got: padding=((1, 1), (1, 1), (1, 1))"),
     Row("SpatiallySeparableConv with one int", lambda: jc.SpatiallySeparableConv(4, 3),
-        "size must be one int for each spatial axis\n"
-        "  got: size=3\n"
-        "  fix: size=(3, 3)"),
+        "kernel_size must be one int for each spatial axis\n"
+        "  got: kernel_size=3\n"
+        "  fix: kernel_size=(3, 3)"),
     Row("cast to None", lambda: jc.cast(jc.Conv(4, 3), None),
         "cast computes in a floating type\n"
         "  got: None\n"
@@ -94,17 +94,17 @@ TABLE = [
         "cast computes in a floating type\n"
         "  got: 'bf16'\n"
         "  fix: jnp.bfloat16"),
-    Row("torch's circular", lambda: jc.conv(X, K, padding=1, pad_mode="circular"),
-        "pad_mode must be one of zeros, reflect, edge, wrap\n"
-        "  got: pad_mode='circular'; did you mean 'wrap'?"),
-    Row("torch's replicate", lambda: jc.conv(X, K, padding=1, pad_mode="replicate"),
-        "pad_mode must be one of zeros, reflect, edge, wrap\n"
-        "  got: pad_mode='replicate'; did you mean 'edge'?"),
-    Row("a pad_mode as padding", lambda: jc.conv(X, K, padding="reflect"),
+    Row("torch's circular", lambda: jc.conv(X, K, padding=1, padding_mode="circular"),
+        "padding_mode must be one of zeros, reflect, edge, wrap\n"
+        "  got: padding_mode='circular'; did you mean 'wrap'?"),
+    Row("torch's replicate", lambda: jc.conv(X, K, padding=1, padding_mode="replicate"),
+        "padding_mode must be one of zeros, reflect, edge, wrap\n"
+        "  got: padding_mode='replicate'; did you mean 'edge'?"),
+    Row("a padding_mode as padding", lambda: jc.conv(X, K, padding="reflect"),
         "padding must be one of valid, same, same_lower, full, causal, an int, a pair, or a pair for each axis\n"
         "  got: padding='reflect'\n"
-        "  fix: padding='same', pad_mode='reflect'"),
-    Row("padding an empty axis", lambda: jc.pad(zeros(1, 0, 8, 3), 1, (1, 1), pad_mode="edge"),
+        "  fix: padding='same', padding_mode='reflect'"),
+    Row("padding an empty axis", lambda: jc.pad(zeros(1, 0, 8, 3), 1, (1, 1), padding_mode="edge"),
         "padding needs at least one cell on every spatial axis\n"
         "  got: spatial shape (0, 8)"),
     Row("blurring an empty axis", lambda: jc.blur_pool(zeros(1, 0, 8, 3)),
@@ -205,11 +205,11 @@ TABLE = [
     Row("an unknown fan", lambda: jc.initializers.VarianceScaling(1, "fan_in"),
         "VarianceScaling needs a scale > 0 and fan \"in\", \"out\" or \"avg\"\n"
         "  got: 1, 'fan_in'"),
-    Row("an initialiser's name", lambda: jc.Conv(4, 3, kernel_init="he_normal"),
+    Row("an initializer's name", lambda: jc.Conv(4, 3, kernel_init="he_normal"),
         "kernel_init must be a function (key, shape, dtype) -> array\n"
         "  got: kernel_init='he_normal'\n"
         "  fix: jaxconv.initializers.he_normal"),
-    Row("a number for an initialiser", lambda: jc.Dense(4, bias_init=0.0),
+    Row("a number for an initializer", lambda: jc.Dense(4, bias_init=0.0),
         "bias_init must be a function (key, shape, dtype) -> array\n"
         "  got: bias_init=0.0"),
     Row("repeat of a layer that changes the shape", lambda: init(jc.repeat(jc.Dense(8), 3), 1, 4),
@@ -250,18 +250,18 @@ TABLE = [
     Row("a path that is no text", lambda: jc.replace(tiny(), 0, jnp.sin),
         "a path must be text like 'stage1/conv0'\n"
         "  got: 0"),
-    Row("features of a flow in another order", lambda: init(jc.features(jc.wire("w", {"a": jnp.sin, "b": jnp.sin}, lambda call, x: call("a", call("b", x))), "a"), 1, 2),
+    Row("features of a flow in another order", lambda: init(jc.features(jc.compose("w", {"a": jnp.sin, "b": jnp.sin}, lambda call, x: call("a", call("b", x))), "a"), 1, 2),
         "features needs parts that run in the order they stand in\n"
         "  got: 'b' runs before 'a'"),
     Row("a layer's function for a layer", lambda: jc.chain(jc.Conv(4, 3), jc.Dropout),
         "a part must be a Layer or a callable from array to array; got the function Dropout: call it, Dropout(...)", error=TypeError),
     Row("a list of layers", lambda: jc.chain([jc.Conv(4, 3), jc.Conv(4, 3)]),
         "a part must be a Layer or a callable from array to array; got a list of 2: chain(*layers)", error=TypeError),
-    Row("wire without a flow", lambda: jc.wire("w", {"a": jnp.sin}, None),
-        "wire needs a dict of parts and a function flow(call, x); got dict, None", error=TypeError),
+    Row("compose without a flow", lambda: jc.compose("w", {"a": jnp.sin}, None),
+        "compose needs a dict of parts and a function flow(call, x); got dict, None", error=TypeError),
     Row("a size as text", lambda: jc.max_pool(X, "2"),
-        "size must be an int, or one for each spatial axis\n"
-        "  got: size='2'"),
+        "kernel_size must be an int, or one for each spatial axis\n"
+        "  got: kernel_size='2'"),
 ]
 # fmt: on
 

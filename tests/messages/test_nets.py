@@ -106,11 +106,11 @@ TABLE = [
         "  got: kernel\n"
         "  fix: params, state = net.init(key, x)"),
     Row("Dense on another input size in a net", lambda: headed(jc.flatten, 192),
-        "at head: dense must get the 192 values that its kernel was initialised for\n"
+        "at head: dense must get the 192 values that its kernel was initialized for\n"
         "  got: x (1, 64), kernel (192, 3)\n"
         "  fix: an input of the size that init saw; global_avg_pool instead of flatten takes any size",
         fixed=lambda: headed(jc.global_avg_pool, 4)),
-    # convolutions made of smaller ones, masks, initialisers
+    # convolutions made of smaller ones, masks, initializers
     Row("DepthwiseConv with features", lambda: jc.DepthwiseConv(3, features=8),
         "features of a depthwise convolution follow from its input\n  got: features=8"),
     Row("DepthwiseConv with groups", lambda: jc.DepthwiseConv(3, groups=3),
@@ -181,16 +181,16 @@ TABLE = [
         "a part must be a Layer or a callable from array to array; got 3", error=TypeError),
     Row("chain of a word", lambda: jc.chain(jc.Conv(4, 3), "relu"),
         "a part must be a Layer or a callable from array to array; got 'relu'", error=TypeError),
-    Row("wire that calls what it has not",
-        lambda: init(jc.wire("w", {"conv": jnp.sin}, lambda call, x: call("cnov", x)), 1, 2),
+    Row("compose that calls what it has not",
+        lambda: init(jc.compose("w", {"conv": jnp.sin}, lambda call, x: call("cnov", x)), 1, 2),
         "a flow may call its own parts only\n"
         "  got: call('cnov'); did you mean 'conv'?\n"
         "  fix: conv",
-        fixed=lambda: init(jc.wire("w", {"conv": jnp.sin}, lambda call, x: call("conv", x)), 1, 2)),
-    Row("wire that leaves a part out",
-        lambda: init(jc.wire("w", {"a": jnp.sin, "b": jnp.cos}, lambda call, x: call("a", x)), 1, 2),
+        fixed=lambda: init(jc.compose("w", {"conv": jnp.sin}, lambda call, x: call("conv", x)), 1, 2)),
+    Row("compose that leaves a part out",
+        lambda: init(jc.compose("w", {"a": jnp.sin, "b": jnp.cos}, lambda call, x: call("a", x)), 1, 2),
         "every part must be called by the flow\n  got: 'b' is never called\n  fix: remove it",
-        fixed=lambda: init(jc.wire("w", {"a": jnp.sin}, lambda call, x: call("a", x)), 1, 2)),
+        fixed=lambda: init(jc.compose("w", {"a": jnp.sin}, lambda call, x: call("a", x)), 1, 2)),
     Row("stateless with state", lambda: init(jc.stateless(jc.chain(norm=jc.BatchNorm())), 1, 8, 3),
         "stateless needs a net without state\n"
         "  got: state norm/mean, norm/var\n"
@@ -207,7 +207,7 @@ TABLE = [
     Row("features of a leaf", lambda: jc.features(jc.Dense(3), upto="kernel"),
         "dense has no parts\n  got: path 'kernel'"),
     Row("features of a repeat", lambda: jc.features(jc.repeat(jc.chain(a=jc.Dense(8)), 2), upto="a"),
-        "features cuts nets of wire, chain, residual and branch\n  got: repeat(chain, 2) in 'a'"),
+        "features cuts nets of compose, chain, residual and branch\n  got: repeat(chain, 2) in 'a'"),
     Row("features with the params of another net",
         lambda: jc.features(tiny(), upto="stem").apply({"conv0": CONV}, {}, X),
         "params must be those of this net: stem\n"

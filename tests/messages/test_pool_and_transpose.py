@@ -54,7 +54,7 @@ TABLE = [
     Row("Conv applied to an unbatched image", lambda: jc.Conv(4, 3).apply(CONV, {}, X[0]),
         "conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (8, 8, 3)\n"
-        "  fix: size=(3,) for a batch of signals [N, W, C]; x[None] for a lone image [H, W, C]",
+        "  fix: kernel_size=(3,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]",
         fixed=lambda: jc.Conv(4, 3).apply(CONV, {}, X[0][None])),
     Row("a net with the params of another", lambda: tiny().apply({"conv0": CONV}, {}, X),
         "params must be those of this net: stem, pool, head\n"
@@ -86,20 +86,20 @@ TABLE = [
     Row("max_pool of an unbatched image", lambda: jc.max_pool(X[0], 2),
         "max_pool with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (8, 8, 3)\n"
-        "  fix: size=(2,) for a batch of signals [N, W, C]; x[None] for a lone image [H, W, C]",
+        "  fix: kernel_size=(2,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]",
         fixed=lambda: jc.max_pool(X[0][None], 2)),
     Row("max_pool of signals with an int size", lambda: jc.max_pool(zeros(4, 8, 3), 2),
         "max_pool with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (4, 8, 3)\n"
-        "  fix: size=(2,) for a batch of signals [N, W, C]; x[None] for a lone image [H, W, C]",
+        "  fix: kernel_size=(2,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]",
         fixed=lambda: jc.max_pool(zeros(4, 8, 3), (2,))),
     Row("max_pool of a signal's size on images", lambda: jc.max_pool(X, (2,)),
         "max_pool of size (2,) needs an input [N, W, C], or one example without N\n"
         "  got: 4 axes: (1, 8, 8, 3)"),
     Row("max_pool of size 0", lambda: jc.max_pool(X, 0),
-        "size must be ≥ 1\n  got: size=0"),
+        "kernel_size must be ≥ 1\n  got: kernel_size=0"),
     Row("max_pool of a float size", lambda: jc.max_pool(X, 2.0),
-        "size must be an int\n  got: size=2.0\n  fix: size=2",
+        "kernel_size must be an int\n  got: kernel_size=2.0\n  fix: kernel_size=2",
         fixed=lambda: jc.max_pool(X, 2)),
     Row("max_pool of three strides", lambda: jc.max_pool(X, 2, stride=(1, 2, 1)),
         "stride must be one int, or one for each of the 2 spatial axes\n  got: stride=(1, 2, 1)"),
@@ -144,7 +144,7 @@ TABLE = [
     Row("AdaptiveMaxPool to 0 in a net", lambda: init(jc.chain(jc.AdaptiveMaxPool(0)), 1, 8, 8, 3),
         "at adaptive_max_pool0: out must be ≥ 1\n  got: out=0"),
     Row("blur_pool of size 0", lambda: jc.blur_pool(X, 0),
-        "size must be ≥ 1\n  got: size=0"),
+        "kernel_size must be ≥ 1\n  got: kernel_size=0"),
     Row("max_unpool with indices of another shape", lambda: jc.max_unpool(zeros(1, 4, 4, 2), INDICES, (8, 8)),
         "max_unpool needs values and indices of one shape [N, *out, C]\n"
         "  got: y (1, 4, 4, 2), indices (1, 4, 4, 3)"),

@@ -47,7 +47,7 @@ def check(
     import torch
 
     torch.set_num_threads(1)  # these nets are small, and other workers want the cores
-    randomise(module.to(getattr(torch, dtype)), rng)
+    randomize(module.to(getattr(torch, dtype)), rng)
     x = rng.normal(size=shape).astype(dtype)
     images = torch.tensor(x).movedim(-1, 1).contiguous().requires_grad_()
     call = forward or (lambda module, images: module(images))
@@ -79,7 +79,7 @@ def check(
         close({"by": found[0], "by x": found[1]}, {"by": by, "by x": ours(images.grad)}, dtype, layers=True)
 
 
-def randomise(module, rng):
+def randomize(module, rng):
     """Weights that keep the size of what goes through, and statistics that are not those of a fresh net."""
     import torch
 

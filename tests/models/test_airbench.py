@@ -29,7 +29,7 @@ def test_a_narrow_one_equals_torch(rng):
 
 
 def smooth_images(rng, shape):
-    """Neighbours that are alike, as those of photographs are."""
+    """Neighbors that are alike, as those of photographs are."""
     x = rng.normal(size=shape)
     return x + 0.8 * np.roll(x, 1, 1) + 0.7 * np.roll(x, 1, 2) + 0.5 * x[..., :1]
 

@@ -64,11 +64,11 @@ def test_every_family_has_a_row_and_is_in_the_registry():
 def test_odd_sizes_one_channel_and_any_classes(name):
     """By shapes alone; in training, too, where the state keeps its structure, shapes and types."""
     shape, says = (2, 77, 83, 1), FAMILIES[name].says if name in FAMILIES else "classes"
-    words = {} if says == "image" else {"classes": 7}
+    words = {} if says == "image" else {"num_classes": 7}
     net = small(name, **words) if name in FAMILIES else models.registry[name](**words)
     params, state = born(net, shape)
     y, new = passed(net, params, state, shape)
-    assert (y.shape, y.dtype) == ({"classes": (2, 7), "pixels": (2, 77, 83, 7), "image": shape}[says], "float32")
+    assert (y.shape, y.dtype) == ({"num_classes": (2, 7), "pixels": (2, 77, 83, 7), "image": shape}[says], "float32")
     assert jax.tree.structure(new) == jax.tree.structure(state)
     assert paths(new) == paths(state)
 
@@ -77,7 +77,7 @@ def test_odd_sizes_one_channel_and_any_classes(name):
 def test_headless_and_backbone_have_the_whole_nets_weights(name):
     family = FAMILIES[name]
     whole = paths(born(small(name), family.shape))
-    for words, axes in (({"classes": 0}, 2), ({"features": family.part}, 4)):
+    for words, axes in (({"num_classes": 0}, 2), ({"features": family.part}, 4)):
         if "classes" in words and family.says != "classes":
             continue
         net = small(name, **words)
@@ -105,7 +105,7 @@ def test_only_the_image_is_refused_where_it_looks_like_nchw(name, monkeypatch):
 def test_a_config_may_name_it_with_its_defaults(name):
     arguments = with_defaults(name, {})
     assert net_problems(name, arguments) == []
-    assert isinstance(make_net(name, arguments, classes=5), jc.Layer)
+    assert isinstance(make_net(name, arguments, num_classes=5), jc.Layer)
 
 
 @pytest.mark.slow
@@ -143,7 +143,7 @@ def test_learns_8_random_images_by_heart_in_200_steps_of_finite_gradients(name):
     """At least 99 % right; of an image, 99 % of the variance. Judged as it is trained, for where running statistics
     keep 99 % at each step they are not the batch's by then."""
     family, (x, want) = FAMILIES[name], to_learn(name)
-    net, tx = small(name, **({} if family.says == "image" else {"classes": 8})), optax.adam(family.rate)
+    net, tx = small(name, **({} if family.says == "image" else {"num_classes": 8})), optax.adam(family.rate)
     params, state = net.init(jax.random.key(0), x)
 
     def loss(params, x, state, key):

@@ -32,7 +32,7 @@ def test_parameters_on_digits_by_hand():
     assert count(state) == 2 * (8 + 16)
 
 
-@pytest.mark.parametrize("options", [{}, {"dropout": 0.5}, {"batch_norm": True}, {"hidden": ()}, {"classes": 3}])
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.5}, {"batch_norm": True}, {"hidden": ()}, {"num_classes": 3}])
 def test_logits(options):
     net = registry["conv_pool"](**options)
     params, state = shapes(net, (1, 28, 28, 1))

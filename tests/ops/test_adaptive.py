@@ -71,7 +71,7 @@ def test_a_tie_in_a_global_or_adaptive_maximum_pays_the_first():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"stride": 2, "padding": "same"}, {"dilation": 2, "padding": 1, "pad_mode": "wrap"}]
+    "arguments", [{}, {"stride": 2, "padding": "same"}, {"dilation": 2, "padding": 1, "padding_mode": "wrap"}]
 )
 @pytest.mark.parametrize("rank", [1, 2])
 def test_local_conv(rank, arguments, rng, x64, quick_jit):
@@ -92,7 +92,12 @@ def test_local_conv_with_one_kernel_everywhere_is_conv(rng, x64):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"stride": 1}, {"stride": 2, "padding": 1, "ceil": True}, {"dilation": 2, "stride": 1, "padding": (1, 0)}],
+    [
+        {},
+        {"stride": 1},
+        {"stride": 2, "padding": 1, "ceil_mode": True},
+        {"dilation": 2, "stride": 1, "padding": (1, 0)},
+    ],
 )
 def test_indices_say_where_the_maximum_was(arguments, rng):
     x = rng.normal(size=(2, 7, 6, 3)).astype(np.float32)
@@ -129,6 +134,6 @@ def test_blur_is_a_depthwise_binomial_convolution(size, rng, x64):
     pads = ((size - 1) // 2, size // 2)
     want = oracle.conv(
         x, np.broadcast_to(kernel[:, :, None, None], (size, size, 1, 3)), None,
-        stride=2, padding=pads, pad_mode="reflect", groups=3,
+        stride=2, padding=pads, padding_mode="reflect", groups=3,
     )  # fmt: skip
     np.testing.assert_allclose(jc.blur_pool(x, size), want, rtol=1e-10)

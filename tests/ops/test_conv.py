@@ -32,9 +32,9 @@ HARD = [
     Case((4, 4), (3, 3), 64, 64, batch=1, groups=32, padding=1),
     Case((8, 8), (7, 7), 3, 4, stride=2, padding=3),
     Case((16,), (5,), 4, 4, padding="causal", dilation=3, dtype="bfloat16"),
-    Case((6, 6), (3, 3), 4, 4, padding="same", pad_mode="wrap", stride=2, groups=2, dilation=2),
-    Case((6, 5), (3, 3), padding=2, pad_mode="reflect", dtype="float64"),
-    Case((5, 1, 4), (1, 2, 3), 3, 6, padding="same_lower", pad_mode="edge", groups=3, bias=True),
+    Case((6, 6), (3, 3), 4, 4, padding="same", padding_mode="wrap", stride=2, groups=2, dilation=2),
+    Case((6, 5), (3, 3), padding=2, padding_mode="reflect", dtype="float64"),
+    Case((5, 1, 4), (1, 2, 3), 3, 6, padding="same_lower", padding_mode="edge", groups=3, bias=True),
     Case((3, 3), (3, 3), 5, 7, bias=True),  # one output position
 ]
 
@@ -88,7 +88,7 @@ MAPPED = [
     Case((6, 5), (3, 3), 4, 6, padding="same", stride=2, groups=2),
     Case((7, 6), (3, 3), padding=((4, 0), (0, 5))),
     Case((8,), (3,), 4, 4, padding="causal", groups=4, dilation=2),
-    Case((3, 2, 3), (2, 1, 2), padding="same", pad_mode="wrap", bias=True),
+    Case((3, 2, 3), (2, 1, 2), padding="same", padding_mode="wrap", bias=True),
     Case((6, 6), (3, 3), 3, 5),
     Case((5, 5), (1, 1), 4, 3, stride=2, dtype="float64"),
     Case((2, 2), (3, 3), 4, 4, padding="same", dtype="bfloat16"),

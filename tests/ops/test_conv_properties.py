@@ -18,7 +18,7 @@ NETS = {
     "plain": {},
     "strided": {"stride": 2, "padding": "same"},
     "grouped": {"groups": 2, "dilation": 2, "padding": (4, 0)},
-    "wrapped": {"padding": "same", "pad_mode": "wrap"},
+    "wrapped": {"padding": "same", "padding_mode": "wrap"},
 }
 
 
@@ -57,7 +57,7 @@ def test_shift_equivariance(assert_close, seed, impl, shift, stride, dilation):
 def test_roll_equivariance(assert_close, seed, impl, down, right, dilation):
     """On a torus every roll of the picture is the same roll of the maps."""
     x, kernel = draws(seed, (1, 6, 7, 2), (3, 3, 2, 3))
-    f = compiled(padding="same", pad_mode="wrap", dilation=dilation, impl=impl)
+    f = compiled(padding="same", padding_mode="wrap", dilation=dilation, impl=impl)
     assert_close(f(np.roll(x, (down, right), (1, 2)), kernel), np.roll(f(x, kernel), (down, right), (1, 2)))
 
 
@@ -97,7 +97,7 @@ def test_formulations_agree_with_lax_itself(assert_close, seed, net):
     x, kernel = draws(seed, (2, 8, 8, 4), (3, 3, 4 // words.get("groups", 1), 4))
     pads = oracle.pads(words.get("padding", "valid"), (8, 8), 3, words.get("stride", 1), words.get("dilation", 1))
     widths = ((0, 0), *pads, (0, 0))
-    padded = np.pad(x, widths, "wrap") if "pad_mode" in words else np.pad(x, widths)
+    padded = np.pad(x, widths, "wrap") if "padding_mode" in words else np.pad(x, widths)
     want = jax.lax.conv_general_dilated(
         padded, kernel, (words.get("stride", 1),) * 2, "VALID", rhs_dilation=(words.get("dilation", 1),) * 2,
         dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=words.get("groups", 1),

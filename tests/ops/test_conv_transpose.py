@@ -54,11 +54,11 @@ def test_it_is_the_adjoint_over_the_whole_grid(padding, rng, x64, quick_jit):
     check_adjoint(padding, GRID, rng, quick_jit)
 
 
-@pytest.mark.parametrize("pad_mode", ["zeros", "reflect", "edge", "wrap"])
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "edge", "wrap"])
 @pytest.mark.parametrize("rank", [2, 3])
-def test_more_axes_and_pad_modes(rank, pad_mode, rng, x64):
+def test_more_axes_and_pad_modes(rank, padding_mode, rng, x64):
     shape, size = (5, 6, 4)[:rank], (3, 2, 2)[:rank]
-    arguments = {"stride": (2, 1, 2)[:rank], "padding": ((1, 1), (0, 1), (1, 0))[:rank], "pad_mode": pad_mode}
+    arguments = {"stride": (2, 1, 2)[:rank], "padding": ((1, 1), (0, 1), (1, 0))[:rank], "padding_mode": padding_mode}
     kernel, x = rng.normal(size=(*size, 2, 3)), rng.normal(size=(2, *shape, 2))
     y = oracle.conv(x, kernel, None, **arguments)
     g = rng.normal(size=y.shape)

@@ -19,7 +19,7 @@ FUNCTIONS = {
     "max_pool overlapping": lambda x: jc.max_pool(x, 3, stride=2),
     "max_pool's gradient": lambda x: jax.grad(lambda x: (jc.max_pool(x, 3, stride=2) ** 2).sum())(x),
     "avg_pool": lambda x: jc.avg_pool(x, 2),
-    "avg_pool, padding counts": lambda x: jc.avg_pool(x, 3, stride=2, padding=1, count_padding=True),
+    "avg_pool, padding counts": lambda x: jc.avg_pool(x, 3, stride=2, padding=1, count_include_pad=True),
     "l2_pool": lambda x: jc.l2_pool(x, 2),
     "global pools": lambda x: jc.global_avg_pool(x) + jc.global_max_pool(x),
 }
@@ -48,5 +48,5 @@ def test_what_needs_numbers_says_so():
         "  got: spatial axis 0 of h cells, padding (1, 1)\n"
         "  fix: padding='valid' after jc.pad, or an export for one size"
     )
-    with pytest.raises(jc.ShapeError, match="ceil needs sizes that are numbers"):
-        export.export(jax.jit(lambda x: jc.max_pool(x, 2, ceil=True)))(symbols())
+    with pytest.raises(jc.ShapeError, match="ceil_mode needs sizes that are numbers"):
+        export.export(jax.jit(lambda x: jc.max_pool(x, 2, ceil_mode=True)))(symbols())

@@ -64,7 +64,7 @@ def test_values(name, shape, rng, x64, quick_jit):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_halves_are_normalised_in_float32(name, rng):
+def test_halves_are_normalized_in_float32(name, rng):
     ours, theirs = CASES[name]
     x = jnp.asarray(rng.normal(1, 2, (2, 3, 5, 4)), jnp.bfloat16)
     y = ours(x)
@@ -93,8 +93,8 @@ def test_a_constant_input_has_finite_values_and_gradients():
         assert np.isfinite(grad).all(), name
 
 
-def test_a_standardised_kernel_has_zero_mean_and_the_fan_s_variance(rng):
-    kernel = jc.standardise_kernel(rng.normal(3, 5, (3, 3, 8, 4)).astype(np.float32))
+def test_a_standardized_kernel_has_zero_mean_and_the_fan_s_variance(rng):
+    kernel = jc.standardize_kernel(rng.normal(3, 5, (3, 3, 8, 4)).astype(np.float32))
     np.testing.assert_allclose(np.mean(kernel, (0, 1, 2)), 0, atol=1e-6)
     np.testing.assert_allclose(np.var(kernel, (0, 1, 2)), 1 / 72, rtol=1e-4)
 

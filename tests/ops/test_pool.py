@@ -27,15 +27,15 @@ HARD = [
     Case("max", (2, 8, 6, 3), (2, 2)),
     Case("max", (2, 7, 6, 3), (3, 3), 2, 1),
     Case("max", (2, 7, 6, 3), (3, 2), 1, "same", (2, 3)),
-    Case("max", (1, 9, 2), (3,), 2, (2, 2), ceil=True),
-    Case("max", (2, 4, 5, 4, 2), (2, 2, 2), ceil=True),
-    Case("avg", (2, 7, 6, 3), (3, 3), 2, "same_lower", ceil=True),
-    Case("avg padded", (2, 7, 7, 3), (3, 3), 2, 1, ceil=True),
+    Case("max", (1, 9, 2), (3,), 2, (2, 2), ceil_mode=True),
+    Case("max", (2, 4, 5, 4, 2), (2, 2, 2), ceil_mode=True),
+    Case("avg", (2, 7, 6, 3), (3, 3), 2, "same_lower", ceil_mode=True),
+    Case("avg padded", (2, 7, 7, 3), (3, 3), 2, 1, ceil_mode=True),
     Case("avg padded", (2, 8, 1), (3,), 1, (4, 5)),
     Case("avg", (1, 4, 5, 3, 2), (3, 3, 3), 1, "full"),
     Case("l2", (2, 8, 1), (3,), 1, (4, 0)),
     Case("l2", (2, 7, 6, 3), (3, 3), 2, "full"),
-    Case("l3", (2, 7, 6, 3), (2, 2), ceil=True, dtype="bfloat16"),
+    Case("l3", (2, 7, 6, 3), (2, 2), ceil_mode=True, dtype="bfloat16"),
 ]
 
 
@@ -98,16 +98,16 @@ def test_empty_batch_and_unbatched(kind, rng, assert_close):
     assert_close(compiled(pool, (2, 3), **extra)(x[0]), case.oracle(x, g)[0][0])
 
 
-@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("kind", ["max", "avg", "avg padded"])
-def test_torch_agrees(kind, ceil, rng, assert_close):
+def test_torch_agrees(kind, ceil_mode, rng, assert_close):
     torch = pytest.importorskip("torch")
     x = rng.normal(size=(2, 8, 7, 3)).astype(np.float32)
-    window = {"stride": 2, "padding": 1, "ceil": ceil}
+    window = {"stride": 2, "padding": 1, "ceil_mode": ceil_mode}
     counted = {} if kind == "max" else {"count_include_pad": kind == "avg padded"}
     theirs = torch.nn.functional.max_pool2d if kind == "max" else torch.nn.functional.avg_pool2d
     leaf = torch.tensor(np.moveaxis(x, -1, 1).copy(), requires_grad=True)
-    want = theirs(leaf, 3, stride=2, padding=1, ceil_mode=ceil, **counted)
+    want = theirs(leaf, 3, stride=2, padding=1, ceil_mode=ceil_mode, **counted)
     want.sum().backward()
     y, dx = value_and_slope(lambda a: KINDS[kind][0](a, 3, **window, **KINDS[kind][3]), x)
     assert_close(y, np.moveaxis(want.detach().numpy(), 1, -1))

@@ -59,7 +59,7 @@ def test_minus_infinity_is_a_value(dtype, assert_close):
 def test_nan_propagates(place, rng, assert_close):
     x = rng.normal(size=(1, 5, 5, 1)).astype(np.float32)
     x[(0, *place, 0)] = np.nan
-    for window in ({}, {"stride": 1, "padding": "same"}, {"stride": 2, "ceil": True}):
+    for window in ({}, {"stride": 1, "padding": "same"}, {"stride": 2, "ceil_mode": True}):
         assert_close(compiled(jc.max_pool, 3, **window)(x), oracle.max_pool(x, 3, **window), tolerance=0)
     assert np.isnan(jc.global_max_pool(x)).all()
 

@@ -11,7 +11,12 @@ import jaxconv as jc
 EXAMPLES = settings(max_examples=6, derandomize=True, deadline=None, database=None)
 SEED = st.integers(0, 2**32 - 1)
 WINDOWS = st.sampled_from(
-    [{}, {"stride": 1, "padding": "same"}, {"stride": 2, "padding": 1}, {"stride": 2, "ceil": True, "padding": "full"}]
+    [
+        {},
+        {"stride": 1, "padding": "same"},
+        {"stride": 2, "padding": 1},
+        {"stride": 2, "ceil_mode": True, "padding": "full"},
+    ]
 )
 
 

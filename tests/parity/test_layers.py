@@ -1,4 +1,4 @@
-"""Layers, small nets and initialisers that torch has too: values and gradients in float64."""
+"""Layers, small nets and initializers that torch has too: values and gradients in float64."""
 
 import math
 from collections import OrderedDict
@@ -43,21 +43,21 @@ LAYERS = {
         lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), groups=2, bias=False),
     ),
     "Conv 1d wrap": Row(
-        lambda: jc.Conv(3, (5,), pad_mode="wrap", dilation=2, padding=3),
+        lambda: jc.Conv(3, (5,), padding_mode="wrap", dilation=2, padding=3),
         lambda: nn.Conv1d(4, 3, 5, padding_mode="circular", dilation=2, padding=3),
         (2, 9, 4), 1,
     ),
     "Conv same reflect": Row(
-        lambda: jc.Conv(3, (4, 3), pad_mode="reflect", padding="same", dilation=(1, 2)),
+        lambda: jc.Conv(3, (4, 3), padding_mode="reflect", padding="same", dilation=(1, 2)),
         lambda: nn.Conv2d(4, 3, (4, 3), padding_mode="reflect", padding="same", dilation=(1, 2)),
     ),
     "Conv 3d same edge": Row(
-        lambda: jc.Conv(3, (2, 3, 4), pad_mode="edge", padding="same"),
+        lambda: jc.Conv(3, (2, 3, 4), padding_mode="edge", padding="same"),
         lambda: nn.Conv3d(4, 3, (2, 3, 4), padding_mode="replicate", padding="same"),
         (2, 3, 4, 5, 4), 3,
     ),
     "Conv 3d same wrap": Row(
-        lambda: jc.Conv(4, 2, pad_mode="wrap", padding="same", groups=4),
+        lambda: jc.Conv(4, 2, padding_mode="wrap", padding="same", groups=4),
         lambda: nn.Conv3d(4, 4, 2, padding_mode="circular", padding="same", groups=4),
         (2, 3, 4, 3, 4), 3,
     ),
@@ -117,13 +117,13 @@ LAYERS = {
     "RMSNorm": Row(lambda: jc.RMSNorm(), lambda: nn.RMSNorm(4, eps=1e-6), rank=0),
     "LocalResponseNorm": Row(lambda: jc.LocalResponseNorm(3, alpha=0.2), lambda: nn.LocalResponseNorm(3, 0.6, k=2.0)),
     "MaxPool": Row(lambda: jc.MaxPool(3, stride=2, padding=1), lambda: nn.MaxPool2d(3, stride=2, padding=1)),
-    "MaxPool ceil": Row(lambda: jc.MaxPool(2, ceil=True), lambda: nn.MaxPool2d(2, ceil_mode=True)),
+    "MaxPool ceil": Row(lambda: jc.MaxPool(2, ceil_mode=True), lambda: nn.MaxPool2d(2, ceil_mode=True)),
     "AvgPool": Row(  # torch counts the padding unless told not to, we the cells
         lambda: jc.AvgPool(3, stride=2, padding=1),
         lambda: nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False),
     ),
     "AvgPool padded": Row(
-        lambda: jc.AvgPool(3, stride=2, padding=1, ceil=True, count_padding=True),
+        lambda: jc.AvgPool(3, stride=2, padding=1, ceil_mode=True, count_include_pad=True),
         lambda: nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True),
     ),
     "LpPool": Row(lambda: jc.LpPool(2, p=4, stride=1), lambda: nn.LPPool2d(4, 2, stride=1)),
@@ -215,7 +215,7 @@ def test_net(name, train, rng, assert_close):
     check(NETS[name], rng, assert_close, train)
 
 
-# ---------------------------------------------------------------- initialisers
+# ---------------------------------------------------------------- initializers
 
 
 @pytest.mark.parametrize("shape", [(5, 3, 2), (3, 5, 2, 4), (1, 3, 3, 3, 3)], ids=str)

@@ -62,7 +62,7 @@ def test_local_response_norm(shape, rng, assert_close):
 
 
 @pytest.mark.parametrize("k", [(5,), (3, 2), (3, 1, 2)], ids=str)
-def test_standardise_kernel(k, rng, assert_close):
+def test_standardize_kernel(k, rng, assert_close):
     """As torch's users write it: the instance norm of each map's weights, here over the square root of their number."""
 
     def theirs(kernel):
@@ -70,7 +70,7 @@ def test_standardise_kernel(k, rng, assert_close):
         rows = F.instance_norm(rows[None])[0] / math.sqrt(rows.shape[1])
         return rows.reshape(weight(kernel).shape).movedim((0, 1), (-1, -2))
 
-    compare(jc.standardise_kernel, theirs, (rng.normal(1, 2, (*k, 3, 4)),), rng, assert_close)
+    compare(jc.standardize_kernel, theirs, (rng.normal(1, 2, (*k, 3, 4)),), rng, assert_close)
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 4, 3), (2, 3, 5, 3), (2, 3, 2, 3, 3)], ids=str)
@@ -79,7 +79,7 @@ def test_batch_norm(shape, affine, momentum, rng, assert_close):
     """Two steps of training and then an evaluation, by state too.
 
     torch's momentum is 1 - ours. It runs the unbiased variance (over count - 1), we the biased one that the step
-    normalises by, as Flax and Haiku do: what the steps add to the two differs by count / (count - 1).
+    normalizes by, as Flax and Haiku do: what the steps add to the two differs by count / (count - 1).
     """
     rank, channels = len(shape) - 2, shape[-1]
     layer = jc.BatchNorm(momentum=momentum, eps=1e-3, scale=affine, bias=affine)

@@ -85,7 +85,7 @@ def spans(case):
 
 
 def sample(draw, count, seed):
-    """Parametrises a test by `count` calls, the ranks in turn; `draw` gives None where a call cannot be."""
+    """Parametrizes a test by `count` calls, the ranks in turn; `draw` gives None where a call cannot be."""
     rng, cases = np.random.default_rng(seed), []
     while len(cases) < count:
         case = draw(rng, len(cases) % 3 + 1)
@@ -105,13 +105,13 @@ def draw_shape(rng, rank, groups=1):
 
 def draw_conv(rng, rank):
     groups = int(rng.choice([1, 1, 2, 3]))
-    pad_mode = str(rng.choice(["zeros", "zeros", "reflect", "edge", "wrap"]))
+    padding_mode = str(rng.choice(["zeros", "zeros", "reflect", "edge", "wrap"]))
     padding, stride = each(ints(rng, 0, 3, rank)), ints(rng, 1, 3, rank)
-    if pad_mode == "zeros" and rng.random() < 0.3:
+    if padding_mode == "zeros" and rng.random() < 0.3:
         padding, stride = "same", 1
-    words = {"stride": stride, "padding": padding, "pad_mode": pad_mode, "dilation": ints(rng, 1, 3, rank)}
+    words = {"stride": stride, "padding": padding, "padding_mode": padding_mode, "dilation": ints(rng, 1, 3, rank)}
     case = Case(**draw_shape(rng, rank, groups), words={**words, "groups": groups})
-    room = {"reflect": -1, "wrap": 0}.get(pad_mode, 99)
+    room = {"reflect": -1, "wrap": 0}.get(padding_mode, 99)
     taken = all(max(pair) <= n + room for n, pair in zip(case.n, case.pads, strict=True))
     return case if taken and all(padded >= span for padded, span in spans(case)) else None
 
@@ -123,8 +123,8 @@ def test_conv(case, rng, assert_close):
 
     def theirs(x, kernel, bias):
         x, words = first(x, case.rank), case.theirs
-        if case.words["pad_mode"] != "zeros":
-            x = F.pad(x, flat(case.pads), MODES[case.words["pad_mode"]])
+        if case.words["padding_mode"] != "zeros":
+            x = F.pad(x, flat(case.pads), MODES[case.words["padding_mode"]])
             words["padding"] = 0
         return last(case.call("conv")(x, weight(kernel), bias, **words), case.rank)
 
@@ -171,27 +171,33 @@ def test_local_conv(window, out, rng, assert_close):
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
-@pytest.mark.parametrize("pad_mode", MODES)
-def test_pad(pad_mode, rank, rng, assert_close):
+@pytest.mark.parametrize("padding_mode", MODES)
+def test_pad(padding_mode, rank, rng, assert_close):
     pairs = tuple(tuple(map(int, pair)) for pair in rng.integers(0, 4, (rank, 2)))
     case = Case((4, 5, 6)[:rank])
 
     def theirs(x):
-        return last(F.pad(first(x, rank), flat(pairs), MODES[pad_mode]), rank)
+        return last(F.pad(first(x, rank), flat(pairs), MODES[padding_mode]), rank)
 
-    compare(lambda x: jc.pad(x, pairs, pad_mode=pad_mode, size=(1,) * rank), theirs, (case.x(rng),), rng, assert_close)
+    compare(
+        lambda x: jc.pad(x, pairs, padding_mode=padding_mode, kernel_size=(1,) * rank),
+        theirs,
+        (case.x(rng),),
+        rng,
+        assert_close,
+    )
 
 
 # ---------------------------------------------------------------- pools
 
 
-def draw_pool(rng, rank, dilations=3, ceil=True):
+def draw_pool(rng, rank, dilations=3, ceil_mode=True):
     """A pool's window; torch pads by half its size at most. Every window holds a cell of the input."""
     shape, dilation = draw_shape(rng, rank), ints(rng, 1, dilations, rank) if dilations > 1 else 1
     padding = tuple((p, p) for p in (int(rng.integers(0, k // 2 + 1)) for k in shape["k"]))
     stride = None if rng.random() < 0.3 else ints(rng, 1, 4, rank)
     words = {"stride": shape["k"] if stride is None else stride, "padding": padding, "dilation": dilation}
-    case = Case(**shape, words={**words, "ceil": bool(ceil and rng.random() < 0.5)})
+    case = Case(**shape, words={**words, "ceil": bool(ceil_mode and rng.random() < 0.5)})
     if not all(padded >= span for padded, span in spans(case)):
         return None
     if rank == 3 and dilations == 1 and any(k > n for k, n in zip(case.k, case.n, strict=True)):
@@ -217,7 +223,7 @@ def test_max_pool(case, rng, assert_close):
 
 
 def draw_unpool(rng, rank):
-    case = draw_pool(rng, rank, dilations=1, ceil=False)  # torch's way back knows neither
+    case = draw_pool(rng, rank, dilations=1, ceil_mode=False)  # torch's way back knows neither
     stride = case and oracle.per_axis(case.words["stride"], rank)
     apart = case and not case.lone and all(s >= k for s, k in zip(stride, case.k, strict=True))
     return case if apart else None  # windows that overlap may name a cell twice
@@ -240,7 +246,7 @@ def test_max_unpool(case, rng, assert_close):
 @sample(partial(draw_pool, dilations=1), 18, seed=5)
 def test_avg_pool(case, rng, assert_close):
     def ours(x):
-        return tuple(jc.avg_pool(x, case.k, **case.words, count_padding=count) for count in (False, True))
+        return tuple(jc.avg_pool(x, case.k, **case.words, count_include_pad=count) for count in (False, True))
 
     def theirs(x):
         words = {"stride": case.theirs["stride"], "padding": case.theirs["padding"], "ceil_mode": case.words["ceil"]}
@@ -309,7 +315,7 @@ def test_last_windows_of_ceil_mode(kind):
         "avg": partial(torch.nn.AvgPool1d, count_include_pad=False),
         "avg padded": torch.nn.AvgPool1d,
     }[kind]
-    ours = jc.max_pool if kind == "max" else partial(jc.avg_pool, count_padding=kind == "avg padded")
+    ours = jc.max_pool if kind == "max" else partial(jc.avg_pool, count_include_pad=kind == "avg padded")
     shapes = refused = 0
     for n, k, s, p in itertools.product(range(1, 6), range(1, 6), range(1, 6), range(3)):
         if 2 * p > k:
@@ -319,10 +325,10 @@ def test_last_windows_of_ceil_mode(kind):
             want = module(k, stride=s, padding=p, ceil_mode=True)(torch.tensor(x)[None, None])
         except RuntimeError:
             with pytest.raises(jc.ShapeError):
-                ours(x[None, :, None], (k,), stride=s, padding=p, ceil=True)
+                ours(x[None, :, None], (k,), stride=s, padding=p, ceil_mode=True)
             refused += 1
             continue
-        got = ours(x[None, :, None], (k,), stride=s, padding=p, ceil=True)
+        got = ours(x[None, :, None], (k,), stride=s, padding=p, ceil_mode=True)
         np.testing.assert_allclose(got[0, :, 0], want[0, 0], rtol=1e-6, err_msg=f"{kind} {n=} {k=} {s=} {p=}")
         shapes += 1
     assert shapes > 200
@@ -332,5 +338,5 @@ def test_last_windows_of_ceil_mode(kind):
 def test_onnx_s_last_window_that_starts_on_a_pad():
     """`averagepool_2d_ceil_last_window_starts_on_pad` of ONNX's test suite: it is dropped."""
     x = np.array([[[[0.8580, 0.0786], [0.2692, 0.1537]], [[0.8816, 0.4353], [0.5772, 0.6623]]]], np.float32)
-    got = jc.avg_pool(np.moveaxis(x, 1, -1), 3, stride=3, padding=1, ceil=True, count_padding=True)
+    got = jc.avg_pool(np.moveaxis(x, 1, -1), 3, stride=3, padding=1, ceil_mode=True, count_include_pad=True)
     np.testing.assert_allclose(got, [[[[0.1511, 0.2841]]]], atol=1e-4)

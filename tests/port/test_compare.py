@@ -60,8 +60,8 @@ CONVENTIONS = {
         jc.Conv(4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=2), "padding: ours is 1, torch's symmetric 2", "padding=2",
     ),
     "mode": (
-        jc.Conv(4, 3, padding=1, pad_mode="reflect"), nn.Conv2d(4, 4, 3, padding=1),
-        "padding mode: ours is 'reflect', torch's 'zeros'", "pad_mode='zeros'",
+        jc.Conv(4, 3, padding=1, padding_mode="reflect"), nn.Conv2d(4, 4, 3, padding=1),
+        "padding mode: ours is 'reflect', torch's 'zeros'", "padding_mode='zeros'",
     ),
     "depthwise": (
         jc.DepthwiseConv(3, stride=2, padding="same"), nn.Conv2d(4, 4, 3, 2, 1, groups=4),
@@ -74,19 +74,19 @@ CONVENTIONS = {
     "divisor": (
         jc.AvgPool(3, stride=1, padding=1), nn.AvgPool2d(3, 1, 1),
         "average divisor: ours counts the input's cells alone, torch's cells of padding, too (count_include_pad=True)",
-        "count_padding=True",
+        "count_include_pad=True",
     ),
     "other divisor": (
-        jc.AvgPool(3, stride=1, padding=1, count_padding=True), nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+        jc.AvgPool(3, stride=1, padding=1, count_include_pad=True), nn.AvgPool2d(3, 1, 1, count_include_pad=False),
         "average divisor: ours counts cells of padding, too, torch's the input's cells alone (count_include_pad=False)",
-        "count_padding=False",
+        "count_include_pad=False",
     ),
     "floor": (
         jc.MaxPool(3, stride=2), nn.MaxPool2d(3, 2, ceil_mode=True),
         "ceil mode: ours does not count a last partial window, torch's does (ceil_mode=True)", "ceil=True",
     ),
     "ceil": (
-        jc.AvgPool(4, stride=3, ceil=True), nn.AvgPool2d(4, 3),
+        jc.AvgPool(4, stride=3, ceil_mode=True), nn.AvgPool2d(4, 3),
         "ceil mode: ours counts a last partial window, torch's does not (ceil_mode=False)", "ceil=False",
     ),
     "eps": (jc.BatchNorm(eps=1e-3), nn.BatchNorm2d(4), "eps: ours is 0.001, torch's 1e-05", "eps=1e-05"),
@@ -137,8 +137,8 @@ def test_a_convention_is_named(case, run):
 EQUAL = {
     "conv": (jc.Conv(4, 3, stride=2, padding=1), nn.Conv2d(4, 4, 3, 2, 1)),
     "norm": (jc.BatchNorm(), nn.BatchNorm2d(4)),
-    "max pool": (jc.MaxPool(3, stride=2, padding=1, ceil=True), nn.MaxPool2d(3, 2, 1, ceil_mode=True)),
-    "average": (jc.AvgPool(3, stride=1, padding=1, count_padding=True), nn.AvgPool2d(3, 1, 1)),
+    "max pool": (jc.MaxPool(3, stride=2, padding=1, ceil_mode=True), nn.MaxPool2d(3, 2, 1, ceil_mode=True)),
+    "average": (jc.AvgPool(3, stride=1, padding=1, count_include_pad=True), nn.AvgPool2d(3, 1, 1)),
     "gelu": (functools.partial(jax.nn.gelu, approximate=False), nn.GELU()),
     "alpha": (divided(3, 0.1 / 3), nn.LocalResponseNorm(3, alpha=0.1)),
     "in place": (jax.nn.relu, nn.ReLU(inplace=True)),

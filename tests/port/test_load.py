@@ -19,7 +19,7 @@ def last(tensor):
     return np.moveaxis(tensor.detach().numpy(), 1, -1) if tensor.ndim > 2 else tensor.detach().numpy()
 
 
-def randomised(module, rng):
+def randomized(module, rng):
     """A module in evaluation, with random weights and statistics."""
     with torch.no_grad():
         for tensor in [*module.parameters(), *(b for b in module.buffers() if b.is_floating_point())]:
@@ -60,7 +60,7 @@ LAYERS = {
 @pytest.mark.parametrize("case", LAYERS)
 def test_layers(case, rng, assert_close):
     layer, module, shape = LAYERS[case]
-    assert_same(named(layer), nn.Sequential(randomised(module, rng)), shape, rng, assert_close)
+    assert_same(named(layer), nn.Sequential(randomized(module, rng)), shape, rng, assert_close)
     assert_same(layer, module, shape, rng, assert_close)  # a net that is one layer has no name before its leaves'
 
 
@@ -72,7 +72,7 @@ def test_a_head_behind_a_flatten(rng, assert_close):
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.BatchNorm1d(48), nn.Linear(48, 5), nn.ReLU(),
         nn.Linear(5, 2),
     )  # fmt: skip
-    assert_same(ours, randomised(theirs, rng), (2, 6, 5, 3), rng, assert_close)
+    assert_same(ours, randomized(theirs, rng), (2, 6, 5, 3), rng, assert_close)
 
 
 def test_what_repeat_stacks(rng, assert_close):
@@ -81,7 +81,7 @@ def test_what_repeat_stacks(rng, assert_close):
     twice = nn.Sequential(*(nn.Sequential(*pair) for pair in theirs), nn.Conv2d(3, 2, 1))
     ours = jc.chain(stage=jc.repeat(jc.repeat(block, 2), 3), out=jc.remat(jc.Conv(2, 1)))
     source = {"stage": "", "out": "3"}
-    assert_same(ours, randomised(twice, rng), (2, 5, 4, 3), rng, assert_close, source=source)
+    assert_same(ours, randomized(twice, rng), (2, 5, 4, 3), rng, assert_close, source=source)
     params, state = port.load(ours, twice, source, x=(1, 5, 4, 3))
     back = port.state_dict(ours, params, state, source, x=(1, 5, 4, 3), like=twice)
     for name, tensor in twice.state_dict().items():
@@ -91,7 +91,7 @@ def test_what_repeat_stacks(rng, assert_close):
 def test_a_decoder(rng, assert_close):
     ours = named(jc.Dense(24), jax.nn.relu, lambda x: x.reshape(-1, 2, 3, 4), jc.ConvTranspose(2, 3))
     theirs = nn.Sequential(nn.Linear(5, 24), nn.ReLU(), nn.Unflatten(1, (4, 2, 3)), nn.ConvTranspose2d(4, 2, 3))
-    assert_same(ours, randomised(theirs, rng), (2, 5), rng, assert_close)
+    assert_same(ours, randomized(theirs, rng), (2, 5), rng, assert_close)
 
 
 def test_a_dense_layer_is_a_convolution_of_one_cell_and_one_of_all(rng):

@@ -49,15 +49,15 @@ the state dict does not fit this net: 1 of another shape; 6 of 7 leaves fit, not
         {"head.weight": (10, 4), "head.bias": (10,)}, {},
         """\
 the state dict does not fit this net: 2 of another shape; 5 of 7 leaves fit, nothing was loaded
-  fix: head has 10 outputs there and 2 here: classes=10, or skip='head', key=…
+  fix: head has 10 outputs there and 2 here: num_classes=10, or skip='head', key=…
   ! head/bias  wants head.bias [2], found [10]
   ! head/kernel  wants head.weight [2, 4], found [10, 4]""",
     ),
-    "grey images": (
+    "gray images": (
         {}, {"x": (1, 6, 6, 1)},
         """\
 the state dict does not fit this net: 1 of another shape; 6 of 7 leaves fit, nothing was loaded
-  fix: stem/0 takes 3 channels there and 1 here: images of 3 channels (jnp.repeat(x, 3, -1) of grey ones), or \
+  fix: stem/0 takes 3 channels there and 1 here: images of 3 channels (jnp.repeat(x, 3, -1) of gray ones), or \
 skip='stem/0/kernel', key=…
   ! stem/0/kernel  wants stem.0.weight [4, 1, 3, 3], found [4, 3, 3, 3]""",
     ),

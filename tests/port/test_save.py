@@ -104,6 +104,6 @@ def test_params_of_another_net(tmp_path, born):
         port.save(file, ours(), params, state, x=(1, 8, 8, 3))
     assert str(caught.value) == (
         "params and state must be those of this net for this x: 6/kernel must be [576, 5], got [192, 5]\n"
-        "  fix: x= the shape that they were initialised for"
+        "  fix: x= the shape that they were initialized for"
     )
     assert file.read_text() == "as it was"

@@ -57,7 +57,7 @@ MODELS = {
 }
 
 
-def randomise(model, rng):
+def randomize(model, rng):
     """Weights that keep the size of what goes through, and statistics that are not those of a fresh net."""
     with torch.no_grad():
         for weight in model.parameters():
@@ -79,7 +79,7 @@ def test_a_model(case, rng, tmp_path, quick_jit):
     model, name, words = MODELS[case](transformers)
     if name not in models.registry:
         pytest.skip(f"there is no {name}")
-    randomise(model, rng)
+    randomize(model, rng)
     net = models.registry[name](CLASSES, **words)
     params, state = port.load(net, model, "transformers", x=SHAPE)
     x = rng.normal(size=SHAPE).astype(np.float32)

@@ -125,7 +125,7 @@ class Functional(nn.Module):
 
 def block(flow=None):
     parts = {"conv": jc.Conv(4, 3), "gelu": functools.partial(jax.nn.gelu, approximate=False), "norm": jc.BatchNorm()}
-    return jc.chain(**parts) if flow is None else jc.wire("block", parts, flow)
+    return jc.chain(**parts) if flow is None else jc.compose("block", parts, flow)
 
 
 def test_what_is_no_module(run):
@@ -155,7 +155,7 @@ def test_the_text(run):
         f"  on torch's own input: {found.alone:.1e}",
         "  cause: average divisor: ours counts the input's cells alone, torch's cells of padding, too "
         "(count_include_pad=True)",
-        "  fix: count_padding=True",
+        "  fix: count_include_pad=True",
     ]
     assert error > 0.01
 

@@ -38,7 +38,7 @@ name = "digits"
 [net]
 name = "conv_pool"
 features = [4]
-size = 3
+kernel_size = 3
 hidden = []
 [optim]
 name = "sgd"

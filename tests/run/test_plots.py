@@ -12,8 +12,8 @@ from support.figures import assert_nothing_cut
 from typer.testing import CliRunner
 
 from jaxconv import run
+from jaxconv.cli import plot as plots
 from jaxconv.cli.commands import app
-from jaxconv.cli.commands import plot as plots
 from jaxconv.data import load
 from jaxconv.models._registry import make_net
 from jaxconv.run import config
@@ -27,7 +27,7 @@ name = "digits"
 [net]
 name = "conv_pool"
 features = [4, 6]
-size = 3
+kernel_size = 3
 padding = "same"
 hidden = [8]
 activation = "sigmoid"
@@ -113,7 +113,7 @@ def test_the_pictures_show_this_run(finished, drawn):
     np.testing.assert_allclose(shown, (image - image.min()) / np.ptp(image), atol=1e-6)
     assert figures["features"].get_suptitle() == f"a run, test image 3 ({label})"
     titles = [axes.get_title().split(" (")[0] for axes in figures["field"].axes[:-1]]
-    assert titles == ["conv0", "max_pool0", "conv1"]  # the centre unit of the last pool sees no more than that
+    assert titles == ["conv0", "max_pool0", "conv1"]  # the center unit of the last pool sees no more than that
     labels = [text.get_text() for text in figures["activations"].axes[0].get_yticklabels()]
     assert labels[:3] == ["conv0", "max_pool0", "sigmoid0"]
     assert len(figures["activations"].axes) == 3  # a sigmoid can be saturated

@@ -14,7 +14,7 @@ from jaxconv.run.predict import pretrained
 
 @pytest.mark.slow
 def test_a_net_of_the_registry_with_weights_and_names_alone(tmp_path):
-    net = lenet5(classes=3)
+    net = lenet5(num_classes=3)
     params, state = net.init(jax.random.key(1), (1, 32, 32, 3))
     port.save(tmp_path / "lenet.safetensors", net, params, state, x=(1, 32, 32, 3))
     (tmp_path / "names.txt").write_text("ash\nbirch\ncedar\n")

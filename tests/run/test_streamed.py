@@ -23,7 +23,7 @@ in_memory = false
 [net]
 name = "conv_pool"
 features = [4]
-size = 3
+kernel_size = 3
 hidden = []
 [augment]
 flip = true

@@ -69,7 +69,7 @@ def test_a_module_of_the_users_own_is_code(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     text = finished_run.CONFIG.replace("conv_pool", "swept_nets:net")
-    kept = [line for line in text.splitlines() if not line.startswith(("features", "size", "padding", "hidden"))]
+    kept = [line for line in text.splitlines() if not line.startswith(("features", "kernel_size", "padding", "hidden"))]
     (tmp_path / "own.toml").write_text("\n".join(kept))
     settings = config.read(tmp_path / "own.toml")
     before = code_checksum(settings)

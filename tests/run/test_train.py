@@ -26,7 +26,7 @@ name = "digits"
 [net]
 name = "conv_pool"
 features = [6]
-size = 3
+kernel_size = 3
 hidden = [16]
 dropout = 0.2
 batch_norm = true

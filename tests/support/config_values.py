@@ -19,7 +19,7 @@ name = "digits"
 [net]
 name = "conv_pool"
 features = [4]
-size = 3
+kernel_size = 3
 padding = "same"
 hidden = [5]
 dropout = 0.1

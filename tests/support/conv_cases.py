@@ -28,13 +28,13 @@ class Case:
     bias: bool = False
     stride: int | tuple = 1
     padding: object = "valid"
-    pad_mode: str = "zeros"
+    padding_mode: str = "zeros"
     dilation: int | tuple = 1
     groups: int = 1
 
     @property
     def window(self):
-        words = ("stride", "padding", "pad_mode", "dilation", "groups")
+        words = ("stride", "padding", "padding_mode", "dilation", "groups")
         return {word: getattr(self, word) for word in words}
 
     @property
@@ -108,7 +108,7 @@ def draw_case(rng):
             str(rng.choice(["zeros", "zeros", "zeros", "reflect", "edge", "wrap"])), dilation, groups,
         )  # fmt: skip
         pads = oracle.pads(case.padding, size, k, stride, dilation)
-        room = {"reflect": -1, "wrap": 0}.get(case.pad_mode, 99)  # one copy of the input on each side
+        room = {"reflect": -1, "wrap": 0}.get(case.padding_mode, 99)  # one copy of the input on each side
         fits = all(max(pair) <= n + room for n, pair in zip(size, pads, strict=True))
         if fits and min(case.out) >= 1 and np.prod(case.out) * np.prod(k) <= 600 and np.prod(k) <= 12:
             return case

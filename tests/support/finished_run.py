@@ -13,7 +13,7 @@ name = "digits"
 [net]
 name = "conv_pool"
 features = [8]
-size = 3
+kernel_size = 3
 padding = "same"
 hidden = []
 [optim]

@@ -17,10 +17,10 @@ def per_axis(value, rank):
     return tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
 
 
-def out_size(n, k, *, stride=1, pads=(0, 0), dilation=1, ceil=False):
-    """Windows on one axis; with `ceil` also a partial one, and only those that start before the input ends."""
+def out_size(n, k, *, stride=1, pads=(0, 0), dilation=1, ceil_mode=False):
+    """Windows on one axis; with `ceil_mode` also a partial one, and only those that start before the input ends."""
     room = n + pads[0] + pads[1] - dilation * (k - 1) - 1
-    if not ceil:
+    if not ceil_mode:
         return room // stride + 1
     return min(-(-room // stride) + 1, -(-(n + pads[0]) // stride))
 
@@ -100,30 +100,30 @@ def _groups(groups, c_in, c_out):
     return [(slice(q * a, (q + 1) * a), slice(q * b, (q + 1) * b)) for q in range(groups)]
 
 
-def conv(x, kernel, bias=None, *, stride=1, padding="valid", pad_mode="zeros", dilation=1, groups=1):
+def conv(x, kernel, bias=None, *, stride=1, padding="valid", padding_mode="zeros", dilation=1, groups=1):
     """y[i, t] = sum over taps m and channels l of x[i*s + m*d, l] * kernel[m, l, t], plus bias[t]."""
     x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
     pairs, out, products = _plan(x, kernel, stride, padding, dilation)
-    xp, y = pad(x, pairs, pad_mode), np.zeros((len(x), *out, kernel.shape[-1]))
+    xp, y = pad(x, pairs, padding_mode), np.zeros((len(x), *out, kernel.shape[-1]))
     for position, tap, cell in products:
         for ins, outs in _groups(groups, x.shape[-1], kernel.shape[-1]):
             y[(slice(None), *position, outs)] += xp[(*cell, ins)] @ kernel[tap][:, outs]
     return y if bias is None else y + np.asarray(bias, np.float64)
 
 
-def conv_grads(x, kernel, g, *, stride=1, padding="valid", pad_mode="zeros", dilation=1, groups=1):
+def conv_grads(x, kernel, g, *, stride=1, padding="valid", padding_mode="zeros", dilation=1, groups=1):
     """(dx, dkernel) of sum(g * conv(x, kernel)): each product hands g times its other factor back."""
     x, kernel, g = (np.asarray(a, np.float64) for a in (x, kernel, g))
     pairs, out, products = _plan(x, kernel, stride, padding, dilation)
     assert g.shape == (len(x), *out, kernel.shape[-1])
-    xp = pad(x, pairs, pad_mode)
+    xp = pad(x, pairs, padding_mode)
     dxp, dkernel = np.zeros_like(xp), np.zeros_like(kernel)
     for position, tap, cell in products:
         for ins, outs in _groups(groups, x.shape[-1], kernel.shape[-1]):
             here = g[(slice(None), *position, outs)]
             dxp[(*cell, ins)] += here @ kernel[tap][:, outs].T
             dkernel[tap][:, outs] += xp[(*cell, ins)].T @ here
-    return pad_adjoint(dxp, x.shape[1:-1], pairs, pad_mode), dkernel
+    return pad_adjoint(dxp, x.shape[1:-1], pairs, padding_mode), dkernel
 
 
 def conv_transpose(y, kernel, size, **window):
@@ -132,34 +132,34 @@ def conv_transpose(y, kernel, size, **window):
     return conv_grads(np.zeros((len(y), *size, channels)), kernel, y, **window)[0]
 
 
-def local_conv(x, kernel, bias=None, *, stride=1, padding="valid", pad_mode="zeros", dilation=1):
+def local_conv(x, kernel, bias=None, *, stride=1, padding="valid", padding_mode="zeros", dilation=1):
     """`conv` with a kernel of its own at each output position. kernel: [*out, *k, C_in, C_out]."""
     x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
     pairs, out, products = _plan(x, kernel, stride, padding, dilation)
-    xp, y = pad(x, pairs, pad_mode), np.zeros((len(x), *out, kernel.shape[-1]))
+    xp, y = pad(x, pairs, padding_mode), np.zeros((len(x), *out, kernel.shape[-1]))
     for position, tap, cell in products:
         y[(slice(None), *position)] += xp[cell] @ kernel[(*position, *tap)]
     return y if bias is None else y + np.asarray(bias, np.float64)
 
 
-def local_conv_grads(x, kernel, g, *, stride=1, padding="valid", pad_mode="zeros", dilation=1):
+def local_conv_grads(x, kernel, g, *, stride=1, padding="valid", padding_mode="zeros", dilation=1):
     """(dx, dkernel) of sum(g * local_conv(x, kernel))."""
     x, kernel, g = (np.asarray(a, np.float64) for a in (x, kernel, g))
     pairs, _, products = _plan(x, kernel, stride, padding, dilation)
-    xp = pad(x, pairs, pad_mode)
+    xp = pad(x, pairs, padding_mode)
     dxp, dkernel = np.zeros_like(xp), np.zeros_like(kernel)
     for position, tap, cell in products:
         here = g[(slice(None), *position)]
         dxp[cell] += here @ kernel[(*position, *tap)].T
         dkernel[(*position, *tap)] += xp[cell].T @ here
-    return pad_adjoint(dxp, x.shape[1:-1], pairs, pad_mode), dkernel
+    return pad_adjoint(dxp, x.shape[1:-1], pairs, padding_mode), dkernel
 
 
 # ---------------------------------------------------------------- pools
 # A pool is its windows and what it does with the cells of one; on each axis a window is a list of real cells.
 
 
-def windows(x, size, *, stride=None, padding="valid", dilation=1, ceil=False):
+def windows(x, size, *, stride=None, padding="valid", dilation=1, ceil_mode=False):
     """For each axis and output position: the real input cells, and the number of real or padded cells."""
     rank = x.ndim - 2
     size, dilation = per_axis(size, rank), per_axis(dilation, rank)
@@ -167,7 +167,7 @@ def windows(x, size, *, stride=None, padding="valid", dilation=1, ceil=False):
     pairs = pads(padding, x.shape[1:-1], size, stride, dilation)
     real, counts = [], []
     for n, k, s, d, (low, high) in zip(x.shape[1:-1], size, stride, dilation, pairs, strict=True):
-        out = out_size(n, k, stride=s, pads=(low, high), dilation=d, ceil=ceil)
+        out = out_size(n, k, stride=s, pads=(low, high), dilation=d, ceil_mode=ceil_mode)
         cells = [[i * s - low + m * d for m in range(k)] for i in range(out)]
         real.append([[c for c in window if 0 <= c < n] for window in cells])
         counts.append([sum(-low <= c < n + high for c in window) for window in cells])
@@ -241,20 +241,20 @@ def max_unpool(y, indices, size):
     return x.reshape(len(y), *size, y.shape[-1])
 
 
-def _averages(x, size, count_padding, window):
+def _averages(x, size, count_include_pad, window):
     """The windows, and the divisor at a position: its real cells, or its real and padded cells."""
     real, counts = windows(x, size, **window)
-    counts = counts if count_padding else [[len(cells) for cells in axis] for axis in real]
+    counts = counts if count_include_pad else [[len(cells) for cells in axis] for axis in real]
     return real, lambda position: math.prod(axis[i] for axis, i in zip(counts, position, strict=True))
 
 
-def avg_pool(x, size, *, count_padding=False, **window):
-    real, divisor = _averages(x, size, count_padding, window)
+def avg_pool(x, size, *, count_include_pad=False, **window):
+    real, divisor = _averages(x, size, count_include_pad, window)
     return _pool(x, real, lambda cells, at: cells.sum(1) / divisor(at))
 
 
-def avg_pool_grad(x, g, size, *, count_padding=False, **window):
-    real, divisor = _averages(x, size, count_padding, window)
+def avg_pool_grad(x, g, size, *, count_include_pad=False, **window):
+    real, divisor = _averages(x, size, count_include_pad, window)
     return _pool_grad(x, g, real, lambda cells, at: np.ones_like(cells) / divisor(at))
 
 

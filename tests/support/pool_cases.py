@@ -14,7 +14,7 @@ import jaxconv as jc
 KINDS = {
     "max": (jc.max_pool, oracle.max_pool, oracle.max_pool_grad, {}),
     "avg": (jc.avg_pool, oracle.avg_pool, oracle.avg_pool_grad, {}),
-    "avg padded": (jc.avg_pool, oracle.avg_pool, oracle.avg_pool_grad, {"count_padding": True}),
+    "avg padded": (jc.avg_pool, oracle.avg_pool, oracle.avg_pool_grad, {"count_include_pad": True}),
     "l1": (jc.lp_pool, oracle.lp_pool, oracle.lp_pool_grad, {"p": 1}),
     "l1.5": (jc.lp_pool, oracle.lp_pool, oracle.lp_pool_grad, {"p": 1.5}),
     "l2": (jc.lp_pool, oracle.lp_pool, oracle.lp_pool_grad, {"p": 2}),
@@ -33,12 +33,12 @@ class Case:
     stride: int | tuple | None = None
     padding: object = "valid"
     dilation: int | tuple = 1
-    ceil: bool = False
+    ceil_mode: bool = False
     dtype: str = "float32"
 
     @property
     def window(self):
-        return {word: getattr(self, word) for word in ("stride", "padding", "dilation", "ceil")}
+        return {word: getattr(self, word) for word in ("stride", "padding", "dilation", "ceil_mode")}
 
     @property
     def windows(self):
@@ -99,7 +99,9 @@ def fits(case):
     dilation, stride = oracle.per_axis(case.dilation, rank), oracle.per_axis(case.stride or case.size, rank)
     pads = oracle.pads(case.padding, case.shape[1:-1], case.size, stride, dilation)
     axes = zip(case.shape[1:-1], case.size, stride, pads, dilation, strict=True)
-    return all(oracle.out_size(n, k, stride=s, pads=p, dilation=d, ceil=case.ceil) > 0 for n, k, s, p, d in axes)
+    return all(
+        oracle.out_size(n, k, stride=s, pads=p, dilation=d, ceil_mode=case.ceil_mode) > 0 for n, k, s, p, d in axes
+    )
 
 
 def has_empty_window(case):

@@ -50,7 +50,7 @@ def pooled_and_back(x: jax.Array) -> jax.Array:
 
 def tied(layer: jc.Layer, shape: tuple[int, ...]) -> jc.Layer:
     back = jc.adjoint(layer, shape, tied=True)
-    return jc.wire("tied", {"code": layer}, lambda call, x: call("code", jnp.tanh(call("code", x)), by=back))
+    return jc.compose("tied", {"code": layer}, lambda call, x: call("code", jnp.tanh(call("code", x)), by=back))
 
 
 OPS = [
@@ -60,7 +60,7 @@ OPS = [
     ),
     Entry("local_conv", lambda: lift(lambda x: jc.local_conv(x, weights(4, 4, 3, 2, 4, 2).astype(x.dtype)))),
     Entry("max_pool", op(jc.max_pool, 2)),
-    Entry("max_pool", op(jc.max_pool, 3, stride=2, padding=1, ceil=True)),
+    Entry("max_pool", op(jc.max_pool, 3, stride=2, padding=1, ceil_mode=True)),
     Entry("max_pool_with_indices max_unpool", lambda: lift(pooled_and_back)),
     Entry("avg_pool", op(jc.avg_pool, 3, stride=2, padding="same")),
     Entry("lp_pool", op(jc.lp_pool, 2, p=3)),
@@ -70,7 +70,7 @@ OPS = [
     Entry("global_max_pool", op(jc.global_max_pool)),
     Entry("adaptive_avg_pool", op(jc.adaptive_avg_pool, (4, 2))),
     Entry("adaptive_max_pool", op(jc.adaptive_max_pool, (4, 2))),
-    Entry("pad", op(jc.pad, (1, 2), pad_mode="reflect")),
+    Entry("pad", op(jc.pad, (1, 2), padding_mode="reflect")),
     Entry("batch_norm", op(jc.batch_norm, weights(4), jnp.ones(4), weights(4), weights(4))),
     Entry("group_norm", op(jc.group_norm, 2)),
     Entry("layer_norm", op(jc.layer_norm, weights(4), weights(4))),
@@ -84,22 +84,22 @@ OPS = [
 
 LAYERS = [
     Entry("Conv", lambda: jc.Conv(6, 3)),
-    Entry("Conv", lambda: jc.Conv(6, (3, 2), stride=2, padding="same", groups=2, pad_mode="wrap", bias=False)),
+    Entry("Conv", lambda: jc.Conv(6, (3, 2), stride=2, padding="same", groups=2, padding_mode="wrap", bias=False)),
     Entry("Conv", lambda: jc.Conv(5, (3,), padding="causal", dilation=2), (2, 7, 4)),
     Entry("Conv", lambda: jc.Conv(3, 2, stride=2), (2, 4, 4, 4, 2)),
-    Entry("Conv standardise_kernel", lambda: jc.Conv(3, 3, transform=jc.standardise_kernel)),
+    Entry("Conv standardize_kernel", lambda: jc.Conv(3, 3, transform=jc.standardize_kernel)),
     Entry("Conv masked", lambda: jc.Conv(3, 3, transform=jc.masked(jnp.tri(3)[:, :, None, None]))),
     Entry("ConvTranspose", lambda: jc.ConvTranspose(6, 3, stride=2, groups=2, padding="same")),
     Entry("ConvTranspose", lambda: jc.ConvTranspose(3, (4,), stride=3, padding=1, output_padding=2), (2, 5, 4)),
     Entry("adjoint", lambda: jc.adjoint(jc.Conv(4, 3, stride=2), (1, 13, 12, 2)), (3, 6, 5, 4)),
-    Entry("adjoint wire", lambda: tied(jc.Conv(3, 3, stride=2, padding=1), (1, 6, 5, 4))),
+    Entry("adjoint compose", lambda: tied(jc.Conv(3, 3, stride=2, padding=1), (1, 6, 5, 4))),
     Entry("DepthwiseConv", lambda: jc.DepthwiseConv(3, multiplier=2, padding="same")),
     Entry("SeparableConv", lambda: jc.SeparableConv(5, 3, middle=jnp.tanh)),
     Entry("SpatiallySeparableConv", lambda: jc.SpatiallySeparableConv(3, (3, 2), padding=((1, 0), (0, 1)), stride=2)),
     Entry("LocalConv", lambda: jc.LocalConv(2, 3, stride=2, padding="same")),
     Entry("Dense", lambda: jc.Dense(7), (3, 5)),
     Entry("MaxPool", lambda: jc.MaxPool(2)),
-    Entry("AvgPool", lambda: jc.AvgPool(2, count_padding=True, padding=1)),
+    Entry("AvgPool", lambda: jc.AvgPool(2, count_include_pad=True, padding=1)),
     Entry("LpPool", lambda: jc.LpPool(2, p=1.5)),
     Entry("L2Pool", lambda: jc.L2Pool(2)),
     Entry("AdaptiveAvgPool", lambda: jc.AdaptiveAvgPool(3)),

@@ -60,7 +60,7 @@ def test_a_members_first_parameters_are_the_lone_ones_bit_for_bit(net):
 def test_vote_and_mean_probability(rng):
     logits = rng.normal(size=(5, 200, 4)).astype(np.float32)
     labels = rng.integers(0, 4, 200).astype(np.int32)
-    net = jc.wire("given", {}, lambda call, x: x)
+    net = jc.compose("given", {}, lambda call, x: x)
     net = jc.Layer("given", net.init, lambda params, state, x, *, key=None, train=False: (params["logits"], state))
     batch = Batch(np.zeros([200, 1, 1, 1]), labels, np.ones(200, np.float32))
     found = make_eval_step(net, members=True)({"logits": jnp.asarray(logits)}, {}, batch)

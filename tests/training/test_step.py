@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(problem):
         fit(step, start(net, tx), Resident(Arrays(*problem), 8, 0), steps=20, log_every=5)
     assert str(caught.value) == (
         "the loss became nan at step 1; "
-        "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalisation"
+        "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalization"
     )
 
 
@@ -284,7 +284,7 @@ def test_the_loss_sees_the_labels_that_the_augmentation_made(problem):
         seen.append((labels.shape, labels.dtype))
         return logits.sum()
 
-    step = make_step(net, tx, loss=loss, augment=mixup(1.0, classes=3))
+    step = make_step(net, tx, loss=loss, augment=mixup(1.0, num_classes=3))
     jax.eval_shape(step, start(net, tx), batch_of(problem, np.arange(4)))
     assert seen == [((4, 3), np.float32)]
 

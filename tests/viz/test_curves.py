@@ -60,7 +60,7 @@ def test_the_legend_has_the_last_numbers():
     ]
 
 
-def test_train_and_test_differ_by_more_than_colour(rng):
+def test_train_and_test_differ_by_more_than_color(rng):
     for axes in training_curves(lines(rng, 10)).axes:
         train, test = axes.lines
         for look in ("get_color", "get_linestyle", "get_marker"):

@@ -178,9 +178,8 @@ MESSAGES = {
 def test_messages(name):
     words, message = MESSAGES[name]
     net = jc.chain(jc.Conv(4, 3), relu, head=jc.chain(jc.global_avg_pool, jc.Dense(3)))
-    net = jc.wire("net", {"conv0": jc.Conv(4, 3), "relu0": relu, "head": jc.remat(net.parts["head"])}, lambda call, x: (
-        call("head", call("relu0", call("conv0", x)))
-    ))  # fmt: skip
+    parts = {"conv0": jc.Conv(4, 3), "relu0": relu, "head": jc.remat(net.parts["head"])}
+    net = jc.compose("net", parts, lambda call, x: call("head", call("relu0", call("conv0", x))))
     with pytest.raises(jc.ShapeError) as caught:
         effective_field(net, np.ones((1, 7, 6, 1)), **words)
     assert str(caught.value) == message

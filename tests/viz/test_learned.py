@@ -41,7 +41,7 @@ def test_every_kernel_has_its_tile(size, count, channels, rng):
         assert figure.axes[1].get_ylabel() == "weight"
         assert np.isnan(pixels).sum() == pixels.size - shown * high * wide
     else:
-        assert axes.get_xlabel() == f"as red, green and blue: grey is 0, white {largest:.2g} and black −{largest:.2g}"
+        assert axes.get_xlabel() == f"as red, green and blue: gray is 0, white {largest:.2g} and black −{largest:.2g}"
         assert pixels.min() >= 0
         assert pixels.max() <= 1
     many = "the first 64 of 100 kernels" if count > 64 else f"{count} kernel{'s' * (count > 1)}"

@@ -29,8 +29,8 @@ def draw_counts(rng, classes, images=1000):
 def contrast(one, other):
     """By WCAG 2: from 1, the same, to 21, black on white."""
     light = []
-    for colour in (one, other):
-        rgb = np.array(to_rgb(colour))
+    for color in (one, other):
+        rgb = np.array(to_rgb(color))
         linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
         light.append(linear @ [0.2126, 0.7152, 0.0722] + 0.05)
     return max(light) / min(light)
@@ -54,7 +54,7 @@ def test_every_count_is_printed_and_can_be_read(classes, rng):
     assert not overlapping(axes.get_yticklabels())
 
 
-def test_the_colours_are_the_mistakes_and_the_bars_the_recall(rng):
+def test_the_colors_are_the_mistakes_and_the_bars_the_recall(rng):
     counts = draw_counts(rng, 10)
     axes, side, bar = pictures.confusion(counts, FASHION).axes
     shown = axes.images[0].get_array()

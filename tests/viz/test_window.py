@@ -65,7 +65,7 @@ def test_the_cells_that_stand_out_are_those_that_the_window_sees(name):
         output[unit] = grid.UNIT
         np.testing.assert_array_equal(right.images[0].get_array(), np.atleast_2d(output))
         cells = np.argwhere(np.atleast_2d(taps))
-        box = next(patch for patch in left.patches if patch.get_edgecolor()[:3] == to_rgb(grid.COLOURS[grid.UNIT]))
+        box = next(patch for patch in left.patches if patch.get_edgecolor()[:3] == to_rgb(grid.COLORS[grid.UNIT]))
         first, last = cells.min(0), cells.max(0)
         assert (box.get_y(), box.get_x()) == tuple(first - 0.5)
         assert (box.get_height(), box.get_width()) == tuple(last - first + 1)
@@ -133,10 +133,10 @@ BLIND = [
 
 
 @pytest.mark.parametrize("matrix", BLIND, ids=["protan", "deutan", "tritan"])
-def test_any_colour_vision_tells_the_cells_apart(matrix):
+def test_any_color_vision_tells_the_cells_apart(matrix):
     white = np.ones(3)
-    colours = [white, *(np.array(to_rgb(colour)) for colour in grid.COLOURS[1:])]
-    seen = [np.array(matrix) @ colour**2.2 for colour in colours]
+    colors = [white, *(np.array(to_rgb(color)) for color in grid.COLORS[1:])]
+    seen = [np.array(matrix) @ color**2.2 for color in colors]
     apart = [
         np.linalg.norm(a.clip(0) ** (1 / 2.2) - b.clip(0) ** (1 / 2.2)) for a, b in itertools.combinations(seen, 2)
     ]

@@ -106,7 +106,7 @@ def _geometry(module: Any) -> dict[str, Any]:
     padding = module.padding if isinstance(module.padding, str) else tuple((p, p) for p in module.padding)
     return {
         "stride": tuple(module.stride), "padding": padding, "dilation": tuple(module.dilation),
-        "groups": module.groups, "pad_mode": _MODES[module.padding_mode],
+        "groups": module.groups, "padding_mode": _MODES[module.padding_mode],
     }  # fmt: skip
 
 
@@ -127,8 +127,8 @@ def _conv(case: Case) -> Tried:
     for padding, name in [("valid", _PADDINGS["valid"]), *numbers.items(), *_PADDINGS.items()]:
         yield Cause(f"padding: ours is {name}, torch's {theirs}", fix), run(padding=padding)
     for mode in ("zeros", "reflect", "edge", "wrap"):
-        at = f"pad_mode={_MODES[module.padding_mode]!r}"
-        yield Cause(f"padding mode: ours is {mode!r}, torch's {module.padding_mode!r}", at), run(pad_mode=mode)
+        at = f"padding_mode={_MODES[module.padding_mode]!r}"
+        yield Cause(f"padding mode: ours is {mode!r}, torch's {module.padding_mode!r}", at), run(padding_mode=mode)
     turned = np.flip(kernel, tuple(range(rank)))
     yield Cause("a flipped kernel: ours convolves, torch correlates", "jnp.flip of the kernel"), run(turned)
 
@@ -234,21 +234,21 @@ def _pool(op: Callable[..., Any], average: bool) -> Callable[[Case], Tried]:
 
         words = {"stride": per_axis(module.stride), "ceil": module.ceil_mode,
                  "padding": tuple((p, p) for p in per_axis(module.padding))}  # fmt: skip
-        words |= {"count_padding": module.count_include_pad} if average else {}
+        words |= {"count_include_pad": module.count_include_pad} if average else {}
 
         def run(**changed: Any) -> Callable[[], Any]:
             return lambda: op(case.x, per_axis(module.kernel_size), **words | changed)
 
         yield None, run()
-        yield _ceil(module), run(ceil=not module.ceil_mode)
+        yield _ceil(module), run(ceil_mode=not module.ceil_mode)
         if average:
-            yield _divisor(module), run(count_padding=not module.count_include_pad)
+            yield _divisor(module), run(count_include_pad=not module.count_include_pad)
         for padding, name in _PADDINGS.items():
             cause = Cause(f"padding: ours is {name}, torch's symmetric {module.padding}", f"padding={module.padding}")
             yield cause, run(padding=padding)
             if average:
                 both = Cause(f"{cause.words}; {_divisor(module).words}", f"{cause.fix}, {_divisor(module).fix}")
-                yield both, run(padding=padding, count_padding=not module.count_include_pad)
+                yield both, run(padding=padding, count_include_pad=not module.count_include_pad)
 
     return tried
 
@@ -266,7 +266,7 @@ def _divisor(module: Any) -> Cause:
     theirs = bool(module.count_include_pad)
     return Cause(
         f"average divisor: ours counts {cells[not theirs]}, torch's {cells[theirs]} (count_include_pad={theirs})",
-        f"count_padding={theirs}",
+        f"count_include_pad={theirs}",
     )
 
 

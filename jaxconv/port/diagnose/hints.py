@@ -84,7 +84,7 @@ def _classes(found: Match) -> list[str]:
         if leaf.kind == "dense" and len(came) == 2 and came[1:] == leaf.torch_shape[1:]:
             part, (theirs, ours) = "/".join(leaf.part), (came[0], leaf.torch_shape[0])
             lines.append(
-                f"{part} has {theirs} outputs there and {ours} here: classes={theirs}, or skip={part!r}, key=…"
+                f"{part} has {theirs} outputs there and {ours} here: num_classes={theirs}, or skip={part!r}, key=…"
             )
     return lines
 
@@ -97,7 +97,7 @@ def _channels(found: Match) -> list[str]:
         if leaf.kind == "conv" and len(came) == len(want) and (came[0], *came[2:]) == (want[0], *want[2:]):
             lines.append(
                 f"{'/'.join(leaf.part)} takes {came[1]} channels there and {want[1]} here: images of {came[1]} "
-                f"channels (jnp.repeat(x, {came[1]}, -1) of grey ones), or skip={leaf.path!r}, key=…"
+                f"channels (jnp.repeat(x, {came[1]}, -1) of gray ones), or skip={leaf.path!r}, key=…"
             )
     return lines
 

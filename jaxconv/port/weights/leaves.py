@@ -143,7 +143,7 @@ class Leaves(Sequence[Leaf]):
                 if came != (*stack, *leaf.shape):
                     raise ConfigError(
                         f"params and state must be those of this net for this x: {leaf.path} must be "
-                        f"{[*stack, *leaf.shape]}, got {list(came)}\n  fix: x= the shape that they were initialised for"
+                        f"{[*stack, *leaf.shape]}, got {list(came)}\n  fix: x= the shape that they were initialized for"
                     )
                 arrays.append(array[index] if stack else array)
         return arrays

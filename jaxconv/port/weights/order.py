@@ -93,7 +93,7 @@ def flattened(function: Any, weights: Any, x: Any) -> dict[int, dict[int, tuple[
     """Finds the weights whose order depends on where an image keeps its channels, from the program itself.
 
     An axis of a weight does where it runs along maps [N, *spatial, C] that were flattened to [N, values] (the
-    rows of the dense layer of a head, and whatever normalises or scales before it), or along values that are
+    rows of the dense layer of a head, and whatever normalizes or scales before it), or along values that are
     unfolded into maps for a convolution (the columns of a dense layer that starts a decoder).
 
     Args:

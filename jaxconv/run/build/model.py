@@ -11,7 +11,7 @@ import jax
 
 from jaxconv import data
 from jaxconv._base.errors import ConfigError, ShapeError
-from jaxconv.augment import normalise
+from jaxconv.augment import normalize
 from jaxconv.explain.diagnosis import explain
 from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
@@ -58,7 +58,7 @@ def build_model(settings: Config, dataset: data.Dataset) -> Model:
       ConfigError, DataError: if there is no such net, or its pretrained weights cannot be loaded.
     """
     plain = _pretrained(make_net(settings.net.name, settings.net.arguments, len(dataset.classes)), settings)
-    prepare = functools.partial(normalise, mean=dataset.mean, std=dataset.std)
+    prepare = functools.partial(normalize, mean=dataset.mean, std=dataset.std)
     return Model(in_precision(plain, settings.precision), plain, prepare, (1, *dataset.image_shape))
 
 

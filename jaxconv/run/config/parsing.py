@@ -128,7 +128,7 @@ def _split(table: Mapping[str, Any], record: type) -> dict[str, Any]:
 
 
 def _argument_problems(table: Mapping[str, Any]) -> list[str]:
-    """What is wrong with names and arguments of the net, the optimiser, the schedule and the data."""
+    """What is wrong with names and arguments of the net, the optimizer, the schedule and the data."""
     nested = _nest(table)
     lines = []
     if found := _named(nested.get("data")):

@@ -103,7 +103,7 @@ class OptimConfig:
       average: decay of moving averages of the parameters, which are then tested and kept.
       freeze: patterns of the paths of parts that stay as they are.
       rates: pattern of a path -> share of the learning rate at which it learns.
-      arguments: all else is the optimiser's own.
+      arguments: all else is the optimizer's own.
     """
 
     __pydantic_config__ = _strict

@@ -1,4 +1,4 @@
-"""Any optimiser and schedule of optax by its own name, with its own arguments."""
+"""Any optimizer and schedule of optax by its own name, with its own arguments."""
 
 from jaxconv.training.optim.masks import freeze, partition, scale_lr
 from jaxconv.training.optim.names import argument_problems

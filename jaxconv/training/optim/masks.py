@@ -47,14 +47,14 @@ def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str
 
 
 def freeze(optimizer: Any, *patterns: str) -> Any:
-    """An optax optimiser that leaves the parameters alone whose paths fit a pattern.
+    """An optax optimizer that leaves the parameters alone whose paths fit a pattern.
 
     Args:
       optimizer: an `optax.GradientTransformation`.
       patterns: as in `partition`.
 
     Returns:
-      An `optax.GradientTransformation`; frozen parameters get updates of zero and no optimiser state.
+      An `optax.GradientTransformation`; frozen parameters get updates of zero and no optimizer state.
 
     >>> import optax, jax.numpy as jnp
     >>> params = {"stem": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
@@ -72,7 +72,7 @@ def freeze(optimizer: Any, *patterns: str) -> Any:
 
 
 def scale_lr(optimizer: Any, rates: Mapping[str, float]) -> Any:
-    """An optax optimiser that moves some parameters by a share of its updates: a lower learning rate for a backbone.
+    """An optax optimizer that moves some parameters by a share of its updates: a lower learning rate for a backbone.
 
     Args:
       optimizer: an `optax.GradientTransformation`.

@@ -1,4 +1,4 @@
-"""Any optimiser of optax by its own name, with its own arguments."""
+"""Any optimizer of optax by its own name, with its own arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jaxconv.training.optim.rate import rate_schedule
 
 __all__ = ["decayed", "optimizer", "optimizers"]
 
-# lbfgs is called with the loss itself; scale_by_* are pieces of optimisers and not whole ones.
+# lbfgs is called with the loss itself; scale_by_* are pieces of optimizers and not whole ones.
 _NOT_OPTIMIZERS = ("lbfgs", "scale_by_")
 _DEPRECATED = "optimistic_adam"  # optax: use optimistic_adam_v2
 # Those of optax.contrib that want more than gradients and parameters (the loss, a Hessian, noise's
@@ -39,7 +39,7 @@ def optimizer(
     rates: Mapping[str, float] | None = None,
     **args: Any,
 ) -> Any:
-    """Make an optax optimiser.
+    """Make an optax optimizer.
 
     Args:
       name: a key of `optimizers()`, which are optax's own names.
@@ -51,7 +51,7 @@ def optimizer(
       clip_norm: the largest norm of the whole gradient; a longer one is shortened to it.
       freeze: patterns of the paths of those parts or parameters that stay as they are.
       rates: {pattern: share}: parts that learn at a share of the rate.
-      **args: the optimiser's own arguments; a second rate, as muon's `adam_learning_rate`, follows
+      **args: the optimizer's own arguments; a second rate, as muon's `adam_learning_rate`, follows
         the schedule too. One without `weight_decay`, sgd for example, takes it
         all the same: as `weight_decay * parameter` added to the gradient.
 
@@ -59,7 +59,7 @@ def optimizer(
       An `optax.GradientTransformation`.
 
     Raises:
-      ConfigError: there is no such optimiser, schedule or argument. When first used: no parameter
+      ConfigError: there is no such optimizer, schedule or argument. When first used: no parameter
         has a path that a pattern of `decay`, `freeze` or `rates` fits.
 
     >>> tx = optimizer("sgd", 0.1, steps=100, momentum=0.9)
@@ -128,7 +128,7 @@ def decayed(params: Any, patterns: Sequence[str]) -> Any:
 
 @functools.cache
 def optimizers() -> dict[str, Callable[..., Any]]:
-    """Every optax function that makes a whole optimiser from a learning rate, by name."""
+    """Every optax function that makes a whole optimizer from a learning rate, by name."""
     every = [*functions(optax, _NOT_OPTIMIZERS), *functions(optax.contrib, (*_NOT_OPTIMIZERS, *_SPECIAL))]
     found = {
         name: make

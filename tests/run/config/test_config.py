@@ -16,7 +16,7 @@ name = "digits"
 [net]
 name = "conv_pool"
 features = [4, 8]
-size = 3
+kernel_size = 3
 padding = "same"
 [optim]
 name = "sgd"
@@ -62,7 +62,7 @@ def test_what_a_file_means(read):
     assert settings.train == config.TrainConfig(epochs=1.5, batch_size=32)
     assert settings.net.arguments == {
         "features": [4, 8],
-        "size": 3,
+        "kernel_size": 3,
         "padding": "same",
         "hidden": [100],
         "dropout": 0.0,
@@ -97,7 +97,7 @@ def test_every_mistake_at_once(refusal):
     text = (
         GOOD.replace("batch_size = 32", 'batch_sise = 32\nseed = "x"\neval_every = -1\nlog_every = true')
         .replace("momentum", "momentun")
-        .replace("size = 3", 'size = "big"\ndropuot = 0.5')
+        .replace("kernel_size = 3", 'kernel_size = "big"\ndropuot = 0.5')
         .replace("warmup_steps", "warm_steps")
     )
     assert refusal(text).splitlines() == [
@@ -195,9 +195,9 @@ def test_numbers_and_words_of_pythons(read, override, value):
 
 def test_none_takes_a_key_out(read, refusal):
     text = GOOD.replace("[train]", "[start]\nweights = 'x.pth'\n[train]").replace("momentum", "clip_norm = 5\nmomentum")
-    settings = read(text, "optim.clip_norm=none", "optim.schedule=none", "start.weights=none", "net.size=none")
+    settings = read(text, "optim.clip_norm=none", "optim.schedule=none", "start.weights=none", "net.kernel_size=none")
     assert (settings.optim.clip_norm, settings.optim.schedule, settings.start.weights) == (None, None, None)
-    assert settings.net.arguments["size"] == 5  # the net's own default
+    assert settings.net.arguments["kernel_size"] == 5  # the net's own default
     assert read(GOOD, "optim.clip_norm=none") == read(GOOD)
     assert refusal(GOOD, "optim.name=none") == "x.toml: 1 mistake\n  optim.name: must be given"
     assert read(GOOD, 'data.root="none"').data.root == "none"
@@ -222,7 +222,7 @@ def test_a_file_that_no_reader_takes_is_no_traceback(refusal):
     assert refusal("a = " + "[" * 3000) == "x.toml is not TOML: it is nested too deeply"
     assert refusal("a = " + "1" * 5000).startswith("x.toml is not TOML: Exceeds the limit (4300 digits)")
     got = "x.toml: 1 mistake\n  net.size: must be a whole number, got '" + "1" * 5000
-    assert refusal(GOOD, "net.size=" + "1" * 5000).startswith(got)
+    assert refusal(GOOD, "net.kernel_size=" + "1" * 5000).startswith(got)
 
 
 def test_a_net_of_the_users_own(read, tmp_path, monkeypatch):

@@ -75,23 +75,23 @@ STATE = "the state of net.name=conv_pool, "
         (BASE, "ensemble.size", 2**32,
          MISTAKE + "ensemble.size: must be less than 4294967296, got 4294967296"),
         (BASE, "ensemble.size", 2**31,
-         f"ensemble.size=2147483648 times {STATE}net.features=[4], net.size=3, net.hidden=[5] needs 11,166.9 GB of "
-         "memory, expected at most 16.0 GB; try a smaller ensemble"),
+         f"ensemble.size=2147483648 times {STATE}net.features=[4], net.kernel_size=3, net.hidden=[5] needs 11,166.9 GB "
+         "of memory, expected at most 16.0 GB; try a smaller ensemble"),
         (BASE, "train.epochs", "1e308",
          "train.epochs must take at most 2,147,483,647 steps; got 1e+308, which take inf"),
         (BASE, "net.size", 2**32, MISTAKE + "net.size: must be at most 2,147,483,647, got 4294967296"),
         (BASE, "net.features", f"[4, {2**40}]",
          MISTAKE + "net.features: must be at most 2,147,483,647, got 1099511627776"),
         (BASE, "net.hidden", "[2000000000]",
-         f"{STATE}net.features=[4], net.size=3, net.hidden=[2000000000] needs 1,800.0 GB of memory, "
+         f"{STATE}net.features=[4], net.kernel_size=3, net.hidden=[2000000000] needs 1,800.0 GB of memory, "
          "expected at most 16.0 GB; try a smaller net"),
         (BASE, "net.size", 2**31 - 1,
-         f"{STATE}net.features=[4], net.size=2147483647, net.hidden=[5] needs more memory than any machine has; "
+         f"{STATE}net.features=[4], net.kernel_size=2147483647, net.hidden=[5] needs more memory than any machine has; "
          "try a smaller net"),
         (BASE, "net.dropout", "1.5",
-         "net.name: conv_pool cannot be made of net.features=[4], net.size=3, net.padding='same', net.hidden=[5], "
-         "net.dropout=1.5, net.batch_norm=True, net.activation='relu': rate, the share that is dropped, must lie in "
-         "[0, 1)\n  got: rate=1.5"),
+         "net.name: conv_pool cannot be made of net.features=[4], net.kernel_size=3, net.padding='same', "
+         "net.hidden=[5], net.dropout=1.5, net.batch_norm=True, net.activation='relu': "
+         "rate, the share that is dropped, must lie in [0, 1)\n  got: rate=1.5"),
         (BASE, "optim.weight_decay", "1" + "0" * 400,
          MISTAKE + f"optim.weight_decay: must be a number, got 1{'0' * 400}"),
         (BASE, "optim.schedule.warmup_steps", -(2**63),

@@ -1,4 +1,4 @@
-"""Optimisers by optax's names."""
+"""Optimizers by optax's names."""
 
 import inspect
 from typing import Any

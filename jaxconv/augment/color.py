@@ -1,4 +1,4 @@
-"""Light and colour; the results are floating, in the units that the images came in."""
+"""Light and color; the results are floating, in the units that the images came in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxconv.data.dataset import Batch
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
 
 
-def colour_jitter(
+def color_jitter(
     strength: float = 0.4,
     *,
     brightness: float | None = None,
@@ -27,7 +27,7 @@ def colour_jitter(
     """Change brightness, contrast, saturation and hue of each image, in this order, always the same.
 
     The first three are blends by a factor f uniform in [max(0, 1 - amount), 1 + amount]: with black,
-    with the image's mean grey, and with each pixel's grey. Hue is turned by an angle uniform in
+    with the image's mean gray, and with each pixel's gray. Hue is turned by an angle uniform in
     ±amount of the whole circle. After each blend values are clipped to 0..peak.
 
     Args:
@@ -49,7 +49,7 @@ def colour_jitter(
     2013; the proportion of hue is from Chen et al., A Simple Framework for Contrastive Learning, 2020.
 
     >>> batch = Batch(jnp.full([1, 2, 2, 3], 100, jnp.uint8), jnp.array([0]), jnp.ones(1))
-    >>> augment = jax.jit(colour_jitter(brightness=0.5, contrast=0, saturation=0, hue=0))
+    >>> augment = jax.jit(color_jitter(brightness=0.5, contrast=0, saturation=0, hue=0))
     >>> image = augment(jax.random.key(0), batch).image
     >>> bool((image >= 50).all() and (image <= 150).all()), image.dtype
     (True, dtype('float32'))
@@ -57,7 +57,7 @@ def colour_jitter(
     own = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
     amounts = {"strength": strength} | {word: amount for word, amount in own.items() if amount is not None}
     refuse(
-        "colour_jitter",
+        "color_jitter",
         *(number(word, amount, "a number, 0 or more", lambda x: x >= 0) for word, amount in amounts.items()),
         "" if hue is None else number("hue", hue, "a number from 0 to 0.5", lambda x: 0 <= x <= 0.5),
         number("peak", peak, "a number above 0", lambda x: x > 0),
@@ -67,7 +67,7 @@ def colour_jitter(
     lows = [max(0.0, 1 - amount) for amount in blends]
 
     def run(key: jax.Array, batch: Batch) -> Batch:
-        images = floating(images_of("colour_jitter", batch))
+        images = floating(images_of("color_jitter", batch))
         *drawn, round_ = map(one_each, draws(key, 4, len(images)))
         ranges = zip(drawn, lows, blends, strict=True)
         brighter, contrasted, saturated = (low + (1 + amount - low) * u for u, low, amount in ranges)
@@ -76,16 +76,16 @@ def colour_jitter(
             return jnp.clip(other + factor * (image - other), 0, peak)
 
         images = blend(images, 0.0, brighter)
-        images = blend(images, grey(images).mean((1, 2), keepdims=True), contrasted)
+        images = blend(images, gray(images).mean((1, 2), keepdims=True), contrasted)
         if images.shape[-1] == 3:
-            images = blend(images, grey(images), saturated)
+            images = blend(images, gray(images), saturated)
             images = turn_hue(images, turn * (2 * round_ - 1)) if turn > 0 else images
         return batch._replace(image=images)
 
     return run
 
 
-def grey(images: jax.Array) -> jax.Array:
+def gray(images: jax.Array) -> jax.Array:
     """[..., C] -> [..., 1]: how bright each pixel looks; but for 3 channels, their mean."""
     if images.shape[-1] != 3:
         return images.mean(-1, keepdims=True)
@@ -93,7 +93,7 @@ def grey(images: jax.Array) -> jax.Array:
 
 
 def turn_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
-    """Turn the hue (of HSV) of [..., 3], red, green and blue, by whole turns of the colour circle [..., 1].
+    """Turn the hue (of HSV) of [..., 3], red, green and blue, by whole turns of the color circle [..., 1].
 
     >>> turn_hue(jnp.array([9.0, 0.0, 0.0]), jnp.array([1 / 3])).round()  # red becomes green
     Array([0., 9., 0.], dtype=float32)
@@ -114,13 +114,13 @@ def turn_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
     return value - chroma * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
 
 
-def normalise(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
     """Bring pixels to mean 0 and standard deviation 1, channel by channel.
 
     Args:
       images: [..., C], any type.
       mean: C numbers, in the pixels' units.
-      std: C numbers, in the pixels' units; a channel that never varies (0) is only centred.
+      std: C numbers, in the pixels' units; a channel that never varies (0) is only centerd.
 
     Returns:
       float32 [..., C].
@@ -128,7 +128,7 @@ def normalise(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
     Raises:
       ShapeError: there are not as many means or deviations as channels.
 
-    >>> print(normalise(jnp.array([[0, 4]], jnp.uint8), mean=[0.0, 2.0], std=[1.0, 2.0]))
+    >>> print(normalize(jnp.array([[0, 4]], jnp.uint8), mean=[0.0, 2.0], std=[1.0, 2.0]))
     [[0. 1.]]
     """
     channels = images.shape[-1]

@@ -1,4 +1,4 @@
-"""Colours against colorsys and NumPy."""
+"""Colors against colorsys and NumPy."""
 
 import colorsys
 
@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from jaxconv._base.errors import ConfigError, ShapeError
-from jaxconv.augment import colour_jitter, normalise
-from jaxconv.augment.colour import grey, turn_hue
+from jaxconv.augment import color_jitter, normalize
+from jaxconv.augment.color import gray, turn_hue
 from jaxconv.data import Batch
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -18,7 +18,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 def jittered(quick_jit, batch, **amounts):
     amounts = dict.fromkeys(["brightness", "contrast", "saturation", "hue"], 0) | amounts
-    return np.asarray(quick_jit(colour_jitter(**amounts))(jax.random.key(0), batch).image, np.float64)
+    return np.asarray(quick_jit(color_jitter(**amounts))(jax.random.key(0), batch).image, np.float64)
 
 
 def factors(got, image, other, low, high):
@@ -44,14 +44,14 @@ def test_each_blend_is_by_one_factor_an_image(quick_jit, batch_of):
 
 
 def test_hue_is_colorsys(rng, quick_jit, assert_close):
-    colours = rng.uniform(0, 255, (300, 3)).astype(np.float32)
-    colours[:6] = [[0, 0, 0], [9, 9, 9], [255, 0, 0], [5, 5, 0], [0, 7, 7], [3, 0, 3]]
+    colors = rng.uniform(0, 255, (300, 3)).astype(np.float32)
+    colors[:6] = [[0, 0, 0], [9, 9, 9], [255, 0, 0], [5, 5, 0], [0, 7, 7], [3, 0, 3]]
     turns = rng.uniform(-0.5, 0.5, (300, 1)).astype(np.float32)
     expected = []
-    for colour, (turn,) in zip(colours.astype(np.float64), turns, strict=True):
-        hue, saturation, value = colorsys.rgb_to_hsv(*colour / 255)
+    for color, (turn,) in zip(colors.astype(np.float64), turns, strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*color / 255)
         expected.append(255 * np.array(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value)))
-    assert_close(quick_jit(turn_hue)(colours, turns), np.stack(expected))
+    assert_close(quick_jit(turn_hue)(colors, turns), np.stack(expected))
 
 
 def test_hue_turns_each_image_by_its_own_angle(quick_jit):
@@ -66,41 +66,41 @@ def test_hue_turns_each_image_by_its_own_angle(quick_jit):
 
 
 @pytest.mark.slow
-def test_greys_have_no_colour_to_change(quick_jit, batch_of):
+def test_grays_have_no_color_to_change(quick_jit, batch_of):
     batch = batch_of((4, 3, 3, 1))
     np.testing.assert_array_equal(jittered(quick_jit, batch, saturation=0.9, hue=0.5), batch.image)
-    colour = batch._replace(image=np.repeat(batch.image, 3, -1))
-    np.testing.assert_allclose(jittered(quick_jit, colour, saturation=0.9, hue=0.5), colour.image, atol=1e-3)
+    color = batch._replace(image=np.repeat(batch.image, 3, -1))
+    np.testing.assert_allclose(jittered(quick_jit, color, saturation=0.9, hue=0.5), color.image, atol=1e-3)
     four = batch_of((2, 3, 3, 4)).image.astype(np.float32)
-    np.testing.assert_allclose(grey(jnp.asarray(four))[..., 0], four.mean(-1), rtol=1e-6)
+    np.testing.assert_allclose(gray(jnp.asarray(four))[..., 0], four.mean(-1), rtol=1e-6)
 
 
 def test_values_stay_in_range_and_strength_sets_all(quick_jit, batch_of):
     batch = batch_of((30, 4, 4, 3), np.uint8)
     batch = batch._replace(image=batch.image % 17)
-    one = quick_jit(colour_jitter(0.8, peak=16))(jax.random.key(3), batch).image
+    one = quick_jit(color_jitter(0.8, peak=16))(jax.random.key(3), batch).image
     assert (one.min() >= 0) & (one.max() <= 16)
-    same = colour_jitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, peak=16)
-    programs = [str(jax.make_jaxpr(f)(jax.random.key(3), batch)) for f in (colour_jitter(0.8, peak=16), same)]
+    same = color_jitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, peak=16)
+    programs = [str(jax.make_jaxpr(f)(jax.random.key(3), batch)) for f in (color_jitter(0.8, peak=16), same)]
     assert programs[0] == programs[1]
 
 
-def test_normalise(rng, assert_close):
+def test_normalize(rng, assert_close):
     images = rng.integers(0, 256, (3, 4, 4, 3)).astype(np.uint8)
     mean, std = (1.0, 20.0, 100.0), (2.0, 30.0, 0.0)
     expected = (images.astype(np.float64) - mean) / [2.0, 30.0, 1.0]
-    assert_close(normalise(images, mean, std), expected)
+    assert_close(normalize(images, mean, std), expected)
 
 
 def test_messages():
     with pytest.raises(ConfigError) as caught:
-        colour_jitter(-1, contrast="much", hue=0.7, peak=0)
+        color_jitter(-1, contrast="much", hue=0.7, peak=0)
     assert str(caught.value) == (
-        "colour_jitter: strength must be a number, 0 or more, got -1\n"
-        "colour_jitter: contrast must be a number, 0 or more, got 'much'\n"
-        "colour_jitter: hue must be a number from 0 to 0.5, got 0.7\n"
-        "colour_jitter: peak must be a number above 0, got 0"
+        "color_jitter: strength must be a number, 0 or more, got -1\n"
+        "color_jitter: contrast must be a number, 0 or more, got 'much'\n"
+        "color_jitter: hue must be a number from 0 to 0.5, got 0.7\n"
+        "color_jitter: peak must be a number above 0, got 0"
     )
     with pytest.raises(ShapeError) as refused:
-        normalise(jnp.zeros([2, 3]), (0.0,), (1.0,))
+        normalize(jnp.zeros([2, 3]), (0.0,), (1.0,))
     assert str(refused.value) == "3 channels need as many means and deviations\n  got: 1 and 1"
