@@ -269,7 +269,7 @@ def test_the_other_formats():
     found = summary(example(), (1, 28, 28, 1))
     data = json.loads(found.json())
     assert (data["parameters"], data["macs"], len(data["rows"])) == (found.parameters, found.macs, 6)
-    assert data["rows"][2]["field"][0] == {"kernel_size": 6, "jump": 2, "center": 2.5}
+    assert data["rows"][2]["field"][0] == {"size": 6, "jump": 2, "center": 2.5}
     lines = found.markdown().splitlines()
     assert len({line.count("|") for line in lines[:8]}) == 1
     page = found.html()

@@ -81,3 +81,10 @@ def test_old_names_in_a_config():
         assert augment_problems({"shift": {"pixels": 1, "pad_mode": "edge"}}) == []
     with pytest.warns(DeprecationWarning, match="augment: colour_jitter is now called color_jitter"):
         assert augment_problems({"colour_jitter": 0.2}) == []
+
+
+def test_a_net_of_the_users_own_that_takes_classes(tmp_path, monkeypatch):
+    (tmp_path / "old_net.py").write_text("import jaxconv as jc\ndef net(classes): return jc.Dense(classes)\n")
+    monkeypatch.chdir(tmp_path)
+    params, _ = make_net("old_net:net", {}, 7).init(jax.random.key(0), (1, 2))
+    assert params["kernel"].shape == (2, 7)

@@ -60,4 +60,4 @@ def to_learn(name):
     channel is positive, or the images themselves."""
     family, rng = FAMILIES[name], np.random.default_rng(1)
     x = rng.normal(size=(8, *family.shape[1:])).astype(np.float32)
-    return x, {"num_classes": np.arange(8), "pixels": (x[..., 0] > 0).astype(int), "image": x}[family.says]
+    return x, {"classes": np.arange(8), "pixels": (x[..., 0] > 0).astype(int), "image": x}[family.says]

@@ -25,7 +25,7 @@ def test_parameters_on_mnist_by_hand():
 
 
 def test_parameters_on_digits_by_hand():
-    net = conv_pool(features=(8, 16), size=3, padding="same", hidden=(32, 16), dropout=0.5, batch_norm=True)
+    net = conv_pool(features=(8, 16), kernel_size=3, padding="same", hidden=(32, 16), dropout=0.5, batch_norm=True)
     params, state = shapes(net, (1, 8, 8, 1))
     convs = 9 * 8 + 9 * 8 * 16 + 2 * (8 + 16)  # no bias, but the norm's scale and offset
     assert count(params) == convs + (2 * 2 * 16 + 1) * 32 + (32 + 1) * 16 + (16 + 1) * 10
@@ -42,5 +42,5 @@ def test_logits(options):
         return net.apply(params, state, x, key=jax.random.key(0), train=True)
 
     logits, after = jax.eval_shape(run, params, state, x)
-    assert (logits.shape, logits.dtype) == ((2, options.get("classes", 10)), "float32")
+    assert (logits.shape, logits.dtype) == ((2, options.get("num_classes", 10)), "float32")
     chex.assert_trees_all_equal_structs(after, state)

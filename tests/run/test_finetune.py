@@ -18,10 +18,10 @@ from jaxconv.run import config
 NET = """
 import jax, jaxconv as jc
 
-def backbone(classes: int = 10):
+def backbone(num_classes: int = 10):
     return jc.chain(
         conv1=jc.Conv(4, 3), relu=jax.nn.relu, conv2=jc.Conv(6, 3), maxpool=jc.MaxPool(2), avgpool=jc.global_avg_pool,
-        fc=jc.Dense(classes),
+        fc=jc.Dense(num_classes),
     )
 """
 CONFIG = """

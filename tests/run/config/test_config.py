@@ -108,9 +108,9 @@ def test_every_mistake_at_once(refusal):
         "  train.eval_every: must be greater than or equal to 0, got -1",
         "  train.batch_sise: there is no such key; known are epochs, batch_size, seed, "
         "label_smoothing, log_every, eval_every, log_norms; did you mean 'batch_size'?",
-        "  net.size: must be a whole number, got 'big'",
-        "  net.dropuot: conv_pool takes classes, features, size, padding, hidden, dropout, batch_norm, activation; "
-        "did you mean 'dropout'?",
+        "  net.kernel_size: must be a whole number, got 'big'",
+        "  net.dropuot: conv_pool takes num_classes, features, kernel_size, padding, hidden, dropout, batch_norm, "
+        "activation; did you mean 'dropout'?",
         "  optim.momentun: sgd takes momentum, nesterov, accumulator_dtype, weight_decay; did you mean 'momentum'?",
         "  optim.schedule.warm_steps: warmup_cosine_decay_schedule takes init_value, warmup_steps, "
         "decay_steps, end_value, exponent; did you mean 'warmup_steps'?",
@@ -221,18 +221,19 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
 def test_a_file_that_no_reader_takes_is_no_traceback(refusal):
     assert refusal("a = " + "[" * 3000) == "x.toml is not TOML: it is nested too deeply"
     assert refusal("a = " + "1" * 5000).startswith("x.toml is not TOML: Exceeds the limit (4300 digits)")
-    got = "x.toml: 1 mistake\n  net.size: must be a whole number, got '" + "1" * 5000
+    got = "x.toml: 1 mistake\n  net.kernel_size: must be a whole number, got '" + "1" * 5000
     assert refusal(GOOD, "net.kernel_size=" + "1" * 5000).startswith(got)
 
 
 def test_a_net_of_the_users_own(read, tmp_path, monkeypatch):
     (tmp_path / "my_nets.py").write_text(
         "import jaxconv as jc\n"
-        "def tiny(classes, width: int = 3):\n    return jc.chain(jc.flatten, jc.Dense(width), jc.Dense(classes))\n"
+        "def tiny(num_classes, width: int = 3):\n"
+        "    return jc.chain(jc.flatten, jc.Dense(width), jc.Dense(num_classes))\n"
         "def wrong(**anything):\n    return 3\n"
     )
     monkeypatch.chdir(tmp_path)
-    text = GOOD.replace('"conv_pool"', '"my_nets:tiny"').replace("features = [4, 8]\nsize = 3\npadding", "#")
+    text = GOOD.replace('"conv_pool"', '"my_nets:tiny"').replace("features = [4, 8]\nkernel_size = 3\npadding", "#")
     settings = read(text)
     assert settings.net == config.NetConfig("my_nets:tiny", {"width": 3})
     assert list(make_net(settings.net.name, settings.net.arguments, 4).parts) == ["flatten0", "dense0", "dense1"]
@@ -243,8 +244,8 @@ def test_a_net_of_the_users_own(read, tmp_path, monkeypatch):
 
 def test_fewer_classes_than_the_data():
     with pytest.raises(ConfigError) as caught:
-        make_net("conv_pool", {"classes": 3}, 10)
-    assert str(caught.value) == "net.classes: the data has 10 classes, got 3; leave it out"
+        make_net("conv_pool", {"num_classes": 3}, 10)
+    assert str(caught.value) == "net.num_classes: the data has 10 classes, got 3; leave it out"
 
 
 def test_records_are_frozen(read):

@@ -79,13 +79,13 @@ STATE = "the state of net.name=conv_pool, "
          "of memory, expected at most 16.0 GB; try a smaller ensemble"),
         (BASE, "train.epochs", "1e308",
          "train.epochs must take at most 2,147,483,647 steps; got 1e+308, which take inf"),
-        (BASE, "net.size", 2**32, MISTAKE + "net.size: must be at most 2,147,483,647, got 4294967296"),
+        (BASE, "net.kernel_size", 2**32, MISTAKE + "net.kernel_size: must be at most 2,147,483,647, got 4294967296"),
         (BASE, "net.features", f"[4, {2**40}]",
          MISTAKE + "net.features: must be at most 2,147,483,647, got 1099511627776"),
         (BASE, "net.hidden", "[2000000000]",
          f"{STATE}net.features=[4], net.kernel_size=3, net.hidden=[2000000000] needs 1,800.0 GB of memory, "
          "expected at most 16.0 GB; try a smaller net"),
-        (BASE, "net.size", 2**31 - 1,
+        (BASE, "net.kernel_size", 2**31 - 1,
          f"{STATE}net.features=[4], net.kernel_size=2147483647, net.hidden=[5] needs more memory than any machine has; "
          "try a smaller net"),
         (BASE, "net.dropout", "1.5",
