@@ -13,7 +13,7 @@ import numpy as np
 from jaxconv._base.errors import ShapeError
 from jaxconv.explain.outputs import kinds, output_structs, outputs, spread
 from jaxconv.layers.layer import Layer, Tree
-from jaxconv.viz.style import OKABE_ITO
+from jaxconv.viz.palette import BLUE, GRAY, PINK, SKY_BLUE, VERMILION
 from jaxconv.viz.training import inches
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def draw_activations(found: Sequence[Activation], title: str = "") -> Figure:
     means, stds = (np.array([getattr(row, word) for row in found]) for word in ("mean", "std"))
     sure = np.isfinite(means) & np.isfinite(stds)
     style: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 2.5, "linewidth": 1.2}
-    moments.errorbar(means[sure], places[sure], xerr=stds[sure], color=OKABE_ITO[0], **style)
-    moments.axvline(0, color="#767676", linewidth=0.8, zorder=0)
+    moments.errorbar(means[sure], places[sure], xerr=stds[sure], color=BLUE, **style)
+    moments.axvline(0, color=GRAY, linewidth=0.8, zorder=0)
     for place in places[~sure]:
         moments.text(
             0.5, place, "NaN or infinity", transform=moments.get_yaxis_transform(), ha="center", va="center", fontsize=8
@@ -152,12 +152,12 @@ def draw_activations(found: Sequence[Activation], title: str = "") -> Figure:
     moments.set_yticks(places, names, fontsize=8, parse_math=False)
     moments.set_ylim(len(found) - 0.4, -0.6)
 
-    _bars(zeros, places, [row.zeros for row in found], OKABE_ITO[5], "0, share of all numbers", 0.7)
-    _bars(zeros, places, [row.dead for row in found], OKABE_ITO[1], "dead: 0 in every image, share of units", 0.3)
+    _bars(zeros, places, [row.zeros for row in found], SKY_BLUE, "0, share of all numbers", 0.7)
+    _bars(zeros, places, [row.dead for row in found], VERMILION, "dead: 0 in every image, share of units", 0.3)
     zeros.set_title("zeros and dead units", fontsize=9)
     for axes in more:
         shares = [row.saturated if row.saturated is not None else np.nan for row in found]
-        _bars(axes, places, shares, OKABE_ITO[3], f"slope below {_FLAT:.0%} of the steepest", 0.7)
+        _bars(axes, places, shares, PINK, f"slope below {_FLAT:.0%} of the steepest", 0.7)
         axes.set_title("saturated", fontsize=9)
     for axes in (zeros, *more):
         below = axes.transAxes + ScaledTranslation(0, -0.25, figure.dpi_scale_trans)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxconv._base.errors import DataError, count
+from jaxconv.viz.palette import BLUE, GREEN, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["training_curves"]
 
-# Okabe and Ito's colors (2008), told apart with any color vision; the line and the mark differ too.
-_TRAIN: dict[str, Any] = {"color": "#0072B2", "linestyle": "-", "marker": "o"}
-_TEST: dict[str, Any] = {"color": "#D55E00", "linestyle": "--", "marker": "s", "zorder": 3}
-_TOP5: dict[str, Any] = {"color": "#009E73", "linestyle": ":", "marker": "^", "zorder": 3}
+# Lines and markers differ, too.
+_TRAIN: dict[str, Any] = {"color": BLUE, "linestyle": "-", "marker": "o"}
+_TEST: dict[str, Any] = {"color": VERMILION, "linestyle": "--", "marker": "s", "zorder": 3}
+_TOP5: dict[str, Any] = {"color": GREEN, "linestyle": ":", "marker": "^", "zorder": 3}
 _RATE: dict[str, Any] = {"color": "#555555", "linestyle": "-", "marker": "o"}
 _MARKED_POINTS = 40
 # A loss, or a share of errors, that changes more than this is drawn by its logarithm.

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxconv._base.errors import ShapeError
 from jaxconv.viz.field import EffectiveField
+from jaxconv.viz.palette import VERMILION
 from jaxconv.viz.style import gray, panels
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["draw_fields"]
 
 # Okabe and Ito's vermilion, which no color of cividis is near to, with any color vision.
-_BOX = "#D55E00"
 _LEAST = 1e-3  # of the largest gradient: what is less is not drawn
 
 
@@ -80,7 +80,7 @@ def _draw(axes: Axes, image: np.ndarray, field: EffectiveField) -> AxesImage:
     opaque = np.where(share > _LEAST, 0.35 + 0.6 * np.sqrt(share), 0)
     shown = axes.imshow(share, cmap="viridis", vmin=0, vmax=1, alpha=opaque, interpolation="nearest")
     (top, bottom), (left, right) = field.box
-    box = Rectangle((left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, edgecolor=_BOX)
+    box = Rectangle((left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, edgecolor=VERMILION)
     box.set(linewidth=1.8, clip_on=False)
     axes.add_patch(box)
     axes.set(xticks=[], yticks=[], xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxconv.viz.palette import BLUE, GRAY, ORANGE
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -26,13 +28,12 @@ __all__ = [
 ]
 
 INPUT, PADDING, TAP, TAP_ON_PADDING, UNIT = range(5)
-# Nothing (a line that passes behind is seen), gray, Okabe and Ito's orange (lighter on padding) and blue: told apart
-# with any color vision, and in gray.
-COLORS = ("#FFFFFF00", "#E4E4E4", "#E69F00", "#F3CF80", "#0072B2")
+# Transparent (lines behind show through), gray, orange (lighter on padding) and blue: they differ under any color
+# vision, and in grayscale.
+COLORS = ("#FFFFFF00", "#E4E4E4", ORANGE, "#F3CF80", BLUE)
 _EDGE = "#1A1A1A"
 PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 """Behind a label, so that it can be read where a line passes."""
-_LINE = "#767676"
 _HATCH = "#8A8A8A"
 _ROOM = 0.2  # inches for an index
 
@@ -57,7 +58,7 @@ def draw_grid(
 
     rows, columns = cells.shape
     image = axes.imshow(cells, cmap=ListedColormap(COLORS), vmin=0, vmax=UNIT, interpolation="nearest", aspect="auto")
-    style: dict[str, Any] = {"color": _LINE, "linewidth": 0.6 if cell > _ROOM else 0.35, "zorder": 2, "clip_on": False}
+    style: dict[str, Any] = {"color": GRAY, "linewidth": 0.6 if cell > _ROOM else 0.35, "zorder": 2, "clip_on": False}
     lines: list[Artist] = [
         axes.vlines(np.arange(columns + 1) - 0.5, -0.5, rows - 0.5, **style),
         axes.hlines(np.arange(rows + 1) - 0.5, -0.5, columns - 0.5, **style),

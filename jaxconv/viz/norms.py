@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxconv._base.errors import DataError
-from jaxconv.viz.style import OKABE_ITO
+from jaxconv.viz.palette import OKABE_ITO
 from jaxconv.viz.training import inches
 
 if TYPE_CHECKING:

@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["OKABE_ITO", "gray", "panels", "unit_range"]
-
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Colors told apart with any color vision (Okabe and Ito 2008), without the yellow that is too light for lines."""
+__all__ = ["gray", "panels", "unit_range"]
 
 _WIDEST = 10.0
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.files import write_atomically
 from jaxconv.viz.curves import training_curves
+from jaxconv.viz.palette import GRAY, SKY_BLUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["confusion", "default_style", "inches", "mistakes", "png", "save", "training_curves"]
 
-_GRAY = "#767676"  # the lightest that can be read on white
 _NAMED_CLASSES = 40
 _COUNTED_CLASSES = 20
 _DOTS = 250
@@ -161,7 +161,7 @@ def mistakes(
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation=interpolation)
         axes.set_title(text, fontsize=8, pad=3, parse_math=False)
         axes.set(xticks=[], yticks=[])
-        axes.spines[:].set(color=_GRAY, linewidth=0.5)
+        axes.spines[:].set(color=GRAY, linewidth=0.5)
     for axes in grid[len(order) :]:
         axes.remove()
     shown = f"the {len(order)} surest of {len(wrong):,} mistakes" if len(wrong) > len(order) else "the surest first"
@@ -213,7 +213,7 @@ def _count(axes: Axes, counts: np.ndarray, colors: np.ndarray) -> None:
     # Where black and white have the same contrast, by the luminance of WCAG 2.
     light = colors[..., :3] ** 2.2 @ [0.2126, 0.7152, 0.0722] > 0.18
     for (row, column), count in np.ndenumerate(counts):
-        color = ("black" if light[row, column] else "white") if count else _GRAY
+        color = ("black" if light[row, column] else "white") if count else GRAY
         axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=color)
 
 
@@ -223,7 +223,7 @@ def _recall(side: Axes, right: np.ndarray, images: np.ndarray, *, printed: bool)
 
     recall = np.divide(right, images, out=np.full(len(right), np.nan), where=images > 0)
     edges = np.arange(len(right) + 1) - 0.5
-    side.stairs(recall, edges, orientation="horizontal", fill=True, color="#56B4E9", baseline=0)
+    side.stairs(recall, edges, orientation="horizontal", fill=True, color=SKY_BLUE, baseline=0)
     side.set(xlim=(0, 1), ylim=(len(right) - 0.5, -0.5), yticks=[])
     side.set_title("recall", fontsize=9)
     side.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
