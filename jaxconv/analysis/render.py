@@ -1,4 +1,4 @@
-"""A summary as text, Markdown, JSON and HTML."""
+"""The record of a summary, and its renderings: text, Markdown, JSON and HTML."""
 
 from __future__ import annotations
 
@@ -9,16 +9,35 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
+from jaxconv.analysis.memory import Grown, Training
 from jaxconv.analysis.rows import Row
 from jaxconv.analysis.symbolic_batch import Affine
 
-__all__ = ["Rendered"]
+__all__ = ["Summary"]
 
 LONGEST_PATH = 30
 
 
-class Rendered:
-    """Base of `Summary`: its renderings, and the totals that follow from its rows."""
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A net layer by layer, and in all. As text a table of at most 80 columns.
+
+    Attributes:
+      rows: the layers, in the order that they run.
+      input: the shape that was given.
+      parameters: numbers that are trained; those that no operation reads, too.
+      macs: multiplications with their additions in convolutions and matrix products, for the whole batch.
+      inside: the same without the taps that fall on padding.
+      other: operations of every other kind.
+      parameter_bytes: of all parameters.
+      peak_bytes: the most bytes of activations alive at once in a forward pass, each operation on its own.
+      peak_at: the path of the layer where that is.
+      training: `.kept`, the bytes that a forward pass keeps for the backward pass, and `.peak`; worked out
+        when asked for.
+      notes: what is not exact.
+      symbol: the name of the batch where it has no number, else "". Whatever grows with it is an `Affine` then, in the
+        rows, too: `found.macs(64)` is the number for a batch of 64.
+    """
 
     rows: tuple[Row, ...]
     input: tuple[int, ...]
@@ -29,9 +48,9 @@ class Rendered:
     parameter_bytes: int
     peak_bytes: int
     peak_at: str
-    training: Any
-    notes: tuple[str, ...]
-    symbol: str
+    training: Training | Grown = dataclasses.field(repr=False)
+    notes: tuple[str, ...] = ()
+    symbol: str = ""
 
     @property
     def moved(self) -> int:
@@ -116,7 +135,7 @@ class Column:
     """A column: its head, its cells, how early it goes where there is no room (0: never), and its side."""
 
     head: str
-    cell: Callable[[Row, Rendered], str]
+    cell: Callable[[Row, Summary], str]
     goes: int = 0
     left: bool = False
 
@@ -137,7 +156,7 @@ COLUMNS = (
 )
 
 
-def totals(found: Rendered) -> dict[str, str]:
+def totals(found: Summary) -> dict[str, str]:
     """The numbers of the whole net, in words."""
     large = f" where {found.symbol} is large" if found.symbol else ""
     kept, most = found.training.kept, found.training.peak
@@ -154,7 +173,7 @@ def totals(found: Rendered) -> dict[str, str]:
     }
 
 
-def text(found: Rendered, width: int = 80) -> str:
+def text(found: Summary, width: int = 80) -> str:
     """A plain table no wider than `width` where that can be, and the totals below."""
     columns = list(COLUMNS)
     while True:
@@ -176,7 +195,7 @@ def text(found: Rendered, width: int = 80) -> str:
     return "\n".join([lines[0], rule, *lines[1:], rule, *(f"{k.ljust(longest)}  {v}" for k, v in words.items())])
 
 
-def markdown(found: Rendered) -> str:
+def markdown(found: Summary) -> str:
     """A Markdown table of every column."""
     head = "| " + " | ".join(c.head for c in COLUMNS) + " |"
     rule = "|" + "|".join("---" if c.left else "---:" for c in COLUMNS) + "|"
@@ -184,7 +203,7 @@ def markdown(found: Rendered) -> str:
     return "\n".join([head, rule, *rows, "", *(f"- {k}: {v}" for k, v in totals(found).items()), ""])
 
 
-def json_text(found: Rendered) -> str:
+def json_text(found: Summary) -> str:
     """Every number, exact."""
     numbers = (
         "parameters", "macs", "inside", "other", "parameter_bytes", "peak_bytes", "peak_at", "moved", "intensity",
@@ -214,7 +233,7 @@ STYLE = """
 """
 
 
-def fragment(found: Rendered) -> str:
+def fragment(found: Summary) -> str:
     """The table for a notebook."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
@@ -234,7 +253,7 @@ def _left(column: Column) -> str:
     return ' class="left"' if column.left else ""
 
 
-def page(found: Rendered) -> str:
+def page(found: Summary) -> str:
     """A page of its own: no script, nothing fetched."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

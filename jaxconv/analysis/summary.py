@@ -1,4 +1,4 @@
-"""What a net is, in exact numbers: read from its jaxpr, with nothing computed."""
+"""Model summary: shapes, parameters, MACs, memory and receptive fields, read from the jaxpr."""
 
 from __future__ import annotations
 
@@ -12,49 +12,14 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jaxconv._base.errors import ShapeError
 from jaxconv.analysis.memory import Grown, Training, peak
-from jaxconv.analysis.render import Rendered
-from jaxconv.analysis.rows import Row, gather
+from jaxconv.analysis.render import Summary
+from jaxconv.analysis.rows import gather
 from jaxconv.analysis.symbolic_batch import AT, affine, with_batch
 from jaxconv.analysis.trace_cache import shapes_only
 from jaxconv.analysis.walk import walk
 from jaxconv.layers.layer import Layer, shape_of
 
 __all__ = ["Summary", "summary"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary(Rendered):
-    """A net layer by layer, and in all. As text a table of at most 80 columns.
-
-    Attributes:
-      rows: the layers, in the order that they run.
-      input: the shape that was given.
-      parameters: numbers that are trained; those that no operation reads, too.
-      macs: multiplications with their additions in convolutions and matrix products, for the whole batch.
-      inside: the same without the taps that fall on padding.
-      other: operations of every other kind.
-      parameter_bytes: of all parameters.
-      peak_bytes: the most bytes of activations alive at once in a forward pass, each operation on its own.
-      peak_at: the path of the layer where that is.
-      training: `.kept`, the bytes that a forward pass keeps for the backward pass, and `.peak`; worked out
-        when asked for.
-      notes: what is not exact.
-      symbol: the name of the batch where it has no number, else "". Whatever grows with it is an `Affine` then, in the
-        rows, too: `found.macs(64)` is the number for a batch of 64.
-    """
-
-    rows: tuple[Row, ...]
-    input: tuple[int, ...]
-    parameters: int
-    macs: int
-    inside: int
-    other: int
-    parameter_bytes: int
-    peak_bytes: int
-    peak_at: str
-    training: Training | Grown = dataclasses.field(repr=False)
-    notes: tuple[str, ...] = ()
-    symbol: str = ""
 
 
 def summary(

@@ -83,11 +83,11 @@ CONVENTIONS = {
     ),
     "floor": (
         jc.MaxPool(3, stride=2), nn.MaxPool2d(3, 2, ceil_mode=True),
-        "ceil mode: ours does not count a last partial window, torch's does (ceil_mode=True)", "ceil=True",
+        "ceil mode: ours does not count a last partial window, torch's does (ceil_mode=True)", "ceil_mode=True",
     ),
     "ceil": (
         jc.AvgPool(4, stride=3, ceil_mode=True), nn.AvgPool2d(4, 3),
-        "ceil mode: ours counts a last partial window, torch's does not (ceil_mode=False)", "ceil=False",
+        "ceil mode: ours counts a last partial window, torch's does not (ceil_mode=False)", "ceil_mode=False",
     ),
     "eps": (jc.BatchNorm(eps=1e-3), nn.BatchNorm2d(4), "eps: ours is 0.001, torch's 1e-05", "eps=1e-05"),
     "eps of a group norm": (

@@ -12,8 +12,8 @@ from jaxconv._base.errors import ShapeError
 from jaxconv.layers.layer import lift
 from jaxconv.port.diagnose.capture import Call, our_calls, relative, their_calls
 from jaxconv.port.diagnose.conventions import Case, Cause, explain
+from jaxconv.port.diagnose.parameters import statistics, weights_differ
 from jaxconv.port.diagnose.report import Comparison, Pair
-from jaxconv.port.diagnose.weights import statistics, weights_differ
 from jaxconv.port.weights.leaves import Leaf, leaves_of
 from jaxconv.port.weights.names import Source, dotted, name_leaves
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxconv import ops
+from jaxconv._base.errors import ShapeError
 from jaxconv.port.diagnose.capture import relative
 
 __all__ = ["Case", "Cause", "explain"]
@@ -84,7 +85,7 @@ def _output(run: Callable[[], Any], like: np.ndarray) -> Any:
     """What an operation gives; nothing where it cannot be, or has another shape."""
     try:
         return run() if jax.eval_shape(run).shape == like.shape else ()
-    except Exception:  # a convention that this input does not allow explains nothing
+    except ShapeError:  # a convention that this input does not allow explains nothing
         return ()
 
 
@@ -232,7 +233,7 @@ def _pool(op: Callable[..., Any], average: bool) -> Callable[[Case], Tried]:
         def per_axis(value: Any) -> tuple[int, ...]:
             return tuple(value) if isinstance(value, tuple) else (value,) * rank
 
-        words = {"stride": per_axis(module.stride), "ceil": module.ceil_mode,
+        words = {"stride": per_axis(module.stride), "ceil_mode": module.ceil_mode,
                  "padding": tuple((p, p) for p in per_axis(module.padding))}  # fmt: skip
         words |= {"count_include_pad": module.count_include_pad} if average else {}
 
@@ -257,7 +258,7 @@ def _ceil(module: Any) -> Cause:
     ours, theirs = ("counts", "does not") if not module.ceil_mode else ("does not count", "does")
     return Cause(
         f"ceil mode: ours {ours} a last partial window, torch's {theirs} (ceil_mode={module.ceil_mode})",
-        f"ceil={module.ceil_mode}",
+        f"ceil_mode={module.ceil_mode}",
     )
 
 
