@@ -26,6 +26,7 @@ from jaxconv.ops import __all__ as _ops
 if TYPE_CHECKING:
     from jaxconv import augment as augment
     from jaxconv import data as data
+    from jaxconv import explain as explain
     from jaxconv import geometry as geometry
     from jaxconv import models as models
     from jaxconv import port as port
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "augment": "jaxconv.augment",
     "data": "jaxconv.data",
+    "explain": "jaxconv.explain",
     "geometry": "jaxconv.geometry",
     "initializers": "jaxconv.layers.initializers",
     "losses": "jaxconv.training.losses",

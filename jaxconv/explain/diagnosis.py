@@ -13,7 +13,7 @@ from jaxconv.explain.shape_walk import Step, Walk, Walker
 from jaxconv.explain.sizes import first_line, shortest
 from jaxconv.layers.layer import path_of, shape_of
 
-__all__ = ["explain"]
+__all__ = ["diagnose"]
 
 _LARGEST = 512
 _NEAR = 8
@@ -21,7 +21,7 @@ _SHOWN = 5
 _LONGEST = 110
 
 
-def explain(net: Any, x: Any, error: Exception) -> str:
+def diagnose(net: Any, x: Any, error: Exception) -> str:
     """Say in ten lines or less why `net.init` or `net.apply` failed.
 
     The net is walked again with the shape of the input, nothing is computed; so it takes well under a second.
@@ -40,7 +40,7 @@ def explain(net: Any, x: Any, error: Exception) -> str:
     >>> try:
     ...     net.init(jax.random.key(0), (1, 12, 12, 1))
     ... except ShapeError as error:
-    ...     print(explain(net, (1, 12, 12, 1), error))
+    ...     print(diagnose(net, (1, 12, 12, 1), error))
     at conv1: conv: a kernel of 5 must fit into the padded input of 4 + 0 + 0 cells on spatial axis 0
       got: spatial shape (4, 4); out = floor((4 + 0 + 0 - 1*(5 - 1) - 1) / 1) + 1 = 0
       before: x (1, 12, 12, 1) → conv0 8×8×20 → max_pool0 4×4×20

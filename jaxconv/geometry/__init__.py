@@ -1,4 +1,8 @@
-"""Sizes, paddings and receptive fields of windowed operations, on plain ints: the formula, and it backwards."""
+"""Sizes, paddings and receptive fields of windowed operations, on plain ints.
+
+jc.geometry.output_size(28, 5)  # 24, by the output-size formula
+jc.geometry.solve(out=14, n=28, kernel_size=3)  # every (stride, padding, dilation) that gives 14, the simplest first
+"""
 
 from jaxconv.geometry.inverse import Solution, solve
 from jaxconv.geometry.sizes import (

@@ -6,7 +6,7 @@ import pytest
 
 import jaxconv as jc
 from jaxconv._base.errors import ShapeError
-from jaxconv.explain.diagnosis import explain
+from jaxconv.explain import diagnose
 from jaxconv.models import conv_pool, small_residual
 
 pytestmark = pytest.mark.sampled
@@ -254,14 +254,14 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
 @pytest.mark.parametrize("title", TABLE)
 def test_every_word_of_it(title):
     (net, shape, *rest), message = TABLE[title]
-    assert explain(net, shape, fail(net, shape, *rest)) == message
+    assert diagnose(net, shape, fail(net, shape, *rest)) == message
     assert len(message.splitlines()) <= 10
 
 
 def test_of_an_error_that_is_not_the_nets_no_shapes_are_told():
     error = ShapeError("a pattern must fit at least one parameter", got="'x'", fix="paths here: conv0/kernel")
     message = "a pattern must fit at least one parameter\n  got: 'x'\n  fix: paths here: conv0/kernel"
-    assert explain(jc.chain(CONV(4, 3)), (1, 8, 8, 3), error) == message
+    assert diagnose(jc.chain(CONV(4, 3)), (1, 8, 8, 3), error) == message
 
 
 def test_there_are_thirty():

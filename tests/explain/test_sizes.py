@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxconv as jc
-from jaxconv.explain.sizes import output_shapes, smallest_input
+from jaxconv.explain import output_shapes, smallest_input
 from jaxconv.models import conv_pool
 
 pytestmark = pytest.mark.sampled

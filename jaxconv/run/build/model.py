@@ -12,7 +12,7 @@ import jax
 from jaxconv import data
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import normalize
-from jaxconv.explain.diagnosis import explain
+from jaxconv.explain import diagnose
 from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
 from jaxconv.port import begin
@@ -44,7 +44,7 @@ class Model:
         try:
             yield
         except ShapeError as error:
-            raise ShapeError(explain(self.float32, self.shape, error)) from error
+            raise ShapeError(diagnose(self.float32, self.shape, error)) from error
 
 
 def build_model(settings: Config, dataset: data.Dataset) -> Model:
