@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,9 +26,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Print user errors without a traceback, and exit with their code."""
+    """Print user errors without a traceback, and exit with their code; print deprecation warnings in one line."""
     try:
-        yield
+        with _deprecations():
+            yield
     except (ConfigError, DataError, ShapeError, DivergedError) as error:
         notes = [note for note in getattr(error, "__notes__", []) if isinstance(error, DivergedError)]
         fail("\n  ".join([f"error: {error}", *notes]), BAD_INPUT)
@@ -46,6 +48,23 @@ def user_errors() -> Iterator[None]:
         fail(f"error: {first}; a smaller train.batch_size, images or net need less memory", BAD_INPUT)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _deprecations() -> Iterator[None]:
+    """Print deprecation warnings about a user's config, which Python ignores by default."""
+    with warnings.catch_warnings():
+        other = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, DeprecationWarning):
+                typer.echo(f"warning: {message}", err=True)
+            else:
+                other(message, category, *place)
+
+        warnings.filterwarnings("default", category=DeprecationWarning, module=r"jaxconv\b")
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def fail(message: str, code: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def compare(folder: str | Path) -> list[dict[str, str]]:
     rows = []
     for path in found:
         try:
-            settings[path] = flat(config.read(path / "config.toml"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # old runs are not edited
+                settings[path] = flat(config.read(path / "config.toml"))
             rows.append((*_outcome(path), path))
         except OSError as error:
             problems[path] = f"cannot read {error.filename}: {error.strerror}"

@@ -19,8 +19,8 @@ class DivergedError(ArithmeticError):
     def __init__(self, step: int, value: float | str, member: int | None = None, what: str = "the loss") -> None:
         whose = "" if member is None else f" of member {member}"
         super().__init__(
-            f"{what}{whose} became {value} at step {step}; "
-            "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalization"
+            f"{what}{whose} became {value} at step {step}; try a smaller optim.learning_rate, "
+            "a schedule with warmup_steps, optim.max_grad_norm, or batch normalization"
         )
         self.step = step
 

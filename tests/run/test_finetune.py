@@ -31,14 +31,14 @@ root = "{root}/photos"
 size = 10
 [net]
 name = "tiny_backbone:backbone"
-[start]
+[pretrained]
 weights = "{root}/weights.safetensors"
 skip = ["fc"]
 [optim]
 name = "adam"
 learning_rate = 0.05
 freeze = ["conv1"]
-rates = {{ conv2 = 0.001 }}
+lr_multipliers = {{ conv2 = 0.001 }}
 [train]
 epochs = 10
 batch_size = 10
@@ -88,21 +88,25 @@ def test_each_member_of_an_ensemble_begins_with_them_and_has_a_head_of_its_own(r
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(root):
     for change, error, message in [
-        ("start.skip=[]", PortError, "fc/kernel"),
-        ('start.skip=["head"]', ConfigError, "'head'"),
-        (f'start.weights="{root}/none.safetensors"', DataError, "none.safetensors"),
-        ("start.source='keras'", ConfigError, "start.source: must be 'torchvision', 'timm' or 'transformers', got"),
+        ("pretrained.skip=[]", PortError, "fc/kernel"),
+        ('pretrained.skip=["head"]', ConfigError, "'head'"),
+        (f'pretrained.weights="{root}/none.safetensors"', DataError, "none.safetensors"),
+        (
+            "pretrained.source='keras'",
+            ConfigError,
+            "pretrained.source: must be 'torchvision', 'timm' or 'transformers', got",
+        ),
         (
             'optim.freeze=["conv9"]',
             ConfigError,
             "optim.freeze: a pattern must fit at least one parameter\n  got: 'conv9'",
         ),
         (
-            "optim.rates.conv9=0.5",
+            "optim.lr_multipliers.conv9=0.5",
             ConfigError,
-            "optim.rates: a pattern must fit at least one parameter\n  got: 'conv9'",
+            "optim.lr_multipliers: a pattern must fit at least one parameter\n  got: 'conv9'",
         ),
-        ("optim.rates.conv2=-1", ConfigError, "optim.rates.conv2: must be greater than 0, got -1"),
+        ("optim.lr_multipliers.conv2=-1", ConfigError, "optim.lr_multipliers.conv2: must be greater than 0, got -1"),
     ]:
         with pytest.raises(error) as caught:
             run.train(config.read(root / "tiny.toml", [change]), root / "never")
@@ -111,7 +115,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(root):
     (root / "bare.toml").write_text(re.sub(r"weights = .*\n", "", CONFIG.format(root=root)))
     with pytest.raises(ConfigError) as caught:
         run.build(config.read(root / "bare.toml"))
-    assert str(caught.value) == "start.skip and start.ignore go with start.weights, the file that they are about"
+    assert str(caught.value) == "pretrained.skip and pretrained.ignore require pretrained.weights, got none"
 
 
 @pytest.mark.slow

@@ -37,8 +37,8 @@ name = "muon"
 learning_rate = 0.1
 adam_learning_rate = 0.02
 weight_decay = 0.01
-average = 0.9
-clip_norm = 5.0
+ema = 0.9
+max_grad_norm = 5.0
 [optim.schedule]
 name = "warmup_cosine_decay_schedule"
 warmup_percent = 20
@@ -185,8 +185,8 @@ def test_a_loss_that_is_not_finite_stops_at_once_and_keeps_the_state_before(tmp_
     text = (
         CONFIG.replace("muon", "sgd")
         .replace("adam_learning_rate = 0.02", "")
-        .replace("clip_norm = 5.0", "")
-        .replace("average = 0.9", "")
+        .replace("max_grad_norm = 5.0", "")
+        .replace("ema = 0.9", "")
     )
     text = text.replace("batch_norm = true", "")
     bad = settings("optim.learning_rate=1e30", "optim.schedule.warmup_percent=0", text=text)

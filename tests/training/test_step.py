@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(problem):
         fit(step, start(net, tx), Resident(Arrays(*problem), 8, 0), steps=20, log_every=5)
     assert str(caught.value) == (
         "the loss became nan at step 1; "
-        "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.clip_norm, or batch normalization"
+        "try a smaller optim.learning_rate, a schedule with warmup_steps, optim.max_grad_norm, or batch normalization"
     )
 
 

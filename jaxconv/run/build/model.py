@@ -64,9 +64,9 @@ def build_model(settings: Config, dataset: data.Dataset) -> Model:
 
 def _pretrained(net: Layer, settings: Config) -> Layer:
     """The net, initialized from the config's pretrained weights if there are any."""
-    start = settings.start
-    if start.weights is None:
-        if start.skip or start.ignore:
-            raise ConfigError("start.skip and start.ignore go with start.weights, the file that they are about")
+    wanted = settings.pretrained
+    if wanted.weights is None:
+        if wanted.skip or wanted.ignore:
+            raise ConfigError("pretrained.skip and pretrained.ignore require pretrained.weights, got none")
         return net
-    return begin(net, start.weights, start.source, skip=start.skip, ignore=start.ignore)
+    return begin(net, wanted.weights, wanted.source, skip=wanted.skip, ignore=wanted.ignore)

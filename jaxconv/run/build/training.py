@@ -67,7 +67,7 @@ def build_training(settings: Config, inputs: Inputs, model: Model) -> Training:
     step = _step(settings, inputs, model, tx)
     seed, shape = train.seed, model.shape
     options = {
-        "average": settings.optim.average is not None,
+        "average": settings.optim.ema is not None,
         "scale_loss": settings.precision.compute == "float16",
     }
     seeds = _seeds(settings)
@@ -120,9 +120,9 @@ def _optimizer(settings: Config, images: int, steps: int) -> tuple[Any, Callable
         steps,
         schedule={"name": schedule.name, **arguments} if schedule else None,
         decay=wanted.decay,
-        clip_norm=wanted.clip_norm,
+        max_grad_norm=wanted.max_grad_norm,
         freeze=wanted.freeze,
-        rates=wanted.rates,
+        lr_multipliers=wanted.lr_multipliers,
         **wanted.arguments,
     )
     return tx, optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
@@ -140,7 +140,7 @@ def _step(settings: Config, inputs: Inputs, model: Model, tx: Any) -> Step:
         augment=augmented,
         prepare=model.prepare,
         accumulate=settings.optim.accumulate,
-        average=settings.optim.average,
+        average=settings.optim.ema,
         scale_loss=settings.precision.compute == "float16",
         log_norms=train.log_norms,
     )

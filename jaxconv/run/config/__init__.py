@@ -10,8 +10,8 @@ from jaxconv.run.config.records import (
     NetConfig,
     OptimConfig,
     PrecisionConfig,
+    PretrainedConfig,
     ScheduleConfig,
-    StartConfig,
     TrainConfig,
 )
 
@@ -24,8 +24,8 @@ __all__ = [
     "NetConfig",
     "OptimConfig",
     "PrecisionConfig",
+    "PretrainedConfig",
     "ScheduleConfig",
-    "StartConfig",
     "TrainConfig",
     "parse",
     "read",

@@ -1,4 +1,4 @@
-"""TOML to records and back, every mistake named at once."""
+"""TOML to records and back, with all mistakes in one error."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from jaxconv.data.registry import data_problems
 from jaxconv.data.registry import with_defaults as data_defaults
 from jaxconv.models._registry import net_problems, with_defaults
 from jaxconv.run.config.records import SECTIONS, Config, DataConfig, NetConfig, OptimConfig, ScheduleConfig
+from jaxconv.run.config.renamed import current_key, current_table
 from jaxconv.training import optim
 
 __all__ = ["parse", "read", "to_toml"]
@@ -30,15 +31,15 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Args:
       path: the file.
-      overrides: `section.key=value` each; the value is TOML, a number or word of Python's (`.1`, `1.`, `True`), or
-        else a bare string; `none` takes the key out, so that its default holds.
+      overrides: `section.key=value` each; the value is TOML, a Python number or boolean (`.1`, `1.`, `True`), or
+        else a bare string; `none` unsets the key.
 
     Returns:
       The config, with the defaults of its sections and of its net filled in.
 
     Raises:
-      ConfigError: there is no such file, it is not TOML, or keys are unknown, missing or of
-        another type; one line for each.
+      ConfigError: if there is no such file, it is not TOML, or keys are unknown, missing or of the wrong type; one
+        line for each.
     """
     path = Path(path)
     try:
@@ -51,20 +52,21 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path} is not TOML: it is nested too deeply") from None
     except ValueError as error:  # TOML's, UTF-8's, and Python's where a number has thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}") from None
+    table = current_table(table, str(path))
     for override in overrides:
         _set(table, override)
     return parse(table, str(path))
 
 
 def parse(table: Mapping[str, Any], source: str = "config") -> Config:
-    """Check a table and make the record of it.
+    """Validate a table and convert it to a record.
 
     Args:
-      table: what `tomllib` returns.
-      source: what to call it in an error.
+      table: as returned by `tomllib`.
+      source: name of the config in messages.
 
     Raises:
-      ConfigError: keys are unknown, missing or of another type; one line for each.
+      ConfigError: if keys are unknown, missing or of the wrong type; one line for each.
 
     >>> config = parse(tomllib.loads('''
     ... data.name = "digits"
@@ -75,10 +77,11 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
     >>> config.net.arguments["features"], config.train.seed
     ([20, 40], 0)
     """
+    table = current_table(table, source)
     problems: list[str] = []
     config = None
     try:
-        # In strict JSON a string is never taken for a number, yet a table may be a dataclass.
+        # In strict JSON mode a string is not a number, yet a table may be a dataclass.
         config = TypeAdapter(Config).validate_json(json.dumps(_nest(table), default=str), strict=True)
     except ValidationError as error:
         problems += [_line(problem) for problem in error.errors()]
@@ -92,7 +95,7 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """The config as TOML that `parse` makes the same record of.
+    """The config as TOML, which `parse` converts to the same record.
 
     Args:
       config: the record.
@@ -103,14 +106,14 @@ def to_toml(config: Config) -> str:
 
 
 def _flatten(table: dict[str, Any]) -> dict[str, Any]:
-    """Arguments back beside the keys of their section; TOML has no word for None."""
+    """Move arguments back to the keys of their section, and drop None, which TOML lacks."""
     inner = {key: _flatten(value) if isinstance(value, dict) else value for key, value in table.items()}
     inner |= inner.pop("arguments", {})
     return {key: value for key, value in inner.items() if value is not None}
 
 
 def _nest(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys that a section does not own become its `arguments`."""
+    """Move keys that are not fields of a section into its `arguments`."""
     nested = dict(table)
     for section, record in (("data", DataConfig), ("net", NetConfig), ("optim", OptimConfig)):
         if isinstance(nested.get(section), dict):
@@ -128,7 +131,7 @@ def _split(table: Mapping[str, Any], record: type) -> dict[str, Any]:
 
 
 def _argument_problems(table: Mapping[str, Any]) -> list[str]:
-    """What is wrong with names and arguments of the net, the optimizer, the schedule and the data."""
+    """Mistakes in names and arguments of the net, the optimizer, the schedule and the data."""
     nested = _nest(table)
     lines = []
     if found := _named(nested.get("data")):
@@ -150,7 +153,7 @@ def _argument_problems(table: Mapping[str, Any]) -> list[str]:
 
 
 def _named(section: Any) -> tuple[str, dict[str, Any]] | None:
-    """Name and arguments of a section; None where pydantic has said already what is wrong."""
+    """Name and arguments of a section; None if pydantic reports its mistake."""
     if isinstance(section, dict) and isinstance(section.get("name"), str):
         return section["name"], section.get("arguments", {})
     return None
@@ -165,7 +168,7 @@ def _optax_problems(path: str, found: tuple[str, dict[str, Any]], known: Any, ra
 
 
 def _line(problem: Any) -> str:
-    """One of pydantic's problems as `path: what must hold, what came`."""
+    """One of pydantic's errors as "path: must be X, got Y"."""
     path = ".".join(map(str, problem["loc"]))
     if problem["type"] == "missing":
         return f"{path}: must be given"
@@ -180,7 +183,7 @@ def _line(problem: Any) -> str:
 def _set(table: dict[str, Any], override: str) -> None:
     """Set one `section.key=value` in a table."""
     path, equals, text = override.partition("=")
-    keys = _full_path(path.strip()).split(".")
+    keys = _full_path(current_key(path.strip(), override)).split(".")
     if not equals or len(keys) < 2 or not all(keys):
         several = [f"{section}.{override}" for section in _bare_keys().get(path, [])]
         hint = (
@@ -203,7 +206,7 @@ def _set(table: dict[str, Any], override: str) -> None:
 def _value(text: str) -> Any:
     """An override's value."""
     if re.fullmatch(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?", text):
-        return float(text)  # TOML wants a digit on both sides of the point
+        return float(text)  # TOML requires digits on both sides of the point
     if text in ("True", "False"):
         return text == "True"
     try:
@@ -213,13 +216,13 @@ def _value(text: str) -> Any:
 
 
 def _full_path(path: str) -> str:
-    """A key without its section, where only one section has such a key: "seed" is "train.seed"."""
+    """A key with its section, if only one section has it: "seed" is "train.seed"."""
     found = _bare_keys().get(path, [])
     return f"{found[0]}.{path}" if len(found) == 1 else path
 
 
 def _bare_keys() -> dict[str, list[str]]:
-    """The sections that have a key."""
+    """{key: sections that have it}."""
     keys: dict[str, list[str]] = {}
     for section, record in SECTIONS.items():
         for field in dataclasses.fields(record):
@@ -228,7 +231,7 @@ def _bare_keys() -> dict[str, list[str]]:
 
 
 def _near(path: Path) -> str:
-    """Config files whose names are near a path that does not exist."""
+    """Suggest config files with names similar to a missing path."""
     folders = {path.parent, path.parent / "configs", Path("configs"), path}
     files = {str(file): file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.toml"))}
     files.pop(str(path), None)

@@ -1,4 +1,4 @@
-"""What a config file says, as records."""
+"""Typed records of a config file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = [
     "NetConfig",
     "OptimConfig",
     "PrecisionConfig",
+    "PretrainedConfig",
     "ScheduleConfig",
-    "StartConfig",
     "TrainConfig",
 ]
 
@@ -35,13 +35,12 @@ class DataConfig:
     """`[data]`.
 
     Args:
-      name: of the set, or "module:function".
-      root: the folder to look in first.
-      validation: images at the end of the training set that are not trained on, but tested on
-        while training.
-      workers: processes that read images, where they do not lie in memory; 0 for threads alone.
-      corrupt: whether an image that cannot be read stops the run, or is skipped and counted.
-      arguments: all else is the set's own.
+      name: dataset name, or "module:function".
+      root: data directory that is searched first.
+      validation: number of images held out from the end of the training set for evaluation.
+      workers: processes that read images if they are not held in memory; 0 for threads only.
+      corrupt: "fail" to stop at an unreadable image, "skip" to skip and count it.
+      arguments: all other keys, the dataset's own arguments.
     """
 
     __pydantic_config__ = _strict
@@ -55,7 +54,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class NetConfig:
-    """`[net]`: `name`, of the registry or "module:function"; all else is the function's own."""
+    """`[net]`: `name`, of the registry or "module:function"; all other keys are the function's own arguments."""
 
     __pydantic_config__ = _strict
     name: str
@@ -64,7 +63,7 @@ class NetConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
-    """`[optim.schedule]`: optax's `name`; all else is the schedule's own."""
+    """`[optim.schedule]`: optax's `name`; all other keys are the schedule's own arguments."""
 
     __pydantic_config__ = _strict
     name: str
@@ -72,14 +71,14 @@ class ScheduleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class StartConfig:
-    """`[start]`: the weights that a net begins with.
+class PretrainedConfig:
+    """`[pretrained]`: pretrained weights.
 
     Args:
-      weights: a .safetensors, .pth, .pt, .bin or .npz file, or "hf://owner/repository/file"; none for random ones.
-      source: whose names they have.
-      skip: patterns of paths that begin with random values all the same: a new head.
-      ignore: patterns of names in the file that the net does without.
+      weights: a .safetensors, .pth, .pt, .bin or .npz file, or "hf://owner/repository/file"; None for random init.
+      source: library whose parameter names the file has.
+      skip: path patterns of parameters that keep their random init, such as a new head.
+      ignore: patterns of names in the file that the net lacks.
     """
 
     __pydantic_config__ = _strict
@@ -94,16 +93,16 @@ class OptimConfig:
     """`[optim]`.
 
     Args:
-      name: optax's.
-      learning_rate: the peak.
-      schedule: of the rate; constant if there is none.
-      decay: patterns of the paths of the parameters that `weight_decay` makes smaller.
-      clip_norm: the longest that a gradient may be.
-      accumulate: parts that a batch is cut into, one after the other in memory.
-      average: decay of moving averages of the parameters, which are then tested and kept.
-      freeze: patterns of the paths of parts that stay as they are.
-      rates: pattern of a path -> share of the learning rate at which it learns.
-      arguments: all else is the optimizer's own.
+      name: optax's name.
+      learning_rate: peak learning rate.
+      schedule: learning-rate schedule; constant if None.
+      decay: path patterns of the parameters that weight decay applies to.
+      max_grad_norm: maximum global gradient norm; longer gradients are clipped.
+      accumulate: number of micro-batches (gradient accumulation).
+      ema: decay of an exponential moving average of the parameters, which is then evaluated and saved.
+      freeze: path patterns of frozen parts.
+      lr_multipliers: {path pattern: factor of the learning rate}.
+      arguments: all other keys, the optimizer's own arguments.
     """
 
     __pydantic_config__ = _strict
@@ -111,11 +110,11 @@ class OptimConfig:
     learning_rate: PositiveNumber
     schedule: ScheduleConfig | None = None
     decay: list[str] = dataclasses.field(default_factory=lambda: ["*kernel"])
-    clip_norm: PositiveNumber | None = None
+    max_grad_norm: PositiveNumber | None = None
     accumulate: Positive = 1
-    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     freeze: list[str] = dataclasses.field(default_factory=list)
-    rates: dict[str, PositiveNumber] = dataclasses.field(default_factory=dict)
+    lr_multipliers: dict[str, PositiveNumber] = dataclasses.field(default_factory=dict)
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -124,13 +123,13 @@ class TrainConfig:
     """`[train]`.
 
     Args:
-      epochs: passes over the training images; need not be whole.
-      batch_size: images a step.
+      epochs: passes over the training images; may be a fraction.
+      batch_size: images per step, over all devices.
       seed: of parameters, order, augmentation and dropout.
       label_smoothing: share of the target spread over all classes.
-      log_every: steps between two lines of progress.
+      log_every: steps between two progress reports.
       eval_every: steps between two evaluations; 0 for one at the end.
-      log_norms: whether the norms of the gradient and of each part's weights are logged, too.
+      log_norms: whether to log the norms of the gradient and of each part's weights.
     """
 
     __pydantic_config__ = _strict
@@ -148,8 +147,8 @@ class PrecisionConfig:
     """`[precision]`.
 
     Args:
-      compute: the type that the net computes in; parameters, statistics and loss stay float32.
-      matmul: `jax_default_matmul_precision`, "highest" for example; jax's own default if not given.
+      compute: dtype that the net computes in; parameters, statistics and loss stay float32.
+      matmul: `jax_default_matmul_precision`, for example "highest"; jax's default if None.
     """
 
     __pydantic_config__ = _strict
@@ -159,7 +158,7 @@ class PrecisionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleConfig:
-    """`[ensemble]`: `size` nets at once, from as many seeds on from `train.seed`."""
+    """`[ensemble]`: `size` nets trained at once, with seeds from `train.seed` on."""
 
     __pydantic_config__ = _strict
     size: Annotated[int, Field(gt=0, lt=SEEDS)] = 1
@@ -170,9 +169,9 @@ class CheckpointConfig:
     """`[checkpoint]`.
 
     Args:
-      every_seconds: about how often the run is saved.
-      every_steps: steps between two saves beside that; 0 for none.
-      keep: how many of the latest are kept, beside the best one.
+      every_seconds: seconds between two checkpoints, approximately.
+      every_steps: steps between two checkpoints, in addition; 0 for none.
+      keep: number of latest checkpoints to keep, beside the best one.
     """
 
     __pydantic_config__ = _strict
@@ -183,10 +182,10 @@ class CheckpointConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A whole config file.
+    """A config file.
 
-    `[augment]` names augmentations of `jaxconv.augment` in their order, each with its arguments, its
-    first argument alone, true or false.
+    `[augment]` has augmentations of `jaxconv.augment` in order; the value of each is a table of its arguments, its
+    first argument, true or false.
     """
 
     __pydantic_config__ = _strict
@@ -194,7 +193,7 @@ class Config:
     net: NetConfig
     optim: OptimConfig
     train: TrainConfig
-    start: StartConfig = StartConfig()
+    pretrained: PretrainedConfig = PretrainedConfig()
     augment: dict[str, Any] = dataclasses.field(default_factory=dict)
     precision: PrecisionConfig = PrecisionConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
@@ -204,7 +203,7 @@ class Config:
 SECTIONS = {
     "data": DataConfig,
     "net": NetConfig,
-    "start": StartConfig,
+    "pretrained": PretrainedConfig,
     "optim": OptimConfig,
     "train": TrainConfig,
     "precision": PrecisionConfig,

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import optax
 
+from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv._base.paths import fits, leaf_names, path_name
 from jaxconv.training.optim.masks import freeze as frozen
@@ -27,6 +28,7 @@ _DEPRECATED = "optimistic_adam"  # optax: use optimistic_adam_v2
 _SPECIAL = ("momo", "sophia", "dpsgd", "schedule_free", "galore")
 
 
+@renamed_arguments(clip_norm="max_grad_norm", rates="lr_multipliers")
 def optimizer(
     name: str,
     learning_rate: float,
@@ -34,9 +36,9 @@ def optimizer(
     schedule: Mapping[str, Any] | None = None,
     *,
     decay: Sequence[str] = ("*kernel",),
-    clip_norm: float | None = None,
+    max_grad_norm: float | None = None,
     freeze: Sequence[str] = (),
-    rates: Mapping[str, float] | None = None,
+    lr_multipliers: Mapping[str, float] | None = None,
     **args: Any,
 ) -> Any:
     """Make an optax optimizer.
@@ -48,9 +50,9 @@ def optimizer(
       schedule: `{"name": one of schedules(), …its own arguments}`, see `rate_schedule`.
       decay: patterns of the paths of those parts or parameters that `weight_decay` makes smaller, as
         "head/kernel"; * stands for anything. Without biases and norms by default.
-      clip_norm: the largest norm of the whole gradient; a longer one is shortened to it.
+      max_grad_norm: maximum global gradient norm; a longer gradient is clipped to it.
       freeze: patterns of the paths of those parts or parameters that stay as they are.
-      rates: {pattern: share}: parts that learn at a share of the rate.
+      lr_multipliers: {path pattern: factor of the learning rate}.
       **args: the optimizer's own arguments; a second rate, as muon's `adam_learning_rate`, follows
         the schedule too. One without `weight_decay`, sgd for example, takes it
         all the same: as `weight_decay * parameter` added to the gradient.
@@ -60,10 +62,10 @@ def optimizer(
 
     Raises:
       ConfigError: there is no such optimizer, schedule or argument. When first used: no parameter
-        has a path that a pattern of `decay`, `freeze` or `rates` fits.
+        has a path that a pattern of `decay`, `freeze` or `lr_multipliers` fits.
 
     >>> tx = optimizer("sgd", 0.1, steps=100, momentum=0.9)
-    >>> tx = optimizer("adamw", 1e-3, steps=100, schedule={"name": "cosine_decay_schedule"}, clip_norm=1.0)
+    >>> tx = optimizer("adamw", 1e-3, steps=100, schedule={"name": "cosine_decay_schedule"}, max_grad_norm=1.0)
     """
     make = pick("optim.name", name, optimizers())
     refuse(argument_problems("optim", make, args, given_elsewhere=("learning_rate",), also=("weight_decay",)))
@@ -75,13 +77,13 @@ def optimizer(
         for key in [key for key in args if key.endswith("_learning_rate")]:
             args[key] = functools.partial(_in_step, rate=rate, share=args[key] / learning_rate)
     known = inspect.signature(make).parameters
-    before = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    before = [] if max_grad_norm is None else [optax.clip_by_global_norm(max_grad_norm)]
     mask = functools.partial(decayed, patterns=tuple(decay))
     masks = {key: mask for key in MASKS if key in known}
     if "weight_decay" in args and "weight_decay" not in known:
         before.append(optax.add_decayed_weights(args.pop("weight_decay"), mask))
     tx = optax.chain(*before, make(rate, **masks, **args))
-    tx = _blaming("optim.rates", scale_lr(tx, rates)) if rates else tx
+    tx = _blaming("optim.lr_multipliers", scale_lr(tx, lr_multipliers)) if lr_multipliers else tx
     return _blaming("optim.freeze", frozen(tx, *freeze)) if freeze else tx
 
 

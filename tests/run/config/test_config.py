@@ -194,17 +194,19 @@ def test_numbers_and_words_of_pythons(read, override, value):
 
 
 def test_none_takes_a_key_out(read, refusal):
-    text = GOOD.replace("[train]", "[start]\nweights = 'x.pth'\n[train]").replace("momentum", "clip_norm = 5\nmomentum")
-    settings = read(text, "optim.clip_norm=none", "optim.schedule=none", "start.weights=none", "net.kernel_size=none")
-    assert (settings.optim.clip_norm, settings.optim.schedule, settings.start.weights) == (None, None, None)
+    text = GOOD.replace("[train]", "[pretrained]\nweights = 'x.pth'\n[train]").replace(
+        "momentum", "max_grad_norm = 5\nmomentum"
+    )
+    settings = read(text, "optim.max_grad_norm=none", "optim.schedule=none", "pretrained.weights=none", "net.kernel_size=none")
+    assert (settings.optim.max_grad_norm, settings.optim.schedule, settings.pretrained.weights) == (None, None, None)
     assert settings.net.arguments["kernel_size"] == 5  # the net's own default
-    assert read(GOOD, "optim.clip_norm=none") == read(GOOD)
+    assert read(GOOD, "optim.max_grad_norm=none") == read(GOOD)
     assert refusal(GOOD, "optim.name=none") == "x.toml: 1 mistake\n  optim.name: must be given"
     assert read(GOOD, 'data.root="none"').data.root == "none"
     for word in ("None", "null", "nil"):
-        assert refusal(GOOD, f"start.weights={word}") == (
-            "start.weights is unset by start.weights=none; the word itself is "
-            f"start.weights='\"{word}\"'; got 'start.weights={word}'"
+        assert refusal(GOOD, f"pretrained.weights={word}") == (
+            "pretrained.weights is unset by pretrained.weights=none; the word itself is "
+            f"pretrained.weights='\"{word}\"'; got 'pretrained.weights={word}'"
         )
 
 

@@ -114,7 +114,7 @@ STATE = "the state of net.name=conv_pool, "
          "train.batch_size=4 of images 30000×30000×3 needs 43.2 GB of memory, expected at most 16.0 GB; "
          "try a smaller train.batch_size, or smaller images, as by data.size"),
         (FOLDER, "data.root", "x" * 256, f"data.root: File name too long: {'x' * 60}…"),
-        (BASE, "start.weights", "x" * 256, f"cannot read {'x' * 256}: File name too long"),
+        (BASE, "pretrained.weights", "x" * 256, f"cannot read {'x' * 256}: File name too long"),
     ],
 )  # fmt: skip
 def test_what_is_too_large_is_refused_before_it_is_allocated(text, key, value, message):
