@@ -27,7 +27,7 @@ registry: dict[str, Callable[..., Augment]] = {
     )
 }  # fmt: skip
 _FROM_DATA = ("num_classes", "peak")
-_OLD_NAMES = {"colour_jitter": "color_jitter"}
+OLD_NAMES = {"colour_jitter": "color_jitter"}
 
 
 def from_config(table: Mapping[str, Any], num_classes: int, peak: float = 255) -> Augment:
@@ -71,9 +71,9 @@ def _make(table: Mapping[str, Any], num_classes: int, peak: float) -> tuple[list
         return [], [f"augment: must be a table of augmentations, got {table!r}"]
     augments, problems = [], []
     for name, value in table.items():
-        if name in _OLD_NAMES:
-            warnings.warn(f"augment: {name} is now called {_OLD_NAMES[name]}", DeprecationWarning, stacklevel=3)
-            name = _OLD_NAMES[name]
+        if name in OLD_NAMES:
+            warnings.warn(f"augment: {name} is now called {OLD_NAMES[name]}", DeprecationWarning, stacklevel=3)
+            name = OLD_NAMES[name]
         if name not in registry:
             near = did_you_mean(name, registry)
             problems.append(f"augment.{name}: there is no such augmentation; known are {', '.join(registry)}{near}")

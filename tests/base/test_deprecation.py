@@ -57,6 +57,13 @@ def test_an_old_function_is_the_new_one_under_a_warning(name):
     assert name not in dir(jc)
 
 
+def test_the_optimizers_old_arguments():
+    with pytest.warns(DeprecationWarning, match="optimizer: clip_norm is now called max_grad_norm"):
+        jc.optim.optimizer("sgd", 0.1, steps=1, clip_norm=1.0)
+    with pytest.warns(DeprecationWarning, match="optimizer: rates is now called lr_multipliers"):
+        jc.optim.optimizer("sgd", 0.1, steps=1, rates={"*": 0.5})
+
+
 def test_every_model_takes_classes_for_one_release():
     for name, function in registry.items():
         if name == "autoencoder":

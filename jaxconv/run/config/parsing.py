@@ -183,7 +183,7 @@ def _line(problem: Any) -> str:
 def _set(table: dict[str, Any], override: str) -> None:
     """Set one `section.key=value` in a table."""
     path, equals, text = override.partition("=")
-    keys = _full_path(current_key(path.strip(), override)).split(".")
+    keys = _full_path(current_key(path.strip(), table, override)).split(".")
     if not equals or len(keys) < 2 or not all(keys):
         several = [f"{section}.{override}" for section in _bare_keys().get(path, [])]
         hint = (

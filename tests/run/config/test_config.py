@@ -197,7 +197,8 @@ def test_none_takes_a_key_out(read, refusal):
     text = GOOD.replace("[train]", "[pretrained]\nweights = 'x.pth'\n[train]").replace(
         "momentum", "max_grad_norm = 5\nmomentum"
     )
-    settings = read(text, "optim.max_grad_norm=none", "optim.schedule=none", "pretrained.weights=none", "net.kernel_size=none")
+    unset = ("optim.max_grad_norm", "optim.schedule", "pretrained.weights", "net.kernel_size")
+    settings = read(text, *(f"{key}=none" for key in unset))
     assert (settings.optim.max_grad_norm, settings.optim.schedule, settings.pretrained.weights) == (None, None, None)
     assert settings.net.arguments["kernel_size"] == 5  # the net's own default
     assert read(GOOD, "optim.max_grad_norm=none") == read(GOOD)

@@ -16,6 +16,10 @@ NEW = """
 name = "digits"
 [net]
 name = "conv_pool"
+kernel_size = 3
+[augment]
+color_jitter = { brightness = 0.1 }
+shift = { pixels = 1, padding_mode = "edge" }
 [pretrained]
 weights = "x.pth"
 skip = ["head"]
@@ -30,8 +34,9 @@ epochs = 1
 batch_size = 8
 """
 NAMES = {"pretrained": "start", "ema": "average", "max_grad_norm": "clip_norm", "lr_multipliers": "rates"}
+ARGUMENTS = {"kernel_size": "size", "color_jitter": "colour_jitter", "padding_mode": "pad_mode"}
 OLD = NEW
-for new, old in NAMES.items():
+for new, old in (NAMES | ARGUMENTS).items():
     OLD = OLD.replace(new, old)
 
 
@@ -45,6 +50,9 @@ def test_a_file_with_old_names_is_the_same_config(tmp_path):
         old = read(tmp_path, OLD)
     assert old == read(tmp_path, NEW)
     assert [str(warning.message) for warning in caught] == [
+        f"{tmp_path}/x.toml: net.size is now called net.kernel_size",
+        f"{tmp_path}/x.toml: augment.colour_jitter is now called augment.color_jitter",
+        f"{tmp_path}/x.toml: augment.shift.pad_mode is now called augment.shift.padding_mode",
         f"{tmp_path}/x.toml: start is now called pretrained",
         f"{tmp_path}/x.toml: optim.average is now called optim.ema",
         f"{tmp_path}/x.toml: optim.clip_norm is now called optim.max_grad_norm",
@@ -54,6 +62,10 @@ def test_a_file_with_old_names_is_the_same_config(tmp_path):
     assert written["pretrained"]["weights"] == "x.pth"
     assert written["optim"]["lr_multipliers"] == {"conv0": 0.5}
     assert not {*NAMES.values()} & {*written, *written["optim"]}
+    assert "size" not in written["net"]
+    assert written["augment"] == {
+        "color_jitter": {"brightness": 0.1}, "shift": {"pixels": 1, "padding_mode": "edge"},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -66,6 +78,12 @@ def test_a_file_with_old_names_is_the_same_config(tmp_path):
             "optim.rates.dense0=2",
             "optim.lr_multipliers.dense0=2",
             "optim.rates.dense0 is now called optim.lr_multipliers.dense0",
+        ),
+        ("net.size=5", "net.kernel_size=5", "net.size is now called net.kernel_size"),
+        (
+            "augment.shift.pad_mode=wrap",
+            "augment.shift.padding_mode=wrap",
+            "augment.shift.pad_mode is now called augment.shift.padding_mode",
         ),
         ("start.weights=y.pth", "pretrained.weights=y.pth", "start.weights is now called pretrained.weights"),
     ],
@@ -81,7 +99,7 @@ def test_an_old_and_a_new_name_at_once(tmp_path):
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, NEW.replace("ema", "average = 0.5\nema"))
     assert str(caught.value) == (
-        f"{tmp_path}/x.toml: optim.average is now called optim.ema, got both; leave out average"
+        f"{tmp_path}/x.toml: optim.average is now called optim.ema, got both; leave out optim.average"
     )
 
 
@@ -106,7 +124,7 @@ def test_the_command_line_prints_each_warning_once(folder, tmp_path):
     result = CliRunner().invoke(app, ["summary", str(tmp_path / "old.toml")])
     assert result.exit_code == 0, result.output
     assert result.stderr.splitlines() == [
-        f"warning: {tmp_path}/old.toml: start is now called pretrained",
         f"warning: {tmp_path}/old.toml: optim.clip_norm is now called optim.max_grad_norm",
+        f"warning: {tmp_path}/old.toml: start is now called pretrained",
     ]
     assert CliRunner().invoke(app, ["runs", str(folder.parent)]).stderr == ""
