@@ -2,33 +2,65 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any, Literal
+
+Kind = Literal[
+    "argument", "channels", "dtype", "empty", "inputs", "key", "layout", "padding", "params", "path", "rank", "shape",
+    "window",
+]  # fmt: skip
+"""Kinds of ShapeError, for programs; the messages are for people.
+
+- argument: an argument is invalid by itself, the default.
+- rank, shape, dtype, empty: an array has the wrong number of axes, shapes that do not agree, the wrong type, no cells.
+- layout: an input looks channels-first.
+- channels, inputs: the wrong number of channels of an image, or of inputs of a dense layer; `expected`, `found`.
+- window: a window does not fit into its input; `axis`, `n`, `kernel_size`, `stride`, `padding`, `dilation`.
+- padding: padding that the input cannot fill, or that fills a window alone.
+- params, key, path: parameters or state of another net, something that is no random key, a part that does not exist.
+"""
 
 
 class ShapeError(ValueError):
-    """An array, or an argument that sets its shape, cannot be what it must be.
+    """An array is incompatible with an operation, or an argument that determines a shape is invalid.
 
     Args:
-      must: what must hold, in one sentence.
-      got: what came.
-      fix: what to write instead.
+      must: the requirement, in one sentence.
+      got: the value given.
+      fix: code that meets the requirement.
+      kind: the kind of requirement, for programs that react to it.
+      numbers: the numbers of the message by name, those that `Kind` lists.
 
-    `path` names the layer inside a net; `compose` fills it in from the inside out.
+    `path` names the layer inside a network; `compose` fills it in from the inside out.
 
-    >>> print(ShapeError("stride must be ≥ 1", got="stride=0", fix="stride=1 visits every position"))
+    >>> error = ShapeError("stride must be ≥ 1", got="stride=0", fix="stride=1 visits every position", stride=0)
+    >>> print(error)
     stride must be ≥ 1
       got: stride=0
       fix: stride=1 visits every position
+    >>> error.kind, error.numbers
+    ('argument', {'stride': 0})
     """
 
-    def __init__(self, must: str, *, got: str = "", fix: str = ""):
+    def __init__(self, must: str, *, got: str = "", fix: str = "", kind: Kind = "argument", **numbers: Any):
         super().__init__(must, got, fix)
         self.must, self.got, self.fix = must, got, fix
+        self.kind, self.numbers = kind, numbers
         self.path: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"at {'/'.join(self.path)}: {self.must}" if self.path else self.must]
         lines += [f"  {word}: {text}" for word, text in (("got", self.got), ("fix", self.fix)) if text]
         return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled, (type(self), self.args, vars(self))
+
+
+def _unpickled(kind: type[ShapeError], args: tuple[str, str, str], fields: dict[str, Any]) -> ShapeError:
+    """A pickled or copied error with all its fields; `BaseException` would call it with positional arguments alone."""
+    error = kind(args[0], got=args[1], fix=args[2])
+    vars(error).update(fields)
+    return error
 
 
 class ConfigError(ValueError):

@@ -14,5 +14,5 @@ def check_key(key: Any) -> jax.Array:
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if not ((typed and shape == ()) or (dtype == jnp.uint32 and shape in ((2,), (4,)))):
         came = f"keys of shape {shape}" if typed else repr(key) if shape is None else f"{dtype} of shape {shape}"
-        raise ShapeError("key must be one jax.random key", got=came, fix="jax.random.key(0)")
+        raise ShapeError("key must be one jax.random key", got=came, fix="jax.random.key(0)", kind="key")
     return key

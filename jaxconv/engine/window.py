@@ -112,11 +112,13 @@ def spatial_rank(shape: Sequence[int], kernel_size: Any, op: str) -> int:
     if isinstance(kernel_size, Sequence):
         rank = len(kernel_size)
         if not 1 <= rank <= 3:
-            raise ShapeError(f"{op} works on 1 to 3 spatial axes", got=f"kernel_size={kernel_size!r}")
+            raise ShapeError(f"{op} works on 1 to 3 spatial axes", got=f"kernel_size={kernel_size!r}", kind="rank")
         if ndim not in (rank + 1, rank + 2):
             names = ", ".join(("N", *"DHW"[-rank:], "C"))
             raise ShapeError(
-                f"{op} of size {tuple(kernel_size)} needs an input [{names}], or one example without N", got=came
+                f"{op} of size {tuple(kernel_size)} needs an input [{names}], or one example without N",
+                got=came,
+                kind="rank",
             )
         return rank
     if ndim not in (4, 5):
@@ -128,7 +130,7 @@ def spatial_rank(shape: Sequence[int], kernel_size: Any, op: str) -> int:
             )
         if ndim == 3:
             fix = f"kernel_size=({kernel_size},) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]"
-        raise ShapeError(f"{op} with an int size needs [N, H, W, C] or [N, D, H, W, C]", got=came, fix=fix)
+        raise ShapeError(f"{op} with an int size needs [N, H, W, C] or [N, D, H, W, C]", got=came, fix=fix, kind="rank")
     return ndim - 2
 
 

@@ -123,7 +123,7 @@ def _refuse(out: int, reached: dict[int, Solution], got: str, widest: int) -> No
     """Raises ShapeError: what cannot be reached, and the nearest that can."""
     if not reached:
         fix = f"a kernel of at most {widest}, or padding='same'"
-        raise ShapeError("a kernel must fit into the padded input at least once", got=got, fix=fix)
+        raise ShapeError("a kernel must fit into the padded input at least once", got=got, fix=fix, kind="window")
     below, above = (o for o in reached if o < out), (o for o in reached if o > out)
     nearest = [o for o in (max(below, default=None), min(above, default=None)) if o is not None]
     ways = [f"out={o} by " + ", ".join(f"{w}={v!r}" for w, v in reached[o]._asdict().items()) for o in nearest]

@@ -203,7 +203,12 @@ def output_shape(
     out = []
     for axis, (n, k, s, p, d) in enumerate(zip(shape, kernel_size, stride, padding, dilation, strict=True)):
         if n < 1:
-            raise ShapeError(f"{op} needs at least one cell on every spatial axis", got=f"spatial shape {tuple(shape)}")
+            raise ShapeError(
+                f"{op} needs at least one cell on every spatial axis",
+                got=f"spatial shape {tuple(shape)}",
+                kind="empty",
+                axis=axis,
+            )
         o = output_size(n, k, stride=s, padding=p, dilation=d, ceil_mode=ceil_mode)
         if o < 1:
             dilated = f" (dilation {d}: {span(k, d)} cells)" if d > 1 else ""
@@ -215,6 +220,13 @@ def output_shape(
                 got=f"spatial shape {tuple(shape)}; out = {formula(n, k, s, p, d, ceil_mode)}",
                 fix=f"a larger input, a {thing} of at most {(n + sum(p) - 1) // d + 1}{smaller}"
                 + (", or padding='same'" if thing == "kernel" else ""),
+                kind="window",
+                axis=axis,
+                n=n,
+                kernel_size=k,
+                stride=s,
+                padding=p,
+                dilation=d,
             )
         out.append(o)
     return tuple(out)

@@ -17,10 +17,12 @@ def param_dtype(x: jax.ShapeDtypeStruct) -> Any:
 def check_groups(groups: int, channels: int, features: int) -> None:
     """Raises ShapeError unless groups divide both sides, and there are channels at all."""
     if channels < 1:
-        raise ShapeError("x must have at least one channel on its last axis", got="0 channels")
+        raise ShapeError("x must have at least one channel on its last axis", got="0 channels", kind="channels")
     if channels % groups or features % groups:
         raise ShapeError(
-            "groups must divide channels and features", got=f"{groups=}, {count(channels, 'channel')}, {features=}"
+            "groups must divide channels and features",
+            got=f"{groups=}, {count(channels, 'channel')}, {features=}",
+            kind="channels",
         )
 
 
@@ -31,6 +33,7 @@ def check_kernel(layer: str, came: Sequence[int], expected: Sequence[int]) -> No
             f"this {layer}'s kernel must be {tuple(expected)}",
             got=f"kernel {tuple(came)}",
             fix="params of this very layer",
+            kind="params",
         )
 
 
@@ -41,4 +44,6 @@ def refuse_nchw(shape: Sequence[int], kernel_size: Any, layer: str) -> None:
             f"{layer} needs its input as [N, H, W, C]",
             got=f"{tuple(shape)}, which looks like NCHW",
             fix=f"jnp.moveaxis(x, 1, -1); if it really is NHWC of {shape[3]} channels, give size as a tuple",
+            kind="layout",
+            shape=tuple(shape),
         )

@@ -80,6 +80,7 @@ def residual(body: Any, shortcut: Any = None) -> Layer:
                 "body and shortcut must give the same shape",
                 got=f"body {jnp.shape(y)}, shortcut {jnp.shape(short)}",
                 fix=_shortcut(jnp.shape(x), jnp.shape(y)) if shortcut is None else "",
+                kind="shape",
             )
         return y + short
 
@@ -133,7 +134,9 @@ def branch(*layers: Any, merge: str | Callable[[list[Any]], Any] = "concat", **n
         if len(alike) > 1:
             shapes = ", ".join(f"{name} {y.shape}" for name, y in zip(parts, outputs, strict=True))
             but = " but for the channels" if merge == "concat" else ""
-            raise ShapeError(f"branches must give the same shape{but} to be merged by {merge}", got=shapes)
+            raise ShapeError(
+                f"branches must give the same shape{but} to be merged by {merge}", got=shapes, kind="shape"
+            )
         return jnp.concatenate(outputs, axis=-1) if merge == "concat" else sum(outputs[1:], start=outputs[0])
 
     return compose("branch", parts, flow)

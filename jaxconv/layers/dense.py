@@ -48,7 +48,7 @@ def Dense(
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
         if not x.shape or x.shape[-1] < 1:
-            raise ShapeError("dense needs an input [..., C_in] of at least one channel", got=f"{x.shape}")
+            raise ShapeError("dense needs an input [..., C_in] of at least one channel", got=f"{x.shape}", kind="rank")
         dtype = param_dtype(x)
         params = {"kernel": kernel_init(fold(key, "kernel"), (x.shape[-1], features), dtype)}
         if bias:
@@ -64,6 +64,9 @@ def Dense(
                 f"dense must get the {count(kernel.shape[0], 'value')} that its kernel was initialized for",
                 got=f"x {x.shape}, kernel {kernel.shape}",
                 fix="an input of the size that init saw; global_avg_pool instead of flatten takes any size",
+                kind="inputs",
+                expected=kernel.shape[0],
+                found=x.shape[-1] if x.ndim else None,
             )
         y = promise(jnp.matmul(x, kernel, precision=precision), (*x.shape[:-1], features))
         return (add_bias(y, check_bias(params["bias"], features)) if bias else y), state

@@ -299,6 +299,7 @@ def _check_parts(word: str, tree: Any, parts: Mapping[str, Layer]) -> None:
         f"{word} must be those of this net: {', '.join(parts)}",
         got=got,
         fix="params, state = net.init(key, x)",
+        kind="params",
     )
 
 
@@ -311,7 +312,8 @@ def check_params(layer: str, params: Any, names: Iterable[str], word: str = "par
             f"{word} of {layer} must hold {', '.join(names) or 'nothing'}",
             got=came,
             fix="params, state = net.init(key, x)",
+            kind="params",
         )
     for name in names:
         if not hasattr(params[name], "shape") and not isinstance(params[name], Mapping):
-            raise ShapeError(f"{word} of {layer} must be arrays", got=f"{name}={params[name]!r}")
+            raise ShapeError(f"{word} of {layer} must be arrays", got=f"{name}={params[name]!r}", kind="params")

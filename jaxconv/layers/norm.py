@@ -46,7 +46,7 @@ def BatchNorm(
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
         if len(x.shape) < 2:
-            raise ShapeError("batch_norm needs [N, ..., C]", got=f"{x.shape}")
+            raise ShapeError("batch_norm needs [N, ..., C]", got=f"{x.shape}", kind="rank")
         channels, dtype = x.shape[-1:], param_dtype(x)
         params = {}
         if scale:
@@ -65,6 +65,9 @@ def BatchNorm(
             raise ShapeError(
                 f"batch_norm must get the {count(math.prod(channels), 'channel')} that init saw",
                 got=f"x {x.shape}, mean {channels}, var {state['var'].shape}",
+                kind="channels",
+                expected=math.prod(channels),
+                found=x.shape[-1] if x.ndim else None,
             )
         if not train or x.size == 0:
             return batch_norm(x, **state, **params, eps=eps), state

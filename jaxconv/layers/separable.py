@@ -45,7 +45,7 @@ def DepthwiseConv(kernel_size: Ints, *, multiplier: int = 1, **arguments: Any) -
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         channels = shape_of(x).shape[-1]
         if channels < 1:
-            raise ShapeError("depthwise_conv needs at least one channel", got=f"{shape_of(x).shape}")
+            raise ShapeError("depthwise_conv needs at least one channel", got=f"{shape_of(x).shape}", kind="channels")
         return as_conv(channels).init(key, x)
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:

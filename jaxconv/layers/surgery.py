@@ -107,14 +107,14 @@ def _cut(net: Layer, upto: str, whole: str) -> Layer:
 def check_path(path: Any) -> str:
     """`path` if it is text; raises ShapeError otherwise."""
     if not isinstance(path, str):
-        raise ShapeError("a path must be text like 'stage1/conv0'", got=f"{path!r}")
+        raise ShapeError("a path must be text like 'stage1/conv0'", got=f"{path!r}", kind="path")
     return path
 
 
 def _part(net: Layer, name: str, path: str) -> Layer:
     if name not in net.parts:
         known = ", ".join(net.parts) or "no parts"
-        raise ShapeError(f"{net.name} has {known}", got=f"path {path!r}{did_you_mean(name, net.parts)}")
+        raise ShapeError(f"{net.name} has {known}", got=f"path {path!r}{did_you_mean(name, net.parts)}", kind="path")
     return net.parts[name]
 
 

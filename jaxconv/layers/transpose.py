@@ -127,7 +127,9 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
 
     def check_out(came: tuple[int, ...]) -> None:
         if came[1:] != out:
-            raise ShapeError(f"this adjoint leads back from [N, {', '.join(map(str, out))}]", got=f"{came}")
+            raise ShapeError(
+                f"this adjoint leads back from [N, {', '.join(map(str, out))}]", got=f"{came}", kind="shape"
+            )
 
     def init(key: Any, y: Any) -> tuple[Tree, Tree]:
         check_out(shape_of(y).shape)

@@ -128,7 +128,9 @@ def repeat(layer: Any, n: int, *, unroll: int = 1) -> Layer:
         copies = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves((params, state))}
         if copies - {(n,)}:
             came = ", ".join(str(c[0]) if c else "none" for c in sorted(copies))
-            raise ShapeError(f"params and state of repeat({layer.name}, {n}) must have a first axis of {n}", got=came)
+            raise ShapeError(
+                f"params and state of repeat({layer.name}, {n}) must have a first axis of {n}", got=came, kind="params"
+            )
 
         def step(h: Any, copy: tuple[Tree, Tree, Any]) -> tuple[Any, Tree]:
             params, state, i = copy
@@ -136,7 +138,9 @@ def repeat(layer: Any, n: int, *, unroll: int = 1) -> Layer:
             y, state = layer.apply(params, state, h, key=own, train=train)
             if shape_of(y) != shape_of(h):
                 shapes = (", ".join(f"{v.shape} {v.dtype}" for v in jax.tree.leaves(tree)) for tree in (h, y))
-                raise ShapeError("a repeated layer must keep its input's shape and dtype", got=" -> ".join(shapes))
+                raise ShapeError(
+                    "a repeated layer must keep its input's shape and dtype", got=" -> ".join(shapes), kind="shape"
+                )
             return y, state
 
         return jax.lax.scan(step, x, (params, state, jnp.arange(n)), length=n, unroll=unroll)
@@ -176,7 +180,7 @@ def stateless(net: Layer) -> Stateless:
 
     def apply(params: Tree, x: Any, *, key: Any = None, train: bool = False) -> Any:
         if not isinstance(params, Mapping):
-            raise ShapeError("params must be what init gave: a dict", got=type(params).__name__)
+            raise ShapeError("params must be what init gave: a dict", got=type(params).__name__, kind="params")
         return net.apply(params, _empty_state(net, params), x, key=key, train=train)[0]
 
     return Stateless(init, apply)

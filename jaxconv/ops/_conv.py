@@ -60,7 +60,9 @@ def conv(
     """
     kernel = jnp.asarray(kernel)
     if not 3 <= kernel.ndim <= 5:
-        raise ShapeError("conv needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}")
+        raise ShapeError(
+            "conv needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}", kind="rank"
+        )
     kernel_size = kernel.shape[:-2]
     came, groups = jnp.shape(x), geometry.integer(groups, "groups")
     x, lone = as_batch(x, kernel_size, "conv")
@@ -91,7 +93,9 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
     """
     c_in, c_out = kernel[-2], kernel[-1]
     if 0 in kernel:
-        raise ShapeError("conv needs a kernel [*k, C_in/groups, C_out] without empty axes", got=f"kernel {kernel}")
+        raise ShapeError(
+            "conv needs a kernel [*k, C_in/groups, C_out] without empty axes", got=f"kernel {kernel}", kind="empty"
+        )
     if c_out % groups:
         raise ShapeError(
             "groups must divide the number of maps (the kernel's last axis)",
@@ -101,7 +105,8 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
         return
     rank = len(kernel) - 2
     first = x[-1 - rank : -1]  # the channels, if they come first
-    if first[0] == c_in * groups and (rank == 1 or first[0] != first[1]):
+    first_channels = first[0] == c_in * groups and (rank == 1 or first[0] != first[1])
+    if first_channels:
         layout = " (NCHW)" if rank == 2 else ""
         fix = f"x looks channels-first{layout}: jnp.moveaxis(x, {-1 - rank}, -1) puts the channels last"
     elif x[-1] == kernel[1] * groups and len(set(kernel[2:])) == 1:
@@ -116,6 +121,9 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
         "[*k, C_in/groups, C_out] says",
         got=f"x {x}, kernel {kernel}",
         fix=fix,
+        kind="layout" if first_channels else "channels",
+        expected=c_in * groups,
+        found=x[-1],
     )
 
 
@@ -130,5 +138,9 @@ def check_bias(bias: Any, features: int) -> jax.Array:
     """`bias` as an array of one value a map; raises ShapeError where it is not."""
     bias = jnp.asarray(bias)
     if bias.shape != (features,):
-        raise ShapeError(f"bias must have one value for each of the {count(features, 'map')}", got=f"bias {bias.shape}")
+        raise ShapeError(
+            f"bias must have one value for each of the {count(features, 'map')}",
+            got=f"bias {bias.shape}",
+            kind="shape",
+        )
     return bias

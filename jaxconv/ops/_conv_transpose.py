@@ -57,12 +57,16 @@ def conv_transpose(
     kernel = jnp.asarray(kernel)
     if not 3 <= kernel.ndim <= 5:
         raise ShapeError(
-            "conv_transpose needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}"
+            "conv_transpose needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes",
+            got=f"{kernel.shape}",
+            kind="rank",
         )
     kernel_size = kernel.shape[:-2]
     x, lone = as_batch(x, kernel_size, "conv_transpose")
     if 0 in x.shape[1:-1]:
-        raise ShapeError("conv_transpose needs at least one cell on every spatial axis", got=f"{x.shape[1:-1]}")
+        raise ShapeError(
+            "conv_transpose needs at least one cell on every spatial axis", got=f"{x.shape[1:-1]}", kind="empty"
+        )
     if x.shape[-1] != kernel.shape[-1]:
         fix = "jnp.swapaxes(kernel, -1, -2)" if x.shape[-1] == kernel.shape[-2] else ""
         first = x.shape[1 : 1 + len(kernel_size)]
@@ -72,10 +76,15 @@ def conv_transpose(
             f"x must have {count(kernel.shape[-1], 'channel')}, the maps (last axis) of the kernel it transposes",
             got=f"x {x.shape}, kernel {kernel.shape}",
             fix=fix,
+            kind="channels",
+            expected=kernel.shape[-1],
+            found=x.shape[-1],
         )
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
     if not jnp.issubdtype(dtype, jnp.inexact):
-        raise ShapeError("conv_transpose needs a floating type", got=str(dtype), fix="x.astype(jnp.float32)")
+        raise ShapeError(
+            "conv_transpose needs a floating type", got=str(dtype), fix="x.astype(jnp.float32)", kind="dtype"
+        )
     sizes = restored_size(
         x.shape[1:-1], kernel_size, stride=stride, padding=padding, dilation=dilation,
         output_padding=output_padding, output_size=output_size,
@@ -161,5 +170,6 @@ def restored_size(
             "conv_transpose must leave at least one cell: out = (n - 1)*s + d*(k - 1) + 1 - lo - hi",
             got=f"out = {sizes} from {tuple(shape)}, padding={padding!r}",
             fix="less padding",
+            kind="window",
         )
     return sizes

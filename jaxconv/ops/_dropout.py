@@ -36,7 +36,7 @@ def dropout(x: Any, rate: float, key: Any, *, shared: int | Sequence[int] = ()) 
     x = jnp.asarray(x)
     check_rate(rate)
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise ShapeError("dropout needs a floating type", got=str(x.dtype), fix="x.astype(jnp.float32)")
+        raise ShapeError("dropout needs a floating type", got=str(x.dtype), fix="x.astype(jnp.float32)", kind="dtype")
     shared = (shared,) if isinstance(shared, int) else shared
     if not all(-x.ndim <= axis < x.ndim for axis in shared):
         raise ShapeError("shared must name axes of x", got=f"shared={tuple(shared)}, x {x.shape}")
@@ -45,6 +45,7 @@ def dropout(x: Any, rate: float, key: Any, *, shared: int | Sequence[int] = ()) 
             "dropout needs a key when train=True",
             got="key=None",
             fix="net.apply(params, state, x, key=jax.random.fold_in(key, step), train=True)",
+            kind="key",
         )
     check_key(key)
     if rate == 0:

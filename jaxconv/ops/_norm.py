@@ -247,7 +247,7 @@ def standardize_kernel(kernel: Any, *, eps: float = 1e-5) -> jax.Array:
     """
     kernel = jnp.asarray(kernel)
     if kernel.ndim < 2:
-        raise ShapeError("standardize_kernel needs a kernel [*k, C_in, C_out]", got=f"{kernel.shape}")
+        raise ShapeError("standardize_kernel needs a kernel [*k, C_in, C_out]", got=f"{kernel.shape}", kind="rank")
     axes = range(kernel.ndim - 1)
     fan_in = math.prod(kernel.shape[:-1])
     return narrow(standardize(wide(kernel), axes, eps)[0] / math.sqrt(fan_in), kernel)
@@ -257,7 +257,7 @@ def _channelled(x: Any, op: str, least: int = 2) -> jax.Array:
     x = jnp.asarray(x)
     if x.ndim < least:
         shape = {1: "[..., C]", 2: "[N, ..., C]", 3: "[N, *spatial, C]"}[least]
-        raise ShapeError(f"{op} needs {shape}", got=f"{x.shape}")
+        raise ShapeError(f"{op} needs {shape}", got=f"{x.shape}", kind="rank")
     return x
 
 

@@ -67,7 +67,9 @@ def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], padding_mode: str = "zeros"
     """`pad` for [N, *spatial, C] with its (lo, hi) already worked out."""
     check_mode(padding_mode)
     if 0 in x.shape[1:-1]:
-        raise ShapeError("padding needs at least one cell on every spatial axis", got=f"spatial shape {x.shape[1:-1]}")
+        raise ShapeError(
+            "padding needs at least one cell on every spatial axis", got=f"spatial shape {x.shape[1:-1]}", kind="empty"
+        )
     for axis, (n, pair) in enumerate(zip(x.shape[1:-1], pairs, strict=True)):
         most = {"reflect": n - 1, "wrap": n}.get(padding_mode)
         if most is not None and max(pair) > most:
@@ -76,6 +78,10 @@ def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], padding_mode: str = "zeros"
                 f"which has {n}",
                 got=f"padding {pair} on spatial shape {x.shape[1:-1]}",
                 fix="padding_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
+                kind="padding",
+                axis=axis,
+                n=n,
+                padding=pair,
             )
     y = x
     if any(max(pair) for pair in pairs):

@@ -49,6 +49,7 @@ def check_inside(shape: Sequence[int], win: Window, op: str, padded: bool = Fals
                 got=f"window {holds.argmin()} of spatial axis {i} lies in padding {win.padding[i]} alone "
                 f"(size {win.kernel_size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {shape[axis]})",
                 fix="less padding",
+                kind="padding",
             )
 
 
@@ -284,5 +285,5 @@ def maps(x: Any, op: str) -> jax.Array:
     """x as feature maps [N, *spatial, C] with at least one cell; raises ShapeError where it is not."""
     x = jnp.asarray(x)
     if x.ndim < 3 or 0 in x.shape[1:-1]:
-        raise ShapeError(f"{op} needs [N, *spatial, C] with at least one cell", got=f"{x.shape}")
+        raise ShapeError(f"{op} needs [N, *spatial, C] with at least one cell", got=f"{x.shape}", kind="rank")
     return x

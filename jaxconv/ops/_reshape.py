@@ -21,6 +21,6 @@ def flatten(x: Any) -> jax.Array:
     """
     x = jnp.asarray(x)
     if x.ndim < 1:
-        raise ShapeError("flatten needs a batch axis: [N, ...]", got="a scalar")
+        raise ShapeError("flatten needs a batch axis: [N, ...]", got="a scalar", kind="rank")
     size = math.prod(x.shape[1:])
     return promise(x.reshape(x.shape[0], size), (x.shape[0], size))

@@ -87,10 +87,13 @@ def max_unpool(y: Any, indices: Any, shape: Ints) -> jax.Array:
         raise ShapeError(
             "max_unpool needs values and indices of one shape [N, *out, C]",
             got=f"y {y.shape}, indices {indices.shape}",
+            kind="shape",
         )
     shape = geometry.per_axis(shape, y.ndim - 2, "shape")
     if not jnp.issubdtype(indices.dtype, jnp.integer):
-        raise ShapeError("indices must be integers", got=str(indices.dtype), fix="those of max_pool_with_indices")
+        raise ShapeError(
+            "indices must be integers", got=str(indices.dtype), fix="those of max_pool_with_indices", kind="dtype"
+        )
     n, c, cells_in = y.shape[0], y.shape[-1], math.prod(shape)
     cells, at = (v.reshape(n, math.prod(y.shape[1:-1]), c) for v in (y, indices))
 
