@@ -55,6 +55,7 @@ _MODULES = {
 }
 # Old names, for one release: name -> the new one.
 _DEPRECATED = {
+    "features": "backbone",
     "freeze": "optim.freeze",
     "partition": "optim.partition",
     "slow": "optim.scale_lr",

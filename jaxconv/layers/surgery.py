@@ -38,23 +38,23 @@ def _replace(net: Layer, path: str, part: Any, whole: str) -> Layer:
     return net.rebuild({**net.parts, name: _replace(found, rest, part, whole) if slash else lift(part)})
 
 
-def features(net: Layer, upto: str) -> Layer:
-    """The net up to and with one part: a backbone.
+def backbone(net: Layer, upto: str) -> Layer:
+    """The net up to and including one part, for feature extraction.
 
     Args:
-      net: a net whose parts run in the order they stand in.
+      net: a net whose parts run in definition order.
       upto: path of the last part, "stage3" or "stage3/conv1".
 
     Returns:
-      A Layer that gives that part's output. Its `apply` takes the whole net's params and state, or those
-      that its own `init` draws (the same weights), and hands the state back in the form that it got.
+      A Layer that returns the output of that part. Its `apply` takes the complete net's params and state, or those
+      of its own `init` (the same weights), and returns the state in the structure that it was given.
 
     Raises:
-      ShapeError: a path that is not there.
+      ShapeError: if the net has no part at that path.
 
     >>> import jax.numpy as jnp
     >>> from jaxconv.layers import chain
-    >>> features(chain(a=jnp.sin, b=jnp.cos, c=jnp.tanh), upto="b")
+    >>> backbone(chain(a=jnp.sin, b=jnp.cos, c=jnp.tanh), upto="b")
     chain
       a: sin
       b: cos
@@ -79,7 +79,9 @@ def _cut(net: Layer, upto: str, whole: str) -> Layer:
     name, slash, rest = upto.partition("/")
     last, flow = _part(net, name, whole), net.flow
     if flow is None:
-        raise ShapeError("features cuts nets of compose, chain, residual and branch", got=f"{net.name} in {whole!r}")
+        raise ShapeError(
+            "backbone needs a net made by compose, chain, residual or branch", got=f"{net.name} in {whole!r}"
+        )
     names = list(net.parts)
     parts = {n: net.parts[n] for n in names[: names.index(name)]}
     parts[name] = _cut(last, rest, whole) if slash else last
@@ -88,7 +90,7 @@ def _cut(net: Layer, upto: str, whole: str) -> Layer:
         def watched(part: str, *args: Any, **kwargs: Any) -> Any:
             if part in net.parts and part not in parts:
                 raise ShapeError(
-                    "features needs parts that run in the order they stand in", got=f"{part!r} runs before {name!r}"
+                    "backbone needs parts that run in definition order", got=f"{part!r} runs before {name!r}"
                 )
             y = call(part, *args, **kwargs)
             if part == name:
@@ -99,7 +101,7 @@ def _cut(net: Layer, upto: str, whole: str) -> Layer:
             flow(watched, x)
         except _Reached as end:
             return end.y
-        raise ShapeError("features needs a flow that calls the part", got=f"{name!r} is never called")
+        raise ShapeError("backbone needs a flow that calls the part", got=f"{name!r} is never called")
 
     return compose(net.name, parts, shorter)
 

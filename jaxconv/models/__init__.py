@@ -79,11 +79,12 @@ __all__ = [
     "wide_resnet", "wide_resnet16_8", "wide_resnet28_10", "wide_resnet40_4", "wide_resnet50_2", "wide_resnet101_2",
 ]  # fmt: skip
 
+_RENAMED = {"classes": "num_classes", "size": "kernel_size", "features": "upto", "maps": "widths"}
 for _name in __all__:
     if _name != "registry":
         _parameters = inspect.signature(globals()[_name]).parameters
-        _old = {"classes": "num_classes", "size": "kernel_size"}
-        globals()[_name] = renamed_arguments(**{o: n for o, n in _old.items() if n in _parameters})(globals()[_name])
+        _old = {old: new for old, new in _RENAMED.items() if new in _parameters and old not in _parameters}
+        globals()[_name] = renamed_arguments(**_old)(globals()[_name])
 
 # What a config file may name as net.name: every net above, by the name of its function.
 registry: dict[str, Callable[..., Layer]] = {name: globals()[name] for name in __all__ if name != "registry"}

@@ -24,7 +24,7 @@ PATCH = 2
 gelu = functools.partial(jax.nn.gelu, approximate=False)
 
 
-def airbench(num_classes: int = 10, *, width: int = 64, scale: float = 1 / 9, features: str | None = None) -> Layer:
+def airbench(num_classes: int = 10, *, width: int = 64, scale: float = 1 / 9, upto: str | None = None) -> Layer:
     """2×2 patches whitened, then three groups of two 3×3 convolutions, the first of each pooled.
 
     Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024), and its airbench94: norms without a scale,
@@ -37,7 +37,7 @@ def airbench(num_classes: int = 10, *, width: int = 64, scale: float = 1 / 9, fe
       num_classes: units of the last layer, called `head`; 0 for the net without it, which gives the mean of each map.
       width: maps of the first group; the other two have four times as many.
       scale: what the logits are multiplied by.
-      features: path of the part that the net ends with as a backbone, as `"group2"`.
+      upto: path of the last part, for a backbone ("group2"); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes], of any image of at least 9×9.
@@ -61,7 +61,7 @@ def airbench(num_classes: int = 10, *, width: int = 64, scale: float = 1 / 9, fe
         dense = Dense(num_classes, bias=False, kernel_init=UNIFORM)
         return {"maxpool": global_max_pool, "head": dense, "scaled": scaled}
 
-    return ending(body, head, num_classes=num_classes, features=features, pool=None)
+    return ending(body, head, num_classes=num_classes, upto=upto, pool=None)
 
 
 def _whiten() -> Layer:

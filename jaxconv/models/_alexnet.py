@@ -25,7 +25,7 @@ def alexnet(
     width: int = 64,
     hidden: int = 4096,
     dropout: float = 0.5,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """Five convolutions with overlapping 3×3 pools, then three dense layers: torchvision's one-tower form.
 
@@ -33,11 +33,11 @@ def alexnet(
 
     Args:
       num_classes: units of the last layer, `classifier/6`; 0 gives the mean of each map, [N, C], without dense layers
-        (features="classifier/5" gives the last hidden ones).
+        (upto="classifier/5" gives the last hidden ones).
       width: features of the first convolution; the others have 3, 6, 4 and 4 times as many.
       hidden: units of the two dense layers before the last.
       dropout: share of the values that is dropped before each of them in training.
-      features: part that the net ends with ("features/12"); None for the whole.
+      upto: path of the last part, for a backbone ("features/12"); None for the complete net.
 
     Returns:
       A Layer: [N, H, W, C] of at least 63 pixels a side to [N, num_classes]. Images of another size than 224×224 are
@@ -49,7 +49,7 @@ def alexnet(
     Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012; Krizhevsky,
     One weird trick for parallelizing convolutional neural networks, 2014.
 
-    >>> net = alexnet(features="features/12")
+    >>> net = alexnet(upto="features/12")
     >>> params, state = jax.eval_shape(lambda key: net.init(key, (1, 224, 224, 3)), jax.random.key(0))
     >>> params["features"]["0"]["kernel"].shape, params["features"]["10"]["kernel"].shape
     ((11, 11, 3, 64), (3, 3, 256, 256))
@@ -67,4 +67,4 @@ def alexnet(
         return {"flatten": flatten, "classifier": numbered(*unit(), *unit(), Dense(num_classes, kernel_init=UNIFORM))}
 
     pool = AdaptiveAvgPool(6)
-    return ending({"features": numbered(*body)}, head, num_classes=num_classes, features=features, pool=pool)
+    return ending({"features": numbered(*body)}, head, num_classes=num_classes, upto=upto, pool=pool)

@@ -7,8 +7,7 @@ from typing import Any
 
 import jax
 
-from jaxconv.layers import Conv, Dense, adjoint
-from jaxconv.layers import features as backbone
+from jaxconv.layers import Conv, Dense, adjoint, backbone
 from jaxconv.layers.checks import param_dtype
 from jaxconv.layers.initializers import he_normal, zeros
 from jaxconv.layers.layer import Layer, Tree, check_params, compose, shape_of
@@ -21,10 +20,10 @@ __all__ = ["autoencoder"]
 def autoencoder(
     code: int = 32,
     *,
-    maps: Sequence[int] = (16, 32),
+    widths: Sequence[int] = (16, 32),
     kernel_size: int = 3,
     tied: bool = False,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """Strided convolutions to a few numbers for each image, and back to exactly its shape.
 
@@ -33,10 +32,10 @@ def autoencoder(
 
     Args:
       code: numbers that each image becomes.
-      maps: of each convolution of the encoder; each halves height and width, rounded up.
+      widths: output channels of each convolution of the encoder; each halves height and width, rounded up.
       kernel_size: of the kernels.
       tied: whether the decoder runs on the encoder's own kernels, as that paper has it, with a bias of its own.
-      features: path of the part that the net ends with; `"code"` is the encoder: [N, H, W, C] to [N, code].
+      upto: path of the last part, for a backbone ("code": the encoder, to [N, code]); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to the same shape, its parts `encode1`, …, `code`, then `decode_code`, …, `decode1`.
@@ -44,19 +43,21 @@ def autoencoder(
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
 
-    >>> net = autoencoder(8, maps=(4,), tied=True)
+    >>> net = autoencoder(8, widths=(4,), tied=True)
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 7, 9, 3)))
     >>> {name: leaf.shape for name, leaf in params["decode1"].items()}
     {'bias': (3,)}
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((2, 7, 9, 3), "float32"))[0].shape
     (2, 7, 9, 3)
     """
-    numbers = range(1, len(maps) + 1)
+    numbers = range(1, len(widths) + 1)
     sizes: dict[int, Any] = {
         **dict.fromkeys(numbers, (kernel_size, kernel_size)),
         1: kernel_size,
     }  # only an image may look like NCHW
-    convs = {n: Conv(maps[n - 1], sizes[n], stride=2, padding=kernel_size // 2, kernel_init=he_normal) for n in numbers}
+    convs = {
+        n: Conv(widths[n - 1], sizes[n], stride=2, padding=kernel_size // 2, kernel_init=he_normal) for n in numbers
+    }
     dense = Dense(code)
     back = _bias if tied else _way_back
     parts: dict[str, Any] = {f"encode{n}": convs[n] for n in numbers}
@@ -80,7 +81,7 @@ def autoencoder(
         return y
 
     net = compose("autoencoder", parts, flow)
-    return net if features is None else backbone(net, upto=features)
+    return net if upto is None else backbone(net, upto=upto)
 
 
 def _way_back(layer: Layer) -> Layer:

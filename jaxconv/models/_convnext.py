@@ -32,7 +32,7 @@ def convnext(
     depths: Sequence[int] = (3, 3, 9, 3),
     drop_path: float = 0.1,
     layer_scale: float = 1e-6,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """ConvNeXt of any widths and depths.
 
@@ -46,7 +46,7 @@ def convnext(
       depths: blocks of each stage.
       drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
       layer_scale: what a block's result is multiplied by at first.
-      features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
+      upto: path of the last part, for a backbone ("features/5": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes], H and W at least 32 with four stages.
@@ -55,7 +55,7 @@ def convnext(
       ShapeError: numbers that cannot be, or a path that is not there.
       ValueError: widths and depths of different length.
 
-    >>> net = convnext(10, widths=(8, 16), depths=(1, 1), features="features/3")
+    >>> net = convnext(10, widths=(8, 16), depths=(1, 1), upto="features/3")
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 32, 32, 3)))
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 32, 32, 3), "float32"))[0].shape
     (1, 4, 4, 16)
@@ -75,7 +75,7 @@ def convnext(
         return {"classifier": numbered(norm(), flatten, Dense(num_classes, kernel_init=START))}
 
     body = {"features": numbered(*stages)}
-    return ending(body, head, num_classes=num_classes, features=features, pool=AdaptiveAvgPool(1))
+    return ending(body, head, num_classes=num_classes, upto=upto, pool=AdaptiveAvgPool(1))
 
 
 def _block(maps: int, rate: float, layer_scale: float) -> Layer:
@@ -113,7 +113,7 @@ def _layer_scale(value: float) -> Layer:
     return Layer("layer_scale", init, apply)
 
 
-def convnext_tiny(num_classes: int = 1000, *, drop_path: float = 0.1, features: str | None = None) -> Layer:
+def convnext_tiny(num_classes: int = 1000, *, drop_path: float = 0.1, upto: str | None = None) -> Layer:
     """ConvNeXt-T: 96 to 768 maps in 3, 3, 9 and 3 blocks.
 
     Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
@@ -121,7 +121,7 @@ def convnext_tiny(num_classes: int = 1000, *, drop_path: float = 0.1, features: 
     Args:
       num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
-      features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
+      upto: path of the last part, for a backbone ("features/5": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes], H and W at least 32.
@@ -134,10 +134,10 @@ def convnext_tiny(num_classes: int = 1000, *, drop_path: float = 0.1, features: 
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 32, 32, 3), "float32"))[0].shape
     (1, 768)
     """
-    return convnext(num_classes, drop_path=drop_path, features=features)
+    return convnext(num_classes, drop_path=drop_path, upto=upto)
 
 
-def convnext_small(num_classes: int = 1000, *, drop_path: float = 0.4, features: str | None = None) -> Layer:
+def convnext_small(num_classes: int = 1000, *, drop_path: float = 0.4, upto: str | None = None) -> Layer:
     """ConvNeXt-S: 96 to 768 maps in 3, 3, 27 and 3 blocks.
 
     Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
@@ -145,7 +145,7 @@ def convnext_small(num_classes: int = 1000, *, drop_path: float = 0.4, features:
     Args:
       num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
-      features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
+      upto: path of the last part, for a backbone ("features/5": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes], H and W at least 32.
@@ -156,10 +156,10 @@ def convnext_small(num_classes: int = 1000, *, drop_path: float = 0.4, features:
     >>> len(convnext_small().parts["features"].parts["5"].parts)
     27
     """
-    return convnext(num_classes, depths=(3, 3, 27, 3), drop_path=drop_path, features=features)
+    return convnext(num_classes, depths=(3, 3, 27, 3), drop_path=drop_path, upto=upto)
 
 
-def convnext_base(num_classes: int = 1000, *, drop_path: float = 0.5, features: str | None = None) -> Layer:
+def convnext_base(num_classes: int = 1000, *, drop_path: float = 0.5, upto: str | None = None) -> Layer:
     """ConvNeXt-B: 128 to 1024 maps in 3, 3, 27 and 3 blocks.
 
     Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
@@ -167,7 +167,7 @@ def convnext_base(num_classes: int = 1000, *, drop_path: float = 0.5, features: 
     Args:
       num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
       drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
-      features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
+      upto: path of the last part, for a backbone ("features/5": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes], H and W at least 32.
@@ -179,4 +179,4 @@ def convnext_base(num_classes: int = 1000, *, drop_path: float = 0.5, features: 
     27
     """
     widths, depths = (128, 256, 512, 1024), (3, 3, 27, 3)
-    return convnext(num_classes, widths=widths, depths=depths, drop_path=drop_path, features=features)
+    return convnext(num_classes, widths=widths, depths=depths, drop_path=drop_path, upto=upto)

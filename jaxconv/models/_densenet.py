@@ -61,7 +61,7 @@ def densenet(
     stem: int = 64,
     bottleneck: int = 4,
     dropout: float = 0.0,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """DenseNet-BC for images of about 224×224: dense blocks, and between them half the features and half the size.
 
@@ -72,7 +72,7 @@ def densenet(
       stem: maps of the first convolution, 2k in the paper.
       bottleneck: a layer's 1×1 convolution makes so many times `growth` maps.
       dropout: share of the values dropped after each layer in training.
-      features: part that the net ends with ("features/denseblock3"); None for the whole.
+      upto: path of the last part, for a backbone ("features/denseblock3"); None for the complete net.
 
     Returns:
       A Layer: [N, H, W, C] of at least 29 pixels a side (for four blocks) to [N, num_classes].
@@ -83,7 +83,7 @@ def densenet(
 
     Source: Huang et al., Densely Connected Convolutional Networks, 2016.
 
-    >>> net = densenet(blocks=(2, 2), growth=4, stem=8, features="features/transition1")
+    >>> net = densenet(blocks=(2, 2), growth=4, stem=8, upto="features/transition1")
     >>> params, _ = jax.eval_shape(lambda key: net.init(key, (1, 32, 32, 3)), jax.random.key(0))
     >>> params["features"]["transition1"]["conv"]["kernel"].shape  # 8 + 2 * 4 maps, and half of that
     (1, 1, 16, 8)
@@ -101,42 +101,40 @@ def densenet(
             body[f"transition{n}"] = chain(norm=BatchNorm(), relu=jax.nn.relu, conv=conv(maps, 1), pool=AvgPool(2))
     body["norm5"] = BatchNorm()
     parts = {"features": chain(**body), "relu": jax.nn.relu}
-    return ending(
-        parts, lambda num_classes: {"classifier": Dense(num_classes)}, num_classes=num_classes, features=features
-    )
+    return ending(parts, lambda num_classes: {"classifier": Dense(num_classes)}, num_classes=num_classes, upto=upto)
 
 
-def densenet121(num_classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def densenet121(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
     """DenseNet-121: 6, 12, 24 and 16 layers that add 32 maps each. Arguments as in `densenet`.
 
     >>> len(densenet121().parts["features"].parts["denseblock3"].parts)
     24
     """
-    return densenet(num_classes, blocks=BLOCKS[121], dropout=dropout, features=features)
+    return densenet(num_classes, blocks=BLOCKS[121], dropout=dropout, upto=upto)
 
 
-def densenet161(num_classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def densenet161(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
     """DenseNet-161: 6, 12, 36 and 24 layers that add 48 maps each. Arguments as in `densenet`.
 
     >>> len(densenet161().parts["features"].parts["denseblock3"].parts)
     36
     """
-    return densenet(num_classes, blocks=BLOCKS[161], growth=48, stem=96, dropout=dropout, features=features)
+    return densenet(num_classes, blocks=BLOCKS[161], growth=48, stem=96, dropout=dropout, upto=upto)
 
 
-def densenet169(num_classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def densenet169(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
     """DenseNet-169: 6, 12, 32 and 32 layers that add 32 maps each. Arguments as in `densenet`.
 
     >>> len(densenet169().parts["features"].parts["denseblock3"].parts)
     32
     """
-    return densenet(num_classes, blocks=BLOCKS[169], dropout=dropout, features=features)
+    return densenet(num_classes, blocks=BLOCKS[169], dropout=dropout, upto=upto)
 
 
-def densenet201(num_classes: int = 1000, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def densenet201(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
     """DenseNet-201: 6, 12, 48 and 32 layers that add 32 maps each. Arguments as in `densenet`.
 
     >>> len(densenet201().parts["features"].parts["denseblock3"].parts)
     48
     """
-    return densenet(num_classes, blocks=BLOCKS[201], dropout=dropout, features=features)
+    return densenet(num_classes, blocks=BLOCKS[201], dropout=dropout, upto=upto)

@@ -37,7 +37,7 @@ def efficientnet(
     momentum: float = 0.9,
     eps: float = 1e-5,
     stages: Sequence[tuple[int, int, int, int, int]] = STAGES,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """EfficientNet of any width and depth.
 
@@ -54,7 +54,7 @@ def efficientnet(
         the first block.
       momentum, eps: of the batch norms.
       stages: expansion, kernel, maps, blocks and first stride of each stage.
-      features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
+      upto: path of the last part, for a backbone ("features/5": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
@@ -62,7 +62,7 @@ def efficientnet(
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
 
-    >>> net = efficientnet(10, stages=STAGES[:2], features="features/2")
+    >>> net = efficientnet(10, stages=STAGES[:2], upto="features/2")
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 32, 32, 3)))
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 32, 32, 3), "float32"))[0].shape
     (1, 8, 8, 24)
@@ -86,7 +86,7 @@ def efficientnet(
         start = VarianceScaling(1 / 3, "out", normal=False)  # uniform in ±1 / sqrt(classes)
         return {"classifier": numbered(Dropout(dropout), Dense(num_classes, kernel_init=start))}
 
-    return ending({"features": numbered(*layers)}, head, num_classes=num_classes, features=features)
+    return ending({"features": numbered(*layers)}, head, num_classes=num_classes, upto=upto)
 
 
 def _block(came: int, expansion: int, kernel: int, maps: int, stride: int, drop: Layer, norm: Norm) -> Layer:
@@ -111,11 +111,11 @@ def _scaled(
         dropout: float = rate,
         drop_path: float = 0.2,
         eps: float = small,
-        features: str | None = None,
+        upto: str | None = None,
     ) -> Layer:
         return efficientnet(
             num_classes, width=width, depth=depth, dropout=dropout, drop_path=drop_path, momentum=momentum, eps=eps,
-            features=features,
+            upto=upto,
         )  # fmt: skip
 
     build.__name__ = build.__qualname__ = f"efficientnet_{name.lower()}"
@@ -129,7 +129,7 @@ def _scaled(
       dropout: share of values dropped before the last layer while training.
       drop_path: share of examples whose last block would be dropped while training; it grows from 0 at the first.
       eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
-      features: path of the part that the net ends with as a backbone, as `"features/5"` (stride 16).
+      upto: path of the last part, for a backbone ("features/5": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].

@@ -35,7 +35,7 @@ def googlenet(
     *,
     dropout: float = 0.2,
     stages: Mapping[str, Mapping[str, Sequence[int]]] = STAGES,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """Nine modules of four branches each: 1×1, 3×3, a wider one and a pool, side by side.
 
@@ -47,7 +47,7 @@ def googlenet(
       num_classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
       dropout: share of values dropped before the last layer while training.
       stages: maps of the branches (1×1; reduction and 3×3; reduction and wider; pool) by stage and module.
-      features: path of the part that the net ends with as a backbone, as `"inception4e"` (stride 16).
+      upto: path of the last part, for a backbone ("inception4e": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
@@ -55,7 +55,7 @@ def googlenet(
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
 
-    >>> net = googlenet(features="inception3b")
+    >>> net = googlenet(upto="inception3b")
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 64, 64, 3)))
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
     (1, 8, 8, 480)
@@ -71,7 +71,7 @@ def googlenet(
     def head(num_classes: int) -> Mapping[str, Any]:
         return {"dropout": Dropout(dropout), "fc": Dense(num_classes, kernel_init=START)}
 
-    return ending(parts, head, num_classes=num_classes, features=features)
+    return ending(parts, head, num_classes=num_classes, upto=upto)
 
 
 def _conv(maps: int, size: int, *, stride: int = 1, stem: bool = False) -> Layer:

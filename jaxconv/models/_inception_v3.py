@@ -19,7 +19,7 @@ START = Normal(0.1)
 
 
 def inception_v3(
-    num_classes: int = 1000, *, width: float = 1.0, dropout: float = 0.5, features: str | None = None
+    num_classes: int = 1000, *, width: float = 1.0, dropout: float = 0.5, upto: str | None = None
 ) -> Layer:
     """Eleven modules of four kinds behind a stem of five convolutions, for images of 299×299.
 
@@ -30,7 +30,7 @@ def inception_v3(
       num_classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
-      features: path of the part that the net ends with as a backbone, as `"Mixed_6e"`.
+      upto: path of the last part, for a backbone ("Mixed_6e"); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes], H and W at least 75.
@@ -38,7 +38,7 @@ def inception_v3(
     Raises:
       ShapeError: numbers that cannot be, an image that is too small, or a path that is not there.
 
-    >>> net = inception_v3(features="Mixed_5d")
+    >>> net = inception_v3(upto="Mixed_5d")
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 75, 75, 3)))
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 75, 75, 3), "float32"))[0].shape
     (1, 7, 7, 288)
@@ -79,7 +79,7 @@ def inception_v3(
     def head(num_classes: int) -> Mapping[str, Any]:
         return {"dropout": Dropout(dropout), "fc": Dense(num_classes, kernel_init=START)}
 
-    return ending(body, head, num_classes=num_classes, features=features)
+    return ending(body, head, num_classes=num_classes, upto=upto)
 
 
 Conv3 = Callable[..., Layer]

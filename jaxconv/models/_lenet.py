@@ -35,7 +35,7 @@ def lenet5(
     activation: Literal["tanh", "relu"] = "tanh",
     pool: Literal["avg", "max"] = "avg",
     original: bool = False,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """Two 5×5 convolutions with 2×2 pools, then dense layers of 120 and 84 units; parts named as in the paper.
 
@@ -43,13 +43,13 @@ def lenet5(
 
     Args:
       num_classes: units of `output`; 0 gives the mean of each of the 16 maps, [N, 16], without dense layers
-        (features="act6" gives the 84 units).
+        (upto="act6" gives the 84 units).
       activation: after each convolution and hidden layer.
       pool: "avg", or "max" as the nets after it have it.
       original: as in the paper, but for the last layer, which is dense here and not of radial basis functions:
         `c3` sees only the maps of the paper's table, `s2` and `s4` multiply each map by a weight of its own, add a
         bias and squash, and the activation is 1.7159 tanh(2x/3), whatever `activation` and `pool` say.
-      features: part that the net ends with ("s4"); None for the whole.
+      upto: path of the last part, for a backbone ("s4"); None for the complete net.
 
     Returns:
       A Layer: [N, H, W, C] of at least 12 pixels a side to [N, num_classes].
@@ -93,4 +93,4 @@ def lenet5(
         c5, f6 = (Dense(units, kernel_init=start) for units in (120, 84))
         return {"flatten": flatten, "c5": c5, "act5": act, "f6": f6, "act6": act, "output": Dense(num_classes)}
 
-    return ending(body, head, num_classes=num_classes, features=features, pool=None)
+    return ending(body, head, num_classes=num_classes, upto=upto, pool=None)

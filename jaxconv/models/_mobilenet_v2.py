@@ -25,7 +25,7 @@ def mobilenet_v2(
     width: float = 1.0,
     dropout: float = 0.2,
     stages: Sequence[tuple[int, int, int, int]] = STAGES,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """Inverted residuals: 1×1 to more maps, 3×3 on each by itself, 1×1 to few again with no activation.
 
@@ -37,7 +37,7 @@ def mobilenet_v2(
       width: what every number of maps is multiplied by; the last layer before the head has no fewer than 1280.
       dropout: share of values dropped before the last layer while training.
       stages: expansion, maps, blocks and first stride of each stage.
-      features: path of the part that the net ends with as a backbone, as `"features/13"` (stride 16).
+      upto: path of the last part, for a backbone ("features/13": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
@@ -45,7 +45,7 @@ def mobilenet_v2(
     Raises:
       ShapeError: numbers that cannot be, or a path that is not there.
 
-    >>> net = mobilenet_v2(features="features/13")
+    >>> net = mobilenet_v2(upto="features/13")
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 96, 96, 3)))
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 96, 96, 3), "float32"))[0].shape
     (1, 6, 6, 96)
@@ -62,7 +62,7 @@ def mobilenet_v2(
     def head(num_classes: int) -> Mapping[str, Any]:
         return {"classifier": numbered(Dropout(dropout), Dense(num_classes, kernel_init=Normal(0.01)))}
 
-    return ending({"features": numbered(*layers)}, head, num_classes=num_classes, features=features)
+    return ending({"features": numbered(*layers)}, head, num_classes=num_classes, upto=upto)
 
 
 def _block(came: int, expansion: int, maps: int, stride: int) -> Layer:

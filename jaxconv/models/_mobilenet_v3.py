@@ -59,7 +59,7 @@ def mobilenet_v3(
     width: float = 1.0,
     dropout: float = 0.2,
     eps: float = 1e-3,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """A MobileNetV3 of any table.
 
@@ -70,7 +70,7 @@ def mobilenet_v3(
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
       eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
-      features: path of the part that the net ends with as a backbone.
+      upto: path of the last part, for a backbone; None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
@@ -97,7 +97,7 @@ def mobilenet_v3(
         parts = numbered(wide, jax.nn.hard_swish, Dropout(dropout), Dense(num_classes, kernel_init=start))
         return {"classifier": parts}
 
-    return ending({"features": numbered(*layers)}, head, num_classes=num_classes, features=features)
+    return ending({"features": numbered(*layers)}, head, num_classes=num_classes, upto=upto)
 
 
 def _block(
@@ -119,7 +119,7 @@ def mobilenet_v3_large(
     width: float = 1.0,
     dropout: float = 0.2,
     eps: float = 1e-3,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """MobileNetV3-Large: 15 blocks, hard swish where maps are small, squeeze and excitation in eight of them.
 
@@ -131,7 +131,7 @@ def mobilenet_v3_large(
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
       eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
-      features: path of the part that the net ends with as a backbone, as `"features/12"` (stride 16).
+      upto: path of the last part, for a backbone ("features/12": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
@@ -144,7 +144,7 @@ def mobilenet_v3_large(
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
     (1, 960)
     """
-    return mobilenet_v3(LARGE, 1280, num_classes, width=width, dropout=dropout, eps=eps, features=features)
+    return mobilenet_v3(LARGE, 1280, num_classes, width=width, dropout=dropout, eps=eps, upto=upto)
 
 
 def mobilenet_v3_small(
@@ -153,7 +153,7 @@ def mobilenet_v3_small(
     width: float = 1.0,
     dropout: float = 0.2,
     eps: float = 1e-3,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """MobileNetV3-Small: 11 blocks, the first of them at stride 2 already.
 
@@ -165,7 +165,7 @@ def mobilenet_v3_small(
       width: what every number of maps is multiplied by.
       dropout: share of values dropped before the last layer while training.
       eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
-      features: path of the part that the net ends with as a backbone, as `"features/8"` (stride 16).
+      upto: path of the last part, for a backbone ("features/8": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
@@ -178,4 +178,4 @@ def mobilenet_v3_small(
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
     (1, 576)
     """
-    return mobilenet_v3(SMALL, 1024, num_classes, width=width, dropout=dropout, eps=eps, features=features)
+    return mobilenet_v3(SMALL, 1024, num_classes, width=width, dropout=dropout, eps=eps, upto=upto)

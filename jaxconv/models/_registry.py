@@ -61,8 +61,8 @@ def net_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
       name: a key of `jaxconv.models.registry`, or "module:function".
       arguments: the function's arguments as TOML gives them.
 
-    >>> net_problems("conv_pool", {"dropuot": 0.5, "size": "big"})[1]
-    "net.size: must be a whole number, got 'big'"
+    >>> net_problems("conv_pool", {"dropuot": 0.5, "kernel_size": "big"})[1]
+    "net.kernel_size: must be a whole number, got 'big'"
     """
     try:
         function = checked.find("net.name", name, registry)

@@ -54,7 +54,7 @@ def residual_block(*convs: Layer, shortcut: Any = None) -> Layer:
     parts: dict[str, Any] = {}
     for n, layer in enumerate(convs, 1):
         parts |= {f"conv{n}": layer, f"bn{n}": BatchNorm()}
-        parts.setdefault("relu", jax.nn.relu)  # where it first runs, as `features` asks for
+        parts.setdefault("relu", jax.nn.relu)  # so that `upto` can stop at a later part
     if shortcut is not None:
         parts["downsample"] = shortcut
 
@@ -76,7 +76,7 @@ def resnet(
     width: int = 64,
     groups: int = 1,
     width_per_group: int = 64,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """A residual net for images of about 224×224: a 7×7 convolution and a pool, then stages of residual blocks.
 
@@ -90,7 +90,7 @@ def resnet(
       width: features of the first convolution and the first stage; each stage doubles them.
       groups: of the bottlenecks' 3×3 convolutions (ResNeXt's cardinality).
       width_per_group: the 3×3 convolutions' features in each group, for every 64 that the stage has.
-      features: part that the net ends with ("layer3" gives maps of 1/16 the size); None for the whole.
+      upto: path of the last part, for a backbone ("layer3": stride 16); None for the complete net.
 
     Returns:
       A Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
@@ -102,7 +102,7 @@ def resnet(
     Source: He et al., Deep Residual Learning for Image Recognition, 2015; Xie et al., Aggregated Residual
     Transformations for Deep Neural Networks, 2016; Zagoruyko and Komodakis, Wide Residual Networks, 2016.
 
-    >>> net = resnet(blocks=(1, 1), bottleneck=False, width=8, features="layer2")
+    >>> net = resnet(blocks=(1, 1), bottleneck=False, width=8, upto="layer2")
     >>> params, state = jax.eval_shape(lambda key: net.init(key, (1, 32, 32, 3)), jax.random.key(0))
     >>> params["layer2"]["0"]["downsample"]["0"]["kernel"].shape
     (1, 1, 8, 16)
@@ -132,55 +132,55 @@ def resnet(
         rest = (block(planes, 1, out) for _ in range(geometry.integer(count, "blocks") - 1))
         parts[f"layer{stage + 1}"] = numbered(block(planes, stride, seen), *rest)
         seen = out
-    return ending(parts, lambda num_classes: {"fc": Dense(num_classes)}, num_classes=num_classes, features=features)
+    return ending(parts, lambda num_classes: {"fc": Dense(num_classes)}, num_classes=num_classes, upto=upto)
 
 
-def resnet18(num_classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnet18(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
     """ResNet-18: two blocks of two 3×3 convolutions in each stage. Arguments as in `resnet`.
 
     >>> resnet18().parts["layer1"].parts["0"].parts["conv2"]
     conv
     """
-    return resnet(num_classes, blocks=BLOCKS[18], bottleneck=False, features=features)
+    return resnet(num_classes, blocks=BLOCKS[18], bottleneck=False, upto=upto)
 
 
-def resnet34(num_classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnet34(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
     """ResNet-34: 3, 4, 6 and 3 blocks of two 3×3 convolutions. Arguments as in `resnet`.
 
     >>> len(resnet34().parts["layer3"].parts)
     6
     """
-    return resnet(num_classes, blocks=BLOCKS[34], bottleneck=False, features=features)
+    return resnet(num_classes, blocks=BLOCKS[34], bottleneck=False, upto=upto)
 
 
-def resnet50(num_classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnet50(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
     """ResNet-50: 3, 4, 6 and 3 bottlenecks. Arguments as in `resnet`.
 
-    >>> list(resnet50(features="layer2").parts)
+    >>> list(resnet50(upto="layer2").parts)
     ['conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2']
     """
-    return resnet(num_classes, blocks=BLOCKS[50], features=features)
+    return resnet(num_classes, blocks=BLOCKS[50], upto=upto)
 
 
-def resnet101(num_classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnet101(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
     """ResNet-101: 3, 4, 23 and 3 bottlenecks. Arguments as in `resnet`.
 
     >>> len(resnet101().parts["layer3"].parts)
     23
     """
-    return resnet(num_classes, blocks=BLOCKS[101], features=features)
+    return resnet(num_classes, blocks=BLOCKS[101], upto=upto)
 
 
-def resnet152(num_classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnet152(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
     """ResNet-152: 3, 8, 36 and 3 bottlenecks. Arguments as in `resnet`.
 
     >>> len(resnet152().parts["layer3"].parts)
     36
     """
-    return resnet(num_classes, blocks=BLOCKS[152], features=features)
+    return resnet(num_classes, blocks=BLOCKS[152], upto=upto)
 
 
-def resnext50_32x4d(num_classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnext50_32x4d(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
     """ResNeXt-50: ResNet-50 with 3×3 convolutions in 32 groups, of 4 features in the first stage.
 
     Arguments as in `resnet`. Source: Xie et al., Aggregated Residual Transformations, 2016.
@@ -188,10 +188,10 @@ def resnext50_32x4d(num_classes: int = 1000, *, features: str | None = None) -> 
     >>> "fc" in resnext50_32x4d(num_classes=0).parts
     False
     """
-    return resnet(num_classes, blocks=BLOCKS[50], groups=32, width_per_group=4, features=features)
+    return resnet(num_classes, blocks=BLOCKS[50], groups=32, width_per_group=4, upto=upto)
 
 
-def resnext101_32x8d(num_classes: int = 1000, *, features: str | None = None) -> Layer:
+def resnext101_32x8d(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
     """ResNeXt-101: ResNet-101 with 3×3 convolutions in 32 groups, of 8 features in the first stage.
 
     Arguments as in `resnet`. Source: Xie et al., Aggregated Residual Transformations, 2016.
@@ -199,10 +199,10 @@ def resnext101_32x8d(num_classes: int = 1000, *, features: str | None = None) ->
     >>> len(resnext101_32x8d().parts["layer3"].parts)
     23
     """
-    return resnet(num_classes, blocks=BLOCKS[101], groups=32, width_per_group=8, features=features)
+    return resnet(num_classes, blocks=BLOCKS[101], groups=32, width_per_group=8, upto=upto)
 
 
-def wide_resnet50_2(num_classes: int = 1000, *, features: str | None = None) -> Layer:
+def wide_resnet50_2(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
     """ResNet-50 with 3×3 convolutions of twice the features.
 
     Arguments as in `resnet`. Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
@@ -210,10 +210,10 @@ def wide_resnet50_2(num_classes: int = 1000, *, features: str | None = None) -> 
     >>> len(wide_resnet50_2().parts["layer3"].parts)
     6
     """
-    return resnet(num_classes, blocks=BLOCKS[50], width_per_group=128, features=features)
+    return resnet(num_classes, blocks=BLOCKS[50], width_per_group=128, upto=upto)
 
 
-def wide_resnet101_2(num_classes: int = 1000, *, features: str | None = None) -> Layer:
+def wide_resnet101_2(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
     """ResNet-101 with 3×3 convolutions of twice the features.
 
     Arguments as in `resnet`. Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
@@ -221,4 +221,4 @@ def wide_resnet101_2(num_classes: int = 1000, *, features: str | None = None) ->
     >>> len(wide_resnet101_2().parts["layer3"].parts)
     23
     """
-    return resnet(num_classes, blocks=BLOCKS[101], width_per_group=128, features=features)
+    return resnet(num_classes, blocks=BLOCKS[101], width_per_group=128, upto=upto)

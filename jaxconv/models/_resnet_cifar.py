@@ -27,7 +27,7 @@ def resnet_cifar(
     *,
     width: int = 16,
     shortcut: Literal["A", "B"] = "A",
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """6n + 2 layers for 32×32 images: a 3×3 convolution, then three stages of n blocks of two 3×3 convolutions.
 
@@ -37,7 +37,7 @@ def resnet_cifar(
       width: features of `stem` and `stage1`; `stage2` and `stage3` double them and halve height and width.
       shortcut: where a block changes the shape, "A" takes every second pixel and sets the new channels to zero,
         as the paper does on CIFAR-10; "B" is a 1×1 convolution with a norm.
-      features: part that the net ends with ("stage2"); None for the whole.
+      upto: path of the last part, for a backbone ("stage2"); None for the complete net.
 
     Returns:
       A Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
@@ -73,7 +73,7 @@ def resnet_cifar(
         "stage2": stage(2 * width, 2),
         "stage3": stage(4 * width, 2),
     }
-    return ending(body, lambda num_classes: {"head": Dense(num_classes)}, num_classes=num_classes, features=features)
+    return ending(body, lambda num_classes: {"head": Dense(num_classes)}, num_classes=num_classes, upto=upto)
 
 
 def check_depth(depth: int, more: int) -> int:
@@ -91,49 +91,49 @@ def sparse_identity(x: jax.Array, features: int) -> jax.Array:
     return jnp.pad(x[:, ::2, ::2], [(0, 0)] * 3 + [(0, features - x.shape[-1])])
 
 
-def resnet20(num_classes: int = 10, *, features: str | None = None) -> Layer:
+def resnet20(num_classes: int = 10, *, upto: str | None = None) -> Layer:
     """The CIFAR ResNet with 3 blocks in each stage. Arguments as in `resnet_cifar`.
 
     >>> len(resnet20().parts["stage3"].parts)
     3
     """
-    return resnet_cifar(20, num_classes, features=features)
+    return resnet_cifar(20, num_classes, upto=upto)
 
 
-def resnet32(num_classes: int = 10, *, features: str | None = None) -> Layer:
+def resnet32(num_classes: int = 10, *, upto: str | None = None) -> Layer:
     """The CIFAR ResNet with 5 blocks in each stage. Arguments as in `resnet_cifar`.
 
     >>> len(resnet32().parts["stage3"].parts)
     5
     """
-    return resnet_cifar(32, num_classes, features=features)
+    return resnet_cifar(32, num_classes, upto=upto)
 
 
-def resnet44(num_classes: int = 10, *, features: str | None = None) -> Layer:
+def resnet44(num_classes: int = 10, *, upto: str | None = None) -> Layer:
     """The CIFAR ResNet with 7 blocks in each stage. Arguments as in `resnet_cifar`.
 
     >>> len(resnet44().parts["stage3"].parts)
     7
     """
-    return resnet_cifar(44, num_classes, features=features)
+    return resnet_cifar(44, num_classes, upto=upto)
 
 
-def resnet56(num_classes: int = 10, *, features: str | None = None) -> Layer:
+def resnet56(num_classes: int = 10, *, upto: str | None = None) -> Layer:
     """The CIFAR ResNet with 9 blocks in each stage. Arguments as in `resnet_cifar`.
 
     >>> len(resnet56().parts["stage3"].parts)
     9
     """
-    return resnet_cifar(56, num_classes, features=features)
+    return resnet_cifar(56, num_classes, upto=upto)
 
 
-def resnet110(num_classes: int = 10, *, features: str | None = None) -> Layer:
+def resnet110(num_classes: int = 10, *, upto: str | None = None) -> Layer:
     """The CIFAR ResNet with 18 blocks in each stage. Arguments as in `resnet_cifar`.
 
     >>> len(resnet110().parts["stage3"].parts)
     18
     """
-    return resnet_cifar(110, num_classes, features=features)
+    return resnet_cifar(110, num_classes, upto=upto)
 
 
 def wide_block(planes: int, stride: int, widens: bool, dropout: float) -> Layer:
@@ -163,7 +163,7 @@ def wide_resnet(
     num_classes: int = 10,
     *,
     dropout: float = 0.0,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """WRN-depth-width for 32×32 images: few residual blocks with many features, norm and ReLU before convolutions.
 
@@ -172,7 +172,7 @@ def wide_resnet(
       width: how many times the 16, 32 and 64 features of `resnet_cifar` the stages have.
       num_classes: units of `head`; 0 gives the pooled features, [N, C].
       dropout: share of values dropped between the two convolutions of a block (0.3 in the paper, where used).
-      features: part that the net ends with ("stage2"); None for the whole.
+      upto: path of the last part, for a backbone ("stage2"); None for the complete net.
 
     Returns:
       A Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
@@ -201,31 +201,31 @@ def wide_resnet(
         "bn": BatchNorm(),
         "relu": jax.nn.relu,
     }
-    return ending(body, lambda num_classes: {"head": Dense(num_classes)}, num_classes=num_classes, features=features)
+    return ending(body, lambda num_classes: {"head": Dense(num_classes)}, num_classes=num_classes, upto=upto)
 
 
-def wide_resnet28_10(num_classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def wide_resnet28_10(num_classes: int = 10, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
     """WRN-28-10: 4 blocks in each stage, 10 times the features. Arguments as in `wide_resnet`.
 
     >>> len(wide_resnet28_10().parts["stage3"].parts)
     4
     """
-    return wide_resnet(28, 10, num_classes, dropout=dropout, features=features)
+    return wide_resnet(28, 10, num_classes, dropout=dropout, upto=upto)
 
 
-def wide_resnet40_4(num_classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def wide_resnet40_4(num_classes: int = 10, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
     """WRN-40-4: 6 blocks in each stage, 4 times the features. Arguments as in `wide_resnet`.
 
     >>> len(wide_resnet40_4().parts["stage3"].parts)
     6
     """
-    return wide_resnet(40, 4, num_classes, dropout=dropout, features=features)
+    return wide_resnet(40, 4, num_classes, dropout=dropout, upto=upto)
 
 
-def wide_resnet16_8(num_classes: int = 10, *, dropout: float = 0.0, features: str | None = None) -> Layer:
+def wide_resnet16_8(num_classes: int = 10, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
     """WRN-16-8: 2 blocks in each stage, 8 times the features. Arguments as in `wide_resnet`.
 
     >>> len(wide_resnet16_8().parts["stage3"].parts)
     2
     """
-    return wide_resnet(16, 8, num_classes, dropout=dropout, features=features)
+    return wide_resnet(16, 8, num_classes, dropout=dropout, upto=upto)

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxconv import geometry
-from jaxconv.layers import chain
-from jaxconv.layers import features as backbone
+from jaxconv.layers import backbone, chain
 from jaxconv.layers.layer import Layer
 from jaxconv.ops import global_avg_pool
 
@@ -38,7 +37,7 @@ def ending(
     head: Callable[[int], Mapping[str, Any]],
     *,
     num_classes: int,
-    features: str | None,
+    upto: str | None,
     pool: Any = global_avg_pool,
 ) -> Layer:
     """A whole net from its body and its head, or as much of it as is asked for.
@@ -47,17 +46,17 @@ def ending(
       body: the parts that make maps [N, H, W, C] of images, by name, in the order that they run.
       head: num_classes -> the parts that make logits of what `pool` gives (of the maps, where that is None).
       num_classes: units of the last layer; 0 leaves the head out and takes the mean of each map instead of `pool`.
-      features: path of the part that the net ends with, as a backbone ("layer3"); None for the whole.
+      upto: path of the last part, for a backbone ("layer3"); None for the complete net.
       pool: what stands between body and head, as part `avgpool`; None where the head takes the maps themselves.
 
     Returns:
-      A Layer: images to [N, num_classes]; with num_classes=0 to [N, C]; with `features` to that part's output.
+      A Layer: images to [N, num_classes]; with num_classes=0 to [N, C]; with `upto` to that part's output.
 
     Raises:
       ShapeError: num_classes that is no int ≥ 0, or a path that is not there.
 
     >>> from jaxconv.layers import Conv, Dense
-    >>> ending({"conv": Conv(8, 3)}, lambda classes: {"fc": Dense(classes)}, num_classes=0, features=None)
+    >>> ending({"conv": Conv(8, 3)}, lambda classes: {"fc": Dense(classes)}, num_classes=0, upto=None)
     chain
       conv: conv
       avgpool: global_avg_pool
@@ -67,4 +66,4 @@ def ending(
         net = chain(**body, **between, **head(num_classes))
     else:
         net = chain(**body, avgpool=global_avg_pool)
-    return net if features is None else backbone(net, upto=features)
+    return net if upto is None else backbone(net, upto=upto)

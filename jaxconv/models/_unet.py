@@ -10,8 +10,7 @@ import jax.numpy as jnp
 
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError
-from jaxconv.layers import BatchNorm, Conv, ConvTranspose, Dropout, MaxPool, chain
-from jaxconv.layers import features as backbone
+from jaxconv.layers import BatchNorm, Conv, ConvTranspose, Dropout, MaxPool, backbone, chain
 from jaxconv.layers.initializers import he_normal
 from jaxconv.layers.layer import Layer, compose
 
@@ -26,7 +25,7 @@ def unet(
     padding: Literal["valid", "same"] = "valid",
     batch_norm: bool = False,
     dropout: float = 0.0,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """Logits for every pixel: a contracting path, an expansive path, and a copy across at every size.
 
@@ -41,7 +40,7 @@ def unet(
         of what it meets; "same" gives an output of the input's size, odd ones, too.
       batch_norm: normalize after each 3×3 convolution, which the paper does not.
       dropout: share of values dropped at the end of the contracting path while training.
-      features: path of the part that the net ends with as a backbone, as `"bottom"`: the contracting path.
+      upto: path of the last part, for a backbone ("bottom": the contracting path); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, H', W', num_classes], its parts `contract1`, `pool1`, …, `bottom`, then `up4`,
@@ -99,7 +98,7 @@ def unet(
         return call("head", x) if num_classes else x
 
     net = compose("unet", parts, flow)
-    return net if features is None else backbone(net, upto=features)
+    return net if upto is None else backbone(net, upto=upto)
 
 
 def _middle(x: jax.Array, height: int, across: int) -> jax.Array:

@@ -29,19 +29,19 @@ def vgg(
     width: int = 64,
     hidden: int = 4096,
     dropout: float = 0.5,
-    features: str | None = None,
+    upto: str | None = None,
 ) -> Layer:
     """3×3 convolutions in five stages with a 2×2 pool after each, then three dense layers.
 
     Args:
       num_classes: units of the last layer, `classifier/6`; 0 gives the mean of each map, [N, C], without dense layers
-        (features="classifier/4" gives the last hidden ones).
+        (upto="classifier/4" gives the last hidden ones).
       convs: convolutions in each stage.
       batch_norm: whether a norm follows each convolution; these keep their bias, as torchvision's do.
       width: features of the first stage; each stage doubles them, up to 8 times as many.
       hidden: units of the two dense layers before the last.
       dropout: share of these units that is dropped in training.
-      features: part that the net ends with ("features/22"); None for the whole.
+      upto: path of the last part, for a backbone ("features/22"); None for the complete net.
 
     Returns:
       A Layer: [N, H, W, C] of at least 2**stages pixels a side to [N, num_classes]. Images of another size than
@@ -71,76 +71,76 @@ def vgg(
         return {"flatten": flatten, "classifier": numbered(*unit(), *unit(), Dense(num_classes, kernel_init=SMALL))}
 
     pool = AdaptiveAvgPool(7)
-    return ending({"features": numbered(*body)}, head, num_classes=num_classes, features=features, pool=pool)
+    return ending({"features": numbered(*body)}, head, num_classes=num_classes, upto=upto, pool=pool)
 
 
-def vgg11(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg11(num_classes: int = 1000, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
     """VGG with 11 layers, column A of the paper. Arguments as in `vgg`.
 
     >>> len(vgg11().parts["features"].parts)
     21
     """
-    return vgg(num_classes, convs=CONVS[11], dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[11], dropout=dropout, upto=upto)
 
 
-def vgg11_bn(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg11_bn(num_classes: int = 1000, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
     """VGG with 11 layers and batch norm. Arguments as in `vgg`.
 
     >>> len(vgg11_bn().parts["features"].parts)
     29
     """
-    return vgg(num_classes, convs=CONVS[11], batch_norm=True, dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[11], batch_norm=True, dropout=dropout, upto=upto)
 
 
-def vgg13(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg13(num_classes: int = 1000, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
     """VGG with 13 layers, column B of the paper. Arguments as in `vgg`.
 
     >>> len(vgg13().parts["features"].parts)
     25
     """
-    return vgg(num_classes, convs=CONVS[13], dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[13], dropout=dropout, upto=upto)
 
 
-def vgg13_bn(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg13_bn(num_classes: int = 1000, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
     """VGG with 13 layers and batch norm. Arguments as in `vgg`.
 
     >>> len(vgg13_bn().parts["features"].parts)
     35
     """
-    return vgg(num_classes, convs=CONVS[13], batch_norm=True, dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[13], batch_norm=True, dropout=dropout, upto=upto)
 
 
-def vgg16(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg16(num_classes: int = 1000, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
     """VGG with 16 layers, column D of the paper. Arguments as in `vgg`.
 
     >>> len(vgg16().parts["features"].parts)
     31
     """
-    return vgg(num_classes, convs=CONVS[16], dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[16], dropout=dropout, upto=upto)
 
 
-def vgg16_bn(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg16_bn(num_classes: int = 1000, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
     """VGG with 16 layers and batch norm. Arguments as in `vgg`.
 
     >>> len(vgg16_bn().parts["features"].parts)
     44
     """
-    return vgg(num_classes, convs=CONVS[16], batch_norm=True, dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[16], batch_norm=True, dropout=dropout, upto=upto)
 
 
-def vgg19(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg19(num_classes: int = 1000, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
     """VGG with 19 layers, column E of the paper. Arguments as in `vgg`.
 
     >>> len(vgg19().parts["features"].parts)
     37
     """
-    return vgg(num_classes, convs=CONVS[19], dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[19], dropout=dropout, upto=upto)
 
 
-def vgg19_bn(num_classes: int = 1000, *, dropout: float = 0.5, features: str | None = None) -> Layer:
+def vgg19_bn(num_classes: int = 1000, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
     """VGG with 19 layers and batch norm. Arguments as in `vgg`.
 
     >>> len(vgg19_bn().parts["features"].parts)
     53
     """
-    return vgg(num_classes, convs=CONVS[19], batch_norm=True, dropout=dropout, features=features)
+    return vgg(num_classes, convs=CONVS[19], batch_norm=True, dropout=dropout, upto=upto)

@@ -31,7 +31,7 @@ CALLS = {
     "MaxPool": (lambda **w: jc.MaxPool(**w).apply({}, {}, X)[0], {"size": 2}, {"kernel_size": 2}),
 }  # fmt: skip
 NAMES = {
-    "wire": jc.compose, "standardise_kernel": jc.standardize_kernel, "freeze": jc.optim.freeze,
+    "features": jc.backbone, "wire": jc.compose, "standardise_kernel": jc.standardize_kernel, "freeze": jc.optim.freeze,
     "partition": jc.optim.partition, "slow": jc.optim.scale_lr,
 }  # fmt: skip
 
@@ -72,6 +72,18 @@ def test_every_model_takes_classes_for_one_release():
         assert "classes" not in inspect.signature(function).parameters
     with pytest.warns(DeprecationWarning, match="lenet5: classes is now called num_classes"):
         assert repr(jc.models.lenet5(classes=3)) == repr(jc.models.lenet5(num_classes=3))
+
+
+def test_every_model_with_a_backbone_takes_features_for_one_release():
+    channels = {"conv_pool", "small_residual"}  # whose `features` are output channels
+    for name in registry.keys() - channels:
+        assert registry[name].renamed["features"] == "upto", name
+    for name in channels:
+        assert "features" in inspect.signature(registry[name]).parameters
+    with pytest.warns(DeprecationWarning, match="lenet5: features is now called upto"):
+        assert repr(jc.models.lenet5(features="s4")) == repr(jc.models.lenet5(upto="s4"))
+    with pytest.warns(DeprecationWarning, match="autoencoder: maps is now called widths"):
+        assert repr(jc.models.autoencoder(maps=(4, 8))) == repr(jc.models.autoencoder(widths=(4, 8)))
 
 
 def test_old_names_in_a_config():

@@ -1,4 +1,4 @@
-"""replace, features, partition, freeze."""
+"""replace, backbone, partition, freeze."""
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +34,8 @@ def test_replace_goes_into_wrappers_and_keeps_them():
 
 
 @pytest.mark.parametrize("upto", ["stem", "stage1", "stage2", "stage2/conv0"])
-def test_features_are_what_the_net_computes_on_the_way(upto):
-    whole, backbone = net(), jc.features(net(), upto=upto)
+def test_backbone_returns_what_the_net_computes_at_that_part(upto):
+    whole, backbone = net(), jc.backbone(net(), upto=upto)
     params, state = whole.init(jax.random.key(0), X)
     h, new = X, {}
     for name, part in whole.parts.items():
@@ -50,9 +50,9 @@ def test_features_are_what_the_net_computes_on_the_way(upto):
     assert "head" not in own[0]
 
 
-def test_features_compute_nothing_beyond():
+def test_backbone_computes_nothing_beyond():
     whole = jc.chain(a=jnp.sin, b=lambda x: x @ jnp.ones((99, 99)))
-    y, _ = jc.features(whole, upto="a").apply({"a": {}}, {"a": {}}, X)
+    y, _ = jc.backbone(whole, upto="a").apply({"a": {}}, {"a": {}}, X)
     np.testing.assert_array_equal(y, jnp.sin(X))
 
 

@@ -250,8 +250,8 @@ TABLE = [
     Row("a path that is no text", lambda: jc.replace(tiny(), 0, jnp.sin),
         "a path must be text like 'stage1/conv0'\n"
         "  got: 0"),
-    Row("features of a flow in another order", lambda: init(jc.features(jc.compose("w", {"a": jnp.sin, "b": jnp.sin}, lambda call, x: call("a", call("b", x))), "a"), 1, 2),
-        "features needs parts that run in the order they stand in\n"
+    Row("backbone of a flow in another order", lambda: init(jc.backbone(jc.compose("w", {"a": jnp.sin, "b": jnp.sin}, lambda call, x: call("a", call("b", x))), "a"), 1, 2),
+        "backbone needs parts that run in definition order\n"
         "  got: 'b' runs before 'a'"),
     Row("a layer's function for a layer", lambda: jc.chain(jc.Conv(4, 3), jc.Dropout),
         "a part must be a Layer or a callable from array to array; got the function Dropout: call it, Dropout(...)", error=TypeError),

@@ -54,7 +54,7 @@ def test_whitening_is_the_eigenvectors_of_patches_one_by_one(rng):
 
 
 def test_the_whitening_kernel_gets_no_gradient_and_its_bias_does(rng, quick_jit):
-    net = models.airbench(features="gelu")
+    net = models.airbench(upto="gelu")
     x = rng.normal(size=(4, 16, 16, 3)).astype(np.float32)
     params, state = net.init(jax.random.key(0), x.shape)
     params["whiten"]["kernel"] = whitening_kernel(x)
@@ -64,10 +64,10 @@ def test_the_whitening_kernel_gets_no_gradient_and_its_bias_does(rng, quick_jit)
 
 
 def test_convolutions_start_as_the_identity(rng):
-    net = models.airbench(width=32, features="group1/conv1")
+    net = models.airbench(width=32, upto="group1/conv1")
     x = rng.normal(size=(1, 9, 9, 3)).astype(np.float32)
     params, state = net.init(jax.random.key(0), x.shape)
-    before, _ = models.airbench(width=32, features="gelu").apply(
+    before, _ = models.airbench(width=32, upto="gelu").apply(
         {n: params[n] for n in ("whiten", "gelu")}, {n: state[n] for n in ("whiten", "gelu")}, x
     )
     y, _ = net.apply(params, state, x)

@@ -33,7 +33,7 @@ def test_values_and_gradients_equal_torch(tied, rng):
     torch = pytest.importorskip("torch")
     from models.torch_nets.small import autoencode
 
-    net, shape = models.autoencoder(6, maps=(4, 5), tied=tied), (2, 9, 12, 2)  # to 5×6 and 3×3
+    net, shape = models.autoencoder(6, widths=(4, 5), tied=tied), (2, 9, 12, 2)  # to 5×6 and 3×3
     params, state = drawn(net, shape, rng)
     x = rng.normal(size=shape).astype(np.float32)
     along = rng.normal(size=shape).astype(np.float32)
@@ -55,7 +55,7 @@ def test_values_and_gradients_equal_torch(tied, rng):
 
 def test_one_code_layer_is_its_own_adjoint(rng):
     """<code(x), c> = <x, back(c)>, the biases apart: the tied way back is the transpose."""
-    net = models.autoencoder(5, maps=(), tied=True)
+    net = models.autoencoder(5, widths=(), tied=True)
     params, state = drawn(net, (1, 3, 4, 2), rng)
     params = {
         **params,
@@ -69,7 +69,7 @@ def test_one_code_layer_is_its_own_adjoint(rng):
 
 
 def test_its_encoder_is_a_backbone():
-    net = models.autoencoder(6, features="code")
+    net = models.autoencoder(6, upto="code")
     params, state = net.init(jax.random.key(0), (1, 11, 13, 3))
     assert list(params) == ["encode1", "encode2", "code"]
     assert net.apply(params, state, jnp.ones((4, 11, 13, 3)))[0].shape == (4, 6)
@@ -87,7 +87,7 @@ def test_another_size_than_init_saw_is_refused():
     [
         (lambda: models.autoencoder(0), "features must be ≥ 1\n  got: features=0"),
         (
-            lambda: models.autoencoder(features="cod"),
+            lambda: models.autoencoder(upto="cod"),
             "autoencoder has encode1, encode2, code, decode_code, decode2, decode1\n"
             "  got: path 'cod'; did you mean 'code'?",
         ),

@@ -77,7 +77,7 @@ def test_odd_sizes_one_channel_and_any_classes(name):
 def test_headless_and_backbone_have_the_whole_nets_weights(name):
     family = FAMILIES[name]
     whole = paths(born(small(name), family.shape))
-    for words, axes in (({"num_classes": 0}, 2), ({"features": family.part}, 4)):
+    for words, axes in (({"num_classes": 0}, 2), ({"upto": family.part}, 4)):
         if "num_classes" in words and family.says != "classes":
             continue
         net = small(name, **words)
@@ -131,7 +131,7 @@ def test_eager_is_jit_is_vmap(name, rng):
         together = jax.device_get(jax.jit(jax.vmap(run), compiler_options=FAST)(x))
         same(jax.tree.map(lambda v: v[0], together), jitted)
         if name in DEEP:
-            run, state, jitted = training(small(name, features=family.part))
+            run, state, jitted = training(small(name, upto=family.part))
         eager = run(x[0])
         assert jax.tree.structure(eager[1]) == jax.tree.structure(state)
         same(eager, jitted)

@@ -59,7 +59,7 @@ def test_blocks_are_dropped_more_often_the_deeper_they_are(monkeypatch):
 
 def test_it_starts_as_little_more_than_its_shortcuts(rng, quick_jit):
     """With layer scales of 1e-6 a block gives back what came, all but."""
-    net = models.convnext(features="features/1", widths=(8,), depths=(2,))
+    net = models.convnext(upto="features/1", widths=(8,), depths=(2,))
     x = rng.normal(size=(1, 16, 16, 3)).astype(np.float32)
     params, state = net.init(jax.random.key(0), x.shape)
     blocks, scales = params["features"]["1"], np.zeros(8, np.float32)

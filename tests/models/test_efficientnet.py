@@ -83,7 +83,7 @@ def test_blocks_are_dropped_more_often_the_deeper_they_are(monkeypatch):
 def test_three_largest_take_the_norms_of_the_papers_code():
     """B0 … B4 are torch's defaults, B5 … B7 TensorFlow's: after one step 1 % of the batch's mean is in the state."""
     for name, share in (("efficientnet_b4", 0.1), ("efficientnet_b5", 0.01)):
-        net = models.registry[name](features="features/0")
+        net = models.registry[name](upto="features/0")
         params, state = net.init(jax.random.key(0), (1, 9, 9, 3))
         x = np.random.default_rng(0).normal(size=(2, 9, 9, 3)).astype(np.float32) + 1
         _, new = net.apply(params, state, x, train=True)

@@ -68,7 +68,7 @@ def test_whole_ones_equal_torch(name, dtype, rng):
     [("Conv2d_4a_3x3", (1, 18, 21, 192)), ("Mixed_5b", (1, 8, 10, 256)), ("Mixed_6a", (1, 3, 4, 768))],
 )
 def test_maps_inside_inception_v3(path, shape):
-    net = models.inception_v3(features=path)
+    net = models.inception_v3(upto=path)
     x = jax.ShapeDtypeStruct((1, 87, 101, 1), "float32")
     params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), x.shape))
     assert jax.eval_shape(net.apply, params, state, x)[0].shape == shape

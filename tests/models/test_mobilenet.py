@@ -121,6 +121,6 @@ def test_other_widths_have_the_counts_that_keras_documents(width, weights, macs)
     ],
 )
 def test_backbones_at_stride_16(name, path, shape):
-    net = models.registry[name](features=path)
+    net = models.registry[name](upto=path)
     params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 85, 66, 1)))
     assert jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 85, 66, 1), "float32"))[0].shape == shape

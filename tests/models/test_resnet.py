@@ -78,7 +78,7 @@ def test_whole_resnet50_equals_torch_in_float64(rng, x64):
         (lambda: models.resnet(blocks=(2, 0)), "blocks must be ≥ 1\n  got: blocks=0"),
         (lambda: models.resnet50(-1), "num_classes must be ≥ 0\n  got: num_classes=-1"),
         (lambda: models.resnet50(10.0), "num_classes must be an int\n  got: num_classes=10.0\n  fix: num_classes=10"),
-        (lambda: models.resnet50(features="layer5"),
+        (lambda: models.resnet50(upto="layer5"),
          "chain has conv1, bn1, relu, maxpool, layer1, layer2, layer3, layer4, avgpool, fc\n"
          "  got: path 'layer5'; did you mean 'layer4'?"),
     ],

@@ -106,7 +106,7 @@ def test_whole_resnet56_equals_torch_in_float64(rng, x64):
 
 
 def test_dropout_stands_between_the_convolutions_of_a_wide_block(rng):
-    net = models.wide_resnet(10, 1, dropout=0.5, features="stage1")
+    net = models.wide_resnet(10, 1, dropout=0.5, upto="stage1")
     assert list(net.parts["stage1"].parts["0"].parts) == ["bn1", "relu", "conv1", "bn2", "dropout", "conv2"]
     x = rng.normal(size=(2, 5, 5, 3)).astype(np.float32)
     params, state = net.init(jax.random.key(0), x)

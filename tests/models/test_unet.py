@@ -62,7 +62,7 @@ def test_same_gives_a_logit_for_every_pixel_of_any_image():
 def test_the_end_that_is_asked_for():
     shapes = {"bottom": (1, 4, 4, 16), "expand2": (1, 4, 4, 8), None: (1, 4, 4, 4)}
     for path, shape in shapes.items():
-        net = models.unet(0, width=4, depth=2, features=path)
+        net = models.unet(0, width=4, depth=2, upto=path)
         params, state = jax.eval_shape(lambda net=net: net.init(jax.random.key(0), (1, 44, 44, 1)))
         y, _ = jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 44, 44, 1), "float32"))
         assert (path, y.shape) == (path, shape)

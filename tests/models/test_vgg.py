@@ -57,5 +57,5 @@ def test_an_image_that_is_too_small_is_refused_where_a_pool_finds_nothing():
 
 
 def test_the_last_hidden_units_are_features():
-    net = models.vgg(num_classes=10, convs=(1,), width=2, hidden=6, features="classifier/4")
+    net = models.vgg(num_classes=10, convs=(1,), width=2, hidden=6, upto="classifier/4")
     assert list(net.parts["classifier"].parts) == ["0", "1", "2", "3", "4"]

@@ -56,7 +56,7 @@ def test_a_new_head_and_what_is_not_needed(rng):
 
 def test_a_backbone_of_a_whole_net(rng):
     weights = weights_of("stem", "head", rng)
-    params, _ = port.load(jc.features(NET, upto="stem"), weights, x=IMAGES, ignore="head.*")
+    params, _ = port.load(jc.backbone(NET, upto="stem"), weights, x=IMAGES, ignore="head.*")
     assert set(params) == {"stem"}
 
 
@@ -84,7 +84,7 @@ def test_transformers(rng):
     np.testing.assert_array_equal(state["bn1"]["var"], weights["resnet.embedder.embedder.normalization.running_var"])
     np.testing.assert_array_equal(params["fc"]["bias"], weights["classifier.1.bias"])
     headless = {name.removeprefix("resnet."): array for name, array in weights.items() if "classifier" not in name}
-    backbone = jc.features(RESNET, upto="avgpool")
+    backbone = jc.backbone(RESNET, upto="avgpool")
     again, _ = port.load(backbone, headless, "transformers", x=IMAGES)
     np.testing.assert_array_equal(again["layer1"]["0"]["conv1"]["kernel"], got)
 

@@ -123,7 +123,7 @@ COMBINATORS = [
     Entry("repeat", lambda: jc.repeat(block(), 3), training_differs=True),
     Entry("remat", lambda: jc.remat(block()), training_differs=True),
     Entry("cast", lambda: jc.cast(jc.chain(jc.Conv(4, 3), jc.BatchNorm()), jnp.float32), training_differs=True),
-    Entry("features", lambda: jc.features(jc.chain(a=jc.Conv(4, 3), b=jnp.tanh, c=jc.flatten), upto="b")),
+    Entry("backbone", lambda: jc.backbone(jc.chain(a=jc.Conv(4, 3), b=jnp.tanh, c=jc.flatten), upto="b")),
     Entry("replace", lambda: jc.replace(jc.chain(a=jc.Conv(4, 3), b=jnp.tanh), "b", jnp.sin)),
 ]
 
