@@ -68,7 +68,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
 @pytest.mark.parametrize(
     ("repo", "words", "message"),
     [
-        ("someone/nte", {}, "the hub has no repository 'someone/nte' that may be read\n"
+        ("someone/nte", {}, "the hub has no readable repository 'someone/nte'\n"
                             "  fix: its name, as on huggingface.co; a private one needs the variable HF_TOKEN"),
         ("someone/net", {"file": "model.bin"}, "someone/net has no file 'model.bin'\n"
                                                "  fix: see https://huggingface.co/someone/net/tree/main"),

@@ -23,35 +23,35 @@ MESSAGES = {
     "all at once": (
         {"stem.0.weight": (3, 3, 3, 4), "stem.1.bias": None, "extra.weight": (3,)}, {},
         """\
-the state dict does not fit this net: 1 missing, 1 left over, 1 of another shape; 5 of 7 leaves fit, nothing was loaded
-  fix: stem/0/kernel and the like are not in torch's order of axes (those of one length all round cannot be told \
-apart): turn all of them before, or take the file that torch itself wrote
-  ! stem/0/kernel  wants stem.0.weight [4, 3, 3, 3], found [3, 3, 3, 4]: looks like HWIO, which is our order, where \
+the state dict does not fit this net: 1 missing, 1 unexpected, 1 of another shape; 5 of 7 leaves fit, nothing was loaded
+  fix: stem/0/kernel and the like are not in torch's order of axes (unrecognizable if all axes have one \
+length): transpose all of them, or use the file that torch itself wrote
+  ! stem/0/kernel  expected stem.0.weight [4, 3, 3, 3], got [3, 3, 3, 4]: looks like HWIO, which is our order, where \
 torch's is OIHW
-  + stem/1/bias  wants stem.1.bias [4], not there
-  - extra.weight  not in this net""",
+  + stem/1/bias  expected stem.1.bias [4], missing
+  - extra.weight  unexpected: not in this net""",
     ),
     "rows and columns": (
         {"head.weight": (4, 2)}, {},
         """\
 the state dict does not fit this net: 1 of another shape; 6 of 7 leaves fit, nothing was loaded
-  fix: head/kernel and the like are not in torch's order of axes (those of one length all round cannot be told apart): \
-turn all of them before, or take the file that torch itself wrote
-  ! head/kernel  wants head.weight [2, 4], found [4, 2]: looks like IO, which is our order, where torch's is OI""",
+  fix: head/kernel and the like are not in torch's order of axes (unrecognizable if all axes have one length): \
+transpose all of them, or use the file that torch itself wrote
+  ! head/kernel  expected head.weight [2, 4], got [4, 2]: looks like IO, which is our order, where torch's is OI""",
     ),
     "as many numbers": (
         {"stem.0.weight": (4, 27)}, {},
         """\
 the state dict does not fit this net: 1 of another shape; 6 of 7 leaves fit, nothing was loaded
-  ! stem/0/kernel  wants stem.0.weight [4, 3, 3, 3], found [4, 27]""",
+  ! stem/0/kernel  expected stem.0.weight [4, 3, 3, 3], got [4, 27]""",
     ),
     "classes": (
         {"head.weight": (10, 4), "head.bias": (10,)}, {},
         """\
 the state dict does not fit this net: 2 of another shape; 5 of 7 leaves fit, nothing was loaded
   fix: head has 10 outputs there and 2 here: num_classes=10, or skip='head', key=…
-  ! head/bias  wants head.bias [2], found [10]
-  ! head/kernel  wants head.weight [2, 4], found [10, 4]""",
+  ! head/bias  expected head.bias [2], got [10]
+  ! head/kernel  expected head.weight [2, 4], got [10, 4]""",
     ),
     "gray images": (
         {}, {"x": (1, 6, 6, 1)},
@@ -59,23 +59,23 @@ the state dict does not fit this net: 2 of another shape; 5 of 7 leaves fit, not
 the state dict does not fit this net: 1 of another shape; 6 of 7 leaves fit, nothing was loaded
   fix: stem/0 takes 3 channels there and 1 here: images of 3 channels (jnp.repeat(x, 3, -1) of gray ones), or \
 skip='stem/0/kernel', key=…
-  ! stem/0/kernel  wants stem.0.weight [4, 1, 3, 3], found [4, 3, 3, 3]""",
+  ! stem/0/kernel  expected stem.0.weight [4, 1, 3, 3], got [4, 3, 3, 3]""",
     ),
     "left over alone": (
         {"aux.0.weight": (3,), "fc": (2,)}, {},
         """\
-the state dict does not fit this net: 2 left over; 7 of 7 leaves fit, nothing was loaded
-  fix: ignore=['aux', 'fc*'] where the net needs none of what is left over
-  - aux.0.weight  not in this net
-  - fc  not in this net""",
+the state dict does not fit this net: 2 unexpected; 7 of 7 leaves fit, nothing was loaded
+  fix: ignore=['aux', 'fc*'] if the net needs none of the unexpected keys
+  - aux.0.weight  unexpected: not in this net
+  - fc  unexpected: not in this net""",
     ),
     "missing alone": (
         {"head.weight": None, "head.bias": None}, {},
         """\
 the state dict does not fit this net: 2 missing; 5 of 7 leaves fit, nothing was loaded
-  fix: skip='head', key=… draws what is missing anew
-  + head/bias  wants head.bias [2], not there
-  + head/kernel  wants head.weight [2, 4], not there""",
+  fix: skip='head', key=… initializes the missing keys randomly
+  + head/bias  expected head.bias [2], missing
+  + head/kernel  expected head.weight [2, 4], missing""",
     ),
     "a key that fits nothing": (
         {}, {"source": {"stm": "a", "head": "head"}},
@@ -105,16 +105,16 @@ inception_v3; this net is none of them
   fix: a mapping of our paths to their names, {'head/bias': '…'}""",
     ),
     "no key": (
-        {}, {"skip": "head"}, "skip leaves weights as init draws them, and needs a key\n  fix: key=jax.random.key(0)",
+        {}, {"skip": "head"}, "skip initializes weights randomly, and needs a key\n  fix: key=jax.random.key(0)",
     ),
     "a pattern to skip": (
         {}, {"skip": "haed", "key": 0},
-        "skip must fit at least one of head/bias, head/kernel, stem/0/kernel, stem/1/bias, stem/1/scale, stem/1/mean, "
-        "stem/1/var; got 'haed'; did you mean 'head'?",
+        "skip must match at least one of head/bias, head/kernel, stem/0/kernel, stem/1/bias, stem/1/scale, "
+        "stem/1/mean, stem/1/var; got 'haed'; did you mean 'head'?",
     ),
     "a pattern to ignore": (
         {}, {"ignore": "fc"},
-        "ignore must fit at least one of stem.0.weight, stem.1.weight, stem.1.bias, stem.1.running_mean, "
+        "ignore must match at least one of stem.0.weight, stem.1.weight, stem.1.bias, stem.1.running_mean, "
         "stem.1.running_var, head.weight, head.bias; got 'fc'",
     ),
 }  # fmt: skip
@@ -134,7 +134,7 @@ def test_another_size_of_images(rng):
     with pytest.raises(port.PortError) as caught:
         port.load(net, {"1.weight": rng.normal(size=(2, 75)), "1.bias": np.zeros(2)}, x=(1, 4, 4, 3))
     assert str(caught.value).splitlines()[1] == (
-        "  fix: 1 takes 75 values there and 48 here: x= of the size that they were trained on"
+        "  fix: 1 takes 75 values there and 48 here: x= the input shape of the training"
     )
 
 
@@ -144,8 +144,8 @@ def test_a_word_before_every_name(rng):
         port.load(NET, weights, x=IMAGES)
     lines = str(caught.value).splitlines()
     assert lines[:2] == [
-        "the state dict does not fit this net: 7 missing, 7 left over; 0 of 7 leaves fit, nothing was loaded",
-        "  fix: source={'': 'backbone'}: every name of this net is there, with 'backbone' before it",
+        "the state dict does not fit this net: 7 missing, 7 unexpected; 0 of 7 leaves fit, nothing was loaded",
+        "  fix: source={'': 'backbone'}: every name of this net is there, with the prefix 'backbone'",
     ]
     assert len(lines) == 16
 
@@ -163,9 +163,9 @@ def test_a_state_dict_of_another_net(rng):
         port.load(NET, {"encoder.weight": rng.normal(size=(3, 3))}, x=IMAGES)
     lines = str(caught.value).splitlines()
     assert lines[0] == (
-        "the state dict does not fit this net: 7 missing, 1 left over; 0 of 7 leaves fit, nothing was loaded"
+        "the state dict does not fit this net: 7 missing, 1 unexpected; 0 of 7 leaves fit, nothing was loaded"
     )
-    assert lines[-1] == "  - encoder.weight  not in this net"
+    assert lines[-1] == "  - encoder.weight  unexpected: not in this net"
     assert len(lines) == 9
 
 
@@ -201,7 +201,7 @@ def test_values_that_are_no_weights(rng, kind):
     with pytest.raises(port.PortError) as caught:
         port.load(NET, weights, x=IMAGES)
     assert str(caught.value) == (
-        "the state dict does not fit this net: 1 with values that are no weights; 6 of 7 leaves fit, nothing was "
+        "the state dict does not fit this net: 1 with invalid values; 6 of 7 leaves fit, nothing was "
         f"loaded\n  ! head/kernel  head.weight: {problem}"
     )
 

@@ -48,4 +48,4 @@ def test_the_source_is_found_out(name, source, rng):
     with pytest.raises(port.PortError) as caught:
         port.load(net, port.state_dict(net, *trees, source, x=SHAPE), x=SHAPE)
     line = str(caught.value).splitlines()[1]
-    assert line == f"  fix: source={source!r}: {len(leaves)} of the net's {len(leaves)} names are there"
+    assert line == f"  fix: source={source!r}: {len(leaves)} of the net's {len(leaves)} names match"

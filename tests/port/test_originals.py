@@ -46,7 +46,7 @@ def test_every_tensor_has_its_place_and_its_shape(name):
         shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
         found = {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items() if "AuxLogits" not in key}
         fit = match(leaves, name_leaves(leaves, source, found), found)
-        assert (fit.missing, fit.left, fit.wrong) == ([], [], [])
+        assert (fit.missing, fit.unexpected, fit.misshapen) == ([], [], [])
         assert len(fit.arrays) == len(leaves)
 
 

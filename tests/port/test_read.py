@@ -107,10 +107,10 @@ def test_code_is_refused_and_not_run(tmp_path, tensors):
     with pytest.raises(DataError) as caught:
         read(path)
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"{path} holds code beside its weights: it was refused, and nothing in it was run"
-    assert lines[1] == f"  got: it asks for {os.mkdir.__module__}.mkdir"
+    assert lines[0] == f"{path} holds code beside its weights: refused, and no code was executed"
+    assert lines[1] == f"  got: it needs {os.mkdir.__module__}.mkdir"
     assert lines[2] == (
-        "  fix: where you trust it, torch.save(model.state_dict(), 'weights.pth') in the program that wrote it, or a "
+        "  fix: if you trust it, torch.save(model.state_dict(), 'weights.pth') in the program that wrote it, or a "
         ".safetensors file"
     )
     assert len(lines) == 3
@@ -146,8 +146,8 @@ def bad(name):
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        (bad("none.pth"), DataError, "cannot read {folder}/none.pth: there is no such file"),
-        (bad("."), DataError, "cannot read {folder}: is a folder"),
+        (bad("none.pth"), DataError, "cannot read {folder}/none.pth: no such file"),
+        (bad("."), DataError, "cannot read {folder}: it is a folder"),
         (bad("a.h5"), ConfigError,
          "weights must be a file of .safetensors, .npz, .pth, .pt, .bin, .ckpt, .pth.tar, .safetensors.index.json; "
          "got {folder}/a.h5"),
@@ -177,7 +177,7 @@ def test_without_torch(tmp_path, monkeypatch, tensors):
     with pytest.raises(ConfigError) as caught:
         read(tmp_path / "a.pth")
     assert str(caught.value) == (
-        f"{tmp_path}/a.pth can be read by torch alone, which is not installed\n"
+        f"{tmp_path}/a.pth needs torch, which is not installed\n"
         "  fix: pip install torch, or a .safetensors file of the same weights"
     )
 
@@ -351,9 +351,9 @@ def test_shards(tmp_path, weights):
     for content, message in [
         (
             {"weight_map": files | {"more": "model-1-of-2.safetensors"}},
-            "names 1 tensors that are not in their files: more",
+            "lists 1 tensors that are not in their files: more",
         ),
-        ({"weight_map": {"x": "elsewhere/a.safetensors"}}, "names 1 tensors that are not in their files: x"),
+        ({"weight_map": {"x": "elsewhere/a.safetensors"}}, "lists 1 tensors that are not in their files: x"),
         ({"weight_map": {"x": 3}}, 'must hold a "weight_map" of names to files beside it'),
         ([], 'must hold a "weight_map" of names to files beside it'),
     ]:
@@ -364,7 +364,7 @@ def test_shards(tmp_path, weights):
     index.write_text(json.dumps({"weight_map": files | {"x": "gone.safetensors"}}))
     with pytest.raises(DataError) as caught:
         read(index)
-    assert str(caught.value) == f"cannot read {tmp_path / 'gone.safetensors'}: there is no such file"
+    assert str(caught.value) == f"cannot read {tmp_path / 'gone.safetensors'}: no such file"
 
 
 @pytest.mark.parametrize("places", [100, pytest.param(2000, marks=pytest.mark.slow)])

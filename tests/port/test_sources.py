@@ -93,7 +93,7 @@ def test_another_source_is_suggested(rng):
     with pytest.raises(port.PortError) as caught:
         port.load(RESNET, transformers_resnet(rng), x=IMAGES)
     lines = str(caught.value).splitlines()
-    assert lines[1] == "  fix: source='transformers': 12 of the net's 12 names are there"
+    assert lines[1] == "  fix: source='transformers': 12 of the net's 12 names match"
     assert not lines[2].startswith("  fix")
 
 

@@ -13,7 +13,7 @@ from support.weights import named
 import jaxconv as jc
 from jaxconv import port
 from jaxconv._base.errors import ShapeError
-from jaxconv.port.diagnose.conventions import Case, explain
+from jaxconv.port.diagnose.conventions import Case, find_cause
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -24,7 +24,7 @@ SHAPE = (2, 8, 8, 3)
 def test_a_biased_variance_is_noted(run):
     found = run(around(jc.BatchNorm()), around_torch(nn.BatchNorm2d(4)), train=True)
     assert found.agrees, str(found)
-    assert found.notes == ("variance: ours keeps the biased one (divided by n), torch the unbiased (by n - 1)",)
+    assert found.notes == ("variance: ours is the biased one (divided by n), torch's the unbiased (by n - 1)",)
 
 
 def test_momentum(run):
@@ -141,7 +141,7 @@ def test_what_is_no_module(run):
 def test_what_a_block_does_between_its_parts(run):
     found = run(block(), Functional(after=torch.relu))
     assert found.first.path == ""
-    assert found.cause.words == "all its parts agree: what it does between them is not what torch's forward does"
+    assert found.cause.words == "all submodules match; the difference is in forward()"
 
 
 def test_the_text(run):
@@ -195,7 +195,7 @@ def test_rounding_that_grows(run):
     assert found.first.path == "1"
     assert found.first.error_in < 1e-6 < found.tolerance < found.first.error
     assert found.alone < 1e-5
-    assert found.cause.words.startswith("rounding: what goes in agrees, and so does the layer on torch's own input")
+    assert found.cause.words.startswith("rounding: the inputs agree, and so does the layer on torch's own input")
 
 
 def test_what_is_not_as_its_module_says(rng):
@@ -205,9 +205,9 @@ def test_what_is_not_as_its_module_says(rng):
     ours = np.asarray(jc.batch_norm(x, **state, eps=1e-5))
     theirs = ours + 0.01 * rng.normal(size=ours.shape)
     case = Case("batch_norm", nn.BatchNorm2d(3), x, theirs, ours, {}, state, 1e-4)
-    assert explain(case) is None
+    assert find_cause(case) is None
     other = np.asarray(jc.batch_norm(x, **state, eps=1e-3))
-    cause = explain(dataclasses.replace(case, theirs=ours, ours=other))
+    cause = find_cause(dataclasses.replace(case, theirs=ours, ours=other))
     assert cause.words == "eps: ours is 0.001, torch's 1e-05"
 
 

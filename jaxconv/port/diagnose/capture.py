@@ -1,4 +1,4 @@
-"""What every layer got and gave while a net ran: ours by its flow, torch's by hooks."""
+"""Capture each layer's inputs and outputs: ours through the flow, torch's by hooks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Call:
     """One call of a layer.
 
     Attributes:
-      path: the names that lead to it, ours.
+      path: names from the net down to the layer.
       layer: ours; None for torch's.
-      x, y: what went in and came out; None where it was no single array.
-      flat_x, flat_y: (*spatial, C) of the maps that x and y are, flattened, or None.
-      params, state, after: ours: its own, and the state that it left.
+      x, y: input and output; None if not a single array.
+      flat_x, flat_y: (*spatial, C) if x or y are flattened feature maps, or None.
+      params, state, after: ours: params, state before and state after the call.
     """
 
     path: tuple[str, ...]
@@ -51,17 +51,17 @@ def our_calls(
     train: bool = False,
     flat: Mapping[tuple[str, ...], tuple[Maps, Maps]] | None = None,
 ) -> tuple[list[Call], ShapeError | None]:
-    """Runs a net and keeps every call, the inner before the outer, in the order that they ended in.
+    """Run a net and record every call in the order of completion, inner calls before outer ones.
 
     Args:
       net: a Layer.
       params, state: its own.
       x: an array.
       train: as in `apply`.
-      flat: {path: (*spatial, C) of the maps that go into a layer as a row of values, and of those that come out}.
+      flat: {path: (*spatial, C) of the flattened maps that a layer takes, and of those that it returns}.
 
     Returns:
-      The calls, as far as they came, and the ShapeError that stopped them or None.
+      The calls up to the first error, and that ShapeError or None.
 
     >>> from jaxconv.layers import chain
     >>> calls, _ = our_calls(chain(a=jax.numpy.negative, b=jax.numpy.square), {"a": {}, "b": {}},
@@ -78,26 +78,26 @@ def our_calls(
             run_parts(net, params, state, x, record, train=train)
         except ShapeError as error:
             stopped.append(error)
-        for call in calls:  # what a value is may show but where it is used
+        for call in calls:  # a later call may show that a value is flattened
             call.flat_x, call.flat_y = record.flat.get(id(call.x)), record.flat.get(id(call.y))
-        kept = [(call.x, call.y, call.params, call.state, call.after) for call in calls]
-        for call in calls:  # what was traced must not outlive the trace
+        values = [(call.x, call.y, call.params, call.state, call.after) for call in calls]
+        for call in calls:  # tracers must not outlive the trace
             call.x = call.y = call.params = call.state = call.after = None
-        return kept
+        return values
 
     values = jax.device_get(jax.jit(program)(params, state, x))
-    for call, kept in zip(calls, values, strict=True):
-        call.x, call.y, call.params, call.state, call.after = kept
+    for call, arrays in zip(calls, values, strict=True):
+        call.x, call.y, call.params, call.state, call.after = arrays
     return calls, stopped[0] if stopped else None
 
 
 class _Recorder:
-    """The calls of one run, and the maps that each flat value was made of."""
+    """The calls of one run, and the shape of the maps behind each flattened value."""
 
     def __init__(self, calls: list[Call], known: Mapping[tuple[str, ...], tuple[Maps, Maps]]):
         self.calls, self.known = calls, known
         self.flat: dict[int, Maps] = {}
-        self.alive: list[Any] = []  # an id is a value's own only as long as it lives
+        self.alive: list[Any] = []  # keeps ids unique
 
     def __call__(self, path: tuple[str, ...], layer: Layer, params: Any, state: Any, h: Any, y: Any, new: Any) -> None:
         if not (hasattr(h, "shape") and hasattr(y, "shape")):
@@ -116,15 +116,15 @@ class _Recorder:
 
 
 def their_calls(module: Any, x: np.ndarray, train: bool = False) -> tuple[dict[str, list[Call]], dict[str, Any]]:
-    """Runs a copy of a torch module and keeps what every module in it got and gave, in torch's layout.
+    """Run a copy of a torch module and record every submodule's inputs and outputs, in torch's layout.
 
     Args:
       module: a torch.nn.Module.
       x: [N, *spatial, C].
-      train: the mode that it runs in.
+      train: run in training mode.
 
     Returns:
-      {name: its calls}, and {name: module}, of the copy as it is after the run.
+      {name: its calls}, and {name: module} of the copy after the run.
     """
     import torch
 
@@ -132,7 +132,7 @@ def their_calls(module: Any, x: np.ndarray, train: bool = False) -> tuple[dict[s
     modules: Mapping[str, Any] = dict(module.named_modules())
     calls: dict[str, list[Call]] = {name: [] for name in modules}
     norms = (torch.nn.modules.batchnorm._NormBase, torch.nn.GroupNorm, torch.nn.LayerNorm)
-    hooks, running = [], list[tuple[Any, list[Any]]]()  # what went into a module, and into those called in it
+    hooks, running = [], list[tuple[Any, list[Any]]]()  # the input of a module, and those of modules called in it
 
     def before(part: Any, args: Any, words: Any) -> None:
         x = _tensor([*args, *words.values()])
@@ -143,7 +143,7 @@ def their_calls(module: Any, x: np.ndarray, train: bool = False) -> tuple[dict[s
     def after(name: str) -> Any:
         def hook(part: Any, args: Any, result: Any) -> None:
             x, inner = running.pop()
-            # timm's norms hand what they made to an activation of their own
+            # timm's norms pass their result to an activation of their own
             y = inner[0] if inner and isinstance(part, norms) else _tensor(result)
             calls[name].append(Call(tuple(name.split(".")), None, x, y))
 
@@ -164,7 +164,7 @@ def their_calls(module: Any, x: np.ndarray, train: bool = False) -> tuple[dict[s
 
 
 def _tensor(result: Any) -> np.ndarray | None:
-    """The tensor that a module gives, or the one that matters of what transformers' give; a copy, as of now."""
+    """A copy of the tensor that a module returns, or of the main one in the outputs of transformers."""
     for word in ("logits", "last_hidden_state"):
         result = getattr(result, word, result)
     if isinstance(result, tuple | list):
@@ -173,7 +173,7 @@ def _tensor(result: Any) -> np.ndarray | None:
 
 
 def relative(a: Any, b: Any) -> float:
-    """|a - b| / |b|, and infinity for other shapes or for what is not finite.
+    """Relative error |a - b| / |b|; infinity if shapes differ or values are not finite.
 
     Args:
       a, b: arrays.

@@ -1,4 +1,4 @@
-"""A net and a torch module run side by side: the first layer that differs, by how much, and why."""
+"""Run a net and a torch module side by side and find the first layer that differs, and the cause."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxconv._base.errors import ShapeError
 from jaxconv.layers.layer import lift
 from jaxconv.port.diagnose.capture import Call, our_calls, relative, their_calls
-from jaxconv.port.diagnose.conventions import Case, Cause, explain
+from jaxconv.port.diagnose.conventions import Case, Cause, find_cause
 from jaxconv.port.diagnose.parameters import statistics, weights_differ
 from jaxconv.port.diagnose.report import Comparison, Pair
 from jaxconv.port.weights.leaves import Leaf, leaves_of
@@ -31,28 +31,28 @@ def compare(
     train: bool = False,
     tolerance: float = 1e-4,
 ) -> Comparison:
-    """Runs a net and a torch module on the same images and finds where they part.
+    """Run a net and a torch module on the same images and find the first layer that differs.
 
-    Layers are paired by name. The first pair whose outputs differ is looked into: are its weights torch's; does it
-    agree on torch's own input; and if not, which known convention explains it: the padding (SAME is not
+    Layers are paired by name. For the first pair whose outputs differ, the report says whether its weights are torch's,
+    whether it agrees on torch's own input, and if not, which known convention explains it: the padding (SAME is not
     symmetric), the divisor of averages, eps, momentum, biased variances, ceil mode, GELU by tanh or by erf, the
-    order of a flattened image, TF32. Each is tried on the numbers.
+    order of a flattened image, TF32. Each is tried on the actual arrays.
 
     Args:
       net: a Layer.
       params, state: its own, from `load`.
       torch_module: a torch.nn.Module; a copy of it is run.
       x: images [N, *spatial, C].
-      source: whose names the module's parts have, as in `load`.
-      train: run both as in training, and compare running statistics, too; dropout must be off.
+      source: naming scheme of the module, as in `load`.
+      train: run both in training mode, and compare running statistics, too; dropout must be off.
       tolerance: of |ours - theirs| / |theirs|.
 
     Returns:
-      A Comparison, whose text says it all; `.agrees` for tests.
+      A Comparison: `print` it for the report; `.agrees` for tests.
 
     Raises:
-      ShapeError: images that are not [N, *spatial, C].
-      ConfigError: an unknown source.
+      ShapeError: if images are not [N, *spatial, C].
+      ConfigError: if the source is unknown.
     """
     net, x = lift(net), _images(x)
     leaves = leaves_of(net, x)
@@ -80,12 +80,12 @@ def _alone(
     calls: Sequence[Call], theirs: Mapping[str, list[Call]], met: Sequence[tuple[Call, Call]],
     names: Mapping[tuple[str, ...], str], modules: Mapping[str, Any],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:  # fmt: skip
-    """Layers without parts that ran and have no pair: ours and torch's."""
+    """Leaf layers that ran and have no pair: ours and torch's."""
     paired = {call.path for call, _ in met}
-    lone = [call for call in calls if call.path not in paired and call.layer is not None and not call.layer.parts]
+    unpaired = [call for call in calls if call.path not in paired and call.layer is not None and not call.layer.parts]
     used = {names[path] for path in paired}
     others = [name for name, part in modules.items() if name not in used and theirs[name] and not [*part.children()]]
-    return tuple(dict.fromkeys("/".join(call.path) for call in lone)), tuple(others)
+    return tuple(dict.fromkeys("/".join(call.path) for call in unpaired)), tuple(others)
 
 
 def _images(x: Any) -> np.ndarray:
@@ -102,7 +102,7 @@ def _images(x: Any) -> np.ndarray:
 def _module_names(
     calls: Sequence[Call], leaves: Sequence[Leaf], names: Mapping[str, str], modules: Mapping[str, Any]
 ) -> dict[tuple[str, ...], str]:
-    """For each of our paths the name of torch's module: by its weights, and of what has none by its own name."""
+    """The name of torch's module for each of our paths: by its weights, or by the path if it has none."""
     found = {leaf.part: names[leaf.path].rpartition(".")[0] for leaf in leaves}
     found |= {call.path: dotted(call.path) for call in calls if call.path not in found}
     return {path: name for path, name in found.items() if name in modules}
@@ -111,7 +111,7 @@ def _module_names(
 def _meet(
     calls: Sequence[Call], theirs: Mapping[str, list[Call]], names: Mapping[tuple[str, ...], str]
 ) -> list[tuple[Call, Call]]:
-    """Calls in pairs, as they ended; a layer that runs n times here and m times there has no pair."""
+    """Pairs of calls in the order of completion; a layer that runs n times here and m times there has no pair."""
     counts: dict[tuple[str, ...], list[Call]] = {}
     for call in calls:
         counts.setdefault(call.path, []).append(call)
@@ -130,8 +130,8 @@ def turned(theirs: Any, ours: Any, flat: tuple[int, ...] | None) -> np.ndarray:
 
     Args:
       theirs: torch's.
-      ours: what it stands beside.
-      flat: (*spatial, C) of the maps that ours is, flattened, or None.
+      ours: the array to compare it with.
+      flat: (*spatial, C) of the maps if ours is flattened, or None.
     """
     if flat is not None and theirs.ndim == 2 and theirs.shape[1] == np.prod(flat):
         maps = theirs.reshape(len(theirs), flat[-1], *flat[:-1])
@@ -162,11 +162,11 @@ def _cause(
     met: Sequence[tuple[Call, Call]], first: int, modules: Mapping[str, Any], names: Mapping[tuple[str, ...], str],
     leaves: Sequence[Leaf], calls: Sequence[Call], tolerance: float,
 ) -> tuple[float | None, Cause | None]:  # fmt: skip
-    """The error of a layer on torch's own input, and what explains it."""
+    """The error of a layer on torch's own input, and its cause."""
     call, their = met[first]
     layer, module = call.layer, modules[names[call.path]]
     if layer is None or layer.parts:
-        return None, Cause("all its parts agree: what it does between them is not what torch's forward does")
+        return None, Cause("all submodules match; the difference is in forward()")
     theirs = turned(their.y, call.y, call.flat_y)
     if their.x is None or call.x is None:
         return None, None
@@ -174,10 +174,10 @@ def _cause(
     try:
         ours = np.asarray(layer.apply(call.params, call.state, x)[0])
     except ShapeError as error:
-        return None, Cause(f"our layer does not take what torch's does: {error.must}; got {error.got}")
+        return None, Cause(f"our layer rejects torch's input: {error.must}; got {error.got}")
     alone = relative(ours, theirs)
     if alone <= tolerance and relative(call.x, x) <= tolerance:
-        words = "rounding: what goes in agrees, and so does the layer on torch's own input; small differences grow here"
+        words = "rounding: the inputs agree, and so does the layer on torch's own input; small differences grow here"
         return alone, Cause(words, "a larger tolerance, or float64 on both sides to be sure")
     if alone <= tolerance:
         last = "/".join(met[first - 1][0].path) if first else "the images"
@@ -185,20 +185,20 @@ def _cause(
     if differ := weights_differ(call.path, call.params, call.state, module, leaves):
         return alone, differ
     case = Case(layer.name, module, x, theirs, ours, jax.device_get(call.params), call.state, tolerance)
-    return alone, explain(case)
+    return alone, find_cause(case)
 
 
 def _before(
     call: Call, their: Call, calls: Sequence[Call], names: Mapping[tuple[str, ...], str], tolerance: float, last: str
 ) -> Cause:
-    """What stands before a layer that itself agrees: a layer of ours that has no pair, if it is one."""
+    """The cause in front of a layer that itself agrees: a layer of ours that has no pair, if there is one."""
     for other in calls:
         if other.layer is not None and not other.layer.parts and other.path not in names and other.y is not None:
             if other.y.shape != call.x.shape or relative(other.y, call.x) > 0:
                 continue
             theirs = turned(their.x, call.x, call.flat_x)
             case = Case(other.layer.name, None, other.x, theirs, other.y, other.params, other.state, tolerance)
-            cause = explain(case)
+            cause = find_cause(case)
             where = f"{'/'.join(other.path)} before it, which has no pair"
-            return Cause(f"{where}: {cause.words}", cause.fix) if cause else Cause(f"{where}, gives something else")
-    return Cause(f"what goes into it: between {last} and this layer the two do different things")
+            return Cause(f"{where}: {cause.words}", cause.fix) if cause else Cause(f"{where}, has another output")
+    return Cause(f"its input: the two differ between {last} and this layer")

@@ -1,4 +1,4 @@
-"""Why one layer differs from torch's, given the same input: each known convention tried, on the numbers."""
+"""Find the convention in which a layer differs from torch's, by trying each known one on the same input."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from jaxconv import ops
 from jaxconv._base.errors import ShapeError
 from jaxconv.port.diagnose.capture import relative
 
-__all__ = ["Case", "Cause", "explain"]
+__all__ = ["Case", "Cause", "find_cause"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Cause:
-    """A convention that explains a difference: what it is, and what to write instead."""
+    """A convention that explains a difference, and the fix."""
 
     words: str
     fix: str = ""
@@ -27,11 +27,11 @@ class Cause:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A layer of ours and torch's module, on torch's own input.
+    """A layer of ours and torch's module, given torch's input.
 
     Attributes:
       kind: of our layer, "conv".
-      module: torch's; None where its function is called without one.
+      module: torch's; None if torch has a function call in its place.
       x: torch's input, in our layout.
       theirs: torch's output, in our layout.
       ours: our layer's output for x.
@@ -49,12 +49,12 @@ class Case:
     tolerance: float
 
     def gives_ours(self, y: Any) -> bool:
-        """Whether an output is ours, and not just as far from it as torch's."""
+        """Whether an output equals ours, and is clearly nearer to it than torch's."""
         error = relative(y, self.ours)
         return error <= self.tolerance and error <= relative(self.theirs, self.ours) / 5
 
     def gives_theirs(self, y: Any) -> bool:
-        """Whether an output is torch's."""
+        """Whether an output equals torch's, and is clearly nearer to it than ours."""
         error = relative(y, self.theirs)
         return error <= self.tolerance and error <= relative(self.ours, self.theirs) / 5
 
@@ -62,30 +62,30 @@ class Case:
 Tried = Iterator[tuple[Cause | None, Callable[[], Any]]]
 
 
-def explain(case: Case) -> Cause | None:
-    """The convention in which the two differ; None where no known one explains it.
+def find_cause(case: Case) -> Cause | None:
+    """The convention in which the two differ; None if no known one explains it.
 
-    A convention counts if our own operation gives torch's output as torch's module says, and ours but for this one
-    thing; of several the one that comes nearest.
+    A convention is the cause if our operation reproduces torch's output with torch's settings, and ours with this one
+    setting changed; of several, the one nearest to our output.
 
     Args:
-      case: the two layers and what they made of one input.
+      case: the two layers and their outputs for one input.
     """
     best, nearest = None, float("inf")
     for cause, run in _TRIED.get(case.kind, _nothing)(case):
         y = _output(run, case.theirs if cause is None else case.ours)
         if cause is None and relative(y, case.theirs) > case.tolerance:
-            break  # it is none of what torch's module says
+            break  # the difference is not in torch's settings
         if cause is not None and case.gives_ours(y) and (error := relative(y, case.ours)) < nearest:
             best, nearest = cause, error
     return best or _by_rounding(case)
 
 
 def _output(run: Callable[[], Any], like: np.ndarray) -> Any:
-    """What an operation gives; nothing where it cannot be, or has another shape."""
+    """The output of an operation; () if it raises, or has another shape."""
     try:
         return run() if jax.eval_shape(run).shape == like.shape else ()
-    except ShapeError:  # a convention that this input does not allow explains nothing
+    except ShapeError:  # this convention is invalid for this input
         return ()
 
 
@@ -135,12 +135,12 @@ def _conv(case: Case) -> Tried:
 
 
 def _short(values: Any) -> Any:
-    """One number for all axes where they are the same."""
+    """A single number if all axes have the same."""
     return values[0] if not isinstance(values, str) and len(set(values)) == 1 else values
 
 
 def _linear(case: Case) -> Callable[[Any, Any], Any] | None:
-    """(x, kernel) -> y of a convolution or dense layer, as torch's module says."""
+    """(x, kernel) -> y of a convolution or dense layer with the settings of torch's module."""
     bias = case.params.get("bias") if isinstance(case.params, dict) else None
     if case.kind in ("conv", "depthwise_conv") and hasattr(case.module, "padding_mode"):
         words = _geometry(case.module)
@@ -151,7 +151,7 @@ def _linear(case: Case) -> Callable[[Any, Any], Any] | None:
 
 
 def _bits(kept: int, cut: bool = False) -> Callable[[Any], np.ndarray]:
-    """Leaves float32 so many bits of the mantissa: rounded to them, or cut as some tensor cores do."""
+    """Reduce float32 to `kept` bits of mantissa, by rounding or, as some tensor cores do, by truncation."""
     gone = 23 - kept
     half = 0 if cut else 1 << (gone - 1)
 
@@ -177,7 +177,7 @@ def _run(linear: Callable[[Any, Any], Any], rounding: Callable[[Any], Any], case
 
 
 def _by_rounding(case: Case) -> Cause | None:
-    """Factors of fewer bits on one of the two sides."""
+    """Lower precision of the factors on one of the two sides."""
     if linear := _linear(case):
         for name, rounding, fix in _ROUNDINGS:
             y = _run(linear, rounding, case)

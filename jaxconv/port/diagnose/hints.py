@@ -1,4 +1,4 @@
-"""What to do about weights that do not fit: each difference that has a known cause, by its cause."""
+"""Suggested fixes for weights that do not match a net, by the cause of the mismatch."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ def hints(leaves: Sequence[Leaf], found: Match, arrays: Mapping[str, np.ndarray]
 
     Args:
       leaves: of the net.
-      found: what came of the search.
+      found: result of `match`.
       arrays: tensors by name.
-      source: whose names were looked for.
+      source: naming scheme that was tried.
     """
     lines = [_own(arrays), _source(leaves, found, arrays, source), _prefix(leaves, arrays)] if found.missing else []
-    if any(lines):  # nothing else is known while the names are the wrong ones
+    if any(lines):  # with the wrong names, all else is unknown
         return [line for line in lines if line]
     lines = [_layout(found), *_classes(found), *_channels(found), _size(found)]
-    if found.left and not found.missing:
-        lines.append(f"ignore={_common(found.left, '.')} where the net needs none of what is left over")
-    if found.missing and not found.left and not found.wrong:
-        lines.append(f"skip={_common([leaf.path for leaf, _ in found.missing], '/')}, key=… draws what is missing anew")
+    if found.unexpected and not found.missing:
+        lines.append(f"ignore={_common(found.unexpected, '.')} if the net needs none of the unexpected keys")
+    if found.missing and not found.unexpected and not found.misshapen:
+        paths = _common([leaf.path for leaf, _ in found.missing], "/")
+        lines.append(f"skip={paths}, key=… initializes the missing keys randomly")
     return [line for line in lines if line]
 
 
@@ -43,7 +44,7 @@ def _own(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _source(leaves: Sequence[Leaf], found: Match, arrays: Mapping[str, np.ndarray], source: Source) -> str:
-    """Another source whose names are more of those at hand."""
+    """Another source that matches more of the available names."""
     best, most = "", len(leaves) - len(found.missing)
     for other in ("torchvision", *TABLES):
         try:
@@ -53,34 +54,34 @@ def _source(leaves: Sequence[Leaf], found: Match, arrays: Mapping[str, np.ndarra
         hits = sum(name in arrays for name in names.values())
         if other != source and hits > most:
             best, most = other, hits
-    return f"source={best!r}: {most} of the net's {len(leaves)} names are there" if best else ""
+    return f"source={best!r}: {most} of the net's {len(leaves)} names match" if best else ""
 
 
 def _prefix(leaves: Sequence[Leaf], arrays: Mapping[str, np.ndarray]) -> str:
-    """A word before every name."""
+    """A common prefix of all names."""
     own = name_leaves(leaves, "torchvision")
     first = next(iter(own.values()), "")
     for name in arrays:
         prefix = name.removesuffix(f".{first}")
         if prefix != name and all(f"{prefix}.{one}" in arrays for one in own.values()):
-            return f"source={{'': {prefix!r}}}: every name of this net is there, with {prefix!r} before it"
+            return f"source={{'': {prefix!r}}}: every name of this net is there, with the prefix {prefix!r}"
     return ""
 
 
 def _layout(found: Match) -> str:
-    turned = [leaf for leaf, _, came in found.wrong if layout(leaf, came)]
+    turned = [leaf for leaf, _, came in found.misshapen if layout(leaf, came)]
     if not turned:
         return ""
     return (
-        f"{turned[0].path} and the like are not in torch's order of axes (those of one length all round cannot be "
-        "told apart): turn all of them before, or take the file that torch itself wrote"
+        f"{turned[0].path} and the like are not in torch's order of axes (unrecognizable if all axes have one "
+        "length): transpose all of them, or use the file that torch itself wrote"
     )
 
 
 def _classes(found: Match) -> list[str]:
     """Heads that differ in the number of outputs and in nothing else."""
     lines = []
-    for leaf, _, came in found.wrong:
+    for leaf, _, came in found.misshapen:
         if leaf.kind == "dense" and len(came) == 2 and came[1:] == leaf.torch_shape[1:]:
             part, (theirs, ours) = "/".join(leaf.part), (came[0], leaf.torch_shape[0])
             lines.append(
@@ -92,7 +93,7 @@ def _classes(found: Match) -> list[str]:
 def _channels(found: Match) -> list[str]:
     """Convolutions that differ in the channels they take and in nothing else."""
     lines = []
-    for leaf, _, came in found.wrong:
+    for leaf, _, came in found.misshapen:
         want = leaf.torch_shape
         if leaf.kind == "conv" and len(came) == len(want) and (came[0], *came[2:]) == (want[0], *want[2:]):
             lines.append(
@@ -103,17 +104,17 @@ def _channels(found: Match) -> list[str]:
 
 
 def _size(found: Match) -> str:
-    """A dense layer behind a flatten: its rows say how large the images were."""
-    for leaf, _, came in found.wrong:
+    """A dense layer after a flatten: its number of rows follows from the image size."""
+    for leaf, _, came in found.misshapen:
         want = leaf.torch_shape
         if leaf.kind == "dense" and len(came) == 2 and came[:1] == want[:1]:
             part = "/".join(leaf.part)
-            return f"{part} takes {came[1]} values there and {want[1]} here: x= of the size that they were trained on"
+            return f"{part} takes {came[1]} values there and {want[1]} here: x= the input shape of the training"
     return ""
 
 
 def _common(paths: Sequence[str], joint: str) -> str:
-    """The parts that they lie in, as a list of patterns."""
+    """Patterns of the parts that contain them."""
     heads = dict.fromkeys(path.split(joint)[0] for path in paths)
     patterns = [head if all(p != head for p in paths) else f"{head}*" for head in heads]
     return repr(patterns[0]) if len(patterns) == 1 else repr(patterns)

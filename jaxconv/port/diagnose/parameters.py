@@ -1,4 +1,4 @@
-"""Whether two layers have the same weights and keep the same statistics, and if not, in what they differ."""
+"""Compare the weights and running statistics of two layers, and find the cause of a difference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EQUAL = 1e-6
 
 
 def weights_differ(path: Sequence[str], params: Any, state: Any, module: Any, leaves: Sequence[Leaf]) -> Cause | None:
-    """What is not torch's in one layer's params and state; None where all is.
+    """The first difference between a layer's params and state and torch's; None if there is none.
 
     Args:
       path: of the layer.
@@ -37,12 +37,12 @@ def weights_differ(path: Sequence[str], params: Any, state: Any, module: Any, le
         if fit is None:
             return Cause(f"{leaf.keys[-1]} is {list(ours.shape)}, torch's {leaf.word} {list(theirs.shape)}")
         if relative(ours, leaf.from_torch(fit)) > _EQUAL:
-            return _told(leaf, ours, fit)
+            return _cause(leaf, ours, fit)
     return None
 
 
-def _told(leaf: Leaf, ours: np.ndarray, theirs: np.ndarray) -> Cause:
-    """In what a leaf differs from torch's tensor."""
+def _cause(leaf: Leaf, ours: np.ndarray, theirs: np.ndarray) -> Cause:
+    """The cause of the difference between a leaf and torch's tensor."""
     fix = "params, state = port.load(net, torch_module)"
     want = leaf.from_torch(theirs)
     if leaf.orders:
@@ -63,10 +63,10 @@ def _told(leaf: Leaf, ours: np.ndarray, theirs: np.ndarray) -> Cause:
 
 
 def statistics(met: Sequence[tuple[Call, Call, Any]], tolerance: float) -> tuple[tuple[int, Cause] | None, list[str]]:
-    """Running statistics after one step of training.
+    """Compare running statistics after one training step.
 
     Args:
-      met: our call, torch's, and its module after the step.
+      met: for each pair our call, torch's call, and its module after the step.
       tolerance: of the relative difference.
 
     Returns:
@@ -85,12 +85,12 @@ def statistics(met: Sequence[tuple[Call, Call, Any]], tolerance: float) -> tuple
         if relative(new["mean"], mean) > tolerance or min(relative(new["var"], v) for v in (var, biased)) > tolerance:
             return (number, _momentum(call, module)), list(notes)
         if relative(new["var"], var) > tolerance:
-            notes["variance: ours keeps the biased one (divided by n), torch the unbiased (by n - 1)"] = None
+            notes["variance: ours is the biased one (divided by n), torch's the unbiased (by n - 1)"] = None
     return None, list(notes)
 
 
 def _momentum(call: Call, module: Any) -> Cause:
-    """The share of the old mean that ours kept, as the numbers say."""
+    """The momentum in effect, solved from the numbers."""
     axes = tuple(range(call.x.ndim - 1))
     batch, old, new = call.x.mean(axes), call.state["mean"], call.after["mean"]
     apart = old - batch

@@ -1,4 +1,4 @@
-"""What a comparison of a net with a torch module found, and how it is told."""
+"""Result of a comparison with a torch module, and its text."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Comparison", "Pair"]
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A call of a layer and of torch's module of its name.
+    """A call of a layer, and of torch's module with the same name.
 
     Attributes:
-      path, name: ours, and torch's.
-      kind, module: what they are, "conv" and "Conv2d".
-      error: |ours - theirs| / |theirs| of the outputs; infinity where their shapes differ.
-      error_in: the same of what went in; None where that cannot be said.
-      largest, at: the largest difference of one number, and where.
+      path, name: our path, and torch's name.
+      kind, module: their types, "conv" and "Conv2d".
+      error: |ours - theirs| / |theirs| of the outputs; infinity if their shapes differ.
+      error_in: the same for the inputs; None if unknown.
+      largest, at: the largest absolute difference, and its index.
       shapes: of the outputs, both in our layout.
     """
 
@@ -35,7 +35,7 @@ class Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` found; `print` it.
+    """Result of `compare`; `print` shows the report.
 
     >>> print(Comparison((), None, None, None, (), None, (), ("conv0",), 1e-4))
     no layer has torch's name: nothing was compared
@@ -43,11 +43,11 @@ class Comparison:
 
     Attributes:
       pairs: in the order that they ran.
-      first: the first that differ; None where all agree.
-      alone: the error of the first layer on torch's own input; None where it cannot be run on that.
-      cause: what explains it, or None.
-      notes: differences that are no fault: how running variances are counted.
-      stopped: the error that ended our run before its end, or None.
+      first: the first pair that differs; None if all agree.
+      alone: the error of the first layer on torch's own input; None if it cannot run on that.
+      cause: the cause of the difference, or None.
+      notes: harmless differences: biased or unbiased running variances.
+      stopped: the error that ended our run early, or None.
       ours, theirs: layers without a pair.
       tolerance: of `error`.
     """
@@ -64,7 +64,7 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether every pair does, to the end, and there is one."""
+        """Whether there are pairs, all of them agree, and our run was complete."""
         return self.first is None and self.stopped is None and bool(self.pairs)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What timm and transformers call the parts that torchvision, and so we, call by other names.
+"""Parameter names of timm and transformers, for each model family.
 
 Sources: pytorch-image-models 1.0 (Wightman, 2019), timm/models/{convnext,vgg,efficientnet,mobilenetv3}.py;
 transformers 5 (Wolf et al., 2020), models/{resnet,convnext,mobilenet_v2,efficientnet}.
@@ -21,14 +21,14 @@ SIGNS = {
     "vgg": r"features\.0\.weight",
     "inception_v3": r"Mixed_5b\.branch1x1\.conv\.weight",
 }
-"""The name that one of each family's tensors has, and no other family's."""
+"""A tensor name (a pattern) that identifies each family."""
 
 # ---------------------------------------------------------------- by rules
 
 _CONVNEXT_BLOCK = {"block.0": "conv_dw", "block.2": "norm", "block.3": "mlp.fc1", "block.5": "mlp.fc2"}
 _CONVNEXT_WORDS = {"block.0": "dwconv", "block.2": "layernorm", "block.3": "pwconv1", "block.5": "pwconv2"}
 
-# torchvision's features: 0 the stem, odd ones the stages, even ones what halves the maps before the next.
+# torchvision's features: 0 is the stem, odd ones are stages, even ones the downsampling between them.
 _CONVNEXT_TIMM = {
     r"features\.0\.(\d)": r"stem.\1",
     **{rf"features\.{2 * s + 1}\.(\d+)\.{re.escape(a)}": rf"stages.{s}.blocks.\1.{b}"
@@ -114,14 +114,14 @@ TABLES: dict[str, dict[str, Mapping[str, str]]] = {
         "mobilenet_v2": _MOBILENET_V2_TRANSFORMERS, "efficientnet": _EFFICIENTNET_TRANSFORMERS,
     },
 }  # fmt: skip
-"""{source: {family: {pattern of our module: theirs}}}; those of inverted residual blocks say what each does."""
+"""{source: {family: {pattern of our module: theirs}}}; keys for inverted residual blocks are roles in the block."""
 
-# Blocks of the nets whose torchvision names count them through: how many stand in each stage.
+# Blocks per stage, for nets that torchvision numbers without stages, by the number of blocks.
 _STAGES = {17: (1, 2, 3, 4, 3, 3, 1), 15: (1, 2, 3, 4, 2, 3), 11: (1, 2, 3, 2, 3)}
 
 
 def family_of(names: Iterable[str]) -> str | None:
-    """The family whose sign is among torchvision's names of a net's tensors.
+    """The family of a net, recognized by torchvision's names of its tensors.
 
     >>> family_of(["conv1.weight", "layer1.0.conv1.weight"])
     'resnet'
@@ -131,7 +131,7 @@ def family_of(names: Iterable[str]) -> str | None:
 
 
 def renamed(names: Iterable[str], family: str, table: Mapping[str, str]) -> dict[str, str]:
-    """Torchvision's names of a net's tensors -> another source's.
+    """Map torchvision's names of a net's tensors to another source's.
 
     Args:
       names: all of them.
@@ -160,20 +160,20 @@ def renamed(names: Iterable[str], family: str, table: Mapping[str, str]) -> dict
 
 
 def _blocks(names: Iterable[str]) -> dict[str, tuple[str, dict[str, int]]]:
-    """What each module of a net of inverted residual blocks does: {module: (role, its numbers)}."""
+    """The role of each module of a net of inverted residual blocks: {module: (role, its indices)}."""
     modules = list(dict.fromkeys(name.rpartition(".")[0] for name in names))
     inner = re.compile(r"features\.(\d+(?:\.\d+)?)\.(?:conv|block)\.(.+)")
-    held: dict[str, list[str]] = {}
+    members: dict[str, list[str]] = {}
     for module in modules:
         if match := inner.fullmatch(module):
-            held.setdefault(match[1], []).append(match[2])
-    places = _places(sorted(held, key=lambda at: [int(n) for n in at.split(".")]))
+            members.setdefault(match[1], []).append(match[2])
+    places = _places(sorted(members, key=lambda at: [int(n) for n in at.split(".")]))
     last = max((int(m.split(".")[1]) for m in modules if re.fullmatch(r"features\.\d+\.\d", m)), default=0)
     ends = [m for m in modules if m.startswith("classifier.")]
     roles: dict[str, tuple[str, dict[str, int]]] = {}
     for module in modules:
         if match := inner.fullmatch(module):
-            roles[module] = (_role(held[match[1]], match[2]), places[match[1]])
+            roles[module] = (_role(members[match[1]], match[2]), places[match[1]])
         elif match := re.fullmatch(r"features\.(\d+)\.([01])", module):
             half = ("conv", "norm")[int(match[2])]
             stage = 1 + max((place["s"] for place in places.values()), default=-1)
@@ -184,7 +184,7 @@ def _blocks(names: Iterable[str]) -> dict[str, tuple[str, dict[str, int]]]:
 
 
 def _places(blocks: list[str]) -> dict[str, dict[str, int]]:
-    """Stage s and block b in it, number i of all, and i1 counted without the first."""
+    """For each block: stage s, index b in the stage, index i in the net, and i1 = i - 1."""
     if blocks and "." in blocks[0]:
         pairs = [(int(stage) - 1, int(block)) for stage, block in (at.split(".") for at in blocks)]
     else:
@@ -194,7 +194,7 @@ def _places(blocks: list[str]) -> dict[str, dict[str, int]]:
 
 
 def _role(parts: list[str], part: str) -> str:
-    """What a module of one block does: an expansion (if there are three convolutions), the rest in order.
+    """The role of a module in its block: an expansion (if there are three convolutions), then the rest in order.
 
     torchvision's MobileNetV2 ends a block with a bare convolution and its norm, "2" and "3"; elsewhere the two
     are "3.0" and "3.1".

@@ -1,4 +1,4 @@
-"""Weights by name from the Hugging Face hub."""
+"""Download weights from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from jaxconv._base.errors import ConfigError, DataError
 __all__ = ["download"]
 
 LIMIT_SECONDS = 3600.0
-"""After which a download is given up; the library's own timeouts restart with each byte."""
+"""Limit on one download; the library's own timeouts restart with each byte."""
 
 
 def download(
     repo: str, file: str = "model.safetensors", *, revision: str | None = None, folder: str | Path | None = None
 ) -> Path:
-    """Fetches a file of the hub, once: a second call finds it in the cache.
+    """Download a file from the hub; later calls use the cache.
 
     Args:
       repo: "timm/resnet50.a1_in1k", "microsoft/resnet-50", ….
-      file: its path in there.
+      file: path in the repository.
       revision: a branch, tag or commit; None for the newest.
       folder: where to put it; None for the hub's own cache (the variable HF_HOME moves it).
 
@@ -30,10 +30,10 @@ def download(
       The path of the file, for `load`.
 
     Raises:
-      DataError: it is neither in the cache nor to be had: no network, no such repository or file. Says what to do.
-      ConfigError: huggingface_hub is not installed.
+      DataError: if it is not in the cache and cannot be downloaded: no network, no such repository or file.
+      ConfigError: if huggingface_hub is not installed.
 
-    The variable HF_ENDPOINT names a mirror; HF_HUB_OFFLINE=1 asks the cache alone.
+    The variable HF_ENDPOINT names a mirror; HF_HUB_OFFLINE=1 uses the cache alone.
     """
     try:
         from huggingface_hub import errors as hub
@@ -42,7 +42,7 @@ def download(
         raise ConfigError(
             "download needs huggingface_hub, which is not installed\n  fix: pip install 'jaxconv[port]'"
         ) from None
-    endpoint = os.environ.get("HF_ENDPOINT")  # the library itself reads it but once, when it is imported
+    endpoint = os.environ.get("HF_ENDPOINT")  # the library itself reads it once, at import
     try:
         found = within(
             LIMIT_SECONDS,
@@ -52,14 +52,14 @@ def download(
         raise ConfigError(f"repo must be 'owner/name'; got {repo!r}: {_line(error)}") from None
     except hub.RepositoryNotFoundError:
         raise DataError(
-            f"the hub has no repository {repo!r} that may be read\n"
+            f"the hub has no readable repository {repo!r}\n"
             "  fix: its name, as on huggingface.co; a private one needs the variable HF_TOKEN"
         ) from None
     except hub.RevisionNotFoundError:
         raise DataError(f"{repo} has no revision {revision!r}\n  fix: revision=None for the newest") from None
     except hub.RemoteEntryNotFoundError:
         raise DataError(f"{repo} has no file {file!r}\n  fix: see https://huggingface.co/{repo}/tree/main") from None
-    # What is left are the many ways in which there is no network: the library's own, and those of its client.
+    # All other errors are forms of a missing network: the library's own, and its HTTP client's.
     except Exception as error:
         raise DataError(_offline(repo, file, revision, folder, error)) from error
     return Path(found)

@@ -1,4 +1,4 @@
-"""Every parameter and statistic of a net as torch has it: its name, its shape, and the way there and back."""
+"""Parameters and running statistics of a net in torch's names and layout, and conversion in both directions."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Leaf:
     """One array of params or state.
 
     Attributes:
-      keys: the names that lead to it.
+      keys: names from the net down to the leaf.
       kind: of the layer that it belongs to, "conv".
       shape, dtype: ours.
-      statistic: whether it stands in the state.
+      statistic: whether it is in the state (running statistics).
       orders: {axis of ours: order}; see `order.flattened`.
-      maps: {axis of ours: (*spatial, C)} of what was flattened, where it is known.
+      maps: {axis of ours: (*spatial, C)} of the feature maps that were flattened along it, if known.
     """
 
     keys: tuple[str, ...]
@@ -44,7 +44,7 @@ class Leaf:
 
     @property
     def path(self) -> str:
-        """As `partition` and `freeze` know it: "layer1/0/conv1/kernel"."""
+        """Path as in `optim.partition` and `optim.freeze`: "layer1/0/conv1/kernel"."""
         return "/".join(self.keys)
 
     @property
@@ -54,20 +54,20 @@ class Leaf:
 
     @property
     def word(self) -> str:
-        """What torch calls such a leaf: "weight"."""
+        """Torch's name for such a leaf: "weight"."""
         return WORDS.get(self.keys[-1], self.keys[-1])
 
     @property
     def turned(self) -> bool:
-        """Whether torch keeps the last two axes first: weights of convolutions, transposed ones, dense layers."""
+        """Whether torch has the last two axes first: weights of (transposed) convolutions and dense layers."""
         if self.keys[-1] != "kernel" or len(self.shape) < 2 or self.kind == "local_conv":
             return False
-        # The way back through a dense layer has the very shape of that layer's weight in torch.
+        # The adjoint of a dense layer already has the shape of that layer's weight in torch.
         return not (self.kind == "adjoint" and len(self.shape) == 2)
 
     @property
     def torch_shape(self) -> tuple[int, ...]:
-        """Of torch's tensor."""
+        """Shape of torch's tensor."""
         return (self.shape[-1], self.shape[-2], *self.shape[:-2]) if self.turned else self.shape
 
     def from_torch(self, tensor: np.ndarray) -> np.ndarray:
@@ -94,12 +94,12 @@ class Leaf:
 
 @dataclasses.dataclass(frozen=True)
 class Leaves(Sequence[Leaf]):
-    """All leaves of a net; one that `repeat` stacks is n of them, as torch has it.
+    """All leaves of a net; one that `repeat` stacks counts as n, as in torch.
 
     Attributes:
       leaves: in the order of (params, state)'s own.
       structure: of (params, state).
-      stacks: for each array of it the leading axes that are copies: () for most.
+      stacks: for each array in `structure`, its leading axes of copies; () for most.
     """
 
     leaves: tuple[Leaf, ...]
@@ -113,7 +113,7 @@ class Leaves(Sequence[Leaf]):
         return len(self.leaves)
 
     def join(self, arrays: Iterable[Any]) -> Any:
-        """(params, state) of one array for each leaf.
+        """(params, state) from one array for each leaf.
 
         Args:
           arrays: in the leaves' order.
@@ -132,7 +132,7 @@ class Leaves(Sequence[Leaf]):
           trees: (params, state).
 
         Raises:
-          ConfigError: params or state of another net, or of another x.
+          ConfigError: if they belong to another net, or to another x.
         """
         if jax.tree.structure(trees) != self.structure:
             raise ConfigError("params and state must be those of this net\n  fix: params, state = net.init(key, x)")
@@ -150,7 +150,7 @@ class Leaves(Sequence[Leaf]):
 
 
 def leaves_of(net: Any, x: Any) -> Leaves:
-    """The leaves of a net for an input of a shape; nothing is computed.
+    """The leaves of a net for an input shape; nothing is computed.
 
     Args:
       net: a Layer.
@@ -181,7 +181,7 @@ _WRAPPERS = re.compile(r"(?:(?:remat|cast|repeat)\()*")
 
 
 def _place(net: Layer, keys: tuple[str, ...]) -> tuple[str, list[int]]:
-    """The kind of the innermost layer that a path leads to, and after how many keys a copy's number belongs."""
+    """The kind of the innermost layer on a path, and the positions in it at which copies are numbered."""
     at: list[int] = []
     for depth, key in enumerate((*keys, "")):
         around = _WRAPPERS.match(net.name)
@@ -194,7 +194,7 @@ def _place(net: Layer, keys: tuple[str, ...]) -> tuple[str, list[int]]:
 
 
 def _numbered(keys: tuple[str, ...], at: Sequence[int], index: Sequence[int]) -> tuple[str, ...]:
-    """The keys with the numbers of a copy in their places."""
+    """The keys with the numbers of a copy inserted."""
     whole = list(keys)
     for place, number in reversed(list(zip(at, index, strict=True))):
         whole.insert(place, str(number))

@@ -1,4 +1,4 @@
-"""Weights of torch's nets into ours, by name."""
+"""Load torch weights into a net, matched by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxconv._base.errors import ConfigError
 from jaxconv.layers.layer import lift
 from jaxconv.port.diagnose.hints import hints
 from jaxconv.port.weights.leaves import leaves_of
-from jaxconv.port.weights.match import PortError, match, selected, told
+from jaxconv.port.weights.match import PortError, match, mismatch_message, selected
 from jaxconv.port.weights.names import Source, name_leaves
 from jaxconv.port.weights.read import read
 
@@ -29,32 +29,33 @@ def load(
     ignore: str | Iterable[str] = (),
     key: Any = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads torch's weights into a net's params and state, by name, in our order of axes.
+    """Load torch weights into a net's params and state: matched by name, converted to our layout.
 
-    Kernels are turned from [C_out, C_in, *k] to [*k, C_in, C_out], dense ones to [C_in, C_out]; the rows of a
-    dense layer behind a `flatten` go from [C, *spatial] order to [*spatial, C]; which layers these are is read
-    off the net's own program. Nothing is matched by its place or reshaped to fit.
+    Kernels are transposed from [C_out, C_in, *k] to [*k, C_in, C_out], dense ones to [C_in, C_out]. The rows of a
+    dense layer after a `flatten` are reordered from [C, *spatial] to [*spatial, C]; the net's jaxpr shows which layers
+    these are. Nothing is matched by position or reshaped to fit.
 
     Args:
       net: a Layer.
       weights: a state dict, a torch module, or the path of a .safetensors, .pth, .pt, .bin or .npz file.
-      source: whose names they are: "torchvision", "timm", "transformers", {our path, or a regular expression: their
-        name}, or a function from path to name; see `names.name_leaves`. What timm trained with another eps than
-        torchvision wants it of the net, too: `models.mobilenet_v3_large(eps=1e-5)`, EfficientNet B5 to B7 alike.
+      source: naming scheme of the weights: "torchvision", "timm", "transformers", {our path, or a regular
+        expression: their name}, or a function from path to name; see `names.name_leaves`.
+        Where timm trained with another eps than torchvision, set it in the net, too:
+        `models.mobilenet_v3_large(eps=1e-5)`, EfficientNet B5 to B7 alike.
       x: an input of the net: an array, a `jax.ShapeDtypeStruct` or a shape.
-      skip: patterns of paths ("fc", "*/bias") that stay as `net.init(key, x)` draws them: a new head.
-      ignore: patterns of names in the file that the net does without ("fc", "aux1.*").
-      key: for what is skipped.
+      skip: patterns of parameter paths ("fc", "*/bias") to leave as `net.init(key, x)` initializes them: a new head.
+      ignore: patterns of unexpected names in the file that are no error ("fc", "aux1.*").
+      key: random key for skipped parameters.
 
     Returns:
-      (params, state) of the net's own types. Running variances are torch's as they are, the unbiased ones.
+      (params, state) in the net's dtypes. Running variances are torch's unbiased ones, unchanged.
 
     Raises:
-      PortError: something is missing, left over, of another shape, or holds other values than finite ones of floating
-        point (whole numbers, complex ones, text, NaN); lists all of it. A tensor in another order
-        of axes is told by its shape, so one whose axes are all of one length cannot be.
-      ConfigError: an unknown source, or a pattern that fits nothing.
-      DataError: a file that is missing, damaged, or holds code.
+      PortError: if keys are missing or unexpected, or a tensor has another shape, or values other than finite floating
+        point ones (integers, complex numbers, text, NaN); lists all of them. Another order of axes is recognized by
+        the shape, so not if all axes have one length.
+      ConfigError: if the source is unknown, or a pattern fits nothing.
+      DataError: if a file is missing or damaged, or holds code.
 
     >>> import numpy as np
     >>> from jaxconv.layers import Conv, chain
@@ -68,14 +69,14 @@ def load(
     found = read(weights)
     skipped = selected(skip, [leaf.path for leaf in leaves], "skip")
     if skipped and key is None:
-        raise ConfigError("skip leaves weights as init draws them, and needs a key\n  fix: key=jax.random.key(0)")
+        raise ConfigError("skip initializes weights randomly, and needs a key\n  fix: key=jax.random.key(0)")
     names = name_leaves(leaves, source, found)
     ignored = selected(ignore, found, "ignore")
     wanted = [leaf for leaf in leaves if leaf.path not in skipped]
     fit = match(wanted, names, found, ignored)
     if not fit.fits:
         where = str(weights) if isinstance(weights, str | Path) else "the state dict"
-        raise PortError(told(where, fit, len(leaves), hints(leaves, fit, found, source)))
+        raise PortError(mismatch_message(where, fit, len(leaves), hints(leaves, fit, found, source)))
     fresh = leaves.split(net.init(key, x)) if skipped else [None] * len(leaves)
     arrays = [
         new

@@ -1,4 +1,4 @@
-"""Weights held beside a net's own: what is missing, what is left over, what has another shape, all at once."""
+"""Match tensors to a net's parameters; report missing, unexpected and mismatched keys all at once."""
 
 from __future__ import annotations
 
@@ -15,69 +15,69 @@ from jaxconv._base.errors import ConfigError, did_you_mean
 from jaxconv._base.paths import fits
 from jaxconv.port.weights.leaves import Leaf
 
-__all__ = ["Match", "PortError", "fitted", "layout", "match", "selected", "told"]
+__all__ = ["Match", "PortError", "fitted", "layout", "match", "mismatch_message", "selected"]
 
 BUFFERS = re.compile(r"(^|\.)(num_batches_tracked|position_ids|relative_position_index|attn_mask|total_(ops|params))$")
-"""What torch keeps beside weights and no net of ours needs."""
+"""Buffers of torch that are no weights, and that no net of ours needs."""
 
 
 class PortError(ConfigError):
-    """Weights that are not those of the net; lists every difference. Nothing was loaded."""
+    """The weights do not match the net; lists every difference. Nothing was loaded."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """Weights of a net by path, and what stands in the way.
+    """Tensors matched to the parameters of a net, and the mismatches.
 
     Attributes:
-      arrays: what fits, in torch's layout, by our path.
-      missing: leaves without a tensor: (leaf, the name looked for).
-      left: names of tensors that no leaf asked for.
-      wrong: leaves with a tensor of another shape: (leaf, name, its shape).
-      unfit: leaves with a tensor whose values are no weights: (leaf, name, what is expected and found).
+      arrays: tensors that match, in torch's layout, by our path.
+      missing: leaves without a tensor: (leaf, expected name).
+      unexpected: names of tensors that belong to no leaf.
+      misshapen: leaves with a tensor of another shape: (leaf, name, its shape).
+      invalid: leaves with a tensor whose values cannot be weights: (leaf, name, expected and actual values).
     """
 
     arrays: dict[str, np.ndarray]
     missing: list[tuple[Leaf, str]]
-    left: list[str]
-    wrong: list[tuple[Leaf, str, tuple[int, ...]]]
-    unfit: list[tuple[Leaf, str, str]]
+    unexpected: list[str]
+    misshapen: list[tuple[Leaf, str, tuple[int, ...]]]
+    invalid: list[tuple[Leaf, str, str]]
 
     @property
     def fits(self) -> bool:
-        """Whether every leaf has its tensor and no tensor is left over."""
-        return not (self.missing or self.left or self.wrong or self.unfit)
+        """Whether every leaf has its tensor and no tensor is unexpected."""
+        return not (self.missing or self.unexpected or self.misshapen or self.invalid)
 
 
 def match(
     leaves: Sequence[Leaf], names: Mapping[str, str], found: Mapping[str, np.ndarray], ignored: Container[str] = ()
 ) -> Match:
-    """Looks up every leaf by name.
+    """Look up every leaf by name.
 
     Args:
-      leaves: those that want a tensor.
+      leaves: those to load.
       names: {path: name}; see `names.name_leaves`.
       found: tensors by name.
-      ignored: names that may be left over.
+      ignored: unexpected names that are no error.
     """
-    arrays, missing, wrong, unfit = {}, [], [], []
+    arrays, missing, misshapen, invalid = {}, [], [], []
     for leaf in leaves:
         name = names[leaf.path]
         if name not in found:
             missing.append((leaf, name))
         elif (array := fitted(leaf, found[name])) is None:
-            wrong.append((leaf, name, found[name].shape))
-        elif problem := _no_weights(array, leaf.dtype):
-            unfit.append((leaf, name, problem))
+            misshapen.append((leaf, name, found[name].shape))
+        elif problem := _invalid_values(array, leaf.dtype):
+            invalid.append((leaf, name, problem))
         else:
             arrays[leaf.path] = array
     wanted = set(names.values())
-    left = [name for name in found if name not in wanted and name not in ignored and not BUFFERS.search(name)]
-    return Match(arrays, missing, left, wrong, unfit)
+    unexpected = [name for name in found if name not in wanted and name not in ignored and not BUFFERS.search(name)]
+    return Match(arrays, missing, unexpected, misshapen, invalid)
 
 
-def _no_weights(array: np.ndarray, dtype: Any) -> str:
-    """Why a tensor's values cannot be weights of a dtype; empty where they can."""
+def _invalid_values(array: np.ndarray, dtype: Any) -> str:
+    """The reason that a tensor's values cannot be weights of a dtype; empty if they can."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return f"expected floating point, got {array.dtype}"
     if strange := array.size - np.count_nonzero(np.isfinite(array)):
@@ -90,14 +90,14 @@ def _no_weights(array: np.ndarray, dtype: Any) -> str:
 
 
 def fitted(leaf: Leaf, array: np.ndarray) -> np.ndarray | None:
-    """A tensor in the leaf's `torch_shape` where it says the same in another number of axes; None where it does not.
+    """A tensor reshaped to the leaf's `torch_shape` if the two are equivalent; None otherwise.
+
+    A 1×1 convolution is equivalent to a dense layer, and so is a convolution over the full maps that a dense layer
+    receives flattened; a vector may have trailing axes of 1.
 
     Args:
-      leaf: that wants it.
+      leaf: the parameter.
       array: the tensor.
-
-    A 1×1 convolution and a dense layer are one thing, as is a convolution over the whole of the maps that a dense
-    layer gets flattened; a vector may have axes of 1 behind it.
     """
     want, came = leaf.torch_shape, array.shape
     if came == want:
@@ -112,15 +112,15 @@ def fitted(leaf: Leaf, array: np.ndarray) -> np.ndarray | None:
 
 
 def selected(patterns: str | Iterable[str], paths: Iterable[str], word: str) -> set[str]:
-    """The paths (or names) that fit one of the patterns; a part's own path stands for all in it.
+    """The paths (or names) that match one of the patterns; a part's path matches everything in it.
 
     Args:
       patterns: one or more, with * and ?.
       paths: "fc/kernel", or names, "fc.weight".
-      word: the argument that they came by: "skip" for paths, "ignore" for names.
+      word: name of the argument, for the message: "skip" for paths, "ignore" for names.
 
     Raises:
-      ConfigError: a pattern that fits none.
+      ConfigError: if a pattern matches nothing.
     """
     patterns, paths = [patterns] if isinstance(patterns, str) else list(patterns), list(paths)
     chosen: set[str] = set()
@@ -130,17 +130,17 @@ def selected(patterns: str | Iterable[str], paths: Iterable[str], word: str) -> 
         if not fit:
             near = did_you_mean(pattern, {p.rsplit(joint, i)[0] for p in paths for i in range(p.count(joint) + 1)})
             listed = f"{', '.join(paths[:8])}{', …' * (len(paths) > 8)}"
-            raise ConfigError(f"{word} must fit at least one of {listed}; got {pattern!r}{near}")
+            raise ConfigError(f"{word} must match at least one of {listed}; got {pattern!r}{near}")
         chosen |= fit
     return chosen
 
 
 def layout(leaf: Leaf, came: Sequence[int]) -> str:
-    """What order of axes a tensor of as many numbers seems to be in; empty where it is none of these.
+    """The order of axes that a tensor's shape suggests, for the message; empty if it is no permutation.
 
     Args:
-      leaf: whose `torch_shape` it should have.
-      came: its shape.
+      leaf: the parameter, with the expected `torch_shape`.
+      came: shape of the tensor.
 
     >>> layout(Leaf(("kernel",), "conv", (3, 3, 4, 8), "float32", False, {}, {}), (8, 3, 3, 4))
     "looks like OHWI where torch's order is OIHW"
@@ -157,28 +157,28 @@ def layout(leaf: Leaf, came: Sequence[int]) -> str:
     return ""
 
 
-def told(where: str, found: Match, total: int, hints: Sequence[str]) -> str:
-    """All that stands in the way, what to do first, then one line for each difference.
+def mismatch_message(where: str, found: Match, total: int, hints: Sequence[str]) -> str:
+    """The counts of mismatches, the fixes, then one line for each difference.
 
     Args:
-      where: the file, or what stands for it.
-      found: what came of the search.
-      total: leaves of the net.
-      hints: what to do about it.
+      where: the file, or a phrase for it.
+      found: result of `match`.
+      total: number of leaves of the net.
+      hints: suggested fixes.
     """
     numbers: dict[str, Sequence[Any]] = {
         "missing": found.missing,
-        "left over": found.left,
-        "of another shape": found.wrong,
-        "with values that are no weights": found.unfit,
+        "unexpected": found.unexpected,
+        "of another shape": found.misshapen,
+        "with invalid values": found.invalid,
     }
     differ = ", ".join(f"{len(those)} {word}" for word, those in numbers.items() if those)
     lines = [f"{where} does not fit this net: {differ}; {len(found.arrays)} of {total} leaves fit, nothing was loaded"]
     lines += [f"  fix: {hint}" for hint in hints]
-    for leaf, name, came in found.wrong:
+    for leaf, name, came in found.misshapen:
         seems = f": {words}" if (words := layout(leaf, came)) else ""
-        lines.append(f"  ! {leaf.path}  wants {name} {list(leaf.torch_shape)}, found {list(came)}{seems}")
-    lines += [f"  ! {leaf.path}  {name}: {problem}" for leaf, name, problem in found.unfit]
-    lines += [f"  + {leaf.path}  wants {name} {list(leaf.torch_shape)}, not there" for leaf, name in found.missing]
-    lines += [f"  - {name}  not in this net" for name in found.left]
+        lines.append(f"  ! {leaf.path}  expected {name} {list(leaf.torch_shape)}, got {list(came)}{seems}")
+    lines += [f"  ! {leaf.path}  {name}: {problem}" for leaf, name, problem in found.invalid]
+    lines += [f"  + {leaf.path}  expected {name} {list(leaf.torch_shape)}, missing" for leaf, name in found.missing]
+    lines += [f"  - {name}  unexpected: not in this net" for name in found.unexpected]
     return "\n".join(lines)

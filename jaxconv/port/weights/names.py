@@ -1,4 +1,4 @@
-"""What others call the parts of our nets. Ours are torchvision's, so that source needs no table."""
+"""Names of parameters in other libraries. Ours are torchvision's, so that source needs no table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Source = str | Mapping[str, str] | Callable[[str], str]
 
 
 def dotted(keys: Iterable[str]) -> str:
-    """Names of parts as torch writes them.
+    """Names of parts joined as in torch.
 
     >>> dotted(["layer1", "0", "conv1"])
     'layer1.0.conv1'
@@ -24,22 +24,23 @@ def dotted(keys: Iterable[str]) -> str:
 
 
 def name_leaves(leaves: Sequence[Leaf], source: Source, found: Iterable[str] | None = None) -> dict[str, str]:
-    """For each leaf's path the name of its tensor.
+    """The name of each parameter's tensor in another library.
 
     Args:
       leaves: of a net.
       source: "torchvision", "timm" or "transformers"; a function of a leaf's path ("layer1/0/conv1/kernel") to
         the whole name; or a mapping of paths, of leaves or of parts, or regular expressions that match one whole,
         to names: `{r"stage(\\d)": r"layer\\1", "head/kernel": "fc.weight"}`. A leaf's own path counts before its
-        parts', a longer part before a shorter one, "" (the net itself) last; whatever is not in it has torchvision's
-        name.
-      found: the names at hand; where none has the prefix of transformers' models with a head, ours are those without.
+        parts', a longer part before a shorter one, "" (the net itself) last; all others have torchvision's
+        names.
+      found: names of the available tensors; if none has the prefix that transformers gives models with a head, the
+        prefix is left out.
 
     Returns:
-      {path: name}.
+      {path of the parameter: name}.
 
     Raises:
-      ConfigError: an unknown word, a net that a source has no table for, or what fits no path.
+      ConfigError: if the source is unknown or has no table for this net, or if a key of the mapping fits no path.
     """
     own = {leaf.path: dotted([*leaf.part, leaf.word]) for leaf in leaves}
     if callable(source):
@@ -77,13 +78,13 @@ def _mapped(leaves: Sequence[Leaf], source: Mapping[str, str]) -> dict[str, str]
     patterns, used, found = {key: _pattern(key) for key in source}, set(), {}
     for leaf in leaves:
         for length in range(len(leaf.keys), -1, -1):
-            begin, rest = "/".join(leaf.keys[:length]), leaf.keys[length:-1]
-            key = next((key for key, pattern in patterns.items() if key == begin or pattern.fullmatch(begin)), None)
+            prefix, rest = "/".join(leaf.keys[:length]), leaf.keys[length:-1]
+            key = next((key for key, pattern in patterns.items() if key == prefix or pattern.fullmatch(prefix)), None)
             if key is None:
                 continue
             used.add(key)
-            match = patterns[key].fullmatch(begin)
-            name = source[key] if match is None or key == begin else match.expand(source[key]).replace("/", ".")
+            match = patterns[key].fullmatch(prefix)
+            name = source[key] if match is None or key == prefix else match.expand(source[key]).replace("/", ".")
             found[leaf.path] = name if length == len(leaf.keys) else dotted([*filter(None, [name]), *rest, leaf.word])
             break
     if unused := [key for key in source if key not in used]:

@@ -1,4 +1,4 @@
-"""Which weights stand beside a flattened image: their rows lie in another order where images are [N, C, H, W]."""
+"""Order of weights next to a flattened image, which differs between [N, *spatial, C] and [N, C, *spatial]."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxconv._base.jaxpr import called, interpret, opened
 
 __all__ = ["channels_first", "flattened"]
 
-# The same cell of every operand gives the same cell of the result.
+# Elementwise operations.
 _CELLWISE = {
     "abs", "add", "add_any", "and", "cbrt", "ceil", "clamp", "convert_element_type", "copy", "copy_p", "cos", "div",
     "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le",
@@ -24,12 +24,12 @@ _CELLWISE = {
 
 
 class _Axis:
-    """What runs along one axis of values and of weights; two become one where values meet."""
+    """An index space that runs along an axis of values and of weights; operations merge those that they combine."""
 
     def __init__(self) -> None:
         self.parent: _Axis | None = None
         self.maps: tuple[int, ...] | None = None  # (*spatial, C) of the maps that were flattened into it
-        self.pieces: list[tuple[int, _Axis]] | None = None  # (length, axis) of what was put together
+        self.pieces: list[tuple[int, _Axis]] | None = None  # (length, axis) of the parts of a concatenation
 
     def root(self) -> _Axis:
         return self if self.parent is None else self.parent.root()
@@ -42,7 +42,7 @@ class _Axis:
         return here
 
     def order(self, size: int) -> np.ndarray | None:
-        """For each place of ours the place where channels come first; None where they are the same."""
+        """For each of our positions the position with channels first; None if they are the same."""
         root = self.root()
         if root.maps is not None and math.prod(root.maps) == size:
             order = channels_first(root.maps)
@@ -61,7 +61,7 @@ class _Axis:
 
 
 class _Value:
-    """An array of the program: its axes, how they were turned, and the flat axis that it was unfolded from."""
+    """An array of the program: its axes, their permutation, and the flat axis that it was reshaped from."""
 
     def __init__(self, shape: Sequence[int], axes: Sequence[_Axis | None] = ()):
         self.shape = tuple(shape)
@@ -70,14 +70,14 @@ class _Value:
         self.unfolded: _Axis | None = None
 
     def last(self) -> _Axis:
-        """The axis of the last dimension, made where nothing ran along it so far."""
+        """The axis of the last dimension, created if there was none."""
         axis = self.axes[-1] or _Axis()
         self.axes[-1] = axis
         return axis.root()
 
 
 def channels_first(maps: Sequence[int]) -> np.ndarray:
-    """For each place of a flattened [*spatial, C] its place in the flattened [C, *spatial].
+    """For each position in a flattened [*spatial, C], its position in the flattened [C, *spatial].
 
     Args:
       maps: (*spatial, C).
@@ -90,11 +90,11 @@ def channels_first(maps: Sequence[int]) -> np.ndarray:
 
 
 def flattened(function: Any, weights: Any, x: Any) -> dict[int, dict[int, tuple[tuple[int, ...], np.ndarray]]]:
-    """Finds the weights whose order depends on where an image keeps its channels, from the program itself.
+    """Find the weights whose order depends on the position of an image's channel axis, from the jaxpr.
 
-    An axis of a weight does where it runs along maps [N, *spatial, C] that were flattened to [N, values] (the
-    rows of the dense layer of a head, and whatever normalizes or scales before it), or along values that are
-    unfolded into maps for a convolution (the columns of a dense layer that starts a decoder).
+    An axis of a weight does if it runs along maps [N, *spatial, C] that were flattened to [N, values] (the rows of
+    a head's dense layer, and any normalization or scale before it), or along values that are reshaped into maps
+    for a convolution (the columns of a dense layer that starts a decoder).
 
     Args:
       function: (weights, x) -> y.
@@ -102,8 +102,7 @@ def flattened(function: Any, weights: Any, x: Any) -> dict[int, dict[int, tuple[
       x: the input, a struct.
 
     Returns:
-      {number of the leaf: {its axis: ((*spatial, C) or (), order)}}: values[order] of a net with channels first
-      are ours.
+      {number of the leaf: {its axis: ((*spatial, C) or (), order)}}; channels_first_values[order] are ours.
 
     >>> from jaxconv.ops import flatten
     >>> shape = jax.ShapeDtypeStruct
@@ -156,7 +155,7 @@ def _step(eqn: Any, operands: list[_Value]) -> list[_Value]:
 
 
 def _cellwise(operands: list[_Value], y: _Value) -> _Value:
-    """Values that meet cell by cell run along the same axes; an operand may have 1 cell where the result has many."""
+    """Elementwise operations merge axes; an operand may be broadcast along axes of length 1."""
     if len(y.shape) == 2 and y.axes[-1] is None:
         y.last()
     for operand in (x for x in operands if len(x.shape) == len(y.shape)):
@@ -172,7 +171,7 @@ def _cellwise(operands: list[_Value], y: _Value) -> _Value:
 
 
 def _reshape(operands: list[_Value], y: _Value, params: Any) -> _Value:
-    """Ones come and go; maps are flattened into a row of values, and values unfolded into maps."""
+    """Axes of 1 are added or removed; maps are flattened, or values reshaped into maps."""
     x = operands[0]
     many = [axis for axis, n in zip(x.axes, x.shape, strict=True) if n != 1]
     if [n for n in x.shape if n != 1] == [n for n in y.shape if n != 1] and not _flattens(x.shape, y.shape):
@@ -183,7 +182,7 @@ def _reshape(operands: list[_Value], y: _Value, params: Any) -> _Value:
     elif _flattens(x.shape, y.shape):
         axis = y.last()
         if x.unfolded is not None and x.turned == tuple(range(len(x.shape))):
-            y.axes[-1] = x.unfolded.merge(axis)  # there and back, as a norm of groups does
+            y.axes[-1] = x.unfolded.merge(axis)  # a round trip, as in group norm
         elif x.turned == tuple(range(len(x.shape))):
             axis.maps = x.shape[1:]
     elif _flattens(y.shape, x.shape):
@@ -206,7 +205,7 @@ def _broadcast(operands: list[_Value], y: _Value, params: Any) -> _Value:
 
 
 def _transpose(operands: list[_Value], y: _Value, params: Any) -> _Value:
-    """What is turned by hand is in another order already: a row of it needs none."""
+    """Transposed maps are in another order already; flattened, they need none."""
     x, turn = operands[0], params["permutation"]
     y.axes, y.turned = [x.axes[i] for i in turn], tuple(x.turned[i] for i in turn)
     return y
@@ -234,7 +233,7 @@ def _concatenate(operands: list[_Value], y: _Value, params: Any) -> _Value:
 
 
 def _used_as_maps(x: _Value) -> None:
-    """Values that were unfolded, and stay as they were unfolded, are maps if anything looks at them as such."""
+    """Values that were reshaped, and not transposed since, are maps once an operation uses them as such."""
     if x.unfolded is not None and x.turned == tuple(range(len(x.shape))) and len(x.shape) > 3:
         root = x.unfolded.root()
         root.maps = root.maps or x.shape[1:]

@@ -1,4 +1,4 @@
-"""A net that begins with weights which somebody trained."""
+"""Initialize a net from pretrained weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from jaxconv.port.weights.hub import download
 from jaxconv.port.weights.load import load
 from jaxconv.port.weights.names import Source
 
-__all__ = ["begin"]
+__all__ = ["pretrained"]
 
 _HUB = "hf://"
 
 
-def begin(
+def pretrained(
     net: Any,
     weights: Any,
     source: Source = "torchvision",
@@ -24,14 +24,17 @@ def begin(
     skip: str | Iterable[str] = (),
     ignore: str | Iterable[str] = (),
 ) -> Layer:
-    """The net with an `init` that reads its weights, and draws only what is skipped.
+    """The net with an `init` that loads pretrained weights; parameters that are skipped are initialized randomly.
 
     Args:
       net: a Layer.
-      weights: as `load` takes them, or "hf://owner/repository/file" to be downloaded.
-      source: as for `load`, like all that follows.
-      skip: patterns of paths that are drawn from the key: a new head.
-      ignore: patterns of names in the file that the net does without.
+      weights: a file, a state dict or a torch module, as in `load`, or "hf://owner/repository/file" to download.
+      source: naming scheme of the weights, as in `load`.
+      skip: patterns of parameter paths to initialize from the key: a new head.
+      ignore: patterns of unexpected names in the file that are no error.
+
+    Returns:
+      A Layer with the same `apply`, parts and parameter structure.
 
     Raises:
       PortError, ConfigError, DataError: at `init`, as `load` does.
@@ -39,7 +42,8 @@ def begin(
     >>> import jax, numpy as np
     >>> from jaxconv.layers import Dense, chain
     >>> weights = {"body.weight": np.eye(3), "body.bias": np.zeros(3)}
-    >>> params, _ = begin(chain(body=Dense(3), head=Dense(2)), weights, skip="head").init(jax.random.key(0), (1, 3))
+    >>> net = pretrained(chain(body=Dense(3), head=Dense(2)), weights, skip="head")
+    >>> params, _ = net.init(jax.random.key(0), (1, 3))
     >>> params["body"]["kernel"][0], params["head"]["kernel"].shape
     (Array([1., 0., 0.], dtype=float32), (3, 2))
     """
@@ -52,7 +56,7 @@ def begin(
 
 
 def _fetched(weights: Any) -> Any:
-    """The file that an address means."""
+    """The weights, downloaded if they are an address on the hub."""
     if not isinstance(weights, str) or not weights.startswith(_HUB):
         return weights
     owner, _, rest = weights.removeprefix(_HUB).partition("/")

@@ -1,4 +1,4 @@
-"""Weights as plain arrays by name, from a file or from what torch holds."""
+"""Read weights into NumPy arrays by name, from a file, a state dict or a torch module."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ ENDINGS = {
 _INSIDE = ("state_dict", "model_state_dict", "model", "params", "weights")
 _DEEPEST = 8
 _PARALLEL, _COMPILED, _AVERAGED = "module.", re.compile(r"(?:^|(?<=\.))_orig_mod\."), "n_averaged"
-# The files of torchvision's DenseNets are from a time when a name could have a dot of its own.
+# torchvision's DenseNet files predate the rule that a module's name has no dot.
 _OLD = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
 
 
 def read(weights: Any) -> dict[str, np.ndarray]:
-    """Reads tensors by name; nothing that a file holds is run.
+    """Read tensors by name. No code in a file is executed.
 
     Args:
       weights: a state dict (of torch tensors or arrays), a torch module, or the path of a .safetensors, .pth,
-        .pt, .bin, .ckpt, .pth.tar, .npz or .safetensors.index.json file. A training checkpoint's "state_dict" is
-        found in it, and what torch.nn.DataParallel, torch.compile and AveragedModel put before names is left out.
+        .pt, .bin, .ckpt, .pth.tar, .npz or .safetensors.index.json file. The "state_dict" of a training
+        checkpoint is found in it, and the prefixes of DataParallel, torch.compile and AveragedModel are removed.
         bfloat16 and FP8 become float32, sparse tensors dense, and quantized ones their values.
 
     Returns:
       Arrays by torch's names.
 
     Raises:
-      DataError: the file is missing, truncated or altered, or holds code.
-      ConfigError: what is no state dict, or torch is needed and not there.
+      DataError: if the file is missing, truncated or altered, or holds code.
+      ConfigError: if it holds no state dict, or torch is needed and not installed.
 
     >>> read({"module.fc.weight": np.ones([2, 3])})["fc.weight"].shape
     (2, 3)
@@ -65,7 +65,7 @@ def read(weights: Any) -> dict[str, np.ndarray]:
 
 
 def _plain_names(arrays: Mapping[str, Any]) -> dict[str, str]:
-    """Each name without what DataParallel, torch.compile and AveragedModel put before it or its parts."""
+    """The names without the prefixes of DataParallel, torch.compile and AveragedModel."""
     names = {name: _COMPILED.sub("", name) for name in arrays}
     averaged = names.keys() - {_AVERAGED}
     while averaged and all(names[name].startswith(_PARALLEL) for name in averaged):
@@ -74,7 +74,7 @@ def _plain_names(arrays: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _inner(where: str, found: Any) -> dict[str, Any]:
-    """The state dict itself, where it stands among other things that a training run kept."""
+    """The state dict in a training checkpoint."""
     for _ in range(_DEEPEST):
         inside = [word for word in _INSIDE if isinstance(found, Mapping) and isinstance(found.get(word), Mapping)]
         if not inside or any(hasattr(value, "shape") for value in found.values()):
@@ -100,14 +100,14 @@ def _inner(where: str, found: Any) -> dict[str, Any]:
 
 
 def _is_state_dict(value: Any) -> bool:
-    """Whether it is names to tensors."""
+    """Whether a value maps names to tensors."""
     if not (isinstance(value, Mapping) and value):
         return False
     return all(isinstance(name, str) and hasattr(tensor, "shape") for name, tensor in value.items())
 
 
 def _array(where: str, name: str, value: Any) -> np.ndarray:
-    """A tensor of torch, jax or NumPy as NumPy's."""
+    """A tensor of torch, jax or NumPy as a NumPy array."""
     if hasattr(value, "detach"):
         return from_torch(where, name, value)
     if not hasattr(value, "shape") and not isinstance(value, int | float):
@@ -123,9 +123,9 @@ def _file(path: Path) -> Any:
     try:
         open_file(path).close()
     except FileNotFoundError:
-        raise DataError(f"cannot read {path}: there is no such file") from None
+        raise DataError(f"cannot read {path}: no such file") from None
     except IsADirectoryError:
-        raise DataError(f"cannot read {path}: is a folder") from None
+        raise DataError(f"cannot read {path}: it is a folder") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     if kind is None:
@@ -140,7 +140,7 @@ def _safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _shards(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of all the files that an index names."""
+    """The tensors of all files in a sharded checkpoint's index."""
     try:
         places = json.loads(read_text(path))["weight_map"]
         files = sorted({file for file in places.values() if Path(file).name == file})
@@ -148,7 +148,7 @@ def _shards(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f'{path} must hold a "weight_map" of names to files beside it') from None
     shards = {file: _file(path.with_name(file)) for file in files if file.endswith(".safetensors")}
     if lost := [name for name, file in places.items() if name not in shards.get(file, ())]:
-        raise DataError(f"{path} names {len(lost)} tensors that are not in their files: {', '.join(lost[:8])}")
+        raise DataError(f"{path} lists {len(lost)} tensors that are not in their files: {', '.join(lost[:8])}")
     return {name: shards[file][name] for name, file in places.items()}
 
 
@@ -157,7 +157,7 @@ def _torch(path: Path) -> Any:
         import torch
     except ImportError:
         raise ConfigError(
-            f"{path} can be read by torch alone, which is not installed\n"
+            f"{path} needs torch, which is not installed\n"
             "  fix: pip install torch, or a .safetensors file of the same weights"
         ) from None
     try:
@@ -172,15 +172,15 @@ def _torch(path: Path) -> Any:
             raise DataError(f"{path} is truncated, altered or no file of torch's: {_line(error)}") from None
         asks = re.search(r"GLOBAL (\S+)", str(error))
         raise DataError(
-            f"{path} holds code beside its weights: it was refused, and nothing in it was run\n"
-            f"  got: {f'it asks for {asks[1]}' if asks else _line(error)}\n"
-            "  fix: where you trust it, torch.save(model.state_dict(), 'weights.pth') in the program that wrote it, "
+            f"{path} holds code beside its weights: refused, and no code was executed\n"
+            f"  got: {f'it needs {asks[1]}' if asks else _line(error)}\n"
+            "  fix: if you trust it, torch.save(model.state_dict(), 'weights.pth') in the program that wrote it, "
             "or a .safetensors file"
         ) from None
-    except Exception as error:  # torch says nearly anything of a file that was cut or altered
+    except Exception as error:  # torch raises nearly anything for a truncated or altered file
         raise DataError(f"{path} is truncated, altered or no file of torch's: {_line(error)}") from None
 
 
 def _line(error: Exception) -> str:
-    """The first line of torch's long advice."""
+    """The first line of torch's message."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

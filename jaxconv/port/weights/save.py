@@ -1,4 +1,4 @@
-"""Our weights as torch's: by its names, in its order of axes, in a file that it reads."""
+"""Export weights to torch: its names, its layout, a safetensors file."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def save(
     x: Any = (1, 224, 224, 3),
     like: Any = None,
 ) -> None:
-    """Writes a net's weights as a .safetensors file for torch: what `load` does, backwards.
+    """Save a net's weights as a .safetensors file for torch, the inverse of `load`.
 
-    In torch: `model.load_state_dict(safetensors.torch.load_file(path))`. The file appears whole or not at all.
+    In torch: `model.load_state_dict(safetensors.torch.load_file(path))`. The write is atomic.
 
     Args:
       path: the file to write or replace.
@@ -37,7 +37,7 @@ def save(
 
     Raises:
       PortError, ConfigError: as `state_dict`.
-      OSError: the folder is missing or cannot be written.
+      OSError: if the folder is missing or cannot be written.
 
     >>> import tempfile
     >>> from jaxconv.layers import Dense, chain
@@ -51,7 +51,7 @@ def save(
     from safetensors.numpy import save as to_bytes
 
     arrays = state_dict(net, params, state, target, x=x, like=like)
-    # safetensors stores memory as it lies; transformers asks for the word on whose format it is.
+    # safetensors writes raw buffers, so make them C-contiguous; transformers requires the `format` metadata key.
     content = to_bytes({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata={"format": "pt"})
     write_atomically(path, content)
 
@@ -59,23 +59,23 @@ def save(
 def state_dict(
     net: Any, params: Any, state: Any, target: Source = "torchvision", *, x: Any = (1, 224, 224, 3), like: Any = None
 ) -> dict[str, np.ndarray]:
-    """A net's weights by torch's names, in its order of axes.
+    """A net's weights under torch's names, in torch's layout.
 
     Args:
       net: a Layer.
       params, state: its own.
-      target: whose names they get, as `load`'s source.
+      target: naming scheme, as `source` in `load`.
       x: an input of the net: an array, a `jax.ShapeDtypeStruct` or a shape.
-      like: a torch module or a state dict whose names and shapes the result must have, for
-        `load_state_dict(strict=True)` where it has a 1×1 convolution and the net a dense layer; None takes
+      like: a torch module or state dict whose names and shapes the result must have, for
+        `load_state_dict(strict=True)` if it has a 1×1 convolution where the net has a dense layer; None for
         torchvision's shapes.
 
     Returns:
-      Arrays by name, with a `num_batches_tracked` of 0 for every batch norm.
+      Arrays by name, with `num_batches_tracked` = 0 for every batch norm.
 
     Raises:
-      ConfigError: params or state that are not the net's for such an x.
-      PortError: names or shapes that are not those of `like`.
+      ConfigError: if params or state are not those of the net for this x.
+      PortError: if names or shapes differ from those of `like`.
 
     >>> from jaxconv.layers import Conv, chain
     >>> net = chain(conv1=Conv(8, 5))
@@ -96,7 +96,7 @@ def state_dict(
 
 
 def _shaped(arrays: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """The arrays in the shapes of a model's, all of whose names must be there."""
+    """The arrays reshaped to a model's shapes; all its names must be present."""
     counts = {name: array for name, array in arrays.items() if name.endswith("num_batches_tracked")}
     arrays = {name: array for name, array in arrays.items() if name not in counts or name in shapes}
     lines = [

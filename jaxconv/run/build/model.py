@@ -15,7 +15,7 @@ from jaxconv.augment import normalize
 from jaxconv.explain import diagnose
 from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
-from jaxconv.port import begin
+from jaxconv.port import pretrained
 from jaxconv.run.build.precision import in_precision
 from jaxconv.run.config import Config
 
@@ -69,4 +69,4 @@ def _pretrained(net: Layer, settings: Config) -> Layer:
         if wanted.skip or wanted.ignore:
             raise ConfigError("pretrained.skip and pretrained.ignore require pretrained.weights, got none")
         return net
-    return begin(net, wanted.weights, wanted.source, skip=wanted.skip, ignore=wanted.ignore)
+    return pretrained(net, wanted.weights, wanted.source, skip=wanted.skip, ignore=wanted.ignore)
