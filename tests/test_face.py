@@ -1,6 +1,7 @@
 """License, citation, changelog and packaging metadata agree with the package and with each other."""
 
 import hashlib
+import inspect
 import pathlib
 import re
 import tomllib
@@ -8,6 +9,9 @@ import tomllib
 import pytest
 
 import jaxconv as jc
+from jaxconv import augment, models
+from jaxconv.augment import named
+from jaxconv.run.config import renamed
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -43,6 +47,19 @@ def test_the_changelog_has_this_version_below_what_is_unreleased():
     version, date = headings[1]
     assert version == jc.__version__
     assert re.fullmatch(r" - \d{4}-\d\d-\d\d", date)
+
+
+def test_the_changelog_lists_every_deprecated_name():
+    table = re.findall(r"^\|.*\| `([\w.]+)` \| `([\w.]+)` \|$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    expected = {(f"jc.{old}", f"jc.{new}") for old, new in jc._DEPRECATED.items()}
+    for module in (jc, models, augment):
+        functions = [getattr(module, name) for name in module.__all__]
+        for function in functions:
+            expected |= set(getattr(function, "renamed", {}).items()) if inspect.isfunction(function) else set()
+    expected |= set(renamed._SECTIONS.items())
+    expected |= {(f"optim.{old}", f"optim.{new}") for old, new in renamed._OPTIM.items()}
+    expected |= {(f"augment.{old}", f"augment.{new}") for old, new in named.OLD_NAMES.items()}
+    assert set(table) == expected
 
 
 def test_the_workflow_tests_the_oldest_python_that_is_supported_and_lints_first():

@@ -1,4 +1,4 @@
-"""The numbers of the notes, one by one: what the text says must be what the code does."""
+"""The worked examples of the lecture notes this project grew out of, one by one."""
 
 import jax
 import numpy as np
@@ -68,7 +68,7 @@ def test_kernel_of_one_map_is_kh_kw_cin():
 
 
 def test_more_input_channels_leave_the_number_of_maps(rng, assert_close):
-    """A map sums over all input channels; each channel adds weights, not maps."""
+    """A feature map sums over all input channels: channels add weights, not maps."""
     for channels in (1, 3, 8):
         layer = jc.Conv(6, 3)
         assert shape_of(lambda x, k: jc.conv(x, k), (1, 9, 9, channels), (3, 3, channels, 6)) == (1, 7, 7, 6)
@@ -110,7 +110,7 @@ def test_pooling_keeps_the_maps_and_has_no_parameters():
 
 
 def test_shift_equivariance(rng, assert_close):
-    """A picture moved by (2, 1) pixels has its maps moved by (2, 1)."""
+    """Shifting the image by (2, 1) pixels shifts its feature maps by (2, 1)."""
     picture = np.zeros((1, 16, 16, 1), np.float32)
     picture[0, 4:9, 5:10] = rng.normal(size=(5, 5, 1))
     kernel = rng.normal(size=(5, 5, 1, 3)).astype(np.float32)
@@ -119,7 +119,7 @@ def test_shift_equivariance(rng, assert_close):
 
 
 def test_max_pooling_forgets_small_shifts():
-    """A feature that moves within its window pools to the same map."""
+    """A feature that moves within its window gives the same pooled map."""
     picture = np.zeros((4, 4, 4, 1), np.float32)
     for n, (row, column) in enumerate([(0, 0), (0, 1), (1, 0), (1, 1)]):
         picture[n, row, column] = 1
@@ -127,8 +127,8 @@ def test_max_pooling_forgets_small_shifts():
     assert (pooled == pooled[0]).all()
 
 
-def test_the_notes_einsum_is_the_convolution(rng, assert_close):
-    """The patches of the input times the kernel, written once more in this test."""
+def test_the_einsum_of_the_lecture_notes_is_the_convolution(rng, assert_close):
+    """An independent einsum: patches of the input times the kernel."""
     x, kernel = (rng.normal(size=shape).astype(np.float32) for shape in [(2, 8, 8, 3), (5, 5, 3, 4)])
     patches = np.lib.stride_tricks.sliding_window_view(x, (5, 5), axis=(1, 2))  # [N, i, j, l, m, n]
     want = np.einsum("bijlmn,mnlt->bijt", patches.astype(np.float64), kernel)

@@ -31,7 +31,7 @@ def section(page, heading):
 
 
 def rows(text):
-    """The cells of a table's rows, without its heading."""
+    """The cells of the rows of all tables in a text, without the first heading."""
     found = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     return found[2:]
 
@@ -184,6 +184,13 @@ def test_the_table_of_the_training_page_is_complete():
     named = {name for row in rows(TEXT["docs/training.md"].split("\n## ")[0]) for cell in row for name in quoted(cell)}
     public = {name for name in jc.training.__all__ if not inspect.ismodule(getattr(jc.training, name))}
     assert public <= named
+    table = TEXT["docs/training.md"].split("\n\n| module |")[1].split("\n\n")[0]
+    modules = {row[0]: quoted(row[1]) for row in rows(f"| module |{table}")}
+    for name in ("losses", "metrics"):
+        module = getattr(jc, name)
+        functions = {word for word in module.__all__ if not inspect.isclass(getattr(module, word))}
+        assert modules[f"`jc.{name}`"] == functions
+    assert all(hasattr(jc.optim, name) for name in modules["`jc.optim`"])
 
 
 def test_the_table_of_the_layers_page_names_everything_public():
