@@ -11,6 +11,7 @@ import jax
 from jaxconv._base.errors import ShapeError, count
 from jaxconv.explain.shape_walk import Step, Walk, Walker
 from jaxconv.explain.sizes import first_line, shortest
+from jaxconv.geometry import looks_channels_first
 from jaxconv.layers.layer import path_of, shape_of
 
 __all__ = ["diagnose"]
@@ -101,7 +102,7 @@ def _cause(
     walker: Walker, walk: Walk, shape: tuple[int, ...], told: ShapeError, path: Sequence[str]
 ) -> tuple[str, str]:
     """The likeliest cause and its fix; empty where the error itself says all there is."""
-    if _looks_like_nchw(shape):
+    if looks_channels_first(shape):
         return f"x {shape} looks like NCHW, the channels must stand last", "jnp.moveaxis(x, 1, -1)"
     cells, channels, batch = shape[1:-1], shape[-1], shape[0]
     if "must fit into the padded input" in told.must and 1 <= len(cells) <= 3 and channels and batch:
@@ -140,10 +141,6 @@ def _nearest(walker: Walker, shape: tuple[int, ...]) -> str:
             if 2 * min(near) >= min(cells) and walker.walk((shape[0], *near, shape[-1])).error is None:
                 return _times(near)
     return ""
-
-
-def _looks_like_nchw(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] > 4
 
 
 def _initialized_for(walker: Walker, shape: tuple[int, ...], values: int, path: Sequence[str]) -> tuple[str, str]:

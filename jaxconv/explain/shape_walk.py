@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv.layers.layer import Layer, Path, Tree, gather, lift, path_of, run_flow, shape_of
+from jaxconv.layers.layer import Layer, Path, Tree, gather, lift, net_input, path_of, run_flow, shape_of
 
 __all__ = ["Step", "Walk", "Walker"]
 
@@ -79,7 +79,8 @@ cells on spatial axis 0')
             return _stand_in(y)
 
         try:
-            y = jax.eval_shape(lambda x: run(self.net, (), x), shape_of(x))
+            with net_input(shape_of(x)):
+                y = jax.eval_shape(lambda x: run(self.net, (), x), shape_of(x))
         except _Stopped as stopped:
             return Walk(steps, None, stopped.error, (*path_of(stopped), *path_of(stopped.error)))
         except Exception as error:

@@ -15,6 +15,7 @@ from jaxconv.geometry.sizes import (
     formula,
     integer,
     is_pair,
+    looks_channels_first,
     output_shape,
     output_size,
     padding_mode_of,
@@ -26,5 +27,6 @@ from jaxconv.geometry.sizes import (
 
 __all__ = [
     "PADDINGS", "PADDING_MODES", "Padding", "Pair", "ReceptiveField", "Solution", "exact_high", "formula", "integer",
-    "is_pair", "output_shape", "output_size", "padding_mode_of", "pads", "per_axis", "solve", "span", "taps_inside",
+    "is_pair", "looks_channels_first", "output_shape", "output_size", "padding_mode_of", "pads", "per_axis", "solve",
+    "span", "taps_inside",
 ]  # fmt: skip

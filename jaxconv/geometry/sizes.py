@@ -243,6 +243,15 @@ def taps_inside(
     return tuple(tuple(low <= o * stride + tap * dilation < low + n for tap in range(kernel_size)) for o in range(out))
 
 
+def looks_channels_first(shape: Sequence[int]) -> bool:
+    """Whether a batch of images looks like [N, C, H, W]: 1 or 3 rows, and as many columns as channels, above 4.
+
+    >>> looks_channels_first((8, 3, 32, 32)), looks_channels_first((8, 32, 32, 3))
+    (True, False)
+    """
+    return len(shape) == 4 and shape[1] in (1, 3) and shape[2] == shape[3] > 4
+
+
 @dataclasses.dataclass(frozen=True)
 class ReceptiveField:
     """What one output unit sees along one axis of the input, in input cells.

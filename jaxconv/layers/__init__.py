@@ -1,5 +1,6 @@
 """Operations as layers, and layers made of layers."""
 
+from jaxconv.layers.checks import assume_channels_last
 from jaxconv.layers.combine import branch, chain, residual
 from jaxconv.layers.conv import Conv, masked
 from jaxconv.layers.dense import Dense
@@ -16,6 +17,6 @@ __all__ = [
     "AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "BatchNorm", "BlurPool", "Conv", "ConvTranspose", "Dense",
     "DepthwiseConv", "DropPath", "Dropout", "GroupNorm", "InstanceNorm", "L2Pool", "LayerNorm", "LocalConv",
     "LocalResponseNorm", "LpPool", "MaxPool", "RMSNorm", "SeparableConv", "SpatialDropout",
-    "SpatiallySeparableConv", "adjoint", "backbone", "branch", "cast", "chain", "masked",
+    "SpatiallySeparableConv", "adjoint", "assume_channels_last", "backbone", "branch", "cast", "chain", "masked",
     "remat", "repeat", "replace", "residual", "stateless",
 ]  # fmt: skip

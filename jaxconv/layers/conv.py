@@ -72,7 +72,7 @@ def Conv(
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
         rank = spatial_rank(x.shape, kernel_size, "conv")
-        refuse_nchw(x.shape, kernel_size, "conv")
+        refuse_nchw(x.shape, rank, "conv")
         taps = geometry.per_axis(kernel_size, rank, "kernel_size")
         window(x.shape[-rank - 1 : -1], taps, op="conv", **geometry_of)
         c_in = x.shape[-1]

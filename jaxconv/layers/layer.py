@@ -5,8 +5,9 @@ import functools
 import html
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
@@ -148,7 +149,9 @@ def compose(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
     parts = MappingProxyType({part: lift(layer) for part, layer in parts.items()})
 
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
-        return _materialize(layer, key, _inputs(layer, shape_of(x)))
+        x = shape_of(x)
+        with net_input(x):
+            return _materialize(layer, key, _inputs(layer, x))
 
     def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
         for word, tree in (("params", params), ("state", state)):
@@ -166,6 +169,27 @@ def compose(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
 
     layer = Layer(name, init, apply, parts, flow, rebuild=lambda parts: compose(name, parts, flow))
     return layer
+
+
+_net_input: ContextVar[frozenset[tuple[int, ...]] | None] = ContextVar("net_input", default=None)
+
+
+@contextmanager
+def net_input(x: Any) -> Iterator[None]:
+    """Within the outermost such block, `x` (a tree of structs) is the input of the net that is initialized."""
+    shapes = frozenset(leaf.shape for leaf in jax.tree.leaves(x))
+    token = _net_input.set(shapes) if _net_input.get() is None else None
+    try:
+        yield
+    finally:
+        if token is not None:
+            _net_input.reset(token)
+
+
+def is_net_input(shape: Sequence[int]) -> bool:
+    """Whether a layer that is initialized for `shape` sees the input of the net, which the first layer checks."""
+    shapes = _net_input.get()
+    return shapes is None or tuple(shape) in shapes
 
 
 def run_flow(layer: Layer, x: Any, run: Callable[..., Any], path: Path = ()) -> Any:

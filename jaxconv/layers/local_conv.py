@@ -54,7 +54,7 @@ def LocalConv(
     def init(key: Any, x: Any) -> tuple[Tree, Tree]:
         x = shape_of(x)
         rank = spatial_rank(x.shape, kernel_size, "local_conv")
-        refuse_nchw(x.shape, kernel_size, "local_conv")
+        refuse_nchw(x.shape, rank, "local_conv")
         sizes = geometry.per_axis(kernel_size, rank, "kernel_size")
         out = window(x.shape[-rank - 1 : -1], sizes, op="local_conv", **geometry_of).out
         dtype = param_dtype(x)

@@ -68,7 +68,7 @@ def ConvTranspose(
         rank = spatial_rank(x.shape, kernel_size, "conv_transpose")
         sizes, strides = geometry.per_axis(kernel_size, rank, "kernel_size"), geometry.per_axis(stride, rank, "stride")
         c_in, dtype = x.shape[-1], param_dtype(x)
-        refuse_nchw(x.shape, kernel_size, "conv_transpose")
+        refuse_nchw(x.shape, rank, "conv_transpose")
         check_groups(groups, c_in, features)
         kernel = draw_transposed(kernel_init, fold(key, "kernel"), sizes, strides, c_in, features, groups, dtype)
         params = {"kernel": kernel}

@@ -82,7 +82,7 @@ def _whiten() -> Layer:
 
 def _group(maps: int) -> Layer:
     """Convolution, pool, norm, GELU; convolution, norm, GELU."""
-    conv = Conv(maps, (3, 3), padding=1, bias=False, kernel_init=_identity)
+    conv = Conv(maps, 3, padding=1, bias=False, kernel_init=_identity)
     norm = BatchNorm(momentum=0.6, eps=1e-12, scale=False)
     return chain(conv1=conv, pool=MaxPool(2), norm1=norm, activ1=gelu, conv2=conv, norm2=norm, activ2=gelu)
 

@@ -56,8 +56,7 @@ def alexnet(
     """
     body: list[Any] = []
     for count, size, stride, padding, pooled in CONVS:
-        sizes = (size, size) if body else size  # only an image is refused where it looks like NCHW
-        body += [Conv(count * width // 64, sizes, stride=stride, padding=padding, kernel_init=UNIFORM), jax.nn.relu]
+        body += [Conv(count * width // 64, size, stride=stride, padding=padding, kernel_init=UNIFORM), jax.nn.relu]
         body += [MaxPool(3, stride=2)] if pooled else []
 
     def head(num_classes: int) -> dict[str, Any]:

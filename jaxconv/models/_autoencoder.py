@@ -51,13 +51,8 @@ def autoencoder(
     (2, 7, 9, 3)
     """
     numbers = range(1, len(widths) + 1)
-    sizes: dict[int, Any] = {
-        **dict.fromkeys(numbers, (kernel_size, kernel_size)),
-        1: kernel_size,
-    }  # only an image may look like NCHW
-    convs = {
-        n: Conv(widths[n - 1], sizes[n], stride=2, padding=kernel_size // 2, kernel_init=he_normal) for n in numbers
-    }
+    words: dict[str, Any] = {"stride": 2, "padding": kernel_size // 2, "kernel_init": he_normal}
+    convs = {n: Conv(widths[n - 1], kernel_size, **words) for n in numbers}
     dense = Dense(code)
     back = _bias if tied else _way_back
     parts: dict[str, Any] = {f"encode{n}": convs[n] for n in numbers}

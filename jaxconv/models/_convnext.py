@@ -66,7 +66,7 @@ def convnext(
     number = 0
     for maps, depth in zip(widths, depths, strict=True):
         if number:
-            stages.append(numbered(norm(), Conv(maps, (2, 2), stride=2, kernel_init=START)))
+            stages.append(numbered(norm(), Conv(maps, 2, stride=2, kernel_init=START)))
         rates = [drop_path * i / max(sum(depths) - 1, 1) for i in range(number, number + depth)]
         stages.append(numbered(*(_block(maps, rate, layer_scale) for rate in rates)))
         number += depth
@@ -82,7 +82,7 @@ def _block(maps: int, rate: float, layer_scale: float) -> Layer:
     """7×7 on every map by itself, then a dense layer to four times as many and one back, at every pixel."""
     body = chain(
         **{  # torch turns its axes at 1 and 6: ours have their channels last already
-            "0": DepthwiseConv((7, 7), padding=3, kernel_init=START),
+            "0": DepthwiseConv(7, padding=3, kernel_init=START),
             "2": norm(),
             "3": Dense(4 * maps, kernel_init=START),
             "4": gelu,

@@ -22,8 +22,7 @@ BLOCKS = {121: (6, 12, 24, 16), 161: (6, 12, 36, 24), 169: (6, 12, 32, 32), 201:
 
 def conv(features: int, size: int) -> Layer:
     """A convolution that keeps height and width; a norm before the next one has the offset."""
-    # Two numbers: an image that looks like NCHW is refused, yet maps inside a net may well have such a shape.
-    return Conv(features, (size, size), padding=size // 2, bias=False, kernel_init=he_normal)
+    return Conv(features, size, padding=size // 2, bias=False, kernel_init=he_normal)
 
 
 def dense_layer(growth: int, bottleneck: int, dropout: float) -> Layer:

@@ -69,7 +69,7 @@ def efficientnet(
     """
     norm = functools.partial(BatchNorm, momentum=momentum, eps=eps)
     came = eighths(32 * width)
-    layers = [conv_norm(came, 3, stride=2, activation=jax.nn.silu, norm=norm, stem=True)]
+    layers = [conv_norm(came, 3, stride=2, activation=jax.nn.silu, norm=norm)]
     counts = [math.ceil(blocks * depth) for *_, blocks, _ in stages]
     number = 0
     for (expansion, kernel, maps, _, stride), blocks in zip(stages, counts, strict=True):

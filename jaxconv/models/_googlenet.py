@@ -61,7 +61,7 @@ def googlenet(
     (1, 8, 8, 480)
     """
     pool = functools.partial(MaxPool, stride=2, ceil_mode=True)
-    parts: dict[str, Any] = {"conv1": _conv(64, 7, stride=2, stem=True), "maxpool1": pool(3)}
+    parts: dict[str, Any] = {"conv1": _conv(64, 7, stride=2), "maxpool1": pool(3)}
     parts |= {"conv2": _conv(64, 1), "conv3": _conv(192, 3), "maxpool2": pool(3)}
     for stage, modules in stages.items():
         if stage != "3":
@@ -74,10 +74,9 @@ def googlenet(
     return ending(parts, head, num_classes=num_classes, upto=upto)
 
 
-def _conv(maps: int, size: int, *, stride: int = 1, stem: bool = False) -> Layer:
-    """A convolution, its norm and ReLU. Only the stem's input is refused where it looks like NCHW."""
-    sizes = size if stem else (size, size)
-    conv = Conv(maps, sizes, stride=stride, padding=size // 2, bias=False, kernel_init=START)
+def _conv(maps: int, size: int, *, stride: int = 1) -> Layer:
+    """A convolution, its norm and ReLU."""
+    conv = Conv(maps, size, stride=stride, padding=size // 2, bias=False, kernel_init=START)
     return chain(conv=conv, bn=BatchNorm(eps=1e-3), relu=jax.nn.relu)
 
 

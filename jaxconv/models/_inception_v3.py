@@ -44,19 +44,17 @@ def inception_v3(
     (1, 7, 7, 288)
     """
 
-    def conv(
-        maps: int, height: int, across: int | None = None, *, stride: int = 1, pad: bool = False, stem: bool = False
-    ) -> Layer:
+    def conv(maps: int, height: int, across: int | None = None, *, stride: int = 1, pad: bool = False) -> Layer:
         size = (height, height if across is None else across)
         padding = [(k // 2, k // 2) if pad else (0, 0) for k in size]
         layer = Conv(
-            max(1, round(maps * width)), height if stem else size, stride=stride, padding=padding, bias=False,
+            max(1, round(maps * width)), size, stride=stride, padding=padding, bias=False,
             kernel_init=START,
         )  # fmt: skip
         return chain(conv=layer, bn=BatchNorm(eps=1e-3), relu=jax.nn.relu)
 
     body = {
-        "Conv2d_1a_3x3": conv(32, 3, stride=2, stem=True),
+        "Conv2d_1a_3x3": conv(32, 3, stride=2),
         "Conv2d_2a_3x3": conv(32, 3),
         "Conv2d_2b_3x3": conv(64, 3, pad=True),
         "maxpool1": MaxPool(3, stride=2),

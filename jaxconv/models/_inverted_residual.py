@@ -40,7 +40,6 @@ def conv_norm(
     stride: int = 1,
     activation: Callable[[jax.Array], jax.Array] | None = None,
     norm: Norm = BatchNorm,
-    stem: bool = False,
 ) -> Layer:
     """A convolution with half a kernel of padding, its norm, and its activation where it has one.
 
@@ -50,7 +49,6 @@ def conv_norm(
       stride: of the convolution.
       activation: array to array; None leaves it out.
       norm: makes the norm.
-      stem: whether its input is an image, which is refused where it looks like NCHW. Maps of any shape are not.
 
     Returns:
       Layer: [N, H, W, C] to [N, ceil(H/stride), ceil(W/stride), features], with parts "0", "1" (and "2").
@@ -62,8 +60,7 @@ def conv_norm(
       2: relu
     """
     options: dict[str, Any] = {"stride": stride, "padding": size // 2, "bias": False, "kernel_init": FAN_OUT}
-    sizes = size if stem else (size, size)
-    conv = DepthwiseConv(sizes, **options) if features is None else Conv(features, sizes, **options)
+    conv = DepthwiseConv(size, **options) if features is None else Conv(features, size, **options)
     return numbered(conv, norm(), *([activation] if activation else []))
 
 

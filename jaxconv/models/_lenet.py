@@ -77,14 +77,14 @@ def lenet5(
 
     def subsample() -> Any:
         if original:
-            return chain(pool=AvgPool(2), gain=DepthwiseConv((1, 1)), squash=squash)
+            return chain(pool=AvgPool(2), gain=DepthwiseConv(1), squash=squash)
         return pools[pool](2)
 
     body = {
         "c1": Conv(6, 5, padding=2, kernel_init=start),
         "act1": act,
         "s2": subsample(),
-        "c3": Conv(16, (5, 5), kernel_init=start, transform=masked(seen) if original else None),
+        "c3": Conv(16, 5, kernel_init=start, transform=masked(seen) if original else None),
         "act3": act,
         "s4": subsample(),
     }

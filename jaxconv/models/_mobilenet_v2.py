@@ -51,7 +51,7 @@ def mobilenet_v2(
     (1, 6, 6, 96)
     """
     came = eighths(32 * width)
-    layers = [conv_norm(came, 3, stride=2, activation=jax.nn.relu6, stem=True)]
+    layers = [conv_norm(came, 3, stride=2, activation=jax.nn.relu6)]
     for expansion, maps, blocks, stride in stages:
         maps = eighths(maps * width)
         for block in range(blocks):
@@ -69,5 +69,5 @@ def _block(came: int, expansion: int, maps: int, stride: int) -> Layer:
     """One line of table 1: `came` maps become expansion * came, and then `maps`."""
     wide = [conv_norm(came * expansion, 1, activation=jax.nn.relu6)] if expansion != 1 else []
     depthwise = conv_norm(None, 3, stride=stride, activation=jax.nn.relu6)
-    narrow = [Conv(maps, (1, 1), bias=False, kernel_init=FAN_OUT), BatchNorm()]
+    narrow = [Conv(maps, 1, bias=False, kernel_init=FAN_OUT), BatchNorm()]
     return inverted_residual(numbered(*wide, depthwise, *narrow), adds=stride == 1 and came == maps, name="conv")

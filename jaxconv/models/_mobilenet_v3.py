@@ -84,7 +84,7 @@ def mobilenet_v3(
     # The paper's code keeps 99 % of the running statistics at a step.
     norm = functools.partial(BatchNorm, momentum=0.99, eps=eps)
     came = eighths(16 * width)
-    layers = [conv_norm(came, 3, stride=2, activation=jax.nn.hard_swish, norm=norm, stem=True)]
+    layers = [conv_norm(came, 3, stride=2, activation=jax.nn.hard_swish, norm=norm)]
     for kernel, expanded, maps, squeezes, activation, stride in rows:
         expanded, maps = eighths(expanded * width), eighths(maps * width)
         layers.append(_block(came, kernel, expanded, maps, squeezes, activation, stride, norm))

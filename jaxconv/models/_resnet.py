@@ -26,14 +26,7 @@ HE = VarianceScaling(2, "out")  # keeps the variance of the gradients through Re
 
 def conv(features: int, size: int, stride: int = 1, groups: int = 1) -> Layer:
     """A convolution that keeps height and width but for its stride; the norm after it has the offset."""
-    # Two numbers: an image that looks like NCHW is refused, yet maps inside a net may well have such a shape.
-    sizes = (size, size)
-    return Conv(features, sizes, stride=stride, padding=size // 2, groups=groups, bias=False, kernel_init=HE)
-
-
-def first_conv(features: int, size: int, stride: int = 1) -> Layer:
-    """The same for images, which are refused where they look like NCHW."""
-    return Conv(features, size, stride=stride, padding=size // 2, bias=False, kernel_init=HE)
+    return Conv(features, size, stride=stride, padding=size // 2, groups=groups, bias=False, kernel_init=HE)
 
 
 def residual_block(*convs: Layer, shortcut: Any = None) -> Layer:
@@ -123,7 +116,7 @@ def resnet(
         body = conv(inner, 1), conv(inner, 3, stride, groups), conv(out, 1)
         return residual_block(*body, shortcut=project)
 
-    parts = {"conv1": first_conv(width, 7, 2), "bn1": BatchNorm(), "relu": jax.nn.relu}
+    parts = {"conv1": conv(width, 7, 2), "bn1": BatchNorm(), "relu": jax.nn.relu}
     parts["maxpool"] = MaxPool(3, stride=2, padding=1)
     seen = width
     for stage, count in enumerate(blocks):

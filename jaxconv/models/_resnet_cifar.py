@@ -12,7 +12,7 @@ from jaxconv import geometry
 from jaxconv._base.errors import ShapeError
 from jaxconv.layers import BatchNorm, Dense, Dropout, chain
 from jaxconv.layers.layer import Layer, compose
-from jaxconv.models._resnet import conv, first_conv, residual_block
+from jaxconv.models._resnet import conv, residual_block
 from jaxconv.models._stages import ending, numbered
 
 __all__ = [
@@ -68,7 +68,7 @@ def resnet_cifar(
         return numbered(first, *(residual_block(conv(planes, 3), conv(planes, 3)) for _ in range(count - 1)))
 
     body = {
-        "stem": chain(conv=first_conv(width, 3), bn=BatchNorm(), relu=jax.nn.relu),
+        "stem": chain(conv=conv(width, 3), bn=BatchNorm(), relu=jax.nn.relu),
         "stage1": stage(width, 1),
         "stage2": stage(2 * width, 2),
         "stage3": stage(4 * width, 2),
@@ -194,7 +194,7 @@ def wide_resnet(
         return numbered(first, *(wide_block(planes, 1, False, dropout) for _ in range(count - 1)))
 
     body = {
-        "stem": first_conv(16, 3),
+        "stem": conv(16, 3),
         "stage1": stage(16 * width, 1, 16),
         "stage2": stage(32 * width, 2, 16 * width),
         "stage3": stage(64 * width, 2, 32 * width),

@@ -64,24 +64,21 @@ def unet(
         raise ShapeError('padding of a U-Net must be "valid" or "same"', got=f"padding={padding!r}")
     same = padding == "same"
 
-    def pair(level: int, image: bool = False) -> list[Any]:
-        """Two convolutions at one size. Only an image is refused where it looks like NCHW."""
-        convs = [
-            Conv(width * 2**level, size, padding=padding, bias=not batch_norm, kernel_init=he_normal)
-            for size in (3 if image else (3, 3), (3, 3))
-        ]
-        return [part for conv in convs for part in (conv, *([BatchNorm()] if batch_norm else []), jax.nn.relu)]
+    def pair(level: int) -> list[Any]:
+        """Two convolutions at one size."""
+        conv = Conv(width * 2**level, 3, padding=padding, bias=not batch_norm, kernel_init=he_normal)
+        return 2 * [conv, *([BatchNorm()] if batch_norm else []), jax.nn.relu]
 
     levels = range(1, depth + 1)
     parts: dict[str, Any] = {}
     for n in levels:
-        parts |= {f"contract{n}": chain(*pair(n - 1, image=n == 1)), f"pool{n}": MaxPool(2, ceil_mode=same)}
+        parts |= {f"contract{n}": chain(*pair(n - 1)), f"pool{n}": MaxPool(2, ceil_mode=same)}
     parts["bottom"] = chain(*pair(depth), *([Dropout(dropout)] if dropout else []))
     for n in reversed(levels):
-        up = ConvTranspose(width * 2 ** (n - 1), (2, 2), stride=2, kernel_init=he_normal)
+        up = ConvTranspose(width * 2 ** (n - 1), 2, stride=2, kernel_init=he_normal)
         parts |= {f"up{n}": up, f"expand{n}": chain(*pair(n - 1))}
     if num_classes:
-        parts["head"] = Conv(num_classes, (1, 1))
+        parts["head"] = Conv(num_classes, 1)
 
     def flow(call: Callable[..., Any], x: Any) -> Any:
         seen = {}

@@ -58,8 +58,7 @@ def vgg(
     body: list[Any] = []
     for stage, count in enumerate(convs):
         for _ in range(count):
-            size = (3, 3) if body else 3  # only an image is refused where it looks like NCHW
-            body += [Conv(width * min(2**stage, 8), size, padding=1, kernel_init=HE)]
+            body += [Conv(width * min(2**stage, 8), 3, padding=1, kernel_init=HE)]
             body += [BatchNorm()] if batch_norm else []
             body += [jax.nn.relu]
         body += [MaxPool(2)]

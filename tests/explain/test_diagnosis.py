@@ -119,8 +119,8 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  cause: x (32, 1, 28, 28) looks like NCHW, the channels must stand last\n"
         "  fix: jnp.moveaxis(x, 1, -1)"),
     "NCHW under a tuple's size": ((jc.chain(CONV(8, (5, 5)), POOL((2, 2))), (1, 3, 32, 32)),
-        "at conv0: conv: a kernel of 5 must fit into the padded input of 3 + 0 + 0 cells on spatial axis 0\n"
-        "  got: spatial shape (3, 32); out = floor((3 + 0 + 0 - 1*(5 - 1) - 1) / 1) + 1 = -1\n"
+        "at conv0: conv needs its input as [N, H, W, C]\n"
+        "  got: (1, 3, 32, 32), which looks like NCHW\n"
         "  before: x (1, 3, 32, 32)\n"
         "  cause: x (1, 3, 32, 32) looks like NCHW, the channels must stand last\n"
         "  fix: jnp.moveaxis(x, 1, -1)"),

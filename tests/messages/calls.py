@@ -51,6 +51,11 @@ def init(layer: jc.Layer, *shape: int) -> Any:
     return layer.init(jax.random.key(0), shape)
 
 
+def init_channels_last(layer: jc.Layer, *shape: int) -> Any:
+    with jc.assume_channels_last():
+        return init(layer, *shape)
+
+
 def trace(call: Callable[[], Any]) -> None:
     """Runs the call on abstract values: nothing is compiled or computed, and what it gives back is dropped."""
 

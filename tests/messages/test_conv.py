@@ -1,7 +1,7 @@
 """Wrong convolutions: each call with its whole message."""
 
 import jax.numpy as jnp
-from messages.calls import K, Row, X, check, each, from_environment, init, inside_using, ring, zeros
+from messages.calls import K, Row, X, check, each, from_environment, init, init_channels_last, inside_using, ring, zeros
 
 import jaxconv as jc
 
@@ -189,18 +189,22 @@ TABLE = [
     Row("Conv on NCHW", lambda: init(jc.Conv(4, 3), 1, 3, 32, 32),
         "conv needs its input as [N, H, W, C]\n"
         "  got: (1, 3, 32, 32), which looks like NCHW\n"
-        "  fix: jnp.moveaxis(x, 1, -1); if it really is NHWC of 32 channels, give size as a tuple",
+        "  fix: jnp.moveaxis(x, 1, -1); init within jc.assume_channels_last() if it has 32 channels",
         fixed=lambda: init(jc.Conv(4, 3), 1, 32, 32, 3)),
     Row("Conv on gray NCHW in a net", lambda: init(jc.chain(jc.Conv(4, 3)), 1, 1, 28, 28),
         "at conv0: conv needs its input as [N, H, W, C]\n"
         "  got: (1, 1, 28, 28), which looks like NCHW\n"
-        "  fix: jnp.moveaxis(x, 1, -1); if it really is NHWC of 28 channels, give size as a tuple",
+        "  fix: jnp.moveaxis(x, 1, -1); init within jc.assume_channels_last() if it has 28 channels",
         fixed=lambda: init(jc.chain(jc.Conv(4, 3)), 1, 28, 28, 1)),
     Row("Conv on what only looks like NCHW", lambda: init(jc.Conv(4, 3), 1, 3, 9, 9),
         "conv needs its input as [N, H, W, C]\n"
         "  got: (1, 3, 9, 9), which looks like NCHW\n"
-        "  fix: jnp.moveaxis(x, 1, -1); if it really is NHWC of 9 channels, give size as a tuple",
-        fixed=lambda: init(jc.Conv(4, (3, 3)), 1, 3, 9, 9)),
+        "  fix: jnp.moveaxis(x, 1, -1); init within jc.assume_channels_last() if it has 9 channels",
+        fixed=lambda: init_channels_last(jc.Conv(4, 3), 1, 3, 9, 9)),
+    Row("Conv on NCHW under a tuple", lambda: init(jc.Conv(4, (3, 3)), 1, 3, 32, 32),
+        "conv needs its input as [N, H, W, C]\n"
+        "  got: (1, 3, 32, 32), which looks like NCHW\n"
+        "  fix: jnp.moveaxis(x, 1, -1); init within jc.assume_channels_last() if it has 32 channels"),
     Row("Conv with groups that divide neither side", lambda: init(jc.Conv(4, 3, groups=3), 1, 8, 8, 4),
         "groups must divide channels and features\n  got: groups=3, 4 channels, features=4"),
     Row("Conv of stride 0 in a net", lambda: init(jc.chain(stem=jc.Conv(4, 3, stride=0)), 1, 8, 8, 3),

@@ -153,7 +153,7 @@ TABLE = [
     Row("ConvTranspose.init of NCHW", lambda: init(jc.ConvTranspose(4, 3), 1, 3, 32, 32),
         "conv_transpose needs its input as [N, H, W, C]\n"
         "  got: (1, 3, 32, 32), which looks like NCHW\n"
-        "  fix: jnp.moveaxis(x, 1, -1); if it really is NHWC of 32 channels, give size as a tuple"),
+        "  fix: jnp.moveaxis(x, 1, -1); init within jc.assume_channels_last() if it has 32 channels"),
     Row("an int for a key", lambda: jc.Conv(4, 3).init(0, (1, 8, 8, 3)),
         "key must be one jax.random key\n"
         "  got: 0\n"

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxconv._base.errors import ShapeError
+from jaxconv.geometry import looks_channels_first
 from jaxconv.layers.layer import lift
 from jaxconv.port.diagnose.capture import Call, our_calls, relative, their_calls
 from jaxconv.port.diagnose.conventions import Case, Cause, find_cause
@@ -90,7 +91,7 @@ def _alone(
 
 def _images(x: Any) -> np.ndarray:
     x = np.asarray(x)
-    if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[2] == x.shape[3] > 4:
+    if looks_channels_first(x.shape):
         raise ShapeError(
             "compare needs images [N, *spatial, C], for both sides",
             got=f"{x.shape}, which looks like NCHW",
