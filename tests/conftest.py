@@ -10,6 +10,13 @@ import jax
 import numpy as np
 import pytest
 from support.quick import QUICK
+from support.update_messages import Updater
+
+pytest.register_assert_rewrite("messages.calls")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update-messages", action="store_true", help="rewrite the expected texts of failing assertions")
 
 
 def pytest_configure(config):
@@ -19,6 +26,8 @@ def pytest_configure(config):
     if "--xla_backend_optimization_level" not in given:
         flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
         os.environ["XLA_FLAGS"] = f"{given} {flags}".strip()
+    if config.getoption("update_messages"):
+        config.pluginmanager.register(Updater(config))
 
 
 @pytest.hookimpl(tryfirst=True)
