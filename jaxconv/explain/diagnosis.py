@@ -1,8 +1,7 @@
-"""Why a net does not take an input: where it stopped, what came before, the likeliest cause and its fix."""
+"""Diagnose a shape error: the failing layer, the shapes before it, the likeliest cause and the fix."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,18 +22,18 @@ _LONGEST = 110
 
 
 def diagnose(net: Any, x: Any, error: Exception) -> str:
-    """Say in ten lines or less why `net.init` or `net.apply` failed.
+    """Explain in ten lines or less why `net.init` or `net.apply` failed.
 
-    The net is walked again with the shape of the input, nothing is computed; so it takes well under a second.
+    The net is traced again with the shape of the input. Nothing is computed, so it takes well under a second.
 
     Args:
       net: the Layer or callable that failed.
-      x: the input it was given: an array, a `jax.ShapeDtypeStruct` or a shape.
-      error: what it raised.
+      x: its input: an array, a `jax.ShapeDtypeStruct` or a shape.
+      error: the exception that it raised.
 
     Returns:
-      Lines: the error with the layer's path and the formula with its numbers; the shapes that led there; the
-      likeliest cause, and the fix.
+      Lines: the error with the layer's path and the formula with its numbers; the shapes before it; the likeliest
+      cause, and the fix.
 
     >>> from jaxconv.layers import Conv, MaxPool, chain
     >>> net = chain(Conv(20, 5), MaxPool(2), Conv(40, 5), MaxPool(2))
@@ -46,32 +45,32 @@ def diagnose(net: Any, x: Any, error: Exception) -> str:
       got: spatial shape (4, 4); out = floor((4 + 0 + 0 - 1*(5 - 1) - 1) / 1) + 1 = 0
       before: x (1, 12, 12, 1) → conv0 8×8×20 → max_pool0 4×4×20
       cause: 12×12 is too small for this net; its smallest legal input is 16×16
-      fix: an input of 16×16, a kernel of at most 4, or padding='same'
+      fix: a larger input, a kernel of at most 4, or padding='same'
     """
-    seen, walker = shape_of(x), Walker(net)
-    walk = walker.walk(seen)
-    told = error if isinstance(error, ShapeError) else _plain(error)
-    path = told.path or walk.at
-    shape = getattr(seen, "shape", None)
-    lines = [f"at {'/'.join(path)}: {told.must}" if path else told.must]
-    lines += [f"  got: {told.got}"] * bool(told.got)
-    if shape is not None and (path or walk.error):  # else it is not the net that failed on this input
+    struct, walker = shape_of(x), Walker(net)
+    walk = walker.walk(struct)
+    shape_error = error if isinstance(error, ShapeError) else _foreign(error)
+    path = shape_error.path or walk.at
+    shape = getattr(struct, "shape", None)
+    lines = [f"at {'/'.join(path)}: {shape_error.must}" if path else shape_error.must]
+    lines += [f"  got: {shape_error.got}"] * bool(shape_error.got)
+    if shape is not None and (path or walk.error):  # else the error has nothing to do with this input
         lines.append(f"  before: {_before(shape, _passed(walk, path))}")
-    cause, fix = _cause(walker, walk, shape, told, path) if shape is not None else ("", "")
+    cause, fix = _cause(walker, walk, shape, shape_error, path) if shape is not None else ("", "")
     lines += [f"  cause: {cause}"] * bool(cause)
-    lines += [f"  fix: {fix or told.fix}"] * bool(fix or told.fix)
+    lines += [f"  fix: {fix or shape_error.fix}"] * bool(fix or shape_error.fix)
     return "\n".join(lines)
 
 
-def _plain(error: Exception) -> ShapeError:
-    """What another library raised, as it stands in a report: its first line, and the path that `compose` noted."""
-    told = ShapeError((str(error).splitlines() or [type(error).__name__])[0].strip())
-    told.path = path_of(error)
-    return told
+def _foreign(error: Exception) -> ShapeError:
+    """The error of another library as a ShapeError: its first line, and the path of the part that raised it."""
+    plain = ShapeError((str(error).splitlines() or [type(error).__name__])[0].strip())
+    plain.path = path_of(error)
+    return plain
 
 
 def _passed(walk: Walk, path: Sequence[str]) -> list[Step]:
-    """The steps before a layer: all, where the walk ended there by itself."""
+    """The steps before a layer: all of them if the walk ended there."""
     if walk.error is not None:
         return walk.steps
     for number, step in enumerate(walk.steps):
@@ -99,33 +98,33 @@ def _times(cells: Sequence[int]) -> str:
 
 
 def _cause(
-    walker: Walker, walk: Walk, shape: tuple[int, ...], told: ShapeError, path: Sequence[str]
+    walker: Walker, walk: Walk, shape: tuple[int, ...], error: ShapeError, path: Sequence[str]
 ) -> tuple[str, str]:
-    """The likeliest cause and its fix; empty where the error itself says all there is."""
+    """The likeliest cause and its fix; empty if the error itself is complete."""
     if looks_channels_first(shape):
-        return f"x {shape} looks like NCHW, the channels must stand last", "jnp.moveaxis(x, 1, -1)"
+        return f"x {shape} looks like NCHW, expected channels last", "jnp.moveaxis(x, 1, -1)"
     cells, channels, batch = shape[1:-1], shape[-1], shape[0]
-    if "must fit into the padded input" in told.must and 1 <= len(cells) <= 3 and channels and batch:
+    if error.kind == "window" and 1 <= len(cells) <= 3 and channels and batch:
         try:
             least = _times(shortest(walker, channels, len(cells), _LARGEST, batch))
-        except ShapeError as none:
-            return f"this net takes no square input up to {_LARGEST}: {none.must.rpartition(': ')[2]}", ""
-        cause = f"{_times(cells)} is too small for this net; its smallest legal input is {least}"
-        return cause, told.fix.replace("a larger input", f"an input of {least}")
+        except ShapeError:
+            return f"this net takes no square input up to {_LARGEST}", ""
+        return f"{_times(cells)} is too small for this net; its smallest legal input is {least}", ""
     if walk.error is not None:
-        if isinstance(walk.error, ShapeError) and walk.error.must != told.must:
+        if isinstance(walk.error, ShapeError) and walk.error.must != error.must:
             return first_line(walk), ""
         near = _nearest(walker, shape)
         if not near:
             return "", ""
-        return f"this net takes {near}, but not {_times(cells)}", told.fix or f"an input of {near}"
-    if kernel := re.search(r"kernel \((\d+), \d+\)", told.got):
-        return _initialized_for(walker, shape, int(kernel[1]), path)
-    if wanted := re.match(r"x must have (\d+ channels?)", told.must):
-        return f"the net was initialized for another input: here it expects {wanted[1]}", (
+        return f"this net takes {near}, but not {_times(cells)}", error.fix or f"an input of {near}"
+    expected = error.numbers.get("expected")
+    if error.kind == "inputs" and expected:
+        return _initialized_for(walker, shape, expected, path)
+    if error.kind in ("channels", "layout") and expected:
+        return f"the net was initialized for another input: here it expects {count(expected, 'channel')}", (
             "an input of those channels, or params of net.init(key, x) with this x"
         )
-    if not re.search(r"kernel|params|state|init", f"{told.must} {told.got}"):
+    if error.kind not in ("params", "shape"):
         return "", ""
     return f"a fresh net takes {shape}: params and state are those of another net or input", (
         "params, state = net.init(key, x) with this x"
@@ -133,7 +132,7 @@ def _cause(
 
 
 def _nearest(walker: Walker, shape: tuple[int, ...]) -> str:
-    """The nearest size that a net takes, all axes longer or shorter by the same few cells; empty for none."""
+    """The nearest legal size, with all axes longer or shorter by the same few cells; empty if there is none."""
     cells = shape[1:-1]
     for more in range(1, _NEAR + 1) if cells and min(cells) > 0 else ():
         for step in (-more, more):
@@ -144,26 +143,26 @@ def _nearest(walker: Walker, shape: tuple[int, ...]) -> str:
 
 
 def _initialized_for(walker: Walker, shape: tuple[int, ...], values: int, path: Sequence[str]) -> tuple[str, str]:
-    """For which images a dense layer of so many values was initialized, as far as square ones tell."""
+    """The square image sizes for which a dense layer with so many inputs was initialized."""
     rank, cells, channels = len(shape) - 2, shape[1:-1], shape[-1]
     fix = f"inputs of that size, params of net.init(key, {shape}), or global_avg_pool instead of flatten"
 
     def width(n: int) -> int:
-        """Of what the layer gets from images of n cells an axis; 0 where they do not come so far."""
+        """Number of the layer's inputs for images of n cells per axis; 0 if the net rejects them earlier."""
         steps = walker.walk((shape[0], *(n,) * rank, channels)).steps
         return next((step.x.shape[-1] for step in steps if step.path == tuple(path)), 0)
 
     least = _least(lambda n: width(n) >= values) if rank > 0 else 0
     if not least or width(least) != values:
         cause = f"the layer was initialized for {values} values, which no square input of {count(channels, 'channel')}"
-        return f"{cause} gives", "params, state = net.init(key, x) with this x"
+        return f"{cause} has there", "params, state = net.init(key, x) with this x"
     most = _least(lambda n: width(n) > values) - 1
     either = f"{_times((least,) * rank)}" + (f" to {_times((most,) * rank)}" if most > least else "")
     return f"the net was initialized for inputs of {either}, x is {_times(cells)}", fix
 
 
 def _least(holds: Any) -> int:
-    """The first size for which what holds for all larger ones holds; 0 for none up to the largest."""
+    """The smallest size for which a monotone condition holds; 0 if it is beyond the largest."""
     low, high = 0, 1
     while not holds(high):
         if high >= _LARGEST:

@@ -1,4 +1,4 @@
-"""What every layer of a net makes of an input."""
+"""Outputs of every layer of a net."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def outputs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
-    """Runs a net as it is tested, and keeps what each of its layers gives.
+    """Run a net in evaluation mode and collect the output of every leaf layer.
 
     Args:
       net: a Layer or callable.
@@ -25,8 +25,8 @@ def outputs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
       x: [N, ...], its input.
 
     Returns:
-      Outputs by the layers' paths, in the order that they run (which a dict loses on its way out of `jax.jit`);
-      "#2" at the second call of the same. A layer that wraps others (`remat`, `repeat`, `cast`) is one.
+      Outputs by layer path, in execution order (which a dict loses when returned from `jax.jit`); the second call of
+      a layer has the suffix "#2". A layer that wraps others (`remat`, `repeat`, `cast`) counts as one.
 
     >>> import jax.numpy as jnp
     >>> from jaxconv.layers import chain
@@ -38,13 +38,13 @@ def outputs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     calls = Counter[str]()
 
-    def seen(path: tuple[str, ...], layer: Layer, params: Tree, state: Tree, h: Any, y: Any, new: Tree) -> None:
+    def record(path: tuple[str, ...], layer: Layer, params: Tree, state: Tree, h: Any, y: Any, new: Tree) -> None:
         if layer.flow is None:
             name = "/".join(path) or layer.name
             calls[name] += 1
             found[f"{name}#{calls[name]}" if calls[name] > 1 else name] = y
 
-    run_parts(lift(net), params, state, x, seen)
+    run_parts(lift(net), params, state, x, record)
     return found
 
 
@@ -53,7 +53,7 @@ def run_parts(
     params: Tree,
     state: Tree,
     x: Any,
-    seen: Callable[..., None],
+    hook: Callable[..., None],
     *,
     train: bool = False,
     path: Path = (),
@@ -64,7 +64,7 @@ def run_parts(
       layer: the layer to run.
       params, state: its own.
       x: its input.
-      seen: called with path, layer, params, state, x, y and new state of each call, the inner before the outer.
+      hook: called with path, layer, params, state, x, y and new state after each call, inner calls before outer ones.
       train: as in `apply`.
       path: of the layer.
 
@@ -72,20 +72,20 @@ def run_parts(
       As `apply`.
 
     Raises:
-      ShapeError: with the path of the layer that does not take its input.
+      ShapeError: if a layer rejects its input; names its path.
     """
     new = dict(state)
 
     def run(part: Layer, path: Path, h: Any, by: Layer | None) -> Any:
         name = path[-1]
-        y, new[name] = run_parts(by or part, params[name], new[name], h, seen, train=train, path=path)
+        y, new[name] = run_parts(by or part, params[name], new[name], h, hook, train=train, path=path)
         return y
 
     if layer.flow is None:
         y, new = layer.apply(params, state, x, train=train)
     else:
         y = run_flow(layer, x, run, path)
-    seen(path, layer, params, state, x, y, new)
+    hook(path, layer, params, state, x, y, new)
     return y, new
 
 
@@ -110,7 +110,7 @@ def output_structs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any
 
 
 def kinds(net: Any) -> dict[str, str]:
-    """The kind of every layer that `outputs` knows, by its path: {"relu0": "relu"}."""
+    """The kind of every leaf layer by its path: {"relu0": "relu"}."""
     found: dict[str, str] = {}
 
     def visit(layer: Layer, path: str) -> None:
@@ -125,10 +125,10 @@ def kinds(net: Any) -> dict[str, str]:
 
 
 def check_layer(layer: str, known: Sequence[str]) -> str:
-    """`layer` where it is one of those known.
+    """Return `layer` if it is a known path.
 
     Raises:
-      ShapeError: it is not.
+      ShapeError: if it is not.
     """
     if layer not in known:
         shown = f"{', '.join(known[:8])}{', …' if len(known) > 8 else ''}"
@@ -139,7 +139,7 @@ def check_layer(layer: str, known: Sequence[str]) -> str:
 
 
 def spread(names: Sequence[T], most: int) -> list[T]:
-    """At most so many of them, evenly, with the first and the last.
+    """At most so many of the names, evenly spaced, with the first and the last.
 
     >>> spread("abcdefg", 3), spread("ab", 3)
     (['a', 'd', 'g'], ['a', 'b'])

@@ -1,4 +1,4 @@
-"""Through a net from layer to layer by shapes alone, as far as it goes."""
+"""Abstract evaluation of a net layer by layer, up to the first error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Step", "Walk", "Walker"]
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One call of a layer: the names that lead to it, its kind, what went in and what came out."""
+    """One call of a layer: its path, its kind, the shapes of its input and output."""
 
     path: Path
     kind: str
@@ -25,13 +25,13 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Walk:
-    """How far an input came.
+    """Result of one abstract evaluation.
 
     Args:
-      steps: the layers that it passed, in order.
-      y: what came out at the end, as structs; None where it did not come so far.
-      error: what stopped it, or None.
-      at: the layer, or composite, that it stopped in.
+      steps: calls of leaf layers that succeeded, in order.
+      y: the net's output, as structs; None if there was an error.
+      error: the exception, or None.
+      at: path of the layer, or composite, that raised it.
     """
 
     steps: list[Step]
@@ -41,9 +41,9 @@ class Walk:
 
 
 class Walker:
-    """Walks one net with many inputs, each time with parameters initialized for that input; nothing is computed.
+    """Evaluates one net abstractly for many inputs, each with parameters initialized for it; nothing is computed.
 
-    What a layer made of a shape is kept until the walker goes, so that sizes that share maps share the work.
+    Results are cached per layer and shape, so that input sizes that lead to equal maps share the work.
 
     >>> from jaxconv.layers import Conv, MaxPool, chain
     >>> walk = Walker(chain(Conv(4, 3), MaxPool(2), Conv(8, 3))).walk((1, 6, 6, 1))
@@ -58,25 +58,25 @@ cells on spatial axis 0')
         self._passed: dict[Any, Any] = {}
 
     def walk(self, x: Any) -> Walk:
-        """As far as an array, struct or shape comes.
+        """Evaluate for an array, struct or shape, up to the first error.
 
-        Whatever a layer raises ends the walk, for a flow of one's own may fail by an error of jax's.
+        Any exception of a layer ends the walk, as a custom flow may fail with an error of JAX.
         """
         steps: list[Step] = []
         born: dict[Path, tuple[Tree, Tree]] = {}
 
         def run(layer: Layer, path: Path, h: Any, by: Layer | None = None) -> Any:
             if by is not None:
-                return by.apply(*map(_stand_in, gather(layer, path, born)), h)[0]
+                return by.apply(*map(_zeros, gather(layer, path, born)), h)[0]
             if layer.flow is not None:
                 return run_flow(layer, h, run, path)
             x = shape_of(h)
             if path not in born:
-                born[path] = self._kept(self._born, (path, _key(x)), lambda: _init(layer, x))
+                born[path] = self._cached(self._born, (path, _key(x)), lambda: _init(layer, x))
             own = born[path]
-            y = self._kept(self._passed, (path, _key(own), _key(x)), lambda: _apply(layer, own, x))
+            y = self._cached(self._passed, (path, _key(own), _key(x)), lambda: _apply(layer, own, x))
             steps.append(Step(path, layer.name, x, y))
-            return _stand_in(y)
+            return _zeros(y)
 
         try:
             with net_input(shape_of(x)):
@@ -88,8 +88,8 @@ cells on spatial axis 0')
         return Walk(steps, y, None, ())
 
     @staticmethod
-    def _kept(memory: dict[Any, Any], key: Any, make: Any) -> Any:
-        """What was made, or raised, for this key before."""
+    def _cached(memory: dict[Any, Any], key: Any, make: Any) -> Any:
+        """The cached result for a key; a cached error is raised again."""
         if key not in memory:
             try:
                 memory[key] = make()
@@ -101,7 +101,7 @@ cells on spatial axis 0')
 
 
 class _Stopped(Exception):
-    """Carries the error of a layer out of the flow, and its path, which must not grow in the error that is kept."""
+    """Carries a layer's error out of the flow and collects its path, which must not grow in the cached error."""
 
     def __init__(self, error: Exception):
         self.error = error
@@ -115,8 +115,8 @@ def _apply(layer: Layer, born: Any, x: Any) -> Any:
     return jax.eval_shape(lambda born, x: layer.apply(*born, x)[0], born, x)
 
 
-def _stand_in(tree: Any) -> Any:
-    """Zeros of the tracer's own, for structs."""
+def _zeros(tree: Any) -> Any:
+    """Traced zeros with the shapes of structs."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
 
 

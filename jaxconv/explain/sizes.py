@@ -1,9 +1,8 @@
-"""Which input sizes a net takes, and what it makes of them; from shapes alone."""
+"""Input sizes that a net accepts, and its output shapes; from shapes alone."""
 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,30 +16,29 @@ __all__ = ["output_shapes", "smallest_input"]
 
 Cells = tuple[int, ...]
 
-# Sizes that must fail alike before a net is thought to take none: twice the period of five halvings.
+# Consecutive sizes with the same failure after which a net counts as invalid: twice the period of five halvings.
 _ALIKE = 64
 
 
 def smallest_input(net: Any, channels: int, *, rank: int = 2, largest: int = 512, batch: int = 1) -> tuple[int, ...]:
-    """The smallest spatial input that a net takes, with parameters initialized for it.
+    """The smallest spatial input that a net accepts, with parameters initialized for it.
 
-    Where a window does not fit, it fits no shorter input either, as maps only shrink with the input: such
-    sizes are passed over. All others are tried one by one, as legality need not be monotone: a net may take
-    even sizes alone. First all axes are of one length, then each in turn is made as short as it can be beside
-    the others. No arithmetic is done.
+    If a window does not fit, it fits no shorter input either, as maps shrink with the input: such sizes are skipped.
+    All others are tried one by one, as legality need not be monotone: a net may accept even sizes only. The search
+    starts with all axes of one length, then shortens each axis in turn. Nothing is computed.
 
     Args:
       net: a Layer or callable.
       channels: of the input.
-      rank: how many spatial axes it has.
+      rank: number of spatial axes.
       largest: the longest axis to try.
-      batch: images in the input.
+      batch: number of images.
 
     Returns:
       The cells of each spatial axis.
 
     Raises:
-      ShapeError: no size up to `largest` goes; it has the path and the message of the last try.
+      ShapeError: if no size up to `largest` is legal; with the path and message of the last try.
 
     >>> from jaxconv.layers import Conv, MaxPool, chain
     >>> smallest_input(chain(Conv(20, 5), MaxPool(2), Conv(40, 5), MaxPool(2)), 1)
@@ -53,21 +51,20 @@ def smallest_input(net: Any, channels: int, *, rank: int = 2, largest: int = 512
 
 
 def output_shapes(net: Any, sizes: Iterable[Any], channels: int, *, rank: int = 2, batch: int = 1) -> dict[Any, Any]:
-    """What a net makes of inputs of several sizes, each with parameters initialized for it.
+    """Output shapes of a net for several input sizes, each with parameters initialized for it.
 
     Args:
       net: a Layer or callable.
-      sizes: ints, or tuples of one for each spatial axis.
+      sizes: ints, or tuples with an int for each spatial axis.
       channels: of the input.
-      rank: how many spatial axes an int stands for.
-      batch: images in the input.
+      rank: number of spatial axes for sizes that are ints.
+      batch: number of images.
 
     Returns:
-      {size: shape of the output, or the first line of what was raised}; where the output is a tree, a tree of
-      shapes.
+      {size: output shape, or the first line of the error}; a tree of shapes if the output is a tree.
 
     Raises:
-      ShapeError: a size that is none.
+      ShapeError: if a size is invalid.
 
     >>> from jaxconv.layers import Conv
     >>> output_shapes(Conv(4, 3), [28, (2, 28)], channels=1)
@@ -83,7 +80,7 @@ on spatial axis 0'}
 
 
 def shortest(walker: Walker, channels: int, rank: int, largest: int, batch: int = 1) -> tuple[int, ...]:
-    """As `smallest_input`, with a walker that may have walked before."""
+    """`smallest_input` with the cache of an existing walker."""
     channels, batch = integer(channels, "channels"), integer(batch, "batch")
 
     def walk(cells: Cells) -> Walk:
@@ -104,12 +101,12 @@ def _beside(walk: Callable[[Cells], Walk], before: Cells, after: Cells, n: int) 
 
 
 def does_not_fit(walk: Walk) -> bool:
-    """Whether a window was larger than the map that it met; then it is for every smaller input, too."""
-    return isinstance(walk.error, ShapeError) and "must fit into the padded input" in walk.error.must
+    """Whether a window was larger than its input; then it is for every smaller input, too."""
+    return isinstance(walk.error, ShapeError) and walk.error.kind == "window"
 
 
 def first_line(walk: Walk) -> str:
-    """What stopped a walk, with the layer's path, in one line."""
+    """The error of a walk in one line, with the layer's path."""
     where = f"at {'/'.join(walk.at)}: " if walk.at else ""
     error = walk.error
     words = error.must if isinstance(error, ShapeError) else str(error) or type(error).__name__
@@ -117,7 +114,7 @@ def first_line(walk: Walk) -> str:
 
 
 def _first(walk: Callable[[int], Walk], largest: int) -> int:
-    """The first size that goes."""
+    """The smallest legal size."""
     none, n = 0, 1
     while does_not_fit(walk(n)) and none < largest:
         none, n = n, min(2 * n, largest)
@@ -136,12 +133,12 @@ def _first(walk: Callable[[int], Walk], largest: int) -> int:
     error = found.error
     if not isinstance(error, ShapeError):
         error = ShapeError(f"{type(error).__name__}: {error}")
-    must = f"a net must take some input of at most {largest} cells an axis; at {n}: {error.must}"
-    refused = ShapeError(must, got=error.got, fix=error.fix)
+    must = f"a net must accept some input of at most {largest} cells per axis; at {n}: {error.must}"
+    refused = ShapeError(must, got=error.got, fix=error.fix, kind=error.kind, **error.numbers)
     refused.path = found.at
     raise refused from found.error
 
 
 def _kind(walk: Walk) -> tuple[Any, ...]:
     """The same for failures that differ in their numbers alone."""
-    return walk.at, re.sub(r"\d+", "", first_line(walk))
+    return walk.at, type(walk.error), getattr(walk.error, "kind", None)

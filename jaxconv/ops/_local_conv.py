@@ -69,6 +69,7 @@ def local_conv(
         raise ShapeError(
             f"local_conv's kernel must be [*out, *k, C_in, C_out] = {(*win.out, *kernel_size, x.shape[-1], c_out)}",
             got=f"kernel {kernel.shape}, x {x.shape}",
+            kind="shape",
         )
     if bias is not None and jnp.shape(bias) != (*win.out, c_out):
         raise ShapeError(f"local_conv's bias must be [*out, C_out] = {(*win.out, c_out)}", got=f"{jnp.shape(bias)}")

@@ -50,40 +50,40 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  got: spatial shape (2, 2); out = floor((2 + 0 + 0 - 1*(5 - 1) - 1) / 1) + 1 = -2\n"
         "  before: x (1, 8, 8, 1) → conv0 4×4×20 → max_pool0 2×2×20 → relu0 2×2×20\n"
         "  cause: 8×8 is too small for this net; its smallest legal input is 16×16\n"
-        "  fix: an input of 16×16, a kernel of at most 2, or padding='same'"),
+        "  fix: a larger input, a kernel of at most 2, or padding='same'"),
     "the notes' net on 15×15": ((NOTES, (64, 15, 15, 1)),
         "at max_pool1: max_pool: a window of 2 must fit into the padded input of 1 + 0 + 0 cells on spatial "
         "axis 0\n"
         "  got: spatial shape (1, 1); out = floor((1 + 0 + 0 - 1*(2 - 1) - 1) / 2) + 1 = 0\n"
         "  before: x (64, 15, 15, 1) → conv0 11×11×20 → max_pool0 5×5×20 → relu0 5×5×20 → conv1 1×1×40\n"
         "  cause: 15×15 is too small for this net; its smallest legal input is 16×16\n"
-        "  fix: an input of 16×16, a window of at most 1"),
+        "  fix: a larger input, a window of at most 1"),
     "a kernel larger than the image": ((jc.chain(CONV(8, 5)), (1, 4, 4, 3)),
         "at conv0: conv: a kernel of 5 must fit into the padded input of 4 + 0 + 0 cells on spatial axis 0\n"
         "  got: spatial shape (4, 4); out = floor((4 + 0 + 0 - 1*(5 - 1) - 1) / 1) + 1 = 0\n"
         "  before: x (1, 4, 4, 3)\n"
         "  cause: 4×4 is too small for this net; its smallest legal input is 5×5\n"
-        "  fix: an input of 5×5, a kernel of at most 4, or padding='same'"),
+        "  fix: a larger input, a kernel of at most 4, or padding='same'"),
     "a kernel larger than one axis": ((jc.chain(CONV(8, 5)), (1, 28, 4, 3)),
         "at conv0: conv: a kernel of 5 must fit into the padded input of 4 + 0 + 0 cells on spatial axis 1\n"
         "  got: spatial shape (28, 4); out = floor((4 + 0 + 0 - 1*(5 - 1) - 1) / 1) + 1 = 0\n"
         "  before: x (1, 28, 4, 3)\n"
         "  cause: 28×4 is too small for this net; its smallest legal input is 5×5\n"
-        "  fix: an input of 5×5, a kernel of at most 4, or padding='same'"),
+        "  fix: a larger input, a kernel of at most 4, or padding='same'"),
     "a dilated kernel": ((jc.chain(CONV(8, 3), CONV(8, 3, dilation=4)), (1, 8, 8, 3)),
         "at conv1: conv: a kernel of 3 (dilation 4: 9 cells) must fit into the padded input of 6 + 0 + 0 "
         "cells on spatial axis 0\n"
         "  got: spatial shape (6, 6); out = floor((6 + 0 + 0 - 4*(3 - 1) - 1) / 1) + 1 = -2\n"
         "  before: x (1, 8, 8, 3) → conv0 6×6×8\n"
         "  cause: 8×8 is too small for this net; its smallest legal input is 11×11\n"
-        "  fix: an input of 11×11, a kernel of at most 2, dilation 2, or padding='same'"),
+        "  fix: a larger input, a kernel of at most 2, dilation 2, or padding='same'"),
     "a pool larger than its map": ((jc.chain(CONV(8, 3, stride=2), POOL(4)), (1, 8, 8, 3)),
         "at max_pool0: max_pool: a window of 4 must fit into the padded input of 3 + 0 + 0 cells on spatial "
         "axis 0\n"
         "  got: spatial shape (3, 3); out = floor((3 + 0 + 0 - 1*(4 - 1) - 1) / 4) + 1 = 0\n"
         "  before: x (1, 8, 8, 3) → conv0 3×3×8\n"
         "  cause: 8×8 is too small for this net; its smallest legal input is 9×9\n"
-        "  fix: an input of 9×9, a window of at most 3"),
+        "  fix: a larger input, a window of at most 3"),
     "a deep net of small images": ((DEEP, (1, 32, 32, 3)),
         "at stage3/conv0: conv: a kernel of 3 must fit into the padded input of 2 + 0 + 0 cells on spatial "
         "axis 0\n"
@@ -91,7 +91,7 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  before: x (1, 32, 32, 3) → 2 layers → stage0/max_pool0 14×14×4 → stage1/conv0 12×12×4 → "
         "stage1/max_pool0 6×6×4 → stage2/conv0 4×4×4 → stage2/max_pool0 2×2×4\n"
         "  cause: 32×32 is too small for this net; its smallest legal input is 48×48\n"
-        "  fix: an input of 48×48, a kernel of at most 2, or padding='same'"),
+        "  fix: a larger input, a kernel of at most 2, or padding='same'"),
     "a small residual net of tiny images": ((small_residual(stem=4, features=[4, 4]), (1, 4, 4, 3)),
         "at stage1/max_pool0: max_pool: a window of 2 must fit into the padded input of 1 + 0 + 0 cells on "
         "spatial axis 0\n"
@@ -99,36 +99,36 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  before: x (1, 4, 4, 3) → 9 layers → stage0/residual0/body/batch_norm0 1×1×4 → "
         "stage0/residual0/body/relu0 1×1×4 → stage1/conv0 1×1×4\n"
         "  cause: 4×4 is too small for this net; its smallest legal input is 8×8\n"
-        "  fix: an input of 8×8, a window of at most 1"),
+        "  fix: a larger input, a window of at most 1"),
     "a signal that is too short": ((SIGNALS, (2, 40, 1)),
         "at conv1: conv: a kernel of 9 must fit into the padded input of 8 + 0 + 0 cells on spatial axis 0\n"
         "  got: spatial shape (8,); out = floor((8 + 0 + 0 - 1*(9 - 1) - 1) / 1) + 1 = 0\n"
         "  before: x (2, 40, 1) → conv0 32×4 → max_pool0 8×4\n"
         "  cause: 40 is too small for this net; its smallest legal input is 44\n"
-        "  fix: an input of 44, a kernel of at most 8, or padding='same'"),
+        "  fix: a larger input, a kernel of at most 8, or padding='same'"),
     "a volume that is too thin": ((jc.chain(CONV(2, 3), CONV(2, 3)), (1, 4, 9, 9, 1)),
         "at conv1: conv: a kernel of 3 must fit into the padded input of 2 + 0 + 0 cells on spatial axis 0\n"
         "  got: spatial shape (2, 7, 7); out = floor((2 + 0 + 0 - 1*(3 - 1) - 1) / 1) + 1 = 0\n"
         "  before: x (1, 4, 9, 9, 1) → conv0 2×7×7×2\n"
         "  cause: 4×9×9 is too small for this net; its smallest legal input is 5×5×5\n"
-        "  fix: an input of 5×5×5, a kernel of at most 2, or padding='same'"),
+        "  fix: a larger input, a kernel of at most 2, or padding='same'"),
     "NCHW": ((NOTES, (32, 1, 28, 28)),
         "at conv0: conv needs its input as [N, H, W, C]\n"
         "  got: (32, 1, 28, 28), which looks like NCHW\n"
         "  before: x (32, 1, 28, 28)\n"
-        "  cause: x (32, 1, 28, 28) looks like NCHW, the channels must stand last\n"
+        "  cause: x (32, 1, 28, 28) looks like NCHW, expected channels last\n"
         "  fix: jnp.moveaxis(x, 1, -1)"),
     "NCHW under a tuple's size": ((jc.chain(CONV(8, (5, 5)), POOL((2, 2))), (1, 3, 32, 32)),
         "at conv0: conv needs its input as [N, H, W, C]\n"
         "  got: (1, 3, 32, 32), which looks like NCHW\n"
         "  before: x (1, 3, 32, 32)\n"
-        "  cause: x (1, 3, 32, 32) looks like NCHW, the channels must stand last\n"
+        "  cause: x (1, 3, 32, 32) looks like NCHW, expected channels last\n"
         "  fix: jnp.moveaxis(x, 1, -1)"),
     "NCHW where init saw NHWC": ((jc.chain(CONV(8, 3), jc.global_avg_pool), (1, 3, 32, 32), (1, 32, 32, 3)),
         "at conv0: x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
         "  got: x (1, 3, 32, 32), kernel (3, 3, 3, 8)\n"
         "  before: x (1, 3, 32, 32)\n"
-        "  cause: x (1, 3, 32, 32) looks like NCHW, the channels must stand last\n"
+        "  cause: x (1, 3, 32, 32) looks like NCHW, expected channels last\n"
         "  fix: jnp.moveaxis(x, 1, -1)"),
     "initialized for 28×28": ((NOTES, (64, 32, 32, 1), (1, 28, 28, 1)),
         "at dense0: dense must get the 640 values that its kernel was initialized for\n"
@@ -156,7 +156,7 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "at dense0: dense must get the 32 values that its kernel was initialized for\n"
         "  got: x (1, 784), kernel (32, 10)\n"
         "  before: x (1, 28, 28, 1) → flatten0 784\n"
-        "  cause: the layer was initialized for 32 values, which no square input of 1 channel gives\n"
+        "  cause: the layer was initialized for 32 values, which no square input of 1 channel has there\n"
         "  fix: params, state = net.init(key, x) with this x"),
     "signals of another length": ((SIGNALS, (2, 80, 1), (2, 100, 1)),
         "at dense0: dense must get the 120 values that its kernel was initialized for\n"
@@ -175,8 +175,8 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "at batch_norm0: batch_norm must get the 3 channels that init saw\n"
         "  got: x (1, 8, 8, 4), mean (3,), var (3,)\n"
         "  before: x (1, 8, 8, 4)\n"
-        "  cause: a fresh net takes (1, 8, 8, 4): params and state are those of another net or input\n"
-        "  fix: params, state = net.init(key, x) with this x"),
+        "  cause: the net was initialized for another input: here it expects 3 channels\n"
+        "  fix: an input of those channels, or params of net.init(key, x) with this x"),
     "no batch axis": ((jc.chain(CONV(8, 3)), (28, 28, 1)),
         "at conv0: conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (28, 28, 1)\n"
@@ -212,7 +212,7 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "at conv1: groups must divide channels and features\n"
         "  got: groups=4, 6 channels, features=8\n"
         "  before: x (1, 8, 8, 3) → conv0 6×6×6"),
-    "a flow of one's own on odd rows": ((jc.chain(CONV(4, 2), mix), (1, 8, 8, 3)),
+    "a custom flow on odd rows": ((jc.chain(CONV(4, 2), mix), (1, 8, 8, 3)),
         "at mix0: add got incompatible shapes for broadcasting: (1, 4, 7, 4), (1, 3, 7, 4).\n"
         "  before: x (1, 8, 8, 3) → conv0 7×7×4\n"
         "  cause: this net takes 7×7, but not 8×8\n"
@@ -228,8 +228,7 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "0\n"
         "  got: spatial shape (26, 26); out = floor((26 + 0 + 0 - 1*(600 - 1) - 1) / 1) + 1 = -573\n"
         "  before: x (1, 28, 28, 3) → conv0 26×26×4\n"
-        "  cause: this net takes no square input up to 512: a kernel of 600 must fit into the padded input "
-        "of 510 + 0 + 0 cells on spatial axis 0\n"
+        "  cause: this net takes no square input up to 512\n"
         "  fix: a larger input, a kernel of at most 26, or padding='same'"),
     "reflection of too few cells": (
         (jc.chain(POOL(4), CONV(4, 7, padding="same", padding_mode="reflect")), (1, 9, 9, 3)),

@@ -118,11 +118,11 @@ def test_output_shapes_say_what_was_wrong():
     ("call", "message"),
     [
         (lambda: smallest_input(jc.chain(jc.Conv(4, 3), jc.Conv(6, 3, groups=3)), 3, largest=8),
-         "at conv1: a net must take some input of at most 8 cells an axis; at 8: groups must divide channels and "
+         "at conv1: a net must accept some input of at most 8 cells per axis; at 8: groups must divide channels and "
          "features\n  got: groups=3, 4 channels, features=6"),
         (lambda: smallest_input(jc.chain(jc.Conv(4, 9)), 3, largest=8),
-         "at conv0: a net must take some input of at most 8 cells an axis; at 8: conv: a kernel of 9 must fit into the "
-         "padded input of 8 + 0 + 0 cells on spatial axis 0\n"
+         "at conv0: a net must accept some input of at most 8 cells per axis; at 8: conv: a kernel of 9 must fit into "
+         "the padded input of 8 + 0 + 0 cells on spatial axis 0\n"
          "  got: spatial shape (8, 8); out = floor((8 + 0 + 0 - 1*(9 - 1) - 1) / 1) + 1 = 0\n"
          "  fix: a larger input, a kernel of at most 8, or padding='same'"),
         (lambda: smallest_input(jc.Conv(4, 9), 0.5), "channels must be an int\n  got: channels=0.5"),
@@ -147,3 +147,10 @@ def test_a_hopeless_net_is_given_up_before_the_largest():
     with pytest.raises(jc.ShapeError, match="at 68: groups must divide"):
         smallest_input(jc.chain(counted, net), 3)
     assert next(tried) < 100
+
+
+def test_the_refusal_has_the_kind_and_the_numbers_of_the_last_error():
+    with pytest.raises(jc.ShapeError) as caught:
+        smallest_input(jc.chain(jc.Conv(4, 9)), 3, largest=8)
+    assert caught.value.kind == "window"
+    assert (caught.value.numbers["kernel_size"], caught.value.numbers["n"]) == (9, 8)
