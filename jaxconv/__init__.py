@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jaxconv import models as models
     from jaxconv import port as port
     from jaxconv import training as training
+    from jaxconv import typing as typing
     from jaxconv.analysis.summary import summary as summary
     from jaxconv.layers import initializers as initializers
     from jaxconv.training import losses as losses
@@ -52,6 +53,7 @@ _MODULES = {
     "optim": "jaxconv.training.optim",
     "port": "jaxconv.port",
     "training": "jaxconv.training",
+    "typing": "jaxconv.typing",
 }
 # Old names, for one release: name -> the new one.
 _DEPRECATED = {

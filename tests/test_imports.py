@@ -21,7 +21,7 @@ LEVELS = (
     "geometry data",
     "engine",
     "ops",
-    "layers augment _accelerate doctor",
+    "layers augment _accelerate doctor typing",
     "models training explain analysis",
     "port viz",
     "",

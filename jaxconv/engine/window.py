@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError, count
-from jaxconv.geometry import Padding, Pair
+from jaxconv._base.types import Padding
+from jaxconv.geometry import Pair
 
 
 @dataclasses.dataclass(frozen=True)

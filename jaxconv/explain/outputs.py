@@ -9,14 +9,15 @@ from typing import Any, TypeVar
 import jax
 
 from jaxconv._base.errors import ShapeError, did_you_mean
-from jaxconv.layers.layer import Layer, Path, Tree, lift, run_flow
+from jaxconv._base.types import Params, State
+from jaxconv.layers.layer import Layer, Path, lift, run_flow
 
 __all__ = ["check_layer", "kinds", "output_structs", "outputs", "run_parts", "spread"]
 
 T = TypeVar("T")
 
 
-def outputs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
+def outputs(net: Any, params: Params, state: State, x: Any) -> dict[str, Any]:
     """Run a net in evaluation mode and collect the output of every leaf layer.
 
     Args:
@@ -38,7 +39,7 @@ def outputs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     calls = Counter[str]()
 
-    def record(path: tuple[str, ...], layer: Layer, params: Tree, state: Tree, h: Any, y: Any, new: Tree) -> None:
+    def record(path: tuple[str, ...], layer: Layer, params: Params, state: State, h: Any, y: Any, new: State) -> None:
         if layer.flow is None:
             name = "/".join(path) or layer.name
             calls[name] += 1
@@ -50,14 +51,14 @@ def outputs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
 
 def run_parts(
     layer: Layer,
-    params: Tree,
-    state: Tree,
+    params: Params,
+    state: State,
     x: Any,
     hook: Callable[..., None],
     *,
     train: bool = False,
     path: Path = (),
-) -> tuple[Any, Tree]:
+) -> tuple[Any, State]:
     """`apply`, part by part, with a hook after every call.
 
     Args:
@@ -74,22 +75,22 @@ def run_parts(
     Raises:
       ShapeError: if a layer rejects its input; names its path.
     """
-    new = dict(state)
+    states = dict(state)
 
     def run(part: Layer, path: Path, h: Any, by: Layer | None) -> Any:
         name = path[-1]
-        y, new[name] = run_parts(by or part, params[name], new[name], h, hook, train=train, path=path)
+        y, states[name] = run_parts(by or part, params[name], states[name], h, hook, train=train, path=path)
         return y
 
     if layer.flow is None:
         y, new = layer.apply(params, state, x, train=train)
     else:
-        y = run_flow(layer, x, run, path)
+        y, new = run_flow(layer, x, run, path), states
     hook(path, layer, params, state, x, y, new)
     return y, new
 
 
-def output_structs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any]:
+def output_structs(net: Any, params: Params, state: State, x: Any) -> dict[str, Any]:
     """The shapes of `outputs`, in the same order; nothing is computed.
 
     >>> import jax.numpy as jnp
@@ -101,7 +102,7 @@ def output_structs(net: Any, params: Tree, state: Tree, x: Any) -> dict[str, Any
     """
     names: list[str] = []
 
-    def run(params: Tree, state: Tree, x: Any) -> list[Any]:
+    def run(params: Params, state: State, x: Any) -> list[Any]:
         found = outputs(net, params, state, x)
         names[:] = found
         return list(found.values())

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv.layers.layer import Layer, Path, Tree, gather, lift, net_input, path_of, run_flow, shape_of
+from jaxconv._base.types import Params, State
+from jaxconv.layers.layer import Layer, Path, gather, lift, net_input, path_of, run_flow, shape_of
 
 __all__ = ["Step", "Walk", "Walker"]
 
@@ -63,11 +64,12 @@ cells on spatial axis 0')
         Any exception of a layer ends the walk, as a custom flow may fail with an error of JAX.
         """
         steps: list[Step] = []
-        born: dict[Path, tuple[Tree, Tree]] = {}
+        born: dict[Path, tuple[Params, State]] = {}
 
         def run(layer: Layer, path: Path, h: Any, by: Layer | None = None) -> Any:
             if by is not None:
-                return by.apply(*map(_zeros, gather(layer, path, born)), h)[0]
+                params, state = map(_zeros, gather(layer, path, born))
+                return by.apply(params, state, h)[0]
             if layer.flow is not None:
                 return run_flow(layer, h, run, path)
             x = shape_of(h)
@@ -112,7 +114,7 @@ def _init(layer: Layer, x: Any) -> Any:
 
 
 def _apply(layer: Layer, born: Any, x: Any) -> Any:
-    return jax.eval_shape(lambda born, x: layer.apply(*born, x)[0], born, x)
+    return jax.eval_shape(lambda born, x: layer.apply(born[0], born[1], x)[0], born, x)
 
 
 def _zeros(tree: Any) -> Any:

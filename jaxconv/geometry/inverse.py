@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from jaxconv._base.errors import ShapeError
-from jaxconv.geometry.sizes import PADDINGS, Padding, Pair, integer, output_size, pads, span
+from jaxconv._base.types import Padding
+from jaxconv.geometry.sizes import PADDINGS, Pair, integer, output_size, pads, span
 
 __all__ = ["Solution", "solve"]
 

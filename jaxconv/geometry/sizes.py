@@ -13,15 +13,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxconv._base.errors import ShapeError, count, did_you_mean
+from jaxconv._base.types import Padding, PaddingMode, PaddingWord
 
-PADDINGS = ("valid", "same", "same_lower", "full", "causal")
-PADDING_MODES = ("zeros", "reflect", "edge", "wrap")
+PADDINGS: tuple[PaddingWord, ...] = ("valid", "same", "same_lower", "full", "causal")
+PADDING_MODES: tuple[PaddingMode, ...] = ("zeros", "reflect", "edge", "wrap")
 
 _TORCH = {"circular": "wrap", "replicate": "edge", "constant": "zeros"}
 
 Pair = tuple[int, int]
-Padding = str | int | Sequence[Any]
-"""A word of PADDINGS, an int, one pair (lo, hi) for all axes, or a pair for each axis."""
 
 
 def integer(value: Any, name: str, least: int = 1) -> int:
@@ -168,7 +167,7 @@ def pads(
         columns = zip(shape, kernel_size, stride, dilation, strict=True)
         return tuple(_word(padding, *column) for column in columns)
     if hasattr(padding, "tolist"):
-        padding = padding.tolist()
+        padding = padding.tolist()  # an array
     if padding is not None and not isinstance(padding, Sequence):
         amount = integer(padding, "padding", 0)
         return ((amount, amount),) * rank

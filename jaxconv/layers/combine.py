@@ -1,29 +1,29 @@
 """Layers made of layers: in a row, beside a shortcut, side by side."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError, did_you_mean
-from jaxconv.layers.layer import Layer, compose, lift
+from jaxconv.layers.layer import Call, Layer, Part, compose, lift
 
 
-def name_parts(layers: Sequence[Any], named: dict[str, Any]) -> dict[str, Layer]:
+def name_parts(layers: Sequence[Part], named: Mapping[str, Part]) -> dict[str, Layer]:
     """Parts by name: conv0, conv1, … for those without one, in order, then the named ones."""
-    counts, parts = Counter[str](), {}
+    counts, parts = Counter[str](), dict[str, Layer]()
     for part in map(lift, layers):
         parts[f"{part.name}{counts[part.name]}"] = part
         counts[part.name] += 1
-    for name, part in named.items():
+    for name, own in named.items():
         if name in parts:
             raise ValueError(f"a part's name must be its own; {name!r} is the automatic name of another part")
-        parts[name] = lift(part)
+        parts[name] = lift(own)
     return parts
 
 
-def chain(*layers: Any, **named: Any) -> Layer:
+def chain(*layers: Part, **named: Part) -> Layer:
     """One layer after the other.
 
     Args:
@@ -44,7 +44,7 @@ def chain(*layers: Any, **named: Any) -> Layer:
     """
     parts = name_parts(layers, named)
 
-    def flow(call: Callable[..., Any], x: Any) -> Any:
+    def flow(call: Call, x: Any) -> Any:
         for name in parts:
             x = call(name, x)
         return x
@@ -52,7 +52,7 @@ def chain(*layers: Any, **named: Any) -> Layer:
     return compose("chain", parts, flow)
 
 
-def residual(body: Any, shortcut: Any = None) -> Layer:
+def residual(body: Part, shortcut: Part | None = None) -> Layer:
     """body(x) + shortcut(x).
 
     Args:
@@ -72,7 +72,7 @@ def residual(body: Any, shortcut: Any = None) -> Layer:
     """
     parts = {"body": body} if shortcut is None else {"body": body, "shortcut": shortcut}
 
-    def flow(call: Callable[..., Any], x: Any) -> Any:
+    def flow(call: Call, x: Any) -> Any:
         y = call("body", x)
         short = x if shortcut is None else call("shortcut", x)
         if jnp.shape(y) != jnp.shape(short):
@@ -98,7 +98,9 @@ def _shortcut(x: tuple[int, ...], y: tuple[int, ...]) -> str:
     return f"padding='same' in the body{also}"
 
 
-def branch(*layers: Any, merge: str | Callable[[list[Any]], Any] = "concat", **named: Any) -> Layer:
+def branch(
+    *layers: Part, merge: Literal["concat", "sum"] | Callable[[list[Any]], Any] = "concat", **named: Part
+) -> Layer:
     """Every part on the same input, side by side.
 
     Args:
@@ -126,7 +128,7 @@ def branch(*layers: Any, merge: str | Callable[[list[Any]], Any] = "concat", **n
     if not parts:
         raise ShapeError("branch needs at least one part", got="none")
 
-    def flow(call: Callable[..., Any], x: Any) -> Any:
+    def flow(call: Call, x: Any) -> Any:
         outputs = [call(name, x) for name in parts]
         if callable(merge):
             return merge(outputs)

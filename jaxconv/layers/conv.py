@@ -1,6 +1,6 @@
 """Convolution as a layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,16 +10,15 @@ from jax import lax
 from jaxconv import geometry, ops
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError, count
+from jaxconv._base.types import Ints, Padding, PaddingMode, Params, State
 from jaxconv.engine import check_impl
 from jaxconv.engine.window import spatial_rank, window
-from jaxconv.geometry import Padding
 from jaxconv.layers.checks import check_groups, check_kernel, param_dtype, refuse_nchw
 from jaxconv.layers.initializers import Initializer, check_initializer, draw_kernel, lecun_normal, zeros
-from jaxconv.layers.layer import Layer, Tree, check_params, fold, shape_of
+from jaxconv.layers.layer import Layer, check_params, fold, shape_of
 from jaxconv.ops._conv import check_channels
 from jaxconv.ops._pad import check_mode
 
-Ints = int | Sequence[int]
 Transform = Callable[[jax.Array], jax.Array]
 
 
@@ -30,7 +29,7 @@ def Conv(
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     dilation: Ints = 1,
     groups: int = 1,
     bias: bool = True,
@@ -69,7 +68,7 @@ def Conv(
     geometry_of: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     names = ("kernel", "bias") if bias else ("kernel",)
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         rank = spatial_rank(x.shape, kernel_size, "conv")
         refuse_nchw(x.shape, rank, "conv")
@@ -83,7 +82,7 @@ def Conv(
             params["bias"] = bias_init(fold(key, "bias"), (features,), dtype)
         return params, {}
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         check_params("conv", params, names)
         rank = spatial_rank(jnp.shape(x), kernel_size, "conv")
         kernel, taps = params["kernel"], geometry.per_axis(kernel_size, rank, "kernel_size")

@@ -7,10 +7,11 @@ from jax import lax
 
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError, count
+from jaxconv._base.types import Params, State
 from jaxconv.engine.window import promise
 from jaxconv.layers.checks import check_kernel, param_dtype
 from jaxconv.layers.initializers import Initializer, check_initializer, lecun_normal, zeros
-from jaxconv.layers.layer import Layer, Tree, check_params, fold, shape_of
+from jaxconv.layers.layer import Layer, check_params, fold, shape_of
 from jaxconv.ops._conv import add_bias, check_bias
 
 
@@ -45,7 +46,7 @@ def Dense(
     features = geometry.integer(features, "features")
     check_initializer(kernel_init, "kernel_init"), check_initializer(bias_init, "bias_init")
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         if not x.shape or x.shape[-1] < 1:
             raise ShapeError("dense needs an input [..., C_in] of at least one channel", got=f"{x.shape}", kind="rank")
@@ -55,7 +56,7 @@ def Dense(
             params["bias"] = bias_init(fold(key, "bias"), (features,), dtype)
         return params, {}
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         check_params("dense", params, ("kernel", "bias") if bias else ("kernel",))
         x, kernel = jnp.asarray(x), params["kernel"]
         check_kernel("dense", kernel.shape, (*kernel.shape[:1], features))

@@ -9,17 +9,34 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError, did_you_mean
 from jaxconv._base.keys import check_key
+from jaxconv._base.types import Apply, Init, Input, InputSpec, Params, State
 
-Tree = dict[str, Any]
 Path = tuple[str, ...]
-Flow = Callable[[Callable[..., Any], Any], Any]
+
+
+class Call(Protocol):
+    """call("part", h): run a part on h; `by` runs another layer on the part's params and state."""
+
+    def __call__(self, part: str, h: Any, by: "Layer | None" = None) -> Any: ...
+
+
+Flow: TypeAlias = Callable[[Call, Any], Any]
+"""(call, x) -> y: how data moves through the parts of a layer."""
+
+
+class _OwnApply(Protocol):
+    """`Apply` as the constructor takes it: a function may state what its params and its input are."""
+
+    def __call__(
+        self, params: Any, state: Any, x: Any, /, *, key: Any = None, train: bool = False
+    ) -> tuple[Any, State]: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,11 +54,23 @@ class Layer:
     """
 
     name: str
-    init: Callable[..., tuple[Tree, Tree]]
-    apply: Callable[..., tuple[Any, Tree]]
+    init: Init
+    apply: Apply
     parts: Mapping[str, "Layer"] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     flow: Flow | None = None
     rebuild: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            name: str,
+            init: Callable[[Any, Any], tuple[Params, State]],
+            apply: _OwnApply,
+            parts: Mapping[str, "Layer"] = ...,
+            flow: Flow | None = None,
+            rebuild: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None,
+        ) -> None: ...
 
     def __repr__(self) -> str:
         if not self.parts:
@@ -54,7 +83,11 @@ class Layer:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
 
-def shape_of(x: Any) -> Any:
+Part: TypeAlias = Layer | Callable[[Any], Input]
+"""What a layer can be made of: a layer, or a function from array to array."""
+
+
+def shape_of(x: InputSpec) -> Any:
     """x with every array, struct or shape tuple (float32) in it as a `jax.ShapeDtypeStruct`.
 
     >>> shape_of((1, 28, 28, 1))
@@ -86,7 +119,7 @@ def fold(key: jax.Array, name: str, call: int = 0) -> jax.Array:
     return jax.random.fold_in(check_key(key), zlib.crc32(f"{name}/{call}".encode()))
 
 
-def lift(part: Any) -> Layer:
+def lift(part: Part) -> Layer:
     """Any callable from array to array as a stateless layer named after it; a Layer as it is.
 
     >>> lift(jax.nn.relu)
@@ -111,16 +144,16 @@ def lift(part: Any) -> Layer:
 def stateless_layer(name: str, function: Callable[..., Any]) -> Layer:
     """A layer without parameters or state from (x, *, key, train) -> y."""
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         return {}, {}
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         return function(x, key=key, train=train), state
 
     return Layer(name, init, apply)
 
 
-def compose(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
+def compose(name: str, parts: Mapping[str, Part], flow: Flow) -> Layer:
     """Makes one layer of parts: the only place that threads params, state and keys.
 
     Args:
@@ -146,16 +179,16 @@ def compose(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
         raise TypeError(
             f"compose needs a dict of parts and a function flow(call, x); got {type(parts).__name__}, {flow!r}"
         )
-    parts = MappingProxyType({part: lift(layer) for part, layer in parts.items()})
+    lifted = MappingProxyType({part: lift(layer) for part, layer in parts.items()})
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         with net_input(x):
             return _materialize(layer, key, _inputs(layer, x))
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         for word, tree in (("params", params), ("state", state)):
-            _check_parts(word, tree, parts)
+            _check_parts(word, tree, lifted)
         new, calls = dict(state), Counter[str]()
 
         def run(part: Layer, path: Path, h: Any, by: Layer | None) -> Any:
@@ -167,7 +200,7 @@ def compose(name: str, parts: Mapping[str, Any], flow: Flow) -> Layer:
 
         return run_flow(layer, x, run), new
 
-    layer = Layer(name, init, apply, parts, flow, rebuild=lambda parts: compose(name, parts, flow))
+    layer = Layer(name, init, apply, lifted, flow, rebuild=lambda parts: compose(name, parts, flow))
     return layer
 
 
@@ -225,7 +258,7 @@ def _inputs(layer: Layer, x: Any) -> dict[Path, Any]:
     seen: dict[Path, Any] = {}
 
     def program(x: Any) -> Any:
-        born: dict[Path, tuple[Tree, Tree]] = {}
+        born: dict[Path, tuple[Params, State]] = {}
 
         def run(layer: Layer, path: Path, h: Any, by: Layer | None = None) -> Any:
             if by is not None:
@@ -247,7 +280,7 @@ def _inputs(layer: Layer, x: Any) -> dict[Path, Any]:
     return seen
 
 
-def gather(layer: Layer, path: Path, leaves: Mapping[Path, tuple[Tree, Tree]]) -> tuple[Tree, Tree]:
+def gather(layer: Layer, path: Path, leaves: Mapping[Path, tuple[Params, State]]) -> tuple[Params, State]:
     """The params and state of a part, from those of the leaf layers that have run so far.
 
     Raises:
@@ -263,11 +296,11 @@ def gather(layer: Layer, path: Path, leaves: Mapping[Path, tuple[Tree, Tree]]) -
     return _unzip({n: gather(part, (*path, n), leaves) for n, part in layer.parts.items()})
 
 
-def _unzip(born: Mapping[str, tuple[Tree, Tree]]) -> tuple[Tree, Tree]:
+def _unzip(born: Mapping[str, tuple[Params, State]]) -> tuple[Params, State]:
     return {n: params for n, (params, _) in born.items()}, {n: state for n, (_, state) in born.items()}
 
 
-def _materialize(layer: Layer, key: Any, seen: Mapping[Path, Any], path: Path = ()) -> tuple[Tree, Tree]:
+def _materialize(layer: Layer, key: Any, seen: Mapping[Path, Any], path: Path = ()) -> tuple[Params, State]:
     """Initializes every leaf for the input it was seen with."""
     if layer.flow is None:
         if path not in seen:

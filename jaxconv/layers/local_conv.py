@@ -7,12 +7,11 @@ from jax import lax
 
 from jaxconv import geometry, ops
 from jaxconv._base.deprecation import renamed_arguments
+from jaxconv._base.types import Ints, Padding, PaddingMode, Params, State
 from jaxconv.engine.window import spatial_rank, window
-from jaxconv.geometry import Padding
 from jaxconv.layers.checks import check_kernel, param_dtype, refuse_nchw
-from jaxconv.layers.conv import Ints
 from jaxconv.layers.initializers import Initializer, draw_unshared, lecun_normal, zeros
-from jaxconv.layers.layer import Layer, Tree, check_params, fold, shape_of
+from jaxconv.layers.layer import Layer, check_params, fold, shape_of
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
@@ -22,7 +21,7 @@ def LocalConv(
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     dilation: Ints = 1,
     bias: bool = True,
     kernel_init: Initializer = lecun_normal,
@@ -51,7 +50,7 @@ def LocalConv(
     features = geometry.integer(features, "features")
     geometry_of: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         rank = spatial_rank(x.shape, kernel_size, "local_conv")
         refuse_nchw(x.shape, rank, "local_conv")
@@ -64,7 +63,7 @@ def LocalConv(
             params["bias"] = bias_init(fold(key, "bias"), (*out, features), dtype)
         return params, {}
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         check_params("local_conv", params, ("kernel", "bias") if bias else ("kernel",))
         rank = spatial_rank(jnp.shape(x), kernel_size, "local_conv")
         sizes, kernel = geometry.per_axis(kernel_size, rank, "kernel_size"), params["kernel"]

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jaxconv import ops
 from jaxconv._base.dtypes import wide, wide_dtype
 from jaxconv._base.errors import ShapeError, count
+from jaxconv._base.types import Params, State
 from jaxconv.engine.window import promise
 from jaxconv.layers.checks import param_dtype
 from jaxconv.layers.initializers import ones, zeros
-from jaxconv.layers.layer import Layer, Tree, check_params, shape_of
+from jaxconv.layers.layer import Layer, check_params, shape_of
 from jaxconv.ops._norm import affine, batch_norm, standardize
 
 
@@ -43,7 +44,7 @@ def BatchNorm(
     if isinstance(momentum, bool) or not isinstance(momentum, numbers.Real) or not 0 <= momentum < 1:
         raise ShapeError("momentum, the share of the old statistics that stays, must lie in [0, 1)", got=f"{momentum=}")
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         if len(x.shape) < 2:
             raise ShapeError("batch_norm needs [N, ..., C]", got=f"{x.shape}", kind="rank")
@@ -56,7 +57,7 @@ def BatchNorm(
         kept = wide_dtype(dtype)
         return params, {"mean": zeros(key, channels, kept), "var": ones(key, channels, kept)}
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         check_params("batch_norm", params, [n for n, has in (("scale", scale), ("bias", bias)) if has])
         check_params("batch_norm", state, ("mean", "var"), "state")
         x = jnp.asarray(x)
@@ -87,14 +88,14 @@ def _affine_layer(name: str, op: Callable[..., Any], scale: bool, bias: bool) ->
     """A stateless norm with its trained scale and bias [C], where it has them."""
     names = [n for n, has in (("scale", scale), ("bias", bias)) if has]
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         fill = {"scale": ones, "bias": zeros}
         params = {n: fill[n](key, x.shape[-1:], param_dtype(x)) for n in names}
         jax.eval_shape(lambda x: apply(params, {}, x)[0], x)  # fails here where apply would
         return params, {}
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         check_params(name, params, names)
         return op(x, **params), state
 

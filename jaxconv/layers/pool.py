@@ -1,17 +1,14 @@
 """Pools as layers: no parameters, a stride that defaults to the size."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from jaxconv import ops
 from jaxconv._base.deprecation import renamed_arguments
-from jaxconv.geometry import Padding
-from jaxconv.layers.layer import Layer, Tree, shape_of, stateless_layer
-
-Ints = int | Sequence[int]
+from jaxconv._base.types import Ints, Padding, PaddingMode, Params, State
+from jaxconv.layers.layer import Layer, shape_of, stateless_layer
 
 
 def _pool(name: str, kernel_size: Ints, **arguments: Any) -> Layer:
@@ -19,7 +16,7 @@ def _pool(name: str, kernel_size: Ints, **arguments: Any) -> Layer:
     op = getattr(ops, name)
     layer = stateless_layer(name, lambda x, *, key, train: op(x, kernel_size, **arguments))
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         jax.eval_shape(lambda x: op(x, kernel_size, **arguments), shape_of(x))
         return {}, {}
 
@@ -129,7 +126,7 @@ def AdaptiveMaxPool(out: Ints) -> Layer:
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
-def BlurPool(kernel_size: Ints = 3, *, stride: Ints = 2, padding_mode: str = "reflect") -> Layer:
+def BlurPool(kernel_size: Ints = 3, *, stride: Ints = 2, padding_mode: PaddingMode = "reflect") -> Layer:
     """`jaxconv.blur_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 
     >>> import jax.numpy as jnp

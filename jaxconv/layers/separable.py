@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError
-from jaxconv.geometry import Padding
+from jaxconv._base.types import Ints, Padding, Params, State
 from jaxconv.layers.combine import chain
-from jaxconv.layers.conv import Conv, Ints
-from jaxconv.layers.layer import Layer, Tree, shape_of
+from jaxconv.layers.conv import Conv
+from jaxconv.layers.layer import Layer, shape_of
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
@@ -42,13 +42,13 @@ def DepthwiseConv(kernel_size: Ints, *, multiplier: int = 1, **arguments: Any) -
     def as_conv(channels: int) -> Layer:
         return Conv(channels * multiplier, kernel_size, groups=channels, **arguments)
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         channels = shape_of(x).shape[-1]
         if channels < 1:
             raise ShapeError("depthwise_conv needs at least one channel", got=f"{shape_of(x).shape}", kind="channels")
         return as_conv(channels).init(key, x)
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         maps = jnp.shape(params["kernel"])[-1] if "kernel" in params else 0
         return as_conv(max(maps // multiplier, 1)).apply(params, state, x)
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxconv._base.errors import ShapeError, did_you_mean
-from jaxconv.layers.layer import Layer, Tree, compose, lift
+from jaxconv._base.types import Params, State
+from jaxconv.layers.layer import Layer, Part, compose, lift
 
 
-def replace(net: Layer, path: str, part: Any) -> Layer:
+def replace(net: Layer, path: str, part: Part) -> Layer:
     """The net with one part replaced; `init` draws the same weights as before for all the others.
 
     Args:
@@ -61,7 +62,7 @@ def backbone(net: Layer, upto: str) -> Layer:
     """
     cut = _cut(lift(net), check_path(upto), upto)
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         y, new = cut.apply(_prune(params, cut), _prune(state, cut), x, key=key, train=train)
         return y, _merge(state, new)
 
@@ -120,11 +121,11 @@ def _part(net: Layer, name: str, path: str) -> Layer:
     return net.parts[name]
 
 
-def _prune(tree: Tree, layer: Layer) -> Tree:
+def _prune(tree: Any, layer: Layer) -> Any:
     if not layer.parts or not isinstance(tree, Mapping) or not layer.parts.keys() <= tree.keys():
         return tree
     return {name: _prune(tree[name], part) for name, part in layer.parts.items()}
 
 
-def _merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> Tree:
+def _merge(old: Any, new: Any) -> dict[str, Any]:
     return {n: _merge(v, new[n]) if isinstance(v, Mapping) and n in new else new.get(n, v) for n, v in old.items()}

@@ -10,13 +10,12 @@ from jaxconv import geometry, ops
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import promoted
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import Ints, Padding, PaddingMode, Params, State
 from jaxconv.engine.placement import vary_alike, zeros_beside
 from jaxconv.engine.window import promise, spatial_rank
-from jaxconv.geometry import Padding
 from jaxconv.layers.checks import check_groups, check_kernel, param_dtype, refuse_nchw
-from jaxconv.layers.conv import Ints
 from jaxconv.layers.initializers import Initializer, draw_transposed, lecun_normal, zeros
-from jaxconv.layers.layer import Layer, Tree, check_params, fold, lift, shape_of
+from jaxconv.layers.layer import Layer, check_params, fold, lift, shape_of
 from jaxconv.ops._conv import add_bias, check_bias
 
 
@@ -27,7 +26,7 @@ def ConvTranspose(
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     dilation: Ints = 1,
     groups: int = 1,
     output_padding: Ints | None = None,
@@ -63,7 +62,7 @@ def ConvTranspose(
     """
     features, groups = geometry.integer(features, "features"), geometry.integer(groups, "groups")
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         rank = spatial_rank(x.shape, kernel_size, "conv_transpose")
         sizes, strides = geometry.per_axis(kernel_size, rank, "kernel_size"), geometry.per_axis(stride, rank, "stride")
@@ -77,7 +76,7 @@ def ConvTranspose(
         jax.eval_shape(lambda x: apply(params, {}, x)[0], x)  # fails here where apply would
         return params, {}
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         check_params("conv_transpose", params, ("kernel", "bias") if bias else ("kernel",))
         kernel, rank = params["kernel"], spatial_rank(jnp.shape(x), kernel_size, "conv_transpose")
         taps = geometry.per_axis(kernel_size, rank, "kernel_size")
@@ -131,7 +130,7 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
                 f"this adjoint leads back from [N, {', '.join(map(str, out))}]", got=f"{came}", kind="shape"
             )
 
-    def init(key: Any, y: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, y: Any) -> tuple[Params, State]:
         check_out(shape_of(y).shape)
         if tied:
             return {}, {}
@@ -140,7 +139,7 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
             params["bias"] = zeros(key, x.shape[-1:], params["kernel"].dtype)
         return params, {}
 
-    def apply(params: Tree, state: Tree, y: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, y: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         check_params("adjoint", params, own if tied else (("kernel", "bias") if bias else ("kernel",)))
         y = jnp.asarray(y)
         check_out(y.shape)

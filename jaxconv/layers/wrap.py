@@ -1,16 +1,19 @@
 """Layers that change how another one runs, and not what it computes."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxconv import geometry
 from jaxconv._base.dtypes import wide_dtype
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.paths import leaf_names
-from jaxconv.layers.layer import Layer, Tree, lift, shape_of
+from jaxconv._base.types import Params, State
+from jaxconv.layers.layer import Layer, Part, lift, shape_of
 
 
 def _around(name: str, layer: Layer, init: Callable[..., Any], apply: Callable[..., Any], again: Any) -> Layer:
@@ -23,7 +26,7 @@ def _around(name: str, layer: Layer, init: Callable[..., Any], apply: Callable[.
     return Layer(name, init, apply, layer.parts, rebuild=rebuild if layer.rebuild else None)
 
 
-def remat(layer: Any, *, policy: Callable[..., bool] | None = None) -> Layer:
+def remat(layer: Part, *, policy: Callable[..., bool] | None = None) -> Layer:
     """Computes the layer again in the backward pass instead of keeping what it computed.
 
     Args:
@@ -39,8 +42,8 @@ def remat(layer: Any, *, policy: Callable[..., bool] | None = None) -> Layer:
     """
     layer = lift(layer)
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
-        def run(params: Tree, state: Tree, x: Any, key: Any) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
+        def run(params: Params, state: State, x: Any, key: Any) -> tuple[Any, State]:
             return layer.apply(params, state, x, key=key, train=train)
 
         return jax.checkpoint(run, policy=policy)(params, state, x, key)
@@ -48,7 +51,7 @@ def remat(layer: Any, *, policy: Callable[..., bool] | None = None) -> Layer:
     return _around(f"remat({layer.name})", layer, layer.init, apply, lambda inner: remat(inner, policy=policy))
 
 
-def cast(layer: Any, dtype: Any) -> Layer:
+def cast(layer: Part, dtype: DTypeLike) -> Layer:
     """Computes in `dtype`: params are kept in float32 and cast where they are used.
 
     Args:
@@ -66,12 +69,11 @@ def cast(layer: Any, dtype: Any) -> Layer:
     dtype('float32')
     """
     layer, given = lift(layer), dtype
-    try:
-        dtype = jnp.dtype(given) if given is not None else None  # NumPy reads None as float64
-    except TypeError:
-        dtype = None
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        raise ShapeError("cast computes in a floating type", got=str(dtype or repr(given)), fix="jnp.bfloat16")
+    low: Any = None
+    with contextlib.suppress(TypeError):
+        low = jnp.dtype(given) if given is not None else None  # NumPy reads None as float64
+    if low is None or not jnp.issubdtype(low, jnp.floating):
+        raise ShapeError("cast computes in a floating type", got=str(low or repr(given)), fix="jnp.bfloat16")
 
     def to(kind: Any) -> Callable[[Any], Any]:
         return lambda v: v.astype(kind) if jnp.issubdtype(v.dtype, jnp.floating) else v
@@ -80,21 +82,21 @@ def cast(layer: Any, dtype: Any) -> Layer:
         floating = jnp.issubdtype(v.dtype, jnp.floating)
         return jax.ShapeDtypeStruct(v.shape, wide_dtype(v.dtype) if floating else v.dtype)
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         return layer.init(key, jax.tree.map(wide, shape_of(x)))
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         x = jax.tree.map(jnp.asarray, x)
         kinds = [v.dtype for v in jax.tree.leaves(x) if jnp.issubdtype(v.dtype, jnp.floating)]
-        params, x = jax.tree.map(to(dtype), (params, x))
+        params, x = jax.tree.map(to(low), (params, x))
         y, state = layer.apply(params, state, x, key=key, train=train)
         back = kinds[0] if kinds else jnp.dtype(jnp.float32)
         return jax.tree.map(to(back), y), state
 
-    return _around(f"cast({layer.name}, {dtype})", layer, init, apply, lambda inner: cast(inner, dtype))
+    return _around(f"cast({layer.name}, {low})", layer, init, apply, lambda inner: cast(inner, low))
 
 
-def repeat(layer: Any, n: int, *, unroll: int = 1) -> Layer:
+def repeat(layer: Part, n: int, *, unroll: int = 1) -> Layer:
     """n copies of a layer in a row, each with weights of its own, run by one scan.
 
     The compiler sees the layer once, whatever n.
@@ -117,13 +119,13 @@ def repeat(layer: Any, n: int, *, unroll: int = 1) -> Layer:
     """
     layer, n, unroll = lift(layer), geometry.integer(n, "n"), geometry.integer(unroll, "unroll")
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         params, state = jax.vmap(lambda i: layer.init(jax.random.fold_in(key, i), x))(jnp.arange(n))
         jax.eval_shape(lambda x: apply(params, state, x)[0], x)  # fails here where apply would
         return params, state
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         x = jax.tree.map(jnp.asarray, x)
         copies = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves((params, state))}
         if copies - {(n,)}:
@@ -132,7 +134,7 @@ def repeat(layer: Any, n: int, *, unroll: int = 1) -> Layer:
                 f"params and state of repeat({layer.name}, {n}) must have a first axis of {n}", got=came, kind="params"
             )
 
-        def step(h: Any, copy: tuple[Tree, Tree, Any]) -> tuple[Any, Tree]:
+        def step(h: Any, copy: tuple[Params, State, Any]) -> tuple[Any, State]:
             params, state, i = copy
             own = None if key is None else jax.random.fold_in(key, i)
             y, state = layer.apply(params, state, h, key=own, train=train)
@@ -151,8 +153,8 @@ def repeat(layer: Any, n: int, *, unroll: int = 1) -> Layer:
 class Stateless(NamedTuple):
     """The two-function form of a net without state."""
 
-    init: Callable[..., Tree]
-    apply: Callable[..., Any]
+    init: Callable[..., Params]
+    apply: Callable[..., jax.Array]
 
 
 def stateless(net: Layer) -> Stateless:
@@ -168,7 +170,7 @@ def stateless(net: Layer) -> Stateless:
 
     net = lift(net)
 
-    def init(key: Any, x: Any) -> Tree:
+    def init(key: Any, x: Any) -> Params:
         params, state = net.init(key, x)
         if jax.tree.leaves(state):
             raise ShapeError(
@@ -178,7 +180,7 @@ def stateless(net: Layer) -> Stateless:
             )
         return params
 
-    def apply(params: Tree, x: Any, *, key: Any = None, train: bool = False) -> Any:
+    def apply(params: Params, x: Any, *, key: Any = None, train: bool = False) -> Any:
         if not isinstance(params, Mapping):
             raise ShapeError("params must be what init gave: a dict", got=type(params).__name__, kind="params")
         return net.apply(params, _empty_state(net, params), x, key=key, train=train)[0]
@@ -186,7 +188,7 @@ def stateless(net: Layer) -> Stateless:
     return Stateless(init, apply)
 
 
-def _empty_state(net: Layer, params: Any) -> Tree:
+def _empty_state(net: Layer, params: Any) -> dict[str, Any]:
     """The state of a net without state: a dict for each part; of a layer without parts, for each dict in its params."""
     if net.parts:
         return {name: _empty_state(part, params.get(name, {})) for name, part in net.parts.items()}

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import Params, State
 from jaxconv.layers import BatchNorm, Conv, Dense, MaxPool, chain
 from jaxconv.layers.initializers import VarianceScaling, dirac
-from jaxconv.layers.layer import Layer, Tree, check_params, shape_of
+from jaxconv.layers.layer import Layer, check_params, shape_of
 from jaxconv.models._stages import ending
 from jaxconv.ops import global_max_pool
 
@@ -70,10 +71,10 @@ def _whiten() -> Layer:
     def conv(maps: int) -> Layer:
         return Conv(maps, PATCH, kernel_init=UNIFORM, transform=jax.lax.stop_gradient)
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         return conv(2 * PATCH**2 * max(1, shape_of(x).shape[-1])).init(key, x)
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         check_params("whiten", params, ("kernel", "bias"))
         return conv(params["kernel"].shape[-1]).apply(params, state, x)
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 
+from jaxconv._base.types import Params, State
 from jaxconv.layers import Conv, Dense, adjoint, backbone
 from jaxconv.layers.checks import param_dtype
 from jaxconv.layers.initializers import he_normal, zeros
-from jaxconv.layers.layer import Layer, Tree, check_params, compose, shape_of
+from jaxconv.layers.layer import Layer, check_params, compose, shape_of
 from jaxconv.ops import flatten
 from jaxconv.ops._conv import add_bias, check_bias
 
@@ -82,11 +83,11 @@ def autoencoder(
 def _way_back(layer: Layer) -> Layer:
     """(y, like) -> `like`'s shape: the adjoint of `layer` for whatever shape it got, with weights of its own."""
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         y, like = shape_of(x)
         return adjoint(layer, like).init(key, y)
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         y, like = x
         return adjoint(layer, like).apply(params, state, y)
 
@@ -96,11 +97,11 @@ def _way_back(layer: Layer) -> Layer:
 def _bias(layer: Layer) -> Layer:
     """x + bias: what the way back through `layer` has of its own where the kernel is tied."""
 
-    def init(key: Any, x: Any) -> tuple[Tree, Tree]:
+    def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         return {"bias": zeros(key, x.shape[-1:], param_dtype(x))}, {}
 
-    def apply(params: Tree, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         check_params("bias", params, ("bias",))
         return add_bias(x, check_bias(params["bias"], x.shape[-1])), state
 

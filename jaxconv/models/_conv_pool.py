@@ -7,9 +7,10 @@ from typing import Literal
 
 import jax
 
+from jaxconv._base.types import PaddingWord
 from jaxconv.layers import BatchNorm, Conv, Dense, Dropout, MaxPool, chain
 from jaxconv.layers.initializers import glorot_normal, he_normal
-from jaxconv.layers.layer import Layer
+from jaxconv.layers.layer import Layer, Part
 from jaxconv.ops import flatten
 
 __all__ = ["conv_pool"]
@@ -19,7 +20,7 @@ def conv_pool(
     num_classes: int = 10,
     features: Sequence[int] = (20, 40),
     kernel_size: int = 5,
-    padding: str = "valid",
+    padding: PaddingWord = "valid",
     hidden: Sequence[int] = (100,),
     dropout: float = 0.0,
     batch_norm: bool = False,
@@ -52,7 +53,7 @@ def conv_pool(
     (2, 10)
     """
     act, start = {"relu": (jax.nn.relu, he_normal), "sigmoid": (jax.nn.sigmoid, glorot_normal)}[activation]
-    parts: list[Layer | object] = []
+    parts: list[Part] = []
     for count in features:
         # The norm's own offset makes a bias before it useless.
         parts += [Conv(count, kernel_size, padding=padding, bias=not batch_norm, kernel_init=start)]

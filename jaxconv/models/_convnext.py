@@ -11,10 +11,11 @@ import numpy as np
 
 from jaxconv._base.dtypes import channelwise
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import State
 from jaxconv.layers import AdaptiveAvgPool, Conv, Dense, DepthwiseConv, DropPath, LayerNorm, chain
 from jaxconv.layers.checks import param_dtype
 from jaxconv.layers.initializers import Normal
-from jaxconv.layers.layer import Layer, Tree, compose, shape_of
+from jaxconv.layers.layer import Layer, Part, compose, shape_of
 from jaxconv.models._stages import ending, numbered
 from jaxconv.ops import flatten
 
@@ -80,16 +81,14 @@ def convnext(
 
 def _block(maps: int, rate: float, layer_scale: float) -> Layer:
     """7×7 on every map by itself, then a dense layer to four times as many and one back, at every pixel."""
-    body = chain(
-        **{  # torch turns its axes at 1 and 6: ours have their channels last already
-            "0": DepthwiseConv(7, padding=3, kernel_init=START),
-            "2": norm(),
-            "3": Dense(4 * maps, kernel_init=START),
-            "4": gelu,
-            "5": Dense(maps, kernel_init=START),
-        }
-    )
-    parts = {"block": body, "layer_scale": _layer_scale(layer_scale), "stochastic_depth": DropPath(rate)}
+    inner: dict[str, Part] = {  # torch turns its axes at 1 and 6: ours have their channels last already
+        "0": DepthwiseConv(7, padding=3, kernel_init=START),
+        "2": norm(),
+        "3": Dense(4 * maps, kernel_init=START),
+        "4": gelu,
+        "5": Dense(maps, kernel_init=START),
+    }
+    parts = {"block": chain(**inner), "layer_scale": _layer_scale(layer_scale), "stochastic_depth": DropPath(rate)}
 
     def flow(call: Callable[..., Any], x: Any) -> Any:
         return x + call("stochastic_depth", call("layer_scale", call("block", x)))
@@ -100,11 +99,11 @@ def _block(maps: int, rate: float, layer_scale: float) -> Layer:
 def _layer_scale(value: float) -> Layer:
     """x * params, one number for each map. Its params are that array itself, as torch has it in the block."""
 
-    def init(key: Any, x: Any) -> tuple[Any, Tree]:
+    def init(key: Any, x: Any) -> tuple[Any, State]:
         x = shape_of(x)
         return jax.device_put(np.full(x.shape[-1:], value, param_dtype(x))), {}
 
-    def apply(params: Any, state: Tree, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, Tree]:
+    def apply(params: Any, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         came = getattr(params, "shape", type(params).__name__)
         if came != x.shape[-1:]:
             raise ShapeError(f"layer_scale must be an array {x.shape[-1:]}", got=f"{came}")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxconv.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, MaxPool, chain
 from jaxconv.layers.initializers import Normal
-from jaxconv.layers.layer import Layer, compose
+from jaxconv.layers.layer import Layer, Part, compose
 from jaxconv.models._stages import ending
 
 __all__ = ["inception_v3"]
@@ -83,7 +83,7 @@ def inception_v3(
 Conv3 = Callable[..., Layer]
 
 
-def _module(name: str, parts: Mapping[str, Any], *ways: str) -> Layer:
+def _module(name: str, parts: Mapping[str, Part], *ways: str) -> Layer:
     """Ways through the parts, side by side. "a b" runs b after a; "a b|c" runs b and c, each after a."""
 
     def flow(call: Callable[..., Any], x: Any) -> Any:

@@ -9,7 +9,7 @@ import jax
 
 from jaxconv.layers import AdaptiveAvgPool, BatchNorm, Conv, DepthwiseConv
 from jaxconv.layers.initializers import VarianceScaling
-from jaxconv.layers.layer import Layer, compose
+from jaxconv.layers.layer import Layer, Part, compose
 from jaxconv.models._stages import numbered
 
 __all__ = ["conv_norm", "eighths", "inverted_residual", "squeeze_excite"]
@@ -87,7 +87,7 @@ def squeeze_excite(
     >>> params["fc1"]["kernel"].shape, params["fc2"]["kernel"].shape
     ((1, 1, 8, 2), (1, 1, 2, 8))
     """
-    parts = {
+    parts: dict[str, Part] = {
         "avgpool": AdaptiveAvgPool(1),
         "fc1": Conv(squeezed, 1, kernel_init=FAN_OUT),
         "activation": activation,

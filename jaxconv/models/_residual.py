@@ -8,7 +8,7 @@ import jax
 
 from jaxconv.layers import BatchNorm, Conv, Dense, MaxPool, chain, residual
 from jaxconv.layers.initializers import he_normal
-from jaxconv.layers.layer import Layer, lift
+from jaxconv.layers.layer import Layer, Part, lift
 from jaxconv.ops import global_max_pool
 
 __all__ = ["small_residual"]
@@ -50,7 +50,7 @@ def small_residual(
     def conv(count: int) -> Layer:
         return Conv(count, 3, padding="same", bias=False, kernel_init=he_normal)
 
-    def pooled(count: int) -> list[object]:
+    def pooled(count: int) -> list[Part]:
         return [conv(count), MaxPool(2), BatchNorm(), jax.nn.relu]
 
     def block(count: int) -> Layer:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError
 from jaxconv.layers import BatchNorm, Dense, Dropout, chain
-from jaxconv.layers.layer import Layer, compose
+from jaxconv.layers.layer import Layer, Part, compose
 from jaxconv.models._resnet import conv, residual_block
 from jaxconv.models._stages import ending, numbered
 
@@ -142,7 +142,13 @@ def wide_block(planes: int, stride: int, widens: bool, dropout: float) -> Layer:
     Where it changes the shape, the 1×1 shortcut sees x after the first norm and ReLU, as in the authors' code.
     """
     between = {"dropout": Dropout(dropout)} if dropout else {}
-    parts = {"bn1": BatchNorm(), "relu": jax.nn.relu, "conv1": conv(planes, 3, stride), "bn2": BatchNorm(), **between}
+    parts: dict[str, Part] = {
+        "bn1": BatchNorm(),
+        "relu": jax.nn.relu,
+        "conv1": conv(planes, 3, stride),
+        "bn2": BatchNorm(),
+        **between,
+    }
     parts["conv2"] = conv(planes, 3)
     if widens:
         parts["shortcut"] = conv(planes, 1, stride)

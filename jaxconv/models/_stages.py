@@ -7,13 +7,13 @@ from typing import Any
 
 from jaxconv import geometry
 from jaxconv.layers import backbone, chain
-from jaxconv.layers.layer import Layer
+from jaxconv.layers.layer import Layer, Part
 from jaxconv.ops import global_avg_pool
 
 __all__ = ["ending", "numbered"]
 
 
-def numbered(*layers: Any) -> Layer:
+def numbered(*layers: Part) -> Layer:
     """One layer after the other, named "0", "1", … as in torch's Sequential, so that weights load by name.
 
     Args:
@@ -34,7 +34,7 @@ def numbered(*layers: Any) -> Layer:
 
 def ending(
     body: Mapping[str, Any],
-    head: Callable[[int], Mapping[str, Any]],
+    head: Callable[[int], Mapping[str, Part]],
     *,
     num_classes: int,
     upto: str | None,

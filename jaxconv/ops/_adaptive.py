@@ -1,17 +1,15 @@
 """Pools that are given the output's size: window i of m over n cells is [floor(i*n/m), ceil((i+1)*n/m))."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv import geometry
 from jaxconv._base.dtypes import narrow, wide
+from jaxconv._base.types import ArrayLike, Ints
 from jaxconv.engine.window import promise
 from jaxconv.ops._pool import first_max, maps
-
-Ints = int | Sequence[int]
 
 
 def _adaptive(x: jax.Array, out: Ints, reduce: Callable[[jax.Array, int], jax.Array]) -> jax.Array:
@@ -25,7 +23,7 @@ def _adaptive(x: jax.Array, out: Ints, reduce: Callable[[jax.Array, int], jax.Ar
     return promise(x, (x.shape[0], *sizes, x.shape[-1]))
 
 
-def adaptive_avg_pool(x: Any, out: Ints) -> jax.Array:
+def adaptive_avg_pool(x: ArrayLike, out: Ints) -> jax.Array:
     """The mean of each of `out` windows that cover the input whatever its size.
 
     Args:
@@ -46,7 +44,7 @@ def adaptive_avg_pool(x: Any, out: Ints) -> jax.Array:
     return narrow(_adaptive(wide(x), out, lambda cells, axis: jnp.mean(cells, axis=axis)), x)
 
 
-def adaptive_max_pool(x: Any, out: Ints) -> jax.Array:
+def adaptive_max_pool(x: ArrayLike, out: Ints) -> jax.Array:
     """The largest value of each of `out` windows that cover the input whatever its size.
 
     Args and windows as in `adaptive_avg_pool`; a tie's gradient goes to the first maximum.

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +9,16 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import narrow, wide
+from jaxconv._base.types import ArrayLike, Ints, PaddingMode
 from jaxconv.engine.window import as_batch, slices, window
 from jaxconv.ops._pad import pad_pairs
-from jaxconv.ops._pool import Ints, finish
+from jaxconv.ops._pool import finish
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
-def blur_pool(x: Any, kernel_size: Ints = 3, *, stride: Ints = 2, padding_mode: str = "reflect") -> jax.Array:
+def blur_pool(
+    x: ArrayLike, kernel_size: Ints = 3, *, stride: Ints = 2, padding_mode: PaddingMode = "reflect"
+) -> jax.Array:
     """Smooths each map by a binomial window, then takes every `stride`-th value.
 
     Args:

@@ -1,6 +1,5 @@
 """Convolution: one kernel of shared weights for every feature map, moved over the input."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,21 +10,21 @@ from jaxconv import engine, geometry
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import channelwise, wide
 from jaxconv._base.errors import ShapeError, count
+from jaxconv._base.types import ArrayLike, Ints, Padding, PaddingMode
 from jaxconv.engine.window import as_batch, promise, window
-from jaxconv.geometry import Padding
 from jaxconv.ops._pad import check_mode, pad_pairs
 
 
 @renamed_arguments(pad_mode="padding_mode")
 def conv(
-    x: Any,
-    kernel: Any,
-    bias: Any = None,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
     *,
-    stride: int | Sequence[int] = 1,
+    stride: Ints = 1,
     padding: Padding = "valid",
-    padding_mode: str = "zeros",
-    dilation: int | Sequence[int] = 1,
+    padding_mode: PaddingMode = "zeros",
+    dilation: Ints = 1,
     groups: int = 1,
     impl: str | None = None,
     precision: lax.PrecisionLike = None,

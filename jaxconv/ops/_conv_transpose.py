@@ -1,7 +1,6 @@
 """Transposed convolution: the exact adjoint of `conv`."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,23 +9,21 @@ from jax import lax
 from jaxconv import engine, geometry
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError, count
+from jaxconv._base.types import ArrayLike, Ints, Padding, PaddingMode
 from jaxconv.engine.window import as_batch, promise, window
-from jaxconv.geometry import Padding
 from jaxconv.ops._conv import add_bias, check_bias, check_channels
 from jaxconv.ops._pad import check_mode, padding_adjoint
-
-Ints = int | Sequence[int]
 
 
 @renamed_arguments(pad_mode="padding_mode")
 def conv_transpose(
-    x: Any,
-    kernel: Any,
-    bias: Any = None,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     dilation: Ints = 1,
     groups: int = 1,
     output_padding: Ints | None = None,

@@ -1,17 +1,16 @@
 """Regularization by dropping activations."""
 
 import numbers
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.keys import check_key
+from jaxconv._base.types import ArrayLike, Ints
 
 
-def dropout(x: Any, rate: float, key: Any, *, shared: int | Sequence[int] = ()) -> jax.Array:
+def dropout(x: ArrayLike, rate: float, key: jax.Array, *, shared: Ints = ()) -> jax.Array:
     """Sets a share `rate` of the values to zero and divides the rest by 1 - rate.
 
     Args:

@@ -1,8 +1,6 @@
 """Convolution without shared weights: every position has a kernel of its own."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +8,22 @@ from jax import lax
 
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import ArrayLike, Ints, Padding, PaddingMode
 from jaxconv.engine.einsum import sum_type, windows
 from jaxconv.engine.window import as_batch, promise, window
-from jaxconv.geometry import Padding
 from jaxconv.ops._conv import add_bias
 from jaxconv.ops._pad import pad_pairs
-
-Ints = int | Sequence[int]
 
 
 @renamed_arguments(pad_mode="padding_mode")
 def local_conv(
-    x: Any,
-    kernel: Any,
-    bias: Any = None,
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
     *,
     stride: Ints = 1,
     padding: Padding = "valid",
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     dilation: Ints = 1,
     precision: lax.PrecisionLike = None,
 ) -> jax.Array:

@@ -13,6 +13,7 @@ from jax import lax
 from jaxconv import geometry
 from jaxconv._base.dtypes import channelwise, narrow, wide
 from jaxconv._base.errors import ShapeError, count
+from jaxconv._base.types import ArrayLike
 from jaxconv.engine.window import promise
 
 
@@ -78,7 +79,15 @@ def affine(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
     return y if bias is None else y + channelwise(jnp.asarray(bias, y.dtype), y)
 
 
-def batch_norm(x: Any, mean: Any, var: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
+def batch_norm(
+    x: ArrayLike,
+    mean: ArrayLike,
+    var: ArrayLike,
+    scale: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    eps: float = 1e-5,
+) -> jax.Array:
     """Normalizes every channel by a given mean and variance: (x - mean) / sqrt(var + eps) * scale + bias.
 
     Args:
@@ -111,7 +120,9 @@ def batch_norm(x: Any, mean: Any, var: Any, scale: Any = None, bias: Any = None,
     return _finish(y, x, scale, bias)
 
 
-def group_norm(x: Any, groups: int, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
+def group_norm(
+    x: ArrayLike, groups: int, scale: ArrayLike | None = None, bias: ArrayLike | None = None, *, eps: float = 1e-5
+) -> jax.Array:
     """Normalizes each example over space and each group of channels.
 
     Args:
@@ -139,7 +150,9 @@ def group_norm(x: Any, groups: int, scale: Any = None, bias: Any = None, *, eps:
     return _finish(standardize(grouped, axes, eps)[0].reshape(x.shape), x, scale, bias)
 
 
-def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
+def layer_norm(
+    x: ArrayLike, scale: ArrayLike | None = None, bias: ArrayLike | None = None, *, eps: float = 1e-5
+) -> jax.Array:
     """Normalizes the channels of every pixel (the last axis).
 
     Args:
@@ -159,7 +172,9 @@ def layer_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5
     return _finish(standardize(wide(x), (x.ndim - 1,), eps)[0], x, scale, bias)
 
 
-def instance_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1e-5) -> jax.Array:
+def instance_norm(
+    x: ArrayLike, scale: ArrayLike | None = None, bias: ArrayLike | None = None, *, eps: float = 1e-5
+) -> jax.Array:
     """Normalizes each feature map of each example over space.
 
     Args:
@@ -182,7 +197,7 @@ def instance_norm(x: Any, scale: Any = None, bias: Any = None, *, eps: float = 1
     return _finish(standardize(wide(x), range(1, x.ndim - 1), eps)[0], x, scale, bias)
 
 
-def rms_norm(x: Any, scale: Any = None, *, eps: float = 1e-6) -> jax.Array:
+def rms_norm(x: ArrayLike, scale: ArrayLike | None = None, *, eps: float = 1e-6) -> jax.Array:
     """Divides the channels of every pixel by their root mean square: x / sqrt(mean(x²) + eps) * scale.
 
     Args:
@@ -203,7 +218,9 @@ def rms_norm(x: Any, scale: Any = None, *, eps: float = 1e-6) -> jax.Array:
     return _finish(y * lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps), x, scale, None)
 
 
-def local_response_norm(x: Any, size: int = 5, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> jax.Array:
+def local_response_norm(
+    x: ArrayLike, size: int = 5, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
+) -> jax.Array:
     """Divides each value by what the neighboring maps say at the same place: x / (k + alpha * Σ x²)^beta.
 
     Args:
@@ -229,7 +246,7 @@ def local_response_norm(x: Any, size: int = 5, *, alpha: float = 1e-4, beta: flo
     return _finish(y * (k + alpha * total) ** -beta, x, None, None)
 
 
-def standardize_kernel(kernel: Any, *, eps: float = 1e-5) -> jax.Array:
+def standardize_kernel(kernel: ArrayLike, *, eps: float = 1e-5) -> jax.Array:
     """Weight standardization: every map's weights with mean 0 and variance 1 / fan-in.
 
     Args:

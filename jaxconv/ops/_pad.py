@@ -1,28 +1,27 @@
 """Padding as an operation of its own: `conv` with a padding is `conv` "valid" after it."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from jaxconv import geometry
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError, did_you_mean
+from jaxconv._base.types import ArrayLike, Ints, Padding, PaddingMode
 from jaxconv.engine.window import as_batch, promise
-from jaxconv.geometry import PADDING_MODES, Padding, Pair, padding_mode_of
+from jaxconv.geometry import PADDING_MODES, Pair, padding_mode_of
 
 _NUMPY_WORD = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
 def pad(
-    x: Any,
+    x: ArrayLike,
     padding: Padding,
-    kernel_size: Any = 1,
+    kernel_size: Ints = 1,
     *,
-    stride: Any = 1,
-    dilation: Any = 1,
-    padding_mode: str = "zeros",
+    stride: Ints = 1,
+    dilation: Ints = 1,
+    padding_mode: PaddingMode = "zeros",
 ) -> jax.Array:
     """Pads the spatial axes as a windowed operation of this size would.
 

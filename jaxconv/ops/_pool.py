@@ -17,15 +17,13 @@ import numpy as np
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import narrow, wide
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import ArrayLike, Ints, Padding
 from jaxconv.engine.primitive import select
 from jaxconv.engine.select import Choice, first_maximum
 from jaxconv.engine.window import Window, as_batch, promise, slices, window, window_sum
-from jaxconv.geometry import Padding
-
-Ints = int | Sequence[int]
 
 
-def read(x: Any, kernel_size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
+def read(x: ArrayLike, kernel_size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
     """A pool's input as [N, *spatial, C], its window, and whether it came without N."""
     x, lone = as_batch(x, kernel_size, op)
     stride = arguments.pop("stride")
@@ -80,7 +78,7 @@ def _window_max_jvp(win: Window, fill: Any, primals: Any, tangents: Any) -> tupl
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def max_pool(
-    x: Any,
+    x: ArrayLike,
     kernel_size: Ints,
     *,
     stride: Ints | None = None,
@@ -119,7 +117,7 @@ def max_pool(
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode", count_padding="count_include_pad")
 def avg_pool(
-    x: Any,
+    x: ArrayLike,
     kernel_size: Ints,
     *,
     stride: Ints | None = None,
@@ -156,7 +154,7 @@ def avg_pool(
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def lp_pool(
-    x: Any,
+    x: ArrayLike,
     kernel_size: Ints,
     *,
     p: float = 2,
@@ -227,7 +225,7 @@ def _norm_jvp(p: float, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Arr
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def l2_pool(
-    x: Any,
+    x: ArrayLike,
     kernel_size: Ints,
     *,
     stride: Ints | None = None,
@@ -243,7 +241,7 @@ def l2_pool(
     return lp_pool(x, kernel_size, p=2, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
 
 
-def global_avg_pool(x: Any) -> jax.Array:
+def global_avg_pool(x: ArrayLike) -> jax.Array:
     """The mean of each feature map: [N, *spatial, C] -> [N, C].
 
     Raises:
@@ -258,7 +256,7 @@ def global_avg_pool(x: Any) -> jax.Array:
     return promise(y, (x.shape[0], x.shape[-1]))
 
 
-def global_max_pool(x: Any) -> jax.Array:
+def global_max_pool(x: ArrayLike) -> jax.Array:
     """The largest value of each feature map: [N, *spatial, C] -> [N, C].
 
     A tie's gradient goes to the first maximum.
@@ -281,7 +279,7 @@ def first_max(x: jax.Array, axis: int) -> jax.Array:
     return jnp.sum(jnp.where(chosen, x, jnp.zeros((), x.dtype)), axis=axis, dtype=x.dtype)  # one term: exact
 
 
-def maps(x: Any, op: str) -> jax.Array:
+def maps(x: ArrayLike, op: str) -> jax.Array:
     """x as feature maps [N, *spatial, C] with at least one cell; raises ShapeError where it is not."""
     x = jnp.asarray(x)
     if x.ndim < 3 or 0 in x.shape[1:-1]:

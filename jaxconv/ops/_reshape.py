@@ -1,16 +1,16 @@
 """Changing the shape without touching the values."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import ArrayLike
 from jaxconv.engine.window import promise
 
 
-def flatten(x: Any) -> jax.Array:
+def flatten(x: ArrayLike) -> jax.Array:
     """All axes but the first into one: [N, ...] -> [N, prod(...)], the channels of a pixel side by side.
 
     Raises:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +9,16 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import ArrayLike, Ints, Padding
 from jaxconv.engine.primitive import select
 from jaxconv.engine.select import Choice, first_maximum
 from jaxconv.engine.window import promise
-from jaxconv.geometry import Padding
-from jaxconv.ops._pool import Ints, check_inside, finish, lowest, read
+from jaxconv.ops._pool import check_inside, finish, lowest, read
 
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
 def max_pool_with_indices(
-    x: Any,
+    x: ArrayLike,
     kernel_size: Ints,
     *,
     stride: Ints | None = None,
@@ -60,7 +59,7 @@ def max_pool_with_indices(
     return finish(best, x, win, lone), finish(cell, x, win, lone)
 
 
-def max_unpool(y: Any, indices: Any, shape: Ints) -> jax.Array:
+def max_unpool(y: ArrayLike, indices: ArrayLike, shape: Ints) -> jax.Array:
     """Puts every maximum back where `max_pool_with_indices` found it; all other cells are zero.
 
     Args:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import Params, State
 from jaxconv.explain.outputs import kinds, output_structs, outputs, spread
-from jaxconv.layers.layer import Layer, Tree
+from jaxconv.layers.layer import Layer
 from jaxconv.viz.palette import BLUE, GRAY, PINK, SKY_BLUE, VERMILION
 from jaxconv.viz.training import inches
 
@@ -58,7 +59,7 @@ class Activation:
     finite: bool
 
 
-def activations(net: Layer | Callable[..., Any], params: Tree, state: Tree, x: Any) -> list[Activation]:
+def activations(net: Layer | Callable[..., Any], params: Params, state: State, x: Any) -> list[Activation]:
     """The spread of every layer's output, as a net is tested.
 
     Args:
@@ -84,7 +85,7 @@ def activations(net: Layer | Callable[..., Any], params: Tree, state: Tree, x: A
     of = kinds(net)
     named = {name: of.get(name.split("#")[0], "") for name in names}
 
-    def run(params: Tree, state: Tree, x: Any) -> list[dict[str, jax.Array]]:
+    def run(params: Params, state: State, x: Any) -> list[dict[str, jax.Array]]:
         found = outputs(net, params, state, x)
         return [_measure(found[name].astype(jnp.float32), named[name]) for name in names]
 

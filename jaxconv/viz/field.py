@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._base.errors import ShapeError, count
+from jaxconv._base.types import Params, State
 from jaxconv.analysis.walk import walk
 from jaxconv.explain.outputs import check_layer, output_structs, outputs, spread
-from jaxconv.layers.layer import Layer, Tree, lift
+from jaxconv.layers.layer import Layer, lift
 
 __all__ = ["EffectiveField", "effective_field", "effective_fields"]
 
@@ -205,7 +206,7 @@ class _Watched:
     def _heat(self, layer: str, at: tuple[Any, ...]) -> np.ndarray:
         """The mean size of the gradient, [*spatial]."""
 
-        def run(params: Tree, state: Tree, x: Any) -> Any:
+        def run(params: Params, state: State, x: Any) -> Any:
             y, pull = jax.vjp(lambda x: outputs(self.net, params, state, x)[layer], x)
             signs = jax.random.rademacher(jax.random.key(self.seed), y[at].shape, y.dtype)
             (back,) = pull(jnp.zeros_like(y).at[at].set(signs))

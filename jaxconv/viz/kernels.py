@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxconv._base.errors import ShapeError, count
-from jaxconv.layers.layer import Layer, Tree
+from jaxconv._base.types import Params
+from jaxconv.layers.layer import Layer
 from jaxconv.viz.training import inches
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _GAP = 1  # cells between two kernels
 _BETWEEN = "#9A9A9A"  # no color of the scale: white is a weight of 0
 
 
-def first_kernel(net: Layer, params: Tree) -> tuple[str, Any] | None:
+def first_kernel(net: Layer, params: Params) -> tuple[str, Any] | None:
     """The path of the first layer, as the parts of a net stand, whose kernel has two spatial axes; and that kernel.
 
     Args:

@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError, count
+from jaxconv._base.types import Ints, Padding
 from jaxconv.engine.window import window
-from jaxconv.geometry import Padding
 from jaxconv.viz.grid import COLORS, INPUT, PADDING, PAPER, TAP, UNIT, draw_grid, hatch, rows_and_columns
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["animate_window", "draw_window"]
 
-Ints = int | Sequence[int]
 
 _MOST_FRAMES = 1024
 _NEARLY_WHITE = 240

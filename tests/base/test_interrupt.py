@@ -1,6 +1,7 @@
 """Ctrl-C at the command line, at moments when Python cannot answer it."""
 
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from support import finished_run
 
 from jaxconv._base import interrupt
 
-HERE = os.path.dirname(os.path.dirname(interrupt.__file__))
+HERE = str(pathlib.Path(interrupt.__file__).parents[2])
 # The module alone: a process that need not import jax.
 LOAD = f"""
 import importlib.util, os, signal, sys

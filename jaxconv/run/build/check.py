@@ -42,8 +42,8 @@ def check(settings: Config, inputs: Inputs, model: Model, training: Training) ->
     classes = len(inputs.dataset.classes)
 
     def logits(params: Any, state: Any) -> Any:
-        one = member((params, state), 0) if training.ensemble else (params, state)
-        return model.net.apply(*one, jnp.zeros(model.shape))[0]
+        params, state = member((params, state), 0) if training.ensemble else (params, state)
+        return model.net.apply(params, state, jnp.zeros(model.shape))[0]
 
     shapes = [list(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(logits, state.params, state.state))]
     if len(shapes) != 1 or shapes[0][:1] != [1] or len(shapes[0]) != 2 or shapes[0][1] < classes:

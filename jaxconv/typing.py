@@ -1,0 +1,25 @@
+"""Types of the public functions, for annotations; running a network needs none of them.
+
+def evaluate(net: jc.Layer, params: jc.typing.Params, state: jc.typing.State, images: jax.Array) -> jax.Array:
+    return net.apply(params, state, images)[0].argmax(-1)
+"""
+
+from jaxconv._base.types import (
+    Apply,
+    ArrayLike,
+    Init,
+    Input,
+    InputSpec,
+    Ints,
+    Padding,
+    PaddingMode,
+    Params,
+    ParamsLike,
+    State,
+)
+from jaxconv.layers.layer import Call, Flow, Part
+
+__all__ = [
+    "Apply", "ArrayLike", "Call", "Flow", "Init", "Input", "InputSpec", "Ints", "Padding", "PaddingMode", "Params",
+    "ParamsLike", "Part", "State",
+]  # fmt: skip
