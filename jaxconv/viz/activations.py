@@ -1,4 +1,4 @@
-"""How the numbers between the layers of a net are spread: their mean and size, dead units, saturation."""
+"""Activation statistics of each layer: mean, standard deviation, dead units, saturation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Activation", "activations", "draw_activations"]
 
-# An S-shaped function is flat where its slope is less than a twentieth of its steepest.
+# An S-shaped function is saturated where its slope is below 1/20 of its maximum.
 _FLAT = 0.05
 _LAYERS = 60
 _SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -39,12 +39,12 @@ class Activation:
     Attributes:
       layer: its path.
       kind: "relu".
-      mean, std: of all its numbers.
-      low, high: the least and the largest.
-      zeros: the share that is exactly 0.
-      dead: the share of its units (the channels of a feature map) that are 0 everywhere in every image.
-      saturated: of a sigmoid or tanh, the share where the slope is less than a twentieth of the steepest; else None.
-      finite: whether there is neither NaN nor infinity.
+      mean, std: of all its values.
+      low, high: minimum and maximum.
+      zeros: share of values that are exactly 0.
+      dead: share of units (channels of a feature map) that are 0 everywhere in every image.
+      saturated: for a sigmoid or tanh, share of values where the slope is below 1/20 of its maximum; else None.
+      finite: whether all values are finite.
     """
 
     layer: str
@@ -60,18 +60,18 @@ class Activation:
 
 
 def activations(net: Layer | Callable[..., Any], params: Params, state: State, x: Any) -> list[Activation]:
-    """The spread of every layer's output, as a net is tested.
+    """Statistics of every layer's output, in evaluation mode.
 
     Args:
       net: a Layer or callable.
       params, state: its own.
-      x: [N, ..., C], a batch of its input.
+      x: [N, ..., C], a batch of inputs.
 
     Returns:
-      One Activation for each layer that gives floating numbers, in the order that they run.
+      One Activation for each layer with floating-point output, in execution order.
 
     Raises:
-      ShapeError: no layer does, or there is no image.
+      ShapeError: if there is no such layer, or no image.
 
     >>> from jaxconv.layers import chain
     >>> (found,) = activations(chain(jax.nn.relu), {"relu0": {}}, {"relu0": {}}, jnp.array([[1.0, -1.0], [3.0, -2.0]]))
@@ -81,7 +81,9 @@ def activations(net: Layer | Callable[..., Any], params: Params, state: State, x
     structs = output_structs(net, params, state, x)
     names = [n for n, y in structs.items() if jnp.issubdtype(getattr(y, "dtype", bool), jnp.floating) and y.size]
     if not names:
-        raise ShapeError("a layer must give floating numbers", got=f"{len(structs)} layers, none does")
+        raise ShapeError(
+            "at least one layer must have floating-point output", got=f"{len(structs)} layers, none of them"
+        )
     of = kinds(net)
     named = {name: of.get(name.split("#")[0], "") for name in names}
 
@@ -98,7 +100,7 @@ def activations(net: Layer | Callable[..., Any], params: Params, state: State, x
 
 
 def _measure(y: jax.Array, kind: str) -> dict[str, jax.Array]:
-    """The numbers of one layer."""
+    """Statistics of one layer."""
     none = y == 0
     units = none.reshape(-1, y.shape[-1]) if y.ndim > 1 else none.reshape(-1, 1)
     numbers = {"mean": y.mean(), "std": y.std(), "low": y.min(), "high": y.max(), "zeros": none.mean()}
@@ -108,17 +110,17 @@ def _measure(y: jax.Array, kind: str) -> dict[str, jax.Array]:
 
 
 def draw_activations(found: Sequence[Activation], title: str = "") -> Figure:
-    """Mean and standard deviation, zeros and dead units, and where there are any, saturation, layer by layer.
+    """Plot mean and standard deviation, zeros and dead units and, for S-shaped functions, saturation, per layer.
 
     Args:
-      found: from `activations`; of more than 60 layers, so many evenly from the first to the last.
-      title: above all.
+      found: from `activations`; of more than 60 layers, 60 evenly spaced ones are drawn.
+      title: of the figure.
 
     Returns:
-      A figure of two or three axes side by side, the first layer above.
+      A figure of two or three axes side by side, the first layer on top.
 
     Raises:
-      ShapeError: nothing was found.
+      ShapeError: if there are no activations.
 
     >>> one = Activation("tanh0", "tanh", 0.1, 0.5, -1.0, 1.0, 0.0, 0.0, 0.25, True)
     >>> [axes.get_title() for axes in draw_activations([one]).axes]

@@ -1,4 +1,4 @@
-"""How a run's loss, accuracy and learning rate went, as a matplotlib figure."""
+"""Training curves: loss, accuracy and learning rate of a run."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _TEST: dict[str, Any] = {"color": VERMILION, "linestyle": "--", "marker": "s", "
 _TOP5: dict[str, Any] = {"color": GREEN, "linestyle": ":", "marker": "^", "zorder": 3}
 _RATE: dict[str, Any] = {"color": "#555555", "linestyle": "-", "marker": "o"}
 _MARKED_POINTS = 40
-# A loss, or a share of errors, that changes more than this is drawn by its logarithm.
+# A loss, or a share of errors, that changes by more than this factor has a logarithmic axis.
 _WIDE = 10
 _LEAST_ERROR = 0.002
 _SHARES = (0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1)
 
 
 def training_curves(lines: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
-    """Loss, accuracy and, where it was written, the learning rate over the steps of a run.
+    """Plot loss, accuracy and, if logged, the learning rate over the steps of a run.
 
     Args:
       lines: the objects of a run's `metrics.jsonl`: "step" with "loss" and "accuracy" (training) and
-        perhaps "learning_rate", or with "test_loss" and "test_accuracy" and perhaps "test_top5". Where a
-        step was gone over again, as after a resumed run, its later line counts.
-      title: above all.
+        optionally "learning_rate", or "test_loss" and "test_accuracy" and optionally "test_top5". If a step was
+        repeated, as in a resumed run, its last line counts.
+      title: of the figure.
 
     Returns:
-      A figure of two or three axes, one above the other. A loss that falls to less than a tenth stands on a
-      logarithmic axis, and so do errors under an accuracy: its axis is stretched towards 100 %.
+      A figure of two or three stacked axes. A loss that falls to less than a tenth has a logarithmic axis, and so do
+      errors below an accuracy: its axis is stretched towards 100 %.
 
     Raises:
-      DataError: no line has a step and something to draw.
+      DataError: if no line has a step and a value to draw.
 
     >>> figure = training_curves([{"step": 100, "loss": 0.31, "accuracy": 0.91}])
     >>> [axes.get_ylabel() for axes in figure.axes]
@@ -91,7 +91,7 @@ def _curve(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], li
 
 
 def _draw(axes: Axes, curves: Mapping[str, Any], number: Callable[[float], str] | None) -> None:
-    """Curves by name, and in the legend the last value of each, which no axis tells as exactly."""
+    """Draw curves by name, with the exact last value of each in the legend."""
     for name, ((steps, values), style) in curves.items():
         if steps:
             marked = len(steps) <= _MARKED_POINTS
@@ -114,14 +114,14 @@ def _logarithmic_if_wide(axes: Axes) -> None:
 
 
 def _percent(axes: Axes) -> None:
-    """Percent from 0 to 100 on the axis of an accuracy, and where its errors fall far, by their logarithm."""
+    """Format the axis of an accuracy as 0 to 100 %, logarithmic in the error if errors fall far."""
     from matplotlib.ticker import PercentFormatter
 
     low, high = axes.dataLim.intervaly
     wide = low >= 0 and high <= 1 and 1 - low > _WIDE * (1 - high + _LEAST_ERROR)
     if wide:
         axes.set_yscale("function", functions=(_stretch, _unstretch))
-    # The margin around a curve that reaches a bound stays, but gets no number that cannot be.
+    # The margin beyond 0 and 100 % stays, but without ticks.
     bottom, top = axes.get_ylim()
     ticks = [tick for tick in (_SHARES if wide else axes.get_yticks()) if max(bottom, 0) <= tick <= min(top, 1)]
     axes.set_yticks(_apart(ticks, 0.06 * (_stretch(top) - _stretch(bottom))) if wide else ticks)
@@ -130,7 +130,7 @@ def _percent(axes: Axes) -> None:
 
 
 def _apart(shares: Sequence[float], least: float) -> list[float]:
-    """Those of rising shares, the last one first, that are so far apart on a stretched axis."""
+    """The rising shares, last one first, that are far enough apart on a stretched axis."""
     kept: list[float] = []
     for share in reversed(shares):
         if not kept or _stretch(kept[-1]) - _stretch(share) >= least:

@@ -1,4 +1,4 @@
-"""What the layers of a net make of one image, drawn map by map."""
+"""Feature maps of a net for one image."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _BETWEEN = 0.17  # inches from one row to the next
 
 
 def draw_features(image: np.ndarray, found: Mapping[str, Any], title: str = "") -> Figure:
-    """The first feature maps of each layer, a row for each layer, with a scale of its own.
+    """Draw the first feature maps of each layer, a row per layer, each row with its own scale.
 
     Args:
-      image: [H, W, C] or [H, W], on any scale, drawn above.
-      found: from `outputs`, of that image alone: arrays [1, h, w, C] by path. Others are left out, and of more than
-        12 layers some between the first and the last.
-      title: above all.
+      image: [H, W, C] or [H, W], on any scale; drawn on top.
+      found: from `outputs`, for that image: arrays [1, h, w, C] by path. Others are skipped, and of more than 12
+        layers, 12 evenly spaced ones are drawn.
+      title: of the figure.
 
     Returns:
-      A figure of an axes for the image, and in each row one for the maps and one for their scale.
+      A figure with an axes for the image, and in each row one for the maps and one for their scale.
 
     Raises:
-      ShapeError: nothing in `found` is a feature map of one image.
+      ShapeError: if nothing in `found` is a feature map of one image.
 
     >>> figure = draw_features(np.eye(8), {"conv0": np.random.default_rng(0).normal(size=(1, 6, 6, 3))})
     >>> [axes.get_ylabel() for axes in figure.axes]
@@ -89,7 +89,7 @@ def draw_features(image: np.ndarray, found: Mapping[str, Any], title: str = "") 
 
 
 def _row(axes: Axes, text: str, across: int) -> Axes:
-    """Room for so many maps beside each other, each one wide and one high; words at the left in place of ticks."""
+    """Set up axes for `across` unit-sized maps, with a text on the left in place of ticks."""
     axes.set(xticks=[], yticks=[], xlim=(0, across * (1 + _GAP) - _GAP), ylim=(0, 1))
     axes.spines[:].set_visible(False)
     axes.set_ylabel(text, fontsize=8, rotation=0, ha="right", va="center", parse_math=False)
@@ -102,7 +102,7 @@ def _show(axes: Axes, pixels: np.ndarray, place: int, **scale: Any) -> AxesImage
 
 
 def _limits(y: np.ndarray) -> tuple[float, float]:
-    """The range of finite numbers, never empty."""
+    """The range of the finite values, never empty."""
     finite = y[np.isfinite(y)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     return (low, high) if high > low else (low, low + 1.0)

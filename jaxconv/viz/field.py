@@ -1,4 +1,4 @@
-"""Effective receptive fields: how much each cell of an input matters to a unit of a layer."""
+"""Effective receptive fields: gradient magnitude of a unit with respect to each input cell."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["EffectiveField", "effective_field", "effective_fields"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EffectiveField:
-    """What one unit of a layer sees of an input.
+    """Effective and theoretical receptive field of one unit of a layer.
 
     Attributes:
       layer: its path.
-      unit: where it lies on the axes of the layer's output that run along axes of the input; () where none does.
-      heat: float32 [*spatial], the mean over the images of the gradient's size, summed over channels.
-      box: the theoretical field, the first and the last cell on each spatial axis, within the input.
+      unit: index on the axes of the layer's output that correspond to input axes; () if none does.
+      heat: float32 [*spatial], the mean over images of the gradient magnitude, summed over channels.
+      box: the theoretical field: first and last cell on each spatial axis, within the input.
     """
 
     layer: str
@@ -42,7 +42,7 @@ class EffectiveField:
 
     @property
     def support(self) -> tuple[tuple[int, int], ...]:
-        """The first and the last cell on each axis whose gradient is not zero; (0, -1) where all are."""
+        """First and last cell with a nonzero gradient on each axis; (0, -1) if there is none."""
         pairs = []
         for axis in range(self.heat.ndim):
             along = np.flatnonzero(self.heat.any(axis=tuple(a for a in range(self.heat.ndim) if a != axis)))
@@ -50,9 +50,9 @@ class EffectiveField:
         return tuple(pairs)
 
     def within(self, share: float = 0.95) -> tuple[int, ...]:
-        """The sides of the smallest box about the center of the theoretical field that holds a share of the gradient.
+        """Sides of the smallest box around the center of the theoretical field that contains a share of the gradient.
 
-        It grows by one cell on every side at a time, and ends at the borders of the theoretical field.
+        The box grows by one cell on every side at a time, within the theoretical field.
         """
         total, grown = float(self.heat.sum(dtype=np.float64)), 0
         while True:
@@ -80,27 +80,27 @@ def effective_field(
     axes: Sequence[int] | None = None,
     seed: int = 0,
 ) -> EffectiveField:
-    """How much each cell of the input matters to one unit of a layer: the size of its gradient, a mean over images.
+    """Effective receptive field of one unit: the gradient magnitude at each input cell, averaged over images.
 
-    The theoretical field says which cells can matter at all. Of those, the ones at its border usually matter little:
-    few paths lead from them to the unit.
+    The theoretical field contains every cell that can influence the unit. Cells near its border usually have little
+    influence, as few paths connect them to the unit.
 
     Args:
       net: a Layer, or a function from images to one array, of whichever library.
-      images: [N, *spatial, C] as the net takes them. The more there are, the smoother the result.
-      params, state: of a Layer; drawn by `init` where they are left out.
-      layer: the path of a layer, "stage1/conv0"; the last one if left out.
-      unit: its place on the layer's spatial axes; the center one if left out.
-      channel: the one whose gradient is taken. If left out, the gradient of all channels is, each with a sign drawn
-        at random for each image: in a plain sum they can cancel, as those of a softmax do.
-      axes: the spatial axes of the images; all between the first and the last if left out (2, 3 for NCHW).
-      seed: of those signs, and of params that are left out.
+      images: [N, *spatial, C] as the net takes them; more images give a smoother result.
+      params, state: of a Layer; from `init` if omitted.
+      layer: path of a layer, "stage1/conv0"; the last one if omitted.
+      unit: index on the layer's spatial axes; the center if omitted.
+      channel: the channel to differentiate. If omitted, all channels are, each with a random sign per image: in a
+        plain sum they can cancel, as those of a softmax do.
+      axes: the spatial axes of the images; all between the first and the last if omitted (2, 3 for NCHW).
+      seed: for these signs, and for omitted params.
 
     Returns:
-      EffectiveField: with the theoretical field beside it.
+      An EffectiveField, which includes the theoretical field.
 
     Raises:
-      ShapeError: there is no such layer, unit or channel; the layer sees nothing of the image.
+      ShapeError: if the layer, unit or channel does not exist, or does not depend on the image.
 
     Source: Luo et al., Understanding the Effective Receptive Field in Deep Convolutional Neural Networks, 2016.
 
@@ -110,7 +110,7 @@ def effective_field(
     >>> found.layer, found.unit, found.box, found.heat.shape
     ('conv1', (1, 1), ((2, 6), (2, 6)), (9, 9))
     """
-    watched = _Watched(net, images, params, state, axes, seed)
+    watched = _Traced(net, images, params, state, axes, seed)
     layer = watched.names[-1] if layer is None else check_layer(layer, watched.names)
     return watched.field(layer, unit, channel)
 
@@ -126,31 +126,31 @@ def effective_fields(
     axes: Sequence[int] | None = None,
     seed: int = 0,
 ) -> list[EffectiveField]:
-    """The effective field of the center unit of each layer.
+    """Effective receptive fields of the center unit of each layer.
 
     Args:
       net, images, params, state, axes, seed: as in `effective_field`.
-      layers: the paths; if left out, each layer that has spatial axes and widens the theoretical field.
-      most: of more layers, so many evenly, with the first and the last.
+      layers: paths; if omitted, each layer that has spatial axes and widens the theoretical field.
+      most: maximum number of layers, evenly spaced, with the first and the last.
 
     Returns:
-      A list of EffectiveField, in the order of the layers.
+      A list of EffectiveField, in layer order.
 
     Raises:
-      ShapeError: there is no such layer.
+      ShapeError: if a layer does not exist.
 
     >>> from jaxconv.layers import Conv, chain
     >>> found = effective_fields(chain(Conv(4, 3), jax.nn.relu, Conv(4, 3)), np.ones((1, 9, 9, 1)))
     >>> [(field.layer, field.size) for field in found]
     [('conv0', (3, 3)), ('conv1', (5, 5))]
     """
-    watched = _Watched(net, images, params, state, axes, seed)
+    watched = _Traced(net, images, params, state, axes, seed)
     wanted = watched.widening() if layers is None else [check_layer(layer, watched.names) for layer in layers]
     return [watched.field(layer, None, None) for layer in (wanted if most is None else spread(wanted, most))]
 
 
-class _Watched:
-    """A net, some images, and what each layer sees of them in theory."""
+class _Traced:
+    """A net, images, and the theoretical receptive field of each layer."""
 
     def __init__(self, net: Any, images: Any, params: Any, state: Any, axes: Any, seed: int):
         self.net, self.seed = lift(net), seed
@@ -176,7 +176,7 @@ class _Watched:
         self.seen = {name: (array.shape, array.fields) for name, array in seeing if array.fields is not None}
         self.names = list(self.seen)
         if not self.names:
-            raise ShapeError("a layer must see something of the images", got=f"{self.net.name} sees nothing")
+            raise ShapeError("a layer must depend on the images", got=f"{self.net.name} does not")
 
     def field(self, layer: str, unit: Sequence[int] | None, channel: int | None) -> EffectiveField:
         """The effective field of a unit of a layer."""
@@ -193,7 +193,7 @@ class _Watched:
         return EffectiveField(layer, place, self._heat(layer, tuple(at)), self._box(shape, fields, at))
 
     def widening(self) -> list[str]:
-        """The layers whose center unit sees more than that of the layer before, and not all that there is."""
+        """Layers whose center unit has a larger field than the layer before, but not the full input."""
         kept: list[str] = []
         size: tuple[int, ...] = ()
         for name, (shape, fields) in self.seen.items():
@@ -204,7 +204,7 @@ class _Watched:
         return kept
 
     def _heat(self, layer: str, at: tuple[Any, ...]) -> np.ndarray:
-        """The mean size of the gradient, [*spatial]."""
+        """Mean gradient magnitude, [*spatial]."""
 
         def run(params: Params, state: State, x: Any) -> Any:
             y, pull = jax.vjp(lambda x: outputs(self.net, params, state, x)[layer], x)
@@ -216,7 +216,7 @@ class _Watched:
         return np.asarray(jax.jit(run)(self.params, self.state, self.images))
 
     def _box(self, shape: Sequence[int], fields: Any, at: Sequence[Any]) -> tuple[tuple[int, int], ...]:
-        """The hull of what the units `at` see, within the input."""
+        """The hull of the fields of the units `at`, within the input."""
         box = []
         for field in fields:
             low, high = (np.broadcast_to(a, shape)[tuple(at)] for a in (field.low, field.high))
@@ -244,4 +244,4 @@ class _Watched:
                 f"{layer} has {count(counts[0], 'channel')}" if len(counts) == 1 else f"{layer} has no axis of channels"
             )
             fix = f"0 to {counts[0] - 1}" if len(counts) == 1 else ""
-            raise ShapeError(f"channel must be one that is there: {has}", got=f"{channel=}", fix=fix)
+            raise ShapeError(f"channel must exist: {has}", got=f"{channel=}", fix=fix)

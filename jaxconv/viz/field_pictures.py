@@ -1,4 +1,4 @@
-"""Receptive fields drawn over an image: the theoretical one as a box, the effective one as heat."""
+"""Receptive fields over an image: the theoretical one as a box, the effective one as a heat map."""
 
 from __future__ import annotations
 
@@ -19,26 +19,24 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_fields"]
 
-# Okabe and Ito's vermilion, which no color of cividis is near to, with any color vision.
-_LEAST = 1e-3  # of the largest gradient: what is less is not drawn
+_LEAST = 1e-3  # share of the largest gradient below which nothing is drawn
 
 
 def draw_fields(image: np.ndarray, fields: Sequence[EffectiveField], title: str = "") -> Figure:
-    """Each layer's field over the image: a box for the theory, heat for the gradient.
+    """Draw each layer's receptive field over the image: theoretical as a box, effective as a heat map.
 
-    The heat of each layer goes from nothing to the largest gradient of that layer; what has little of it lets the
-    image through.
+    The heat map of each layer ranges from 0 to the largest gradient of that layer and is transparent at 0.
 
     Args:
-      image: [H, W, C] or [H, W], on any scale; it is drawn in gray.
-      fields: from `effective_fields`, of images of that size.
-      title: above all.
+      image: [H, W, C] or [H, W], on any scale; drawn in gray.
+      fields: from `effective_fields`, for images of that size.
+      title: of the figure.
 
     Returns:
-      A figure of one axes for each field and one for the scale.
+      A figure with one axes for each field and one for the scale.
 
     Raises:
-      ShapeError: no field, or one of another size than the image.
+      ShapeError: if there is no field, or one of another size than the image.
 
     >>> from jaxconv.viz.field import effective_fields
     >>> from jaxconv.layers import Conv, chain
@@ -59,7 +57,7 @@ def draw_fields(image: np.ndarray, fields: Sequence[EffectiveField], title: str 
         shown = _draw(axes, gray(image), field)
         axes.set_title(words, fontsize=8, pad=4, parse_math=False)
     bar = figure.colorbar(shown, ax=cells, fraction=0.04, pad=0.02, aspect=30)
-    bar.set_label("size of the gradient,\nshare of the layer's largest", fontsize=8)
+    bar.set_label("gradient magnitude,\nshare of the layer's largest", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure
 

@@ -1,4 +1,4 @@
-"""Cells of an input or an output, drawn as a grid with their indices; padding is hatched."""
+"""Draw the cells of an input or output as a grid with indices and hatched padding."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ INPUT, PADDING, TAP, TAP_ON_PADDING, UNIT = range(5)
 COLORS = ("#FFFFFF00", "#E4E4E4", ORANGE, "#F3CF80", BLUE)
 _EDGE = "#1A1A1A"
 PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-"""Behind a label, so that it can be read where a line passes."""
+"""Background of labels, which keeps them readable over lines."""
 _HATCH = "#8A8A8A"
-_ROOM = 0.2  # inches for an index
+_ROOM = 0.2  # inches needed for an index
 
 
 def draw_grid(
     axes: Axes, cells: np.ndarray, low: Sequence[int], shape: Sequence[int], cell: float, *, below: bool
 ) -> tuple[AxesImage, list[Artist]]:
-    """Cells with lines between them, and the indices of those that are no padding.
+    """Draw cells with lines between them, and indices outside the padding.
 
     Args:
-      axes: as large as the cells are to be.
+      axes: with the size of the grid.
       cells: [rows, columns] of INPUT, PADDING, TAP, TAP_ON_PADDING or UNIT.
       low: rows and columns of padding before cell 0.
-      shape: of the cells without padding; of one axis where they are a signal.
-      cell: inches that each is wide.
-      below: the indices stand below and at the right instead of above and at the left.
+      shape: cells without padding; one number for a signal.
+      cell: width of a cell in inches.
+      below: put indices below and on the right instead of above and on the left.
 
     Returns:
-      The image, whose data may be changed, and the lines.
+      The image, whose data may be updated, and the lines.
     """
     from matplotlib.colors import ListedColormap
 
@@ -80,13 +80,13 @@ def draw_grid(
 
 
 def hatch(axes: Axes, low: Sequence[int], shape: Sequence[int], padded: Sequence[int]) -> list[Artist]:
-    """Hatches the four strips of padding, and draws the input's own edge.
+    """Hatch the four strips of padding and draw the edge of the input.
 
     Args:
-      axes: of `draw_grid`.
+      axes: from `draw_grid`.
       low: rows and columns of padding before cell 0.
       shape: rows and columns of the input.
-      padded: those with padding.
+      padded: rows and columns with padding.
     """
     from matplotlib.patches import Rectangle
 
@@ -105,7 +105,7 @@ def hatch(axes: Axes, low: Sequence[int], shape: Sequence[int], padded: Sequence
 
 
 def rows_and_columns(values: Sequence[Any], alone: Any) -> tuple[Any, Any]:
-    """The values for rows and for columns, where a signal is one row.
+    """The values for rows and columns; a signal is one row.
 
     >>> rows_and_columns((5,), 1), rows_and_columns((5, 7), 1)
     ((1, 5), (5, 7))

@@ -1,4 +1,4 @@
-"""The kernels of a net's first convolution, drawn."""
+"""Kernels of a net's first convolution."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["draw_kernels", "first_kernel"]
 _MOST = 64
 _MOST_CHANNELS = 8
 _MOST_BY_CHANNEL = 24
-_TILE = 0.9  # inches of a kernel where there is room
+_TILE = 0.9  # inches of a kernel if there is room
 _FINE = 12
 _GAP = 1  # cells between two kernels
-_BETWEEN = "#9A9A9A"  # no color of the scale: white is a weight of 0
+_BETWEEN = "#9A9A9A"  # not on the color scale, on which white is 0
 
 
 def first_kernel(net: Layer, params: Params) -> tuple[str, Any] | None:
-    """The path of the first layer, as the parts of a net stand, whose kernel has two spatial axes; and that kernel.
+    """Path and kernel of the first layer, in definition order, with a kernel of two spatial axes.
 
     Args:
       net: a Layer.
       params: its own.
 
     Returns:
-      (path, kernel [kh, kw, C_in, C_out]); None where no layer has one.
+      (path, kernel [kh, kw, C_in, C_out]); None if no layer has one.
 
     >>> import jax
     >>> from jaxconv.layers import Conv, Dense, chain
@@ -53,20 +53,20 @@ def first_kernel(net: Layer, params: Params) -> tuple[str, Any] | None:
 
 
 def draw_kernels(kernel: Any, title: str = "") -> Figure:
-    """Every kernel of a convolution on one scale.
+    """Draw every kernel of a convolution on one scale.
 
-    Kernels on three channels are shown as colors: gray is 0. On one channel they are a grid; on any other number, a
-    row for each channel and a column for each kernel.
+    Kernels on three channels are shown in color, with gray for 0. Kernels on one channel form a grid; on any other
+    number there is a row for each channel and a column for each kernel.
 
     Args:
-      kernel: [kh, kw, C_in, C_out]; 64 kernels at most are drawn (24 on 8 channels where there are more than three).
-      title: above all.
+      kernel: [kh, kw, C_in, C_out]; at most 64 kernels are drawn (24 on 8 channels if there are more than three).
+      title: of the figure.
 
     Returns:
       A figure whose first axes is one image of all kernels.
 
     Raises:
-      ShapeError: the kernel has another number of axes, or holds nothing.
+      ShapeError: if the kernel has another number of axes, or is empty.
 
     >>> figure = draw_kernels(np.linspace(-1, 1, 5 * 5 * 20).reshape(5, 5, 1, 20), "conv0")
     >>> figure.axes[0].get_title()
@@ -82,7 +82,7 @@ def draw_kernels(kernel: Any, title: str = "") -> Figure:
     colors, alone = channels == 3, channels in (1, 3)
     shown = kernel[..., : channels if alone else _MOST_CHANNELS, : _MOST if alone else _MOST_BY_CHANNEL]
     largest = float(np.abs(shown).max()) or 1.0
-    fine = max(1, _FINE // max(height, width))  # so that the gap between kernels is thin beside a weight
+    fine = max(1, _FINE // max(height, width))  # makes the gap between kernels thinner than a weight
     tiles = _tiles(shown.repeat(fine, 0).repeat(fine, 1), *_grid(shown.shape))
     if colors:
         tiles = np.where(np.isnan(tiles), 1.0, 0.5 + tiles / (2 * largest))
@@ -117,7 +117,7 @@ def draw_kernels(kernel: Any, title: str = "") -> Figure:
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of tiles: a grid, wider than it is high and with few holes, or one row for each channel."""
+    """Rows and columns of tiles: a grid that is wider than high with few holes, or one row for each channel."""
     _, _, channels, count = shape
     if channels not in (1, 3):
         return channels, count

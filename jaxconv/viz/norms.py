@@ -1,4 +1,4 @@
-"""How the sizes of a run's weights and gradients went, as a matplotlib figure."""
+"""Curves of weight and gradient norms of a run."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _NAMED = 28
 
 
 def norm_curves(lines: Sequence[Mapping[str, Any]], title: str = "", order: Sequence[str] = ()) -> Figure:
-    """The gradient's norm, and that of each part's weights, over the steps of a run.
+    """Plot the gradient norm, and the weight norm of each part, over the steps of a run.
 
     Args:
-      lines: the objects of a run's `metrics.jsonl`; those with "gradient_norm" and "weight_norms" are drawn. Where a
-        step was gone over again, as after a resumed run, its later line counts.
-      title: above all.
-      order: of the parts, where it shall be another than that of the lines.
+      lines: the objects of a run's `metrics.jsonl`; those with "gradient_norm" and "weight_norms" are drawn. If a
+        step was repeated, as in a resumed run, its last line counts.
+      title: of the figure.
+      order: order of the parts, if not that of the lines.
 
     Returns:
-      A figure of two axes, one above the other, both logarithmic: every step upwards is a factor.
+      A figure of two stacked logarithmic axes.
 
     Raises:
-      DataError: no line holds norms.
+      DataError: if no line has norms.
 
     >>> line = {"step": 100, "gradient_norm": 0.5, "weight_norms": {"conv0": 3.0, "head": 1.5}}
     >>> figure = norm_curves([line])
@@ -47,7 +47,7 @@ def norm_curves(lines: Sequence[Mapping[str, Any]], title: str = "", order: Sequ
 
     found = {line["step"]: line for line in lines if "gradient_norm" in line or "weight_norms" in line}
     if not found:
-        raise DataError("this run wrote no norms; they are logged where it is trained with train.log_norms=true")
+        raise DataError("this run logged no norms; train with train.log_norms=true to log them")
     steps = sorted(found)
     named = dict.fromkeys(name for step in steps for name in found[step].get("weight_norms", {}))
     parts = [*(name for name in order if name in named), *(name for name in named if name not in order)]
@@ -73,7 +73,7 @@ def norm_curves(lines: Sequence[Mapping[str, Any]], title: str = "", order: Sequ
 
 
 def _draw(axes: Axes, steps: Sequence[int], values: Sequence[float | None], label: str, number: int) -> None:
-    """A curve whose color and line together are its own."""
+    """Draw a curve with a unique combination of color and line style."""
     there = [(step, value) for step, value in zip(steps, values, strict=True) if value and np.isfinite(value)]
     color, line = OKABE_ITO[number % len(OKABE_ITO)], _LINES[number // len(OKABE_ITO) % len(_LINES)]
     marked = len(there) <= _MARKED_POINTS

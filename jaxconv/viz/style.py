@@ -1,4 +1,4 @@
-"""Figures of many small pictures side by side, and what they share."""
+"""Layout and image scaling for figures of many small pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDEST = 10.0
 
 
 def unit_range(pixels: np.ndarray) -> np.ndarray:
-    """Numbers of any scale as 0 to 1, the least to the largest.
+    """Rescale values to [0, 1], minimum to maximum.
 
     >>> unit_range(np.array([-1, 0, 3])).tolist()
     [0.0, 0.25, 1.0]
@@ -31,7 +31,7 @@ def unit_range(pixels: np.ndarray) -> np.ndarray:
 
 
 def gray(image: np.ndarray) -> np.ndarray:
-    """An image [H, W, C] or [H, W] of any scale as [H, W] from 0 to 1: the luminance, or the mean of all channels.
+    """Convert an image [H, W, C] or [H, W] of any scale to [H, W] in [0, 1]: luminance, or the mean of all channels.
 
     >>> gray(np.zeros([2, 3, 3])).shape
     (2, 3)
@@ -43,13 +43,13 @@ def gray(image: np.ndarray) -> np.ndarray:
 
 
 def panels(titles: Sequence[str], aspect: float, title: str = "", width: float = 1.7) -> tuple[Figure, list[Axes]]:
-    """A figure of an axes for each title, in rows that are about as wide as a page.
+    """Create a figure with an axes for each title, in rows about as wide as a page.
 
     Args:
-      titles: what will stand above each, at 8 points; they set how far apart the axes are.
-      aspect: width by height of what is drawn.
-      title: above all.
-      width: inches of each axes at least.
+      titles: of each axes, at 8 points; their width sets the distance of the axes.
+      aspect: width / height of the content.
+      title: of the figure.
+      width: minimum width of each axes in inches.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What a training run showed, as matplotlib figures that need no display and leave no global state."""
+"""Figures of a training run: confusion matrix and mistakes. They need no display and leave no global state."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _LONGEST_NAME = 22
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Which classes a net takes for which.
+    """Draw a confusion matrix, with the recall of each class on the right.
 
-    Mistakes are colored by their share of the row, right answers are gray: however good the net is, its
-    mistakes stand out. At the right is each class's recall, the share of its images that was recognized.
+    Mistakes are colored by their share of the row and correct answers are gray, so that mistakes stand out however
+    good the net is.
 
     Args:
-      matrix: whole numbers [C, C]: images of the row's class that were answered with the column's.
-      classes: the C names. Counts are printed up to 20 classes, and names up to 40; beyond 250 a dot is
-        the largest share of a block of cells, as a single cell would not be seen.
+      matrix: integers [C, C]: number of images with the row's class as label and the column's as prediction.
+      classes: the C names. Counts are printed up to 20 classes, and names up to 40; beyond 250 a dot shows the
+        largest share in a block of cells, as a single cell would be invisible.
 
     Returns:
-      A figure whose first axes hold the matrix.
+      A figure whose first axes contain the matrix.
 
     Raises:
-      ShapeError: the matrix is not [C, C], or holds what is no count.
+      ShapeError: if the matrix is not [C, C], or its values are not counts.
 
     >>> figure = confusion(np.array([[8, 2], [0, 10]]), ["cat", "dog"])
     >>> [text.get_text() for text in figure.axes[0].texts]
@@ -59,7 +59,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
         raise ShapeError("confusion needs a matrix [C, C] and C classes", got=got, fix=fix)
     if not (np.issubdtype(counts.dtype, np.integer) and (counts >= 0).all()):
         got = f"dtype {counts.dtype}, smallest {counts.min()}"
-        raise ShapeError("confusion needs counts: whole numbers from 0", got=got, fix="the counts, not their shares")
+        raise ShapeError("confusion needs counts: integers ≥ 0", got=got, fix="the counts, not their shares")
     names = [_short(name) for name in classes]
     images, right = counts.sum(1), np.diag(counts)
     shares = np.ma.array(counts / np.maximum(images, 1)[:, None], mask=np.eye(number, dtype=bool))
@@ -69,7 +69,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     wrong = f"{images.sum() - right.sum():,} of {images.sum():,} images misclassified"
     side = max(cell * number if counted else min(cell * number, 7.5), inches(wrong, 10) + 0.2)
     label = max(inches(name, 8) for name in names) if named else 0.3
-    # Everything stands at its place in inches: constrained layout knows no neighbors of equal height.
+    # Axes are placed in inches: constrained layout cannot give neighbors equal heights.
     sloping = label + 0.08 > side / number
     left, bottom, top = label + 0.5, (0.75 * label if sloping else 0.1) + 0.55, 0.4
     figure = Figure(figsize=(left + side + 2.3, bottom + side + top))
@@ -113,22 +113,22 @@ def mistakes(
     peak: float = 255,
     most: int = 24,
 ) -> Figure:
-    """The misclassified images that a net was surest of, each with its truth, its answer and how sure.
+    """Draw the misclassified images with the highest confidence, each with label, prediction and probability.
 
     Args:
-      images: [K, H, W, C] of 1 or 3 channels, in 0..peak; what was answered rightly is left out.
-      labels: int [K], the true classes.
-      answers: int [K], the classes answered.
-      probabilities: [K], of the answers.
+      images: [K, H, W, C] of 1 or 3 channels, in 0..peak; correctly classified ones are skipped.
+      labels: int [K], true classes.
+      answers: int [K], predicted classes.
+      probabilities: [K], of the predictions.
       classes: the names.
       peak: the value of white.
-      most: images to show.
+      most: maximum number of images.
 
     Returns:
-      A figure of an axes for each image, the surest first; without a mistake it says so.
+      A figure with an axes for each image, highest confidence first; a note if there are no mistakes.
 
     Raises:
-      ShapeError: the arrays disagree, or a class has no name.
+      ShapeError: if the arrays do not match, or a class has no name.
 
     >>> figure = mistakes(np.zeros([1, 8, 8, 1]), [0], [1], [0.97], ["shirt", "coat"])
     >>> figure.axes[0].get_title()
@@ -153,7 +153,7 @@ def mistakes(
     across = -(-len(order) // down)
     figure = Figure(figsize=(max(across * cell, 3.6) + 0.2, down * (height + 0.42) + 0.4), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False).ravel()
-    # As stored, small images are crisp; large ones are reduced, and would alias.
+    # Small images stay crisp; large ones are reduced, and would alias.
     interpolation = "nearest" if max(images.shape[1:3]) <= 96 else "auto"
     for axes, k, text in zip(grid, order, titles, strict=False):
         pixels = np.clip(images[k] / peak, 0, 1)
@@ -171,7 +171,7 @@ def mistakes(
 
 @contextlib.contextmanager
 def default_style() -> Iterator[None]:
-    """Draw by matplotlib's own defaults, whatever a `matplotlibrc` says: figures are measured in their font."""
+    """Use matplotlib's defaults instead of a user's `matplotlibrc`: layouts depend on the default font."""
     import matplotlib.style
 
     with matplotlib.style.context("default"):
@@ -179,10 +179,10 @@ def default_style() -> Iterator[None]:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as the bytes of a PNG file of 150 dots an inch.
+    """A figure as the bytes of a PNG file at 150 dpi.
 
     Args:
-      figure: of this module, or any.
+      figure: any matplotlib figure.
     """
     stream = io.BytesIO()
     with default_style():
@@ -191,17 +191,17 @@ def png(figure: Figure) -> bytes:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as a PNG file of 150 dots an inch, which appears whole or not at all.
+    """Write a figure as a PNG file at 150 dpi. The write is atomic.
 
     Args:
-      figure: of this module, or any.
+      figure: any matplotlib figure.
       path: the file to write or replace.
     """
     write_atomically(path, png(figure))
 
 
 def _largest(shares: np.ma.MaskedArray, block: int) -> np.ma.MaskedArray:
-    """The largest of each square block; the last ones may be incomplete."""
+    """The maximum of each square block; the last ones may be incomplete."""
     number = -(-len(shares) // block)
     padded = np.ma.masked_all((number * block, number * block))
     padded[: len(shares), : len(shares)] = shares
@@ -209,8 +209,8 @@ def _largest(shares: np.ma.MaskedArray, block: int) -> np.ma.MaskedArray:
 
 
 def _count(axes: Axes, counts: np.ndarray, colors: np.ndarray) -> None:
-    """Each cell's count, dark on light and light on dark."""
-    # Where black and white have the same contrast, by the luminance of WCAG 2.
+    """Write each cell's count, dark on light or light on dark."""
+    # The luminance at which black and white have equal contrast (WCAG 2).
     light = colors[..., :3] ** 2.2 @ [0.2126, 0.7152, 0.0722] > 0.18
     for (row, column), count in np.ndenumerate(counts):
         color = ("black" if light[row, column] else "white") if count else GRAY
@@ -218,7 +218,7 @@ def _count(axes: Axes, counts: np.ndarray, colors: np.ndarray) -> None:
 
 
 def _recall(side: Axes, right: np.ndarray, images: np.ndarray, *, printed: bool) -> None:
-    """Bars beside the matrix's rows; a class without images has none."""
+    """Draw recall bars beside the matrix; a class without images has none."""
     from matplotlib.ticker import PercentFormatter
 
     recall = np.divide(right, images, out=np.full(len(right), np.nan), where=images > 0)
@@ -245,14 +245,14 @@ def _agree(images: np.ndarray, labels: np.ndarray, answers: np.ndarray, sure: np
 
 
 def _titles(truths: list[str], answers: list[str], sure: np.ndarray) -> list[str]:
-    """Two lines for each: short names in the first, with long ones the answer in the second."""
+    """Titles of two lines; long names of label and prediction take a line each."""
     triples = [(truth, answer, _percent(share, 0)) for truth, answer, share in zip(truths, answers, sure, strict=True)]
     short = max(len(truth + answer) for truth, answer, _ in triples) <= 12
     return [f"{t} → {a}\n{share}" if short else f"{t}\n→ {a} {share}" for t, a, share in triples]
 
 
 def _rate(recall: float) -> str:
-    """With a digit more where one would make mistakes look like none."""
+    """Percentage with enough digits not to round mistakes away."""
     return "no image" if np.isnan(recall) else _percent(recall, 2 if 0.9995 <= recall < 1 else 1)
 
 
@@ -266,11 +266,11 @@ def _short(name: str) -> str:
 
 
 def inches(text: str, size: float) -> float:
-    """The width of a line of text in the font that figures use.
+    """Width of a line of text in the default font, in inches.
 
     Args:
       text: one line.
-      size: of the font, in points.
+      size: font size in points.
     """
     from matplotlib.textpath import TextPath
 

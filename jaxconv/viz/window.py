@@ -1,4 +1,4 @@
-"""A local receptive field sliding over its input, drawn: the picture by which a convolution is taught."""
+"""Draw and animate a window sliding over its input, the picture that explains a convolution."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def draw_window(
     dilation: Ints = 1,
     position: Ints = 0,
 ) -> Figure:
-    """The input with one window's taps, and the unit of the output that they make; the formula below.
+    """Draw the input with the taps of one window, the output unit that they produce, and the formula.
 
-    Padding is hatched. A dilated window's taps stand apart within its outline.
+    Padding is hatched. The taps of a dilated window are spread within its outline.
 
     Args:
       size: cells of the input; an int for a square image, (rows, columns), or (cells,) for a signal.
       kernel, stride, padding, dilation: as in `jaxconv.conv`.
-      position: which unit of the output; its index, or its number when they are counted row by row.
+      position: output unit: its index, or its number in row-major order.
 
     Returns:
-      A figure of two axes, the input's and the output's; the text above them says what the unit sees.
+      A figure of two axes, input and output, and a text with the unit's receptive field.
 
     Raises:
-      ShapeError: more than two axes, a position that is not there, or a window that cannot be.
+      ShapeError: if there are more than two axes, the position does not exist, or the window is invalid.
 
     >>> figure = draw_window(7, 3, stride=2, padding="same", position=(1, 2))
     >>> figure.axes[0].get_title(), figure.axes[1].get_xlabel()
@@ -72,18 +72,18 @@ def animate_window(
     seconds: float = 0.4,
     dpi: int = 80,
 ) -> bytes:
-    """The window at every position, row by row.
+    """Animate the window over all positions, row by row.
 
     Args:
       size, kernel, stride, padding, dilation: as in `draw_window`.
-      seconds: that each position stands.
-      dpi: dots an inch.
+      seconds: duration of each position.
+      dpi: dots per inch.
 
     Returns:
-      The bytes of a GIF that begins again at its end.
+      The bytes of a looping GIF.
 
     Raises:
-      ShapeError: as in `draw_window`, or an output of more than 1024 units.
+      ShapeError: as in `draw_window`, or if the output has more than 1024 units.
 
     >>> animate_window((4,), (2,), dpi=40)[:6]
     b'GIF89a'
@@ -101,7 +101,7 @@ def animate_window(
     if not seconds > 0:
         raise ShapeError("seconds must be positive", got=f"{seconds=}")
     drawn = _frames(picture, [0, units - 1, *range(units)], dpi)
-    # One palette for all, or colors would flicker; padding is seen, if at all, at the first position or the last.
+    # One palette for all frames, or colors would flicker; padding, if any, appears at the first or last position.
     palette = Image.fromarray(np.concatenate([next(drawn), next(drawn)])).quantize(64)
     colors = np.reshape(palette.getpalette() or [], (-1, 3))
     palette.putpalette(np.where((colors > _NEARLY_WHITE).all(1, keepdims=True), 255, colors).ravel().tolist())
@@ -113,7 +113,7 @@ def animate_window(
 
 
 def _frames(picture: _Picture, positions: Sequence[int], dpi: int) -> Iterator[np.ndarray]:
-    """RGB [H, W, 3] of the positions; what stands still is drawn once."""
+    """RGB frames [H, W, 3]; the static part is drawn once."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     picture.figure.set_dpi(dpi)
@@ -131,7 +131,7 @@ def _frames(picture: _Picture, positions: Sequence[int], dpi: int) -> Iterator[n
 
 
 class _Picture:
-    """A figure whose window can be moved. A signal is drawn as one row of cells, its output below."""
+    """A figure with a movable window. A signal is one row of cells, with its output below."""
 
     def __init__(self, size: Ints, kernel: Ints, stride: Ints, padding: Padding, dilation: Ints):
         from matplotlib.figure import Figure
@@ -174,7 +174,7 @@ class _Picture:
             self.input = place(left, top - (height - cell * rows) / 2, rows, columns)
             start = left + cell * columns + _GAP
             self.output = place(start, top - (height - cell * out_rows) / 2, out_rows, out_columns)
-        # The output's words stand on the sides where few lines from the window go, and before those.
+        # The output's labels are on the sides with few lines from the window, and drawn over those.
         self.seen, lines = draw_grid(self.input, self._bare(), self.low, self.shape, cell, below=False)
         self.unit, more = draw_grid(self.output, self._empty(), (0, 0), self.window.out, cell, below=True)
         strips = hatch(self.input, self.low, rows_and_columns(self.shape, 1), self.padded)
@@ -223,7 +223,7 @@ class _Picture:
         self.output.set_zorder(2)
 
     def _outline(self) -> None:
-        """The window's frame, and the two lines from it to its unit."""
+        """The outline of the window, and two lines from it to its unit."""
         from matplotlib.patches import ConnectionPatch, Rectangle
 
         self.box = Rectangle((0, 0), 1, 1, fill=False, edgecolor=COLORS[UNIT], linewidth=2.2, zorder=4)
@@ -264,7 +264,7 @@ class _Picture:
 
 
 def _index(position: Ints, out: Sequence[int]) -> tuple[int, ...]:
-    """The index of a unit, from that or from its number."""
+    """The index of a unit, given its index or its number."""
     if isinstance(position, Sequence) and not isinstance(position, str):
         index = tuple(geometry.integer(p, "position", 0) for p in position)
         if len(index) == len(out) and all(p < o for p, o in zip(index, out, strict=True)):
@@ -280,7 +280,7 @@ def _index(position: Ints, out: Sequence[int]) -> tuple[int, ...]:
 
 
 def _spoken(word: str, cells: Sequence[int], n: int) -> str:
-    """Cells of the input by number; what lies outside is padding."""
+    """Ranges of input cells as text; cells outside the input are padding."""
     inside = [cell for cell in cells if 0 <= cell < n]
     if not inside:
         return f"no {word} but padding"

@@ -165,7 +165,7 @@ MESSAGES = {
     ),
     "channel": (
         {"channel": 3},
-        "channel must be one that is there: head has 3 channels\n  got: channel=3\n  fix: 0 to 2",
+        "channel must exist: head has 3 channels\n  got: channel=3\n  fix: 0 to 2",
     ),
     "axes": (
         {"axes": (4,)},
@@ -209,7 +209,7 @@ def test_each_layer_is_drawn_over_the_image(rng):
         )  # fmt: skip
         sees = "×".join(map(str, field.size))
         assert axes.get_title().startswith(f"{field.layer} {field.unit}\nsees {sees}, 95 % in ")
-    assert bar.get_ylabel() == "size of the gradient,\nshare of the layer's largest"
+    assert bar.get_ylabel() == "gradient magnitude,\nshare of the layer's largest"
     assert figure.get_suptitle() == "a run, test image 0 (7)"
     assert_nothing_cut(figure)
     assert not overlapping([axes.title for axes in cells])

@@ -249,10 +249,10 @@ def test_bad_input_is_told():
         (lambda: draw_features(np.ones((4, 4)), {}),
          "draw_features needs feature maps [1, h, w, C] of one image\n  got: nothing"),
         (lambda: activations(jnp.argmax, {}, {}, jnp.ones((2, 3))),
-         "a layer must give floating numbers\n  got: 1 layers, none does"),
+         "at least one layer must have floating-point output\n  got: 1 layers, none of them"),
         (lambda: draw_activations([]), "draw_activations needs the activations of at least one layer\n  got: none"),
         (lambda: norm_curves([{"step": 1, "loss": 2.0}]),
-         "this run wrote no norms; they are logged where it is trained with train.log_norms=true"),
+         "this run logged no norms; train with train.log_norms=true to log them"),
     ]:  # fmt: skip
         with pytest.raises((jc.ShapeError, DataError)) as caught:
             call()

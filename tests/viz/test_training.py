@@ -166,7 +166,7 @@ def test_bad_input_is_told():
     square = (
         "confusion needs a matrix [C, C] and C classes\n  got: {}\n  fix: row: truth, column: answer, a name for each"
     )
-    whole = "confusion needs counts: whole numbers from 0\n  got: {}\n  fix: the counts, not their shares"
+    whole = "confusion needs counts: integers ≥ 0\n  got: {}\n  fix: the counts, not their shares"
     agree = (
         "mistakes needs images [K, H, W, C] of 1 or 3 channels, and labels, answers and probabilities [K]\n"
         "  got: images {}, labels {}, answers (2,), probabilities (2,)\n"
