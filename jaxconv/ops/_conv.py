@@ -57,11 +57,7 @@ def conv(
     >>> conv(jnp.ones((1, 28, 28, 1)), jnp.ones((5, 5, 1, 3))).shape
     (1, 24, 24, 3)
     """
-    kernel = jnp.asarray(kernel)
-    if not 3 <= kernel.ndim <= 5:
-        raise ShapeError(
-            "conv needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}", kind="rank"
-        )
+    kernel = check_kernel(kernel, "conv")
     kernel_size = kernel.shape[:-2]
     came, groups = jnp.shape(x), geometry.integer(groups, "groups")
     x, lone = as_batch(x, kernel_size, "conv")
@@ -85,6 +81,29 @@ def conv(
     return y[0] if lone else y
 
 
+def check_kernel(kernel: Any, op: str) -> jax.Array:
+    """`kernel` as an array [*k, C_in/groups, C_out].
+
+    Raises:
+      ShapeError: if it does not have 1 to 3 spatial axes.
+    """
+    kernel = jnp.asarray(kernel)
+    if not 3 <= kernel.ndim <= 5:
+        raise ShapeError(
+            f"{op} needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes", got=f"{kernel.shape}", kind="rank"
+        )
+    return kernel
+
+
+def channels_first_fix(x: tuple[int, ...], rank: int, channels: int) -> str:
+    """The fix for an input of shape x that has the expected channels on its first axis behind N; else ""."""
+    first = x[-1 - rank : -1]
+    if first[0] != channels or (rank > 1 and first[0] == first[1]):
+        return ""
+    layout = " (NCHW)" if rank == 2 else ""
+    return f"x looks channels-first{layout}: jnp.moveaxis(x, {-1 - rank}, -1) puts the channels last"
+
+
 def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix: str = "") -> None:
     """Raises ShapeError unless the kernel's channels times groups are the input's, and groups divide the maps.
 
@@ -102,12 +121,9 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
         )
     if x[-1] == c_in * groups:
         return
-    rank = len(kernel) - 2
-    first = x[-1 - rank : -1]  # the channels, if they come first
-    first_channels = first[0] == c_in * groups and (rank == 1 or first[0] != first[1])
-    if first_channels:
-        layout = " (NCHW)" if rank == 2 else ""
-        fix = f"x looks channels-first{layout}: jnp.moveaxis(x, {-1 - rank}, -1) puts the channels last"
+    layout_fix = channels_first_fix(x, len(kernel) - 2, c_in * groups)
+    if layout_fix:
+        fix = layout_fix
     elif x[-1] == kernel[1] * groups and len(set(kernel[2:])) == 1:
         fix = "the kernel looks like torch's [C_out, C_in, *k]: jnp.moveaxis(kernel, (0, 1), (-1, -2))"
     elif not fix and x[-1] % groups:
@@ -120,7 +136,7 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
         "[*k, C_in/groups, C_out] says",
         got=f"x {x}, kernel {kernel}",
         fix=fix,
-        kind="layout" if first_channels else "channels",
+        kind="layout" if layout_fix else "channels",
         expected=c_in * groups,
         found=x[-1],
     )

@@ -11,7 +11,7 @@ from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.types import ArrayLike, Ints, Padding, PaddingMode
 from jaxconv.engine.window import as_batch, promise, window
-from jaxconv.ops._conv import add_bias, check_bias, check_channels
+from jaxconv.ops._conv import add_bias, channels_first_fix, check_bias, check_channels, check_kernel
 from jaxconv.ops._pad import check_mode, padding_adjoint
 
 
@@ -51,13 +51,7 @@ def conv_transpose(
     >>> conv_transpose(jnp.ones((1, 7, 7, 8)), jnp.ones((3, 3, 4, 8)), stride=2, padding="same").shape
     (1, 14, 14, 4)
     """
-    kernel = jnp.asarray(kernel)
-    if not 3 <= kernel.ndim <= 5:
-        raise ShapeError(
-            "conv_transpose needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes",
-            got=f"{kernel.shape}",
-            kind="rank",
-        )
+    kernel = check_kernel(kernel, "conv_transpose")
     kernel_size = kernel.shape[:-2]
     x, lone = as_batch(x, kernel_size, "conv_transpose")
     if 0 in x.shape[1:-1]:
@@ -65,15 +59,13 @@ def conv_transpose(
             "conv_transpose needs at least one cell on every spatial axis", got=f"{x.shape[1:-1]}", kind="empty"
         )
     if x.shape[-1] != kernel.shape[-1]:
-        fix = "jnp.swapaxes(kernel, -1, -2)" if x.shape[-1] == kernel.shape[-2] else ""
-        first = x.shape[1 : 1 + len(kernel_size)]
-        if not fix and first[0] == kernel.shape[-1] and (len(first) == 1 or first[0] != first[1]):
-            fix = f"x looks channels-first: jnp.moveaxis(x, {-1 - len(kernel_size)}, -1) puts the channels last"
+        swapped = "jnp.swapaxes(kernel, -1, -2)" if x.shape[-1] == kernel.shape[-2] else ""
+        layout_fix = "" if swapped else channels_first_fix(x.shape, len(kernel_size), kernel.shape[-1])
         raise ShapeError(
             f"x must have {count(kernel.shape[-1], 'channel')}, the maps (last axis) of the kernel it transposes",
             got=f"x {x.shape}, kernel {kernel.shape}",
-            fix=fix,
-            kind="channels",
+            fix=swapped or layout_fix,
+            kind="layout" if layout_fix else "channels",
             expected=kernel.shape[-1],
             found=x.shape[-1],
         )

@@ -70,11 +70,8 @@ def affine(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
       ShapeError: scale or bias without one value a channel.
     """
     for name, value in (("scale", scale), ("bias", bias)):
-        if value is not None and jnp.shape(value) != y.shape[-1:]:
-            raise ShapeError(
-                f"{name} must have one value for each of the {count(y.shape[-1], 'channel')}",
-                got=f"{jnp.shape(value)}",
-            )
+        if value is not None:
+            _check_per_channel(name, value, y)
     y = y if scale is None else y * channelwise(jnp.asarray(scale, y.dtype), y)
     return y if bias is None else y + channelwise(jnp.asarray(bias, y.dtype), y)
 
@@ -109,11 +106,7 @@ def batch_norm(
     """
     x = jnp.asarray(x)
     for name, value in (("mean", mean), ("var", var)):
-        if jnp.shape(value) != x.shape[-1:]:
-            raise ShapeError(
-                f"{name} must have one value for each of the {count(x.shape[-1], 'channel')}",
-                got=f"{jnp.shape(value)}",
-            )
+        _check_per_channel(name, value, x)
     y = wide(x)
     mean, var = (channelwise(jnp.asarray(v, y.dtype), y) for v in (mean, var))
     y = (y - mean) * lax.rsqrt(var + eps)
@@ -268,6 +261,13 @@ def standardize_kernel(kernel: ArrayLike, *, eps: float = 1e-5) -> jax.Array:
     axes = range(kernel.ndim - 1)
     fan_in = math.prod(kernel.shape[:-1])
     return narrow(standardize(wide(kernel), axes, eps)[0] / math.sqrt(fan_in), kernel)
+
+
+def _check_per_channel(name: str, value: Any, x: jax.Array) -> None:
+    if jnp.shape(value) != x.shape[-1:]:
+        raise ShapeError(
+            f"{name} must have one value for each of the {count(x.shape[-1], 'channel')}", got=f"{jnp.shape(value)}"
+        )
 
 
 def _channelled(x: Any, op: str, least: int = 2) -> jax.Array:
