@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from jaxconv.engine.form import HELD_BY_F32
-from jaxconv.engine.general import known
+from jaxconv.engine.window import all_static
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def xla_alone(p: Any, lhs: jax.core.ShapedArray, rhs: jax.core.ShapedArray, loop
         return f"{p['feature_group_count']} groups, one small contraction each"
     if str(lhs.dtype) not in HELD_BY_F32:
         return f"a naive loop ({lhs.dtype})"
-    if known((*n, *k)) and any(taps > cells for taps, cells in zip(k, n, strict=True)):
+    if all_static((*n, *k)) and any(taps > cells for taps, cells in zip(k, n, strict=True)):
         return "a naive loop (kernel larger than the input)"
     if tuple(map(tuple, (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec))) != fast:
         return "a naive loop (layout, in a loop body)" if loop else "its fast loop, after transposing"

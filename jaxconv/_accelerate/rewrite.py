@@ -18,11 +18,11 @@ from jaxconv._accelerate.staging import ARRAYS, lifted, stage
 from jaxconv._base.jaxpr import CALLS, LOOPS, bind, interpret, map_jaxprs, opened
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.form import HELD_BY_F32, Form
-from jaxconv.engine.general import conv_general_dilated, known, windows_of
+from jaxconv.engine.general import conv_general_dilated, windows_of
 from jaxconv.engine.primitive import conv_p, select
 from jaxconv.engine.rules import Place
 from jaxconv.engine.select import Choice, first_maximum
-from jaxconv.engine.window import window_sum
+from jaxconv.engine.window import all_static, window_sum
 from jaxconv.ops._pool import lowest, window_max
 
 ENTERED = CALLS - {"composite"} | LOOPS | {"cond"}
@@ -163,7 +163,7 @@ def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop
 def _conv(eqn: JaxprEqn, lhs: jax.Array, rhs: jax.Array) -> list[Any] | None:
     """A convolution by the engine; None where its result is to be sharded as told, or its padding is a symbol."""
     p = eqn.params
-    if p.get("out_sharding") is not None or not known(n for pair in p["padding"] for n in pair):
+    if p.get("out_sharding") is not None or not all_static(n for pair in p["padding"] for n in pair):
         return None
     y = conv_general_dilated(
         lhs, rhs, p["window_strides"], p["padding"], p["lhs_dilation"], p["rhs_dilation"], p["dimension_numbers"],

@@ -1,18 +1,17 @@
 """The full meaning of `lax`'s convolution and window reductions, brought to the engine's forms."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxconv.engine.form import Form
 from jaxconv.engine.primitive import bind
 from jaxconv.engine.reductions import exchange, turn
-from jaxconv.engine.window import Window, zeros_around
+from jaxconv.engine.window import Window, all_static, zeros_around
 from jaxconv.geometry import Pair, exact_high, output_size, span
 
 Ints = tuple[int, ...]
@@ -43,7 +42,7 @@ def conv_general_dilated(
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     (n, c, *cells), (o, i, *taps), out = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
     spatial = *(lhs.shape[cell] for cell in cells), *(rhs.shape[tap] for tap in taps)
-    if not 1 <= rank <= 3 or 0 in (*lhs.shape, *rhs.shape) or not known(spatial):
+    if not 1 <= rank <= 3 or 0 in (*lhs.shape, *rhs.shape) or not all_static(spatial):
         return lax.conv_general_dilated(
             lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, numbers, feature_group_count,
             batch_group_count, precision, preferred_element_type,
@@ -67,11 +66,6 @@ def conv_general_dilated(
     for at, axis in zip((out[0], out[1], *out[2:]), (0, y.ndim - 1, *range(1, y.ndim - 1)), strict=True):
         back[at] = axis
     return lax.transpose(y, back)
-
-
-def known(sizes: Iterable[Any]) -> bool:
-    """Whether all sizes are numbers, none a symbol of `jax.export`."""
-    return all(isinstance(n, (int, np.integer)) for n in sizes)
 
 
 def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: Ints, d: Ints, same: Any) -> jax.Array:
@@ -136,7 +130,7 @@ def windows_of(
     first, last = plain.index(False), len(plain) - plain[::-1].index(False)
     cut = slice(first, last)
     inner, amounts = shape[cut], [n for pair in padding[cut] for n in pair]
-    if last - first > 3 or not known((*inner, *amounts)) or min(amounts) < 0:
+    if last - first > 3 or not all_static((*inner, *amounts)) or min(amounts) < 0:
         return None
     pads = tuple((int(lo), int(hi)) for lo, hi in padding[cut])
     ends = zip(inner, window[cut], strides[cut], pads, dilation[cut], strict=True)

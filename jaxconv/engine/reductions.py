@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv.engine.form import Form, Formulation
-from jaxconv.engine.window import zeros_around
-from jaxconv.geometry import exact_high, span
+from jaxconv.engine.window import pad_wide, zeros_around
+from jaxconv.geometry import exact_high
 
 Forward = Callable[[jax.Array, jax.Array, tuple[int, int], Form], jax.Array]
 """forward(x, kernel, order, form) -> [N, *out, O]: a valid-sized convolution; `order` says which axes of the
@@ -69,9 +69,7 @@ def _convolve(
     if 0 in x.shape:
         return jnp.zeros(form.y, x.dtype)
     kept = tuple((max(lo, 0), max(hi, 0)) for lo, hi in padding)
-    reach = (span(n, d) - 1 for n, d in zip(size, dilation, strict=True))
-    if any(max(pair) > r for pair, r in zip(kept, reach, strict=True)):
-        x, kept = zeros_around(x, kept), words[1]
+    x, kept = pad_wide(x, kept, size, dilation)
     return forward(x, k, order, dataclasses.replace(form, x=x.shape, padding=kept, precision=precision))
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv.engine.window import Window, slices
+from jaxconv.engine.window import Window, all_static, slices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +117,7 @@ def _place(g: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     is a symbol of `jax.export`.
     """
     win = choice.win
-    known = all(isinstance(n, int) for n in (*choice.n, *win.out))
-    if any(d > 1 for d in win.dilation) or len(win.kernel_size) > 2 or not known:
+    if any(d > 1 for d in win.dilation) or len(win.kernel_size) > 2 or not all_static((*choice.n, *win.out)):
         like = jax.ShapeDtypeStruct((g.shape[0], *choice.n, g.shape[-1]), g.dtype)
         return jax.linear_transpose(lambda x: _pick(x, code, choice), like)(g)[0]
     reach = [-(-k // s) for k, s in zip(win.kernel_size, win.stride, strict=True)]

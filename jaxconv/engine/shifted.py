@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
+from jaxconv._base.dtypes import channelwise
 from jaxconv.engine.einsum import seen_by, sum_type
 from jaxconv.engine.form import Form
 from jaxconv.engine.transposition import by_transposition
@@ -25,8 +26,10 @@ def conv_shifted(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
     def product(tap: tuple[int, ...]) -> jax.Array:
         seen = seen_by(tap, x, form.kernel_size, form.stride, form.dilation)
         seen = seen.reshape(*seen.shape[:-1], form.groups, c_in, 1)
-        each = (jnp.expand_dims(weights[tap][c], range(seen.ndim - 3)) for c in range(c_in))
-        return functools.reduce(jnp.add, (seen[..., c, :] * weight for c, weight in enumerate(each)))
+        channels = (seen[..., c, :] for c in range(c_in))
+        return functools.reduce(
+            jnp.add, (channel * channelwise(weights[tap][c], channel) for c, channel in enumerate(channels))
+        )
 
     y = functools.reduce(jnp.add, map(product, itertools.product(*map(range, form.kernel_size))))
     return y.reshape(form.y).astype(k.dtype)

@@ -10,6 +10,7 @@ import jax
 from jax import lax
 
 from jaxconv.engine.form import Form
+from jaxconv.engine.window import all_static
 from jaxconv.geometry import Pair, exact_high, output_size
 
 
@@ -93,7 +94,7 @@ class _Axis:
 
 def _axis(n: int, k: int, s: int, pads: Pair, d: int) -> _Axis:
     out, low = output_size(n, k, stride=s, padding=pads, dilation=d), pads[0]
-    if not isinstance(n, int) or not isinstance(out, int):  # a symbol of `jax.export`: its value is not known
+    if not all_static((n, out)):  # a symbol of `jax.export`: its value is not known
         return _Axis(n, k, s, pads, d)
     live = [m for m in range(k) if any(0 <= i * s + m * d - low < n for i in range(out))]
     if not live:  # every window lies in padding: no cell is left, and the formulations return zeros

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ class Window:
         """The padding of a spatial axis with what `ceil_mode` adds high, so that the last window is whole."""
         i = axis - 1
         low, high = self.padding[i]
-        if not isinstance(n, int):  # a symbol of `jax.export`, for which `window` refuses `ceil_mode`
+        if not all_static([n]):  # a symbol of `jax.export`, for which `window` refuses `ceil_mode`
             return low, high
         words = {"stride": self.stride[i], "low": low, "dilation": self.dilation[i]}
         return low, max(high, geometry.exact_high(n, self.kernel_size[i], self.out[i], **words))
@@ -52,7 +52,7 @@ class Window:
         """
         i = axis - 1
         low, high = self.padding[i]
-        if not isinstance(n, int):
+        if not all_static([n]):
             if not padded and (low or high):
                 raise ShapeError(
                     "a padded pool must know which of its windows meet padding: its sizes must be numbers",
@@ -83,12 +83,17 @@ def window(
     strides = geometry.per_axis(stride, rank, "stride")
     dilations = geometry.per_axis(dilation, rank, "dilation")
     pairs = geometry.pads(padding, shape, sizes, strides, dilations)
-    if ceil_mode and not all(isinstance(n, int) for n in shape):
+    if ceil_mode and not all_static(shape):
         raise ShapeError(
             "ceil_mode needs sizes that are numbers", got=f"spatial shape {tuple(shape)}", fix="ceil_mode=False"
         )
     out = geometry.output_shape(shape, sizes, strides, pairs, dilations, ceil_mode=ceil_mode, op=op)
     return Window(sizes, strides, pairs, dilations, out)
+
+
+def all_static(sizes: Iterable[Any]) -> bool:
+    """Whether all sizes are ints, none a symbolic dimension of `jax.export`."""
+    return all(isinstance(n, (int, np.integer)) for n in sizes)
 
 
 def as_batch(x: Any, kernel_size: Any, op: str) -> tuple[jax.Array, bool]:
@@ -180,6 +185,20 @@ def _window_sum_jvp(win: Window, primals: Any, tangents: Any) -> tuple[jax.Array
         else:
             moved = functools.reduce(jnp.add, slices(moved, win, axis))
     return window_sum(primals[0], win), moved
+
+
+def pad_wide(
+    x: jax.Array, pairs: tuple[Pair, ...], kernel_size: Sequence[int], dilation: Sequence[int]
+) -> tuple[jax.Array, tuple[Pair, ...]]:
+    """x and its padding: padded already, with (0, 0) left, if any is wider than d(k-1).
+
+    XLA turns wider padding into a negative low padding in the input gradient, which its CPU code reads out of bounds
+    (openxla/xla#48713).
+    """
+    reach = (geometry.span(k, d) - 1 for k, d in zip(kernel_size, dilation, strict=True))
+    if all(max(pair) <= r for pair, r in zip(pairs, reach, strict=True)):
+        return x, pairs
+    return zeros_around(x, pairs), ((0, 0),) * len(pairs)
 
 
 def zeros_around(x: jax.Array, pairs: tuple[Pair, ...]) -> jax.Array:

@@ -9,8 +9,7 @@ from jax import lax
 from jaxconv.engine.form import Form
 from jaxconv.engine.reductions import by_reduction
 from jaxconv.engine.transposition import by_transposition
-from jaxconv.engine.window import zeros_around
-from jaxconv.geometry import span
+from jaxconv.engine.window import pad_wide
 
 
 def _general(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) -> jax.Array:
@@ -33,15 +32,9 @@ def _general(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) -> 
 
 @by_transposition
 def conv_lax(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
-    """`lax.conv_general_dilated` and JAX's gradients of it, kept from the arguments that XLA gets wrong.
-
-    Padding wider than d(k-1) becomes a negative low padding in the input gradient, which XLA's CPU
-    code reads out of bounds (openxla/xla#48713): such an input is padded first.
-    """
-    reach = (span(n, d) - 1 for n, d in zip(form.kernel_size, form.dilation, strict=True))
-    if any(max(pair) > r for pair, r in zip(form.padding, reach, strict=True)):
-        x, form = zeros_around(x, form.padding), form.open("y", padding=((0, 0),) * form.rank)
-    return _general(x, k, (-2, -1), form)
+    """`lax.conv_general_dilated` and JAX's gradients of it, without the padding that XLA gets wrong (`pad_wide`)."""
+    x, padding = pad_wide(x, form.padding, form.kernel_size, form.dilation)
+    return _general(x, k, (-2, -1), form.open("y", padding=padding))
 
 
 @by_reduction
