@@ -12,7 +12,7 @@ import jax
 import pytest
 
 import jaxconv as jc
-from jaxconv import augment, data
+from jaxconv import augment, data, engine
 from jaxconv.run import config
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -138,7 +138,7 @@ def test_every_path_exists(page):
 
 @pytest.mark.parametrize("page", TEXT)
 def test_every_dotted_name_exists(page):
-    """`jc.optim.freeze` and `jaxconv.data.names` are what the package has, also in code that is not run."""
+    """Names such as `jc.optim.freeze` exist, also those in text and in code that is not run."""
     for name in set(re.findall(r"\b(?:jc|jaxconv)((?:\.\w+)+)", TEXT[page])):
         if re.search(r"\.(ShapeError|py|toml)$", name):
             continue
@@ -203,6 +203,8 @@ def test_the_table_of_the_layers_page_names_everything_public():
     assert public <= named, f"missing in the table: {public - named}"
     unknown = {name for name in named - public if not hasattr(jc, name) and not hasattr(jax, name)}
     assert unknown <= {"transform", "impl"}, unknown
+    [formulations] = [row for row in rows(section("docs/layers.md", "Overview")) if row[0] == "Formulation"]
+    assert set(engine.FORMULATIONS) <= set(re.findall(r"\w+", formulations[1]))
 
 
 def test_the_numbers_of_shared_parameters():
