@@ -5,8 +5,9 @@ from jaxconv.run.comparison import compare
 from jaxconv.run.dry_run import describe
 from jaxconv.run.finished import Run, load
 from jaxconv.run.folder import new_folder, reserved
+from jaxconv.run.settings import settings_of
 from jaxconv.run.sweeps import points, sweep
-from jaxconv.run.training import StoppedError, resume, settings_of, train
+from jaxconv.run.training import StoppedError, resume, train
 from jaxconv.run.tuning import tune
 
 __all__ = [

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any
 
 from jaxconv._base.errors import ConfigError, DataError
-from jaxconv.run import config
 from jaxconv.run.records import read_lines, read_manifest, read_result
+from jaxconv.run.settings import flat, given_settings
 
-__all__ = ["compare", "flat"]
+__all__ = ["compare"]
 
 _LAST = -2.0  # sorts broken runs after those without an accuracy yet
 
@@ -40,7 +39,7 @@ def compare(folder: str | Path) -> list[dict[str, str]]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # old runs are not edited
-                settings[path] = flat(config.read(path / "config.toml"))
+                settings[path] = flat(given_settings(path))
             rows.append((*_outcome(path), path))
         except OSError as error:
             problems[path] = f"cannot read {error.filename}: {error.strerror}"
@@ -54,22 +53,10 @@ def compare(folder: str | Path) -> list[dict[str, str]]:
     return [
         {"run": str(path.relative_to(folder)) if path != folder else path.name}
         | outcome
-        | {key.replace(".arguments", ""): _text(settings.get(path, {}).get(key)) for key in differing}
+        | {key: _text(settings.get(path, {}).get(key)) for key in differing}
         | ({"problem": problems.get(path, "")} if problems else {})
         for _, outcome, path in rows
     ]
-
-
-def flat(settings: config.Config) -> dict[str, Any]:
-    """A config's values by full key, as "train.seed"."""
-
-    def walk(table: dict[str, Any], path: str) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in table.items():
-            found |= walk(value, f"{path}{key}.") if isinstance(value, dict) else {path + key: value}
-        return found
-
-    return walk(dataclasses.asdict(settings), "")
 
 
 def _outcome(path: Path) -> tuple[float, dict[str, str]]:

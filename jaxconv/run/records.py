@@ -108,6 +108,13 @@ class Resumed(TypedDict):
     code: NotRequired[str]
 
 
+class Schedule(TypedDict):
+    """`[optim.schedule]` of a run: as it was given, and with every value resolved."""
+
+    given: dict[str, Any]
+    resolved: dict[str, Any]
+
+
 class Manifest(TypedDict):
     """`manifest.json`. Other keys are allowed."""
 
@@ -115,6 +122,7 @@ class Manifest(TypedDict):
     data: dict[str, dict[str, Any]]
     versions: dict[str, str]
     code: NotRequired[str]
+    schedule: NotRequired[Schedule]
     resumed: NotRequired[list[Resumed]]
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxconv._base.errors import ConfigError
 from jaxconv.data.fingerprint import fingerprint
-from jaxconv.run import config
 from jaxconv.run.build import load_dataset
-from jaxconv.run.comparison import flat
 from jaxconv.run.config import Config
 from jaxconv.run.folder import short_name
 from jaxconv.run.manifest import manifest
 from jaxconv.run.recorder import Report
 from jaxconv.run.records import read_manifest, read_result
+from jaxconv.run.settings import changed, given_settings, read_settings
 from jaxconv.run.training import resume, train
 
 __all__ = ["points", "sweep"]
@@ -83,7 +82,7 @@ def sweep(
         config, code or data; then as in `train`.
     """
     combinations = points(overrides)
-    settings = [config.read(path, point) for point in combinations]
+    settings = [read_settings(Path(path), point) for point in combinations]
     names = [_name(point) for point in combinations]
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -115,19 +114,21 @@ def _check_same(folder: Path, settled: Config, checksums: dict[str, Any]) -> Non
                 f"{'; '.join(differences)}\n  fix: give --out another folder, or delete {folder} to train it again"
             )
 
-    def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-        keys = [key for key in sorted({*there, *here}) if repr(there.get(key)) != repr(here.get(key))]
-        return [f"{key.replace('.arguments', '')} {there.get(key)!r}, now {here.get(key)!r}" for key in keys]
-
-    refuse(differences(flat(config.read(folder / "config.toml")), flat(settled)))
-    if not (folder / "manifest.json").exists() and not (folder / "result.json").exists():
-        return  # killed before its manifest was written
+    started = (folder / "manifest.json").exists() or (folder / "result.json").exists()
+    found = changed(given_settings(folder), settled)
+    if not started:  # killed before its manifest was written, and with it the schedule as it was given
+        found = {key: pair for key, pair in found.items() if not key.startswith("optim.schedule.")}
+    refuse([f"{key} {pair['before']!r}, now {pair['now']!r}" for key, pair in found.items()])
+    if not started:
+        return
     before, key = read_manifest(folder), repr(settled.data)
     if key not in checksums:
         checksums[key] = fingerprint(load_dataset(settled))
     now = manifest(settled, checksums[key])
     for entry in [before, *before.get("resumed", [])]:
-        refuse(differences(entry.get("versions", now["versions"]), now["versions"]))
+        then = entry.get("versions", now["versions"])
+        names = [name for name in sorted({*then, *now["versions"]}) if then.get(name) != now["versions"].get(name)]
+        refuse([f"{name} {then.get(name)!r}, now {now['versions'].get(name)!r}" for name in names])
         if entry.get("code", now["code"] if "step" in entry else None) != now["code"]:
             refuse(["been trained by another version of jaxconv's code or of the config's own modules"])
     refuse(["been trained on other data"] if before["data"] != now["data"] else [])

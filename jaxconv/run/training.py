@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,21 @@ from jaxconv._base.files import write_atomically
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run import config
 from jaxconv.run.artifacts import finish
-from jaxconv.run.build import Inputs, Model, Training, build, check, matmul_precision, training_feed
+from jaxconv.run.build import Inputs, Model, Training, build, check, matmul_precision, resolved, training_feed
 from jaxconv.run.callbacks import Saver, Tester, signals
 from jaxconv.run.config import Config
 from jaxconv.run.folder import check_new, locked, made
 from jaxconv.run.manifest import manifest
 from jaxconv.run.recorder import Recorder, Report
 from jaxconv.run.records import check_folders, read_manifest, write_json
+from jaxconv.run.settings import changed, schedule_record, settings_of
 from jaxconv.training.loop import Fitted, fit
 from jaxconv.training.progress import Notice
 from jaxconv.training.rolling import Checkpoints, saved_steps
 from jaxconv.training.running import DivergedError, Means
 from jaxconv.training.step import TrainState, metric_names
 
-__all__ = ["StoppedError", "resume", "settings_of", "train"]
+__all__ = ["StoppedError", "resume", "train"]
 
 
 class StoppedError(Exception):
@@ -66,8 +67,9 @@ def train(settings: Config, folder: str | Path, report: Report = lambda event: N
     check_new(folder)
     parts = build(settings)
     structs = check(settings, *parts)  # before anything is written
-    with made(folder, config.to_toml(settings)), _intact(folder):
-        return _run(settings, *parts, structs, folder, report, began)
+    full = resolved(settings, len(parts[0].train))
+    with made(folder, config.to_toml(full)), _intact(folder):
+        return _run(full, *parts, structs, folder, report, began, schedule_record(settings, full))
 
 
 def resume(folder: str | Path, settings: Config | None = None, report: Report = lambda event: None) -> dict[str, Any]:
@@ -91,28 +93,16 @@ def resume(folder: str | Path, settings: Config | None = None, report: Report = 
     if (folder / "result.json").is_file():
         raise ConfigError(f"{folder} is finished; to test it again: jaxconv evaluate {folder}")
     check_folders(folder)
-    now = settings or before
-    parts = build(now)
-    structs = check(now, *parts)
+    given = settings or before
+    parts = build(given)
+    structs = check(given, *parts)
+    now, before = (resolved(each, len(parts[0].train)) for each in (given, before))
+    changes = changed(before, now)
+    notes: dict[str, Any] = {"changed": changes} | schedule_record(given, now) if changes else {}
     with locked(folder), _intact(folder):
-        if now != before:
+        if changes:
             write_atomically(folder / "config.toml", config.to_toml(now).encode())
-        return _run(now, *parts, structs, folder, report, began)
-
-
-def settings_of(folder: Path, changes: Sequence[str] = ()) -> Config:
-    """The config of a run.
-
-    Args:
-      folder: the run's.
-      changes: overrides, see `jaxconv.run.config.read`.
-
-    Raises:
-      ConfigError: if there is no run, or an override is invalid.
-    """
-    if not (folder / "config.toml").is_file():
-        raise ConfigError(f"no run to resume in {folder}: it must contain config.toml")
-    return config.read(folder / "config.toml", list(changes))
+        return _run(now, *parts, structs, folder, report, began, notes)
 
 
 def _run(
@@ -124,18 +114,19 @@ def _run(
     folder: Path,
     report: Report,
     began: float,
+    notes: dict[str, Any],
 ) -> dict[str, Any]:
-    """Train from the latest checkpoint in a folder, or from the start, to the end."""
+    """Train from the latest checkpoint in a folder, or from the start, to the end; `notes` go into the manifest."""
     with (
         matmul_precision(settings.precision),
         Checkpoints(folder / "checkpoints", settings.checkpoint.keep, lambda text: report(Notice(text))) as saved,
         signals() as received,
     ):
         latest = saved.restore(structs)
-        first, start, notes = latest if latest is not None else (0, training.start(), {})
-        _write_manifest(settings, inputs, folder, first)
+        first, start, saved_notes = latest if latest is not None else (0, training.start(), {})
+        _write_manifest(settings, inputs, folder, first, notes)
         tester = Tester(settings, inputs, model, members=training.ensemble)
-        saver = Saver(saved, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, notes)
+        saver = Saver(saved, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, saved_notes)
         feed = training_feed(inputs, settings, training.seeds, first, training.steps)
         try:
             with (
@@ -154,7 +145,7 @@ def _run(
                     save=saver.save,
                     due=saver.due,
                     stop=lambda: bool(received),
-                    means=Means(**notes.get("means", {})),
+                    means=Means(**saved_notes.get("means", {})),
                     members=training.ensemble,
                     metrics=metric_names(start.params, settings.train.log_norms),
                 )
@@ -198,12 +189,13 @@ def _intact(folder: Path) -> Iterator[None]:
         raise
 
 
-def _write_manifest(settings: Config, inputs: Inputs, folder: Path, first: int) -> None:
+def _write_manifest(settings: Config, inputs: Inputs, folder: Path, first: int, notes: dict[str, Any]) -> None:
     """Write the manifest of a new run; of a resumed one, add its step and what differs from the start."""
     path = folder / "manifest.json"
     now = manifest(settings, fingerprint(inputs.dataset))
+    schedule = {key: value for key, value in notes.items() if key == "schedule"}
     if not path.exists():
-        write_json(path, now)
+        write_json(path, now | schedule)
         return
     before = read_manifest(folder)
     if before["data"] != now["data"]:
@@ -211,4 +203,5 @@ def _write_manifest(settings: Config, inputs: Inputs, folder: Path, first: int) 
             f"a run must be resumed with the same data; {folder} was started with {before['data']}, got {now['data']}"
         )
     differ = {key: now[key] for key in now if key != "data" and now[key] != before.get(key)}
-    write_json(path, before | {"resumed": [*before.get("resumed", []), {"step": first, **differ}]})
+    entry = {"step": first, **differ, **({"changed": notes["changed"]} if "changed" in notes else {})}
+    write_json(path, before | schedule | {"resumed": [*before.get("resumed", []), entry]})

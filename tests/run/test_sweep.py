@@ -8,6 +8,7 @@ from support import finished_run
 
 from jaxconv import run
 from jaxconv._base.errors import ConfigError
+from jaxconv.run import config
 
 
 @pytest.fixture
@@ -32,6 +33,19 @@ def refusal(folder, *changes):
 
 def test_the_same_run_is_reused(swept):
     assert sweep(swept) == [finished_run.RESULT]
+
+
+def test_values_that_follow_from_others_are_not_compared(tmp_path):
+    for epochs, steps in ((1, 23), (2, 45)):
+        schedule = "optim.schedule.name=cosine_decay_schedule"
+        folder = finished_run.write(tmp_path / f"epochs={epochs}", f"epochs={epochs}", schedule)
+        assert f"decay_steps = {steps}" in (folder / "config.toml").read_text()
+    assert list(run.compare(tmp_path)[0]) == ["run", "accuracy", "loss", "step", "seconds", "train.epochs"]
+    text = finished_run.CONFIG.replace("[train]", '[optim.schedule]\nname = "cosine_decay_schedule"\n[train]')
+    (tmp_path / "source.toml").write_text(text)
+    assert run.sweep(tmp_path / "source.toml", ["epochs=1,2"], tmp_path) == [finished_run.RESULT] * 2
+    longer = run.settings_of(tmp_path / "epochs=1", ["epochs=2"])
+    assert longer == config.read(tmp_path / "source.toml", ["epochs=2"])
 
 
 @pytest.mark.parametrize("finished", [True, False])

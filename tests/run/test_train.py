@@ -103,9 +103,8 @@ def test_a_run_leaves_all_that_it_should(whole):
     files = {"config.toml", "manifest.json", "metrics.jsonl", "params.safetensors", "result.json", "SHA256SUMS"}
     assert names == pictures | files | {"events", "checkpoints"}
     manifest = json.loads((whole / "manifest.json").read_text())
-    assert set(manifest) == {
-        *("started", "command", "versions", "device", "flags", "precision", "seed", "revision", "code", "data")
-    }
+    names = "started command versions device flags precision seed revision code data schedule"
+    assert set(manifest) == set(names.split())
     result = json.loads((whole / "result.json").read_text())
     assert result["steps"] == STEPS
     assert result["test_accuracy"] > 0.6
@@ -118,6 +117,17 @@ def test_a_run_leaves_all_that_it_should(whole):
     rates = [line["learning_rate"] for line in measured(whole) if "learning_rate" in line]
     assert max(rates) <= 0.1
     assert rates[-1] < 0.001
+
+
+def test_the_resolved_config_has_every_value_of_the_schedule_and_repeats_the_run(whole, tmp_path):
+    again = config.read(whole / "config.toml")
+    assert again.optim.learning_rate == 0.1  # the peak
+    assert again.optim.schedule.arguments == {
+        "init_value": 0.0, "warmup_steps": 12, "decay_steps": 60, "end_value": 0.0, "exponent": 1.0,
+    }  # fmt: skip
+    run.train(again, tmp_path / "again")
+    same_bits(tmp_path / "again", whole)
+    assert measured(tmp_path / "again") == measured(whole)
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +186,16 @@ def test_what_cannot_be_gone_on_with(whole, stopped, tmp_path):
     (folder / "config.toml").write_text(config.to_toml(settings()))
     with run.folder.locked(folder):
         assert message(folder) == f"{folder} is being written by another process; wait for it, or stop it"
-    changed = run.resume(folder, settings("optim.learning_rate=0.01"))
-    assert changed["steps"] == STEPS
-    assert config.read(folder / "config.toml").optim.learning_rate == 0.01
+    changed = run.resume(folder, run.settings_of(folder, ["optim.learning_rate=0.01", "epochs=1.7"]))
+    assert changed["steps"] == 51
+    now = config.read(folder / "config.toml").optim
+    assert (now.learning_rate, now.schedule.arguments["decay_steps"]) == (0.01, 51)
+    assert json.loads((folder / "manifest.json").read_text())["resumed"][-1]["changed"] == {
+        "optim.learning_rate": {"before": 0.1, "now": 0.01},
+        "optim.schedule.decay_steps": {"before": 60, "now": 51},
+        "optim.schedule.warmup_steps": {"before": 12, "now": 10},
+        "train.epochs": {"before": 2.0, "now": 1.7},
+    }
 
 
 def test_a_loss_that_is_not_finite_stops_at_once_and_keeps_the_state_before(tmp_path):

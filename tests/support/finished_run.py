@@ -4,8 +4,9 @@ import json
 
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run import config
-from jaxconv.run.build import load_dataset
+from jaxconv.run.build import load_inputs, resolved
 from jaxconv.run.manifest import manifest
+from jaxconv.run.settings import schedule_record
 
 CONFIG = """
 [data]
@@ -42,10 +43,13 @@ def write(folder, *overrides, finished=True):
     source = folder.parent / "source.toml"
     source.parent.mkdir(exist_ok=True, parents=True)
     source.write_text(CONFIG)
-    settings = config.read(source, overrides)
+    given = config.read(source, overrides)
+    inputs = load_inputs(given)
+    settings = resolved(given, len(inputs.train))
     folder.mkdir()
     (folder / "config.toml").write_text(config.to_toml(settings))
-    (folder / "manifest.json").write_text(json.dumps(manifest(settings, fingerprint(load_dataset(settings)))))
+    notes = manifest(settings, fingerprint(inputs.dataset)) | schedule_record(given, settings)
+    (folder / "manifest.json").write_text(json.dumps(notes))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
     if finished:
         (folder / "result.json").write_text(json.dumps(RESULT))

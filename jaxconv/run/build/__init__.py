@@ -6,7 +6,7 @@ from jaxconv.run.build.check import check, state_bytes
 from jaxconv.run.build.inputs import Inputs, evaluation_batches, load_dataset, load_inputs, training_feed
 from jaxconv.run.build.model import Model, build_model
 from jaxconv.run.build.precision import in_precision, matmul_precision
-from jaxconv.run.build.training import Training, build_training
+from jaxconv.run.build.training import Training, build_training, resolved
 from jaxconv.run.config import Config
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "load_dataset",
     "load_inputs",
     "matmul_precision",
+    "resolved",
     "state_bytes",
     "training_feed",
 ]

@@ -21,7 +21,7 @@ from jaxconv.training.ensemble import init_ensemble
 from jaxconv.training.losses import cross_entropy
 from jaxconv.training.step import Step, TrainState, init_state, make_step
 
-__all__ = ["Training", "build_training", "total_steps"]
+__all__ = ["Training", "build_training", "resolved", "total_steps"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +107,26 @@ def total_steps(settings: Config, images: int) -> int:
             f"train.epochs must take at most {LARGEST_INT:,} steps; got {train.epochs:g}, which take {taken:,}"
         )
     return math.ceil(wanted)
+
+
+def resolved(settings: Config, images: int) -> Config:
+    """The config with every value that its learning-rate schedule uses, durations in steps.
+
+    Args:
+      settings: the config.
+      images: number of training images.
+
+    Raises:
+      ConfigError: if the schedule is invalid.
+    """
+    schedule = settings.optim.schedule
+    if schedule is None:
+        return settings
+    steps = total_steps(settings, images)
+    given = optim.in_steps(schedule.arguments, settings.train.batch_size, images, steps)
+    arguments = optim.schedule_arguments(schedule.name, steps, **given)
+    wanted = dataclasses.replace(settings.optim, schedule=dataclasses.replace(schedule, arguments=arguments))
+    return dataclasses.replace(settings, optim=wanted)
 
 
 def _optimizer(settings: Config, images: int, steps: int) -> tuple[Any, Callable[[int], float]]:

@@ -25,14 +25,18 @@ from jaxconv.training import optim
 
 __all__ = ["parse", "read", "to_toml"]
 
+Tables = tuple[Mapping[str, Any], Mapping[str, Any]]
 
-def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+
+def read(path: str | Path, overrides: Sequence[str] = (), *, schedule: Tables | None = None) -> Config:
     """Read a config file.
 
     Args:
       path: the file.
       overrides: `section.key=value` each; the value is TOML, a Python number or boolean (`.1`, `1.`, `True`), or
         else a bare string; `none` unsets the key.
+      schedule: of a run: its `[optim.schedule]` as it was given, and as it was resolved. If the file has the resolved
+        one, the given one takes its place before the overrides.
 
     Returns:
       The config, with the defaults of its sections and of its net filled in.
@@ -53,6 +57,8 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     except ValueError as error:  # TOML's, UTF-8's, and Python's where a number has thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}") from None
     table = current_table(table, str(path))
+    if schedule is not None and isinstance(table.get("optim"), dict) and table["optim"].get("schedule") == schedule[1]:
+        table["optim"]["schedule"] = dict(schedule[0])
     for override in overrides:
         _set(table, override)
     return parse(table, str(path))

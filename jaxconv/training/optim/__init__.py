@@ -2,10 +2,10 @@
 
 from jaxconv.training.optim.masks import freeze, partition, scale_lr
 from jaxconv.training.optim.names import argument_problems
-from jaxconv.training.optim.rate import in_steps, peak_argument, rate_schedule, schedules
+from jaxconv.training.optim.rate import in_steps, peak_argument, rate_schedule, schedule_arguments, schedules
 from jaxconv.training.optim.update import decayed, optimizer, optimizers
 
 __all__ = [
     "argument_problems", "decayed", "freeze", "in_steps", "optimizer", "optimizers", "partition", "peak_argument",
-    "rate_schedule", "scale_lr", "schedules",
+    "rate_schedule", "scale_lr", "schedule_arguments", "schedules",
 ]  # fmt: skip

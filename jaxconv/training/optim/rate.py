@@ -14,7 +14,7 @@ from jaxconv._base.errors import ConfigError
 from jaxconv._base.limits import LARGEST_INT
 from jaxconv.training.optim.names import argument_problems, functions, is_number, pick, refuse, traceable
 
-__all__ = ["in_steps", "peak_argument", "rate_schedule", "schedules"]
+__all__ = ["in_steps", "peak_argument", "rate_schedule", "schedule_arguments", "schedules"]
 
 # These are made of other schedules, or of lists that TOML cannot write (integers as keys).
 _NOT_SCHEDULES = ("join_", "scale_by_", "sgdr_", "piecewise_", "inject_")
@@ -75,20 +75,39 @@ def rate_schedule(name: str, learning_rate: float, steps: int, **args: Any) -> C
     >>> print(f"{rate(0):.2f} {rate(50):.2f} {rate(100):.2f}")
     0.10 0.05 0.00
     """
-    make = pick("optim.schedule.name", name, schedules())
-    peak = peak_argument(make)
-    refuse(argument_problems("optim.schedule", make, args, given_elsewhere=(peak,)))
-    defaults: dict[str, Any] = dict.fromkeys(_DURATIONS, steps)
-    defaults |= {"warmup_steps": steps // 10, "init_value": 0.0, "end_value": 0.0, peak: learning_rate}
-    required = [
-        key for key, parameter in inspect.signature(make).parameters.items() if parameter.default is parameter.empty
-    ]
-    filled = {key: defaults[key] for key in required if key in defaults} | {peak: learning_rate} | traceable(args)
-    refuse([f"optim.schedule.{key}: {name} needs it" for key in required if key not in filled])
+    filled = schedule_arguments(name, steps, **args)
+    make = schedules()[name]
+    filled |= {peak_argument(make): learning_rate}
     try:
         return make(**filled)
     except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"optim.schedule: {name} cannot be made of {_brief(filled)}: {error}") from None
+
+
+def schedule_arguments(name: str, steps: int, **args: Any) -> dict[str, Any]:
+    """Every argument of a schedule but its peak, with the defaults of `rate_schedule` and of optax.
+
+    Args:
+      name: a key of `schedules()`.
+      steps: total steps of the run.
+      **args: the schedule's own arguments.
+
+    Raises:
+      ConfigError: if there is no such schedule or argument, or a required one is missing.
+
+    >>> schedule_arguments("warmup_cosine_decay_schedule", 276)
+    {'init_value': 0.0, 'warmup_steps': 27, 'decay_steps': 276, 'end_value': 0.0, 'exponent': 1.0}
+    """
+    make = pick("optim.schedule.name", name, schedules())
+    peak = peak_argument(make)
+    refuse(argument_problems("optim.schedule", make, args, given_elsewhere=(peak,)))
+    ours: dict[str, Any] = dict.fromkeys(_DURATIONS, steps)
+    ours |= {"warmup_steps": steps // 10, "init_value": 0.0, "end_value": 0.0}
+    parameters = {key: each.default for key, each in inspect.signature(make).parameters.items() if key != peak}
+    required = [key for key, default in parameters.items() if default is inspect.Parameter.empty]
+    refuse([f"optim.schedule.{key}: {name} needs it" for key in required if key not in ours | args])
+    filled = {key: ours[key] if key in required else default for key, default in parameters.items() if key not in args}
+    return {key: value for key, value in filled.items() if value is not None} | traceable(args)
 
 
 def _brief(arguments: Mapping[str, Any]) -> str:
