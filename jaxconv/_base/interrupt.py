@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-__all__ = ["again", "at_the_command_line", "leave", "saving", "saying"]
+__all__ = ["again", "at_the_command_line", "leave", "printing_to", "saving", "saying"]
 
 GRACE_SECONDS = 1.0  # for cleaning up after the first Ctrl-C, if nothing is to be saved
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -18,6 +18,7 @@ _leaving = threading.Lock()
 _watched = False
 _saving = False
 _message: Callable[[], str] | None = None
+_stderr = 2
 
 
 @contextlib.contextmanager
@@ -73,6 +74,17 @@ def saying(message: Callable[[], str]) -> Iterator[None]:
         _message = before
 
 
+@contextlib.contextmanager
+def printing_to(descriptor: int) -> Iterator[None]:
+    """While file descriptor 2 is redirected: where an interrupted command prints its message."""
+    global _stderr
+    before, _stderr = _stderr, descriptor
+    try:
+        yield
+    finally:
+        _stderr = before
+
+
 def again(number: int) -> NoReturn:
     """Answer a second signal: end the process if it is a command, or else raise KeyboardInterrupt."""
     if _watched:
@@ -97,7 +109,7 @@ def leave(number: int) -> NoReturn:
     with contextlib.suppress(OSError):
         if os.isatty(1):
             os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
-        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
+        os.write(_stderr, f"{text}\n".encode(errors="backslashreplace"))
     os._exit(128 + number)
 
 

@@ -1,10 +1,13 @@
-"""How a run looks: progress on a terminal, plain lines everywhere else."""
+"""Terminal output: progress and tables, plain lines where there is no terminal."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -12,17 +15,20 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from jaxconv.run.dry_run import Described
+if TYPE_CHECKING:
+    from jaxconv.run.dry_run import Described
+from jaxconv._base import interrupt
 from jaxconv.training.progress import Compiled, Evaluation, Notice, Progress
 
 __all__ = ["clock", "columns", "described", "progress", "size", "table"]
 
 _ROOMY = 72
-_NOTICED = 0.01  # share of the time spent waiting for data that is worth a word
+_NOTICED = 0.01  # smallest share of time spent waiting for data that is shown
+_JOIN_SECONDS = 2.0  # child processes may hold the pipe open
 
 
 def clock(seconds: float) -> str:
-    """Seconds as minutes and seconds, or hours where there are any.
+    """Seconds as minutes and seconds, with hours if there are any.
 
     >>> clock(62), clock(3725)
     ('1:02', '1:02:05')
@@ -34,28 +40,58 @@ def clock(seconds: float) -> str:
 
 @contextlib.contextmanager
 def progress(console: Console) -> Iterator[Callable[[Any], None]]:
-    """Show the events of a run: a bar on a terminal, a line for each where the output is none.
+    """Show the events of a run: a bar on a terminal, else one line for each.
 
     Args:
-      console: where to.
+      console: the output.
 
     Yields:
       The function to call with each event of `jaxconv.training.loop.fit`.
     """
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield lambda event: print(line(event), file=console.file, flush=True)
         return
-    with Bar(*_bar(console.width), console=console) as bar:
+    with Bar(*_bar(console.width), console=console) as bar, _stderr_above(bar):
         task = bar.add_task("", total=None, rest="compiling")
 
         def show(event: Any) -> None:
             if isinstance(event, Progress):
                 rest = _brief(event) if console.width < _ROOMY else _full(event)
                 bar.update(task, completed=event.step, total=event.steps, rest=rest)
-            elif isinstance(event, Evaluation | Notice):
+            elif isinstance(event, Evaluation):
+                bar.console.print(Text(_brief_evaluation(event) if console.width < _ROOMY else line(event)))
+            elif isinstance(event, Notice):
                 bar.console.print(Text(line(event)))
 
         yield show
+
+
+@contextlib.contextmanager
+def _stderr_above(bar: Bar) -> Iterator[None]:
+    """Print above a bar what is written to file descriptor 2, as XLA does about a slow compilation."""
+    if not os.isatty(2):
+        yield
+        return
+    sys.stderr.flush()
+    terminal, (ours, theirs) = os.dup(2), os.pipe()
+    os.dup2(theirs, 2)
+    os.close(theirs)
+
+    def copy() -> None:
+        with open(ours, encoding="utf-8", errors="backslashreplace") as lines:
+            for text in lines:
+                bar.console.print(Text(text.rstrip()))
+
+    thread = threading.Thread(target=copy, daemon=True)
+    thread.start()
+    try:
+        with interrupt.printing_to(terminal):
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)  # closes the pipe's last writer, which ends the thread
+        os.close(terminal)
+        thread.join(_JOIN_SECONDS)
 
 
 def _bar(width: int) -> list[Any]:
@@ -73,6 +109,10 @@ def _brief(event: Progress) -> str:
     return f"{event.step}/{event.steps} loss {event.loss:.2f} {clock(event.seconds_left)}"
 
 
+def _brief_evaluation(event: Evaluation) -> str:
+    return f"at {event.step}: loss {event.found.loss:.2f} accuracy {event.found.accuracy:.4f}"
+
+
 def line(event: Any) -> str:
     """One event as one line.
 
@@ -84,12 +124,12 @@ def line(event: Any) -> str:
     if isinstance(event, Notice):
         return event.text
     if isinstance(event, Evaluation):
-        return f"test at step {event.step}  loss {event.found.loss:.4f}  accuracy {event.found.accuracy:.4f}"
+        return f"evaluation at step {event.step}  loss {event.found.loss:.4f}  accuracy {event.found.accuracy:.4f}"
     return f"step {_full(event)} left"
 
 
 def size(count: float) -> str:
-    """Bytes for people.
+    """Bytes in a readable unit.
 
     >>> size(900), size(2_100_000)
     ('900 B', '2.1 MB')
@@ -102,10 +142,10 @@ def size(count: float) -> str:
 
 
 def described(console: Console, found: Described) -> None:
-    """Print what a run would be: its net layer by layer, its steps and its memory.
+    """Print a dry run: layers, steps and memory.
 
     Args:
-      console: where to.
+      console: the output.
       found: from `jaxconv.run.dry_run.describe`.
     """
     layers = [
@@ -124,10 +164,10 @@ def described(console: Console, found: Described) -> None:
 
 
 def columns(console: Console, rows: list[dict[str, str]]) -> None:
-    """Print rows under their columns' names; where the output is no terminal, divided by tabs.
+    """Print rows under a header; separated by tabs if the output is no terminal.
 
     Args:
-      console: where to.
+      console: the output.
       rows: each with the same keys.
     """
     if not console.is_terminal:
@@ -144,10 +184,10 @@ def columns(console: Console, rows: list[dict[str, str]]) -> None:
 
 
 def table(console: Console, rows: dict[str, str]) -> None:
-    """Print names and values, in columns on a terminal and in plain lines elsewhere.
+    """Print names and values, one pair a line.
 
     Args:
-      console: where to.
+      console: the output.
       rows: value by name.
     """
     if not console.is_terminal:

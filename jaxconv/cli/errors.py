@@ -10,18 +10,16 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import jax
 import typer
 
-from jaxconv import run
 from jaxconv._base.errors import ConfigError, DataError, ShapeError
 from jaxconv._base.files import WriteError
-from jaxconv.training.running import DivergedError
 
 __all__ = ["BAD_INPUT", "INTERRUPTED", "IO_ERROR", "fail", "user_errors"]
 
 BAD_INPUT, IO_ERROR, INTERRUPTED = 2, 74, 130  # 74 is EX_IOERR of sysexits.h
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_LESS_MEMORY = "a smaller train.batch_size, images or net need less memory"
 
 
 @contextlib.contextmanager
@@ -30,24 +28,34 @@ def user_errors() -> Iterator[None]:
     try:
         with _deprecations():
             yield
-    except (ConfigError, DataError, ShapeError, DivergedError) as error:
-        notes = [note for note in getattr(error, "__notes__", []) if isinstance(error, DivergedError)]
-        fail("\n  ".join([f"error: {error}", *notes]), BAD_INPUT)
-    except run.StoppedError as stopped:
-        fail(str(stopped), 128 + stopped.signal_number)
+    except (ConfigError, DataError, ShapeError) as error:
+        fail(f"error: {error}", BAD_INPUT)
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of the output is gone: click exits quietly
             raise
         fail("; ".join([f"error: {_described(error)}", *getattr(error, "__notes__", [])]), IO_ERROR)
     except MemoryError:
-        fail("error: out of memory; a smaller train.batch_size, images or net need less memory", BAD_INPUT)
-    except jax.errors.JaxRuntimeError as error:
-        if not str(error).startswith("RESOURCE_EXHAUSTED"):  # XLA's status code
-            raise
-        first = str(error).splitlines()[0]
-        fail(f"error: {first}; a smaller train.batch_size, images or net need less memory", BAD_INPUT)
+        fail(f"error: out of memory; {_LESS_MEMORY}", BAD_INPUT)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        _fail_of_training(error)
+        raise
+
+
+def _fail_of_training(error: Exception) -> None:
+    """Exit if the error is one of training that a user can fix."""
+    import jax
+
+    from jaxconv.run import StoppedError
+    from jaxconv.training.running import DivergedError
+
+    if isinstance(error, DivergedError):
+        fail("\n  ".join([f"error: {error}", *getattr(error, "__notes__", [])]), BAD_INPUT)
+    if isinstance(error, StoppedError):
+        fail(str(error), 128 + error.signal_number)
+    if isinstance(error, jax.errors.JaxRuntimeError) and str(error).startswith("RESOURCE_EXHAUSTED"):  # status code
+        fail(f"error: {str(error).splitlines()[0]}; {_LESS_MEMORY}", BAD_INPUT)
 
 
 @contextlib.contextmanager

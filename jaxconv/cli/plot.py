@@ -1,4 +1,4 @@
-"""The commands `jaxconv plot`: pictures of what a run learned, and of what the formulas say."""
+"""The commands `jaxconv plot`: plots of a finished run, and of a window on its input."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ import typer
 from jaxconv._base.errors import ConfigError, did_you_mean
 from jaxconv._base.files import user_path, write_atomically, writing
 from jaxconv.cli.errors import user_errors
-from jaxconv.run.plots import KINDS, draw
-from jaxconv.viz.training import save
-from jaxconv.viz.window import animate_window, draw_window
+from jaxconv.cli.options import Root, RunFolder, examples
 
 __all__ = ["plot"]
 
 _RUN = "run"
+_KINDS = "kernels, features, field, activations, norms"
 
 
 class _Runs(typer.core.TyperGroup):
-    """Commands of which one needs no name: `plot RUN` is `plot run RUN`."""
+    """Commands of which one may omit its name: `plot RUN` is `plot run RUN`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         first = args[0] if args else "--help"
@@ -35,58 +34,61 @@ class _Runs(typer.core.TyperGroup):
 plot = typer.Typer(
     name="plot",
     cls=_Runs,
-    help="Draw what a run learned (jaxconv plot RUN), and what a layer does to its input (jaxconv plot window).",
+    help="Plot a finished run (jaxconv plot RUN), or a window on its input (jaxconv plot window).",
     no_args_is_help=True,
 )
 
 _NUMBERS = "One number, or one for each axis: 7x9."
 
 
-@plot.command(_RUN)
+@plot.command(_RUN, epilog=examples("jaxconv plot runs/digits-20261129-170000 kernels features --image 3"))
 def plot_run(
-    folder: Annotated[Path, typer.Argument(parser=user_path, metavar="RUN", help="The folder of a finished run.")],
-    kinds: Annotated[
-        list[str] | None, typer.Argument(metavar="[KIND]...", help=f"{', '.join(KINDS)}; all if none is named.")
-    ] = None,
+    folder: RunFolder,
+    kinds: Annotated[list[str] | None, typer.Argument(metavar="KIND", help=f"{_KINDS} (default: all).")] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(parser=user_path, metavar="PATH", help="The folder they go to; RUN/plots if not given."),
+        Path | None, typer.Option(parser=user_path, metavar="DIR", help="Folder of the plots (default: RUN/plots).")
     ] = None,
-    image: Annotated[int, typer.Option(help="The test image that features and fields are shown on.")] = 0,
-    root: Annotated[str | None, typer.Option(help="Where the data lies, if not where the run found it.")] = None,
+    image: Annotated[int, typer.Option(help="Index of the test image for features and receptive fields.")] = 0,
+    root: Root = None,
 ) -> None:
-    """Draw a finished run's first kernels, features, receptive fields, activations and norms; print where they are."""
+    """Plot a finished run's first kernels, features, receptive fields, activations and norms; print each file."""
     with user_errors():
-        found = draw(folder, kinds or list(KINDS), image, root)
-        for kind, reason in found.items():
-            if isinstance(reason, str) and kinds:
-                raise ConfigError(f"{kind}: {reason}")
+        from jaxconv.run.plots import KINDS, drawings
+        from jaxconv.viz.training import save
+
         target = folder / "plots" if out is None else out
-        with writing(target):
-            target.mkdir(parents=True, exist_ok=True)
-        for kind, figure in found.items():
+        for kind, figure in drawings(folder, kinds or list(KINDS), image, root):
             if isinstance(figure, str):
-                typer.echo(f"{kind} left out: {figure}", err=True)
+                if kinds:
+                    raise ConfigError(f"{kind}: {figure}")
+                typer.echo(f"{kind} skipped: {figure}", err=True)
                 continue
+            with writing(target):
+                target.mkdir(parents=True, exist_ok=True)
             save(figure, target / f"{kind}.png")
             typer.echo(target / f"{kind}.png")
 
 
-@plot.command("window")
+@plot.command(
+    "window", epilog=examples("jaxconv plot window --size 7 --kernel 3 --stride 2 --padding same --out w.gif")
+)
 def plot_window(
-    size: Annotated[str, typer.Option(help="Cells of the input: 7 for 7x7, or 7x9; with --signal one row of 7.")],
-    kernel: Annotated[str, typer.Option(help=f"Taps of the kernel. {_NUMBERS}")],
-    stride: Annotated[str, typer.Option(help=f"Cells from one window to the next. {_NUMBERS}")] = "1",
+    size: Annotated[str, typer.Option(help="Input size: 7 for 7x7, or 7x9; with --signal one row of 7.")],
+    kernel: Annotated[str, typer.Option(help=f"Kernel size. {_NUMBERS}")],
+    stride: Annotated[str, typer.Option(help=_NUMBERS)] = "1",
     padding: Annotated[str, typer.Option(help='"same", "full" …, a number, or two: 0,1 for low and high.')] = "0",
-    dilation: Annotated[str, typer.Option(help=f"Cells from one tap to the next. {_NUMBERS}")] = "1",
-    position: Annotated[str, typer.Option(help="Which unit: its number, or 1x2. A GIF goes through all.")] = "0",
+    dilation: Annotated[str, typer.Option(help=_NUMBERS)] = "1",
+    position: Annotated[str, typer.Option(help="Output unit of a .png: its index, or 1x2. A GIF shows all.")] = "0",
     signal: Annotated[bool, typer.Option("--signal", help="One axis instead of two.")] = False,
     out: Annotated[
-        Path, typer.Option(parser=user_path, metavar="PATH", help="A .png of one position or a .gif of all.")
+        Path, typer.Option(parser=user_path, metavar="FILE", help="A .png of one position or a .gif of all.")
     ] = Path("window.png"),
 ) -> None:
-    """Draw a window on its input and the unit it makes: --size 7 --kernel 3 --stride 2 --padding same --out w.gif"""
+    """Draw a window on its input and the output unit that it computes."""
     with user_errors():
+        from jaxconv.viz.training import save
+        from jaxconv.viz.window import animate_window, draw_window
+
         numbers = {"stride": stride, "dilation": dilation, "kernel": kernel}
         given: dict[str, Any] = {name: _numbers(name, text) for name, text in numbers.items()}
         cells = _numbers("size", size)
@@ -98,7 +100,7 @@ def plot_window(
             save(draw_window(**given, position=_numbers("position", position)), out)
         else:
             raise ConfigError(f"--out must end in .png or .gif; got {out}")
-        typer.echo(f"drawn in {out}")
+        typer.echo(f"wrote {out}")
 
 
 def _numbers(name: str, text: str) -> int | tuple[int, ...]:

@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,19 @@ seen: dict[tuple[Form, Place], Measured] = {}
 """Every form that `best` was asked for in this process, with `impl="auto"`."""
 
 
+_listeners: list[Callable[[Form, Measured], None]] = []
+
+
+@contextlib.contextmanager
+def listening(listener: Callable[[Form, Measured], None]) -> Iterator[None]:
+    """Call `listener` with each form that `best` measures or reads in the block, and with its times."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
 def possible(place: Place) -> bool:
     """Whether what is measured here holds there: one device, of a kind that this lone process has."""
     if not place.one_device or jax.process_count() > 1:  # processes that choose apart would run different programs
@@ -80,7 +93,10 @@ def best(form: Form, place: Place) -> str:
         records[name] = {"impl": auto if near else fastest, "ms": ms}
         _keep(cache_file(), name, records[name])
     record = records[name]
+    first = (form, place) not in seen
     seen[form, place] = Measured(record["impl"], record["ms"], auto)
+    for listener in _listeners if first else []:
+        listener(form, seen[form, place])
     return str(record["impl"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from jaxconv.viz.training import default_style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["KINDS", "Unsuited", "draw"]
+__all__ = ["KINDS", "Unsuited", "draw", "drawings"]
 
 _FIELDS = 8
 _IMAGES = 64
@@ -40,7 +40,18 @@ class Unsuited(ConfigError):
 
 
 def draw(folder: str | Path, kinds: Sequence[str], image: int = 0, root: str | None = None) -> dict[str, Figure | str]:
-    """Draw plots of a finished run; of an ensemble, its first member.
+    """Draw plots of a finished run; see `drawings`.
+
+    Returns:
+      {kind: figure, or the reason why there is none}.
+    """
+    return dict(drawings(folder, kinds, image, root))
+
+
+def drawings(
+    folder: str | Path, kinds: Sequence[str], image: int = 0, root: str | None = None
+) -> Iterator[tuple[str, Figure | str]]:
+    """Draw plots of a finished run one by one; of an ensemble, its first member.
 
     Args:
       folder: the run's.
@@ -48,8 +59,8 @@ def draw(folder: str | Path, kinds: Sequence[str], image: int = 0, root: str | N
       image: index of the test image for features and receptive fields.
       root: data directory; the run's if None.
 
-    Returns:
-      {kind: figure, or the reason why there is none}.
+    Yields:
+      The kind, and its figure or the reason why there is none.
 
     Raises:
       ConfigError: if there is no such kind or image.
@@ -60,14 +71,14 @@ def draw(folder: str | Path, kinds: Sequence[str], image: int = 0, root: str | N
             known = ", ".join(KINDS)
             raise ConfigError(f"there is no plot {kind!r}{did_you_mean(kind, KINDS)}; there are {known}")
     shown = _Shown(load(folder), image, root)
-    found: dict[str, Figure | str] = {}
     for kind in kinds:
         try:
             with default_style():
-                found[kind] = KINDS[kind](shown)
+                figure = KINDS[kind](shown)
         except Unsuited as reason:
-            found[kind] = str(reason)
-    return found
+            yield kind, str(reason)
+        else:
+            yield kind, figure
 
 
 class _Shown:

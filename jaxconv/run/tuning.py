@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 
 from jaxconv import engine
 from jaxconv.engine.form import Form
-from jaxconv.engine.tune import Measured, seen
+from jaxconv.engine.tune import Measured, listening, seen
 from jaxconv.run.build import build, matmul_precision
 from jaxconv.run.build.inputs import batch_struct
 from jaxconv.run.config import Config
 
 __all__ = ["tune"]
 
+Report = Callable[[Form, Measured], None]
 
-def tune(settings: Config) -> dict[Form, Measured]:
+
+def tune(settings: Config, report: Report = lambda form, measured: None) -> dict[Form, Measured]:
     """Time the formulations of the convolutions in a config's step; nothing is trained.
 
     Args:
       settings: the config.
+      report: called with each form and its times as soon as they are known.
 
     Returns:
       Times of each convolution and gradient of the step, measured now or read from an earlier measurement.
@@ -30,6 +35,6 @@ def tune(settings: Config) -> dict[Form, Measured]:
     seen.clear()
     batch = batch_struct(inputs.dataset, settings.train.batch_size)
     step = jax.vmap(training.step, in_axes=(0, None)) if training.ensemble else training.step
-    with engine.using(impl="tune"), matmul_precision(settings.precision):
+    with engine.using(impl="tune"), listening(report), matmul_precision(settings.precision):
         jax.jit(step).lower(jax.eval_shape(training.start), batch)
     return {form: measured for (form, _), measured in seen.items()}

@@ -127,7 +127,10 @@ def test_a_second_ctrl_c_ends_a_training_that_compiles(tmp_path):
         process.send_signal(signal.SIGINT)
         time.sleep(pause)
         process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        process.wait(timeout=60)
+        assert time.monotonic() - sent < 2
         assert outcome(process) == (
-            130, "", "interrupted before anything was saved; to begin again there:\n  jaxconv train --resume run\n",
+            130, "", "interrupted before the first checkpoint; to start it again:\n  jaxconv train --resume run\n",
         )  # fmt: skip
         shutil.rmtree(tmp_path / "run")

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import jaxconv
 from jaxconv.cli.commands import app
+from jaxconv.run.plots import KINDS
 
 CONFIG = """
 [data]
@@ -122,8 +124,9 @@ def test_predict_an_odd_picture_light_or_dark(finished, tmp_path):
     result = invoke("predict", finished[0], tmp_path / "dark.png", tmp_path / "light.png")
     assert result.exit_code == 0, result.output
     first, second = result.stdout.splitlines()
-    assert re.fullmatch(rf"{tmp_path}/dark\.png: 0  \d+\.\d%", first)
-    assert re.fullmatch(rf"{tmp_path}/light\.png: 0  \d+\.\d%  \(light background: inverted\)", second)
+    five = r"0  \d+\.\d%(, \d  \d+\.\d%){4}"
+    assert re.fullmatch(rf"{tmp_path}/dark\.png: {five}", first)
+    assert re.fullmatch(rf"{tmp_path}/light\.png: {five}  \(light background: inverted\)", second)
     kept = invoke("predict", finished[0], tmp_path / "light.png", "--no-invert")
     assert "inverted" not in kept.stdout
 
@@ -141,7 +144,7 @@ def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
         (("train", "--resume", folder), finished_run),
         (
             ("train", "--resume", folder, "--out", tmp_path),
-            "--resume goes on in the run's own folder; leave --out away",
+            "--resume continues in the run's own folder; leave out --out",
         ),
         (("runs", tmp_path), f"there are no runs in {tmp_path}: a run's folder contains config.toml"),
         (("predict", folder, text), f"{text} is no picture that can be read"),
@@ -240,7 +243,7 @@ def test_a_summary_says_what_the_net_is(finished, tmp_path):
     assert "MACs              5,888; 5,152 without the taps on padding" in lines
     files = [tmp_path / name for name in ("net.md", "net.json", "net.html")]
     result = invoke("summary", config, "--markdown", files[0], "--json", files[1], "--html", files[2])
-    assert (result.exit_code, result.stdout) == (0, "")
+    assert (result.exit_code, result.stdout) == (0, "".join(f"wrote {file}\n" for file in files))
     assert json.loads(files[1].read_text())["parameters"] == 1370
     assert files[0].read_text().count("| conv0 |") == 1
     assert "<td" in files[2].read_text()
@@ -257,6 +260,7 @@ def test_runs_and_a_sweep_in_a_table(tmp_path):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0] == "[1/2] epochs=0.5,seed=0"
+    assert lines.pop() == f"wrote {tmp_path}/sweep"
     header, *rows = (line.split("\t") for line in lines[-3:])
     assert header == ["run", "accuracy", "loss", "step", "seconds", "train.seed"]
     assert {row[0] for row in rows} == {"epochs=0.5,seed=0", "epochs=0.5,seed=1"}
@@ -305,6 +309,38 @@ def test_importing_the_core_brings_none_of_the_extras():
     code = f"import sys, jaxconv; print([name for name in {names.split()} if name in sys.modules])"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout == "[]\n"
+
+
+def test_the_version_is_printed():
+    pattern = rf"jaxconv {re.escape(jaxconv.__version__)} \(jax [\d.]+, Python 3\.[\d.]+\)\n"
+    assert re.fullmatch(pattern, invoke("--version").stdout)
+
+
+@pytest.mark.parametrize("name", [command.name or command.callback.__name__ for command in app.registered_commands])
+def test_every_command_has_an_example_that_fits_on_a_line(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "dumb")
+    text = invoke(name, "--help").stdout
+    found = [line.strip() for line in text.splitlines() if line.strip().startswith(f"jaxconv {name} ")]
+    assert len(found) == (3 if name == "train" else 1)
+
+
+def test_keys_of_a_config_are_completed():
+    found = CliRunner().invoke(
+        app,
+        env={
+            "_JAXCONV_COMPLETE": "complete_bash",
+            "COMP_WORDS": "jaxconv sweep digits.toml optim.le",
+            "COMP_CWORD": "3",
+        },
+        prog_name="jaxconv",
+    )
+    assert found.stdout.split() == ["optim.learning_rate="]
+
+
+def test_the_kinds_of_plots_are_listed(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert ", ".join(KINDS) in invoke("plot", "run", "--help").stdout
 
 
 def environment():

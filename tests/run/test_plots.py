@@ -12,13 +12,12 @@ from support.figures import assert_nothing_cut
 from typer.testing import CliRunner
 
 from jaxconv import run
-from jaxconv.cli import plot as plots
 from jaxconv.cli.commands import app
 from jaxconv.data import load
 from jaxconv.models._registry import make_net
 from jaxconv.run import config
 from jaxconv.run.artifacts import trained
-from jaxconv.run.plots import KINDS, draw
+from jaxconv.run.plots import KINDS, draw, drawings
 from jaxconv.training import checkpoint
 
 CONFIG = """
@@ -82,9 +81,15 @@ def written(folder):
 def drawn(finished):
     """What the command printed, and the figures that it drew."""
     kept = {}
+
+    def keeping(*arguments):
+        for kind, figure in drawings(*arguments):
+            kept[kind] = figure
+            yield kind, figure
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "draw", lambda *arguments: kept.setdefault("figures", draw(*arguments)))
-        return invoke(finished, "--image", 3), kept["figures"]
+        patch.setattr("jaxconv.run.plots.drawings", keeping)
+        return invoke(finished, "--image", 3), kept
 
 
 @pytest.mark.slow
@@ -169,13 +174,14 @@ def test_what_a_run_has_nothing_for_is_left_out(finished, tmp_path):
     assert (result.exit_code, result.stdout) == (0, f"{plain / 'plots' / 'activations.png'}\n")
     untrained = "this run logged no norms; train it with train.log_norms=true"
     assert result.stderr.splitlines() == [
-        "kernels left out: this net has no convolution over images",
-        "features left out: no layer of this net returns feature maps",
-        "field left out: no layer of this net has a receptive field smaller than the image",
-        f"norms left out: {untrained}",
+        "kernels skipped: this net has no convolution over images",
+        "features skipped: no layer of this net returns feature maps",
+        "field skipped: no layer of this net has a receptive field smaller than the image",
+        f"norms skipped: {untrained}",
     ]
     named = invoke(plain, "activations", "norms")
-    assert (named.exit_code, named.stdout, named.stderr) == (2, "", f"error: norms: {untrained}\n")
+    drawn = f"{plain / 'plots' / 'activations.png'}\n"
+    assert (named.exit_code, named.stdout, named.stderr) == (2, drawn, f"error: norms: {untrained}\n")
 
 
 @pytest.mark.slow

@@ -200,7 +200,7 @@ def test_the_command_draws_a_picture_or_an_animation(tmp_path):
     still, moving, signal = tmp_path / "w.png", tmp_path / "w.gif", tmp_path / "s.png"
     same = ("--stride", 2, "--padding", "same")
     result = invoke("--size", 5, "--kernel", 3, *same, "--position", "1x2", "--out", still)
-    assert (result.exit_code, result.stdout, result.stderr) == (0, f"drawn in {still}\n", "")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"wrote {still}\n", "")
     stream = io.BytesIO()
     draw_window(5, 3, 2, "same", position=(1, 2)).savefig(stream, format="png", dpi=150)
     with Image.open(still) as image:

@@ -190,12 +190,15 @@ def _set(table: dict[str, Any], override: str) -> None:
     """Set one `section.key=value` in a table."""
     path, equals, text = override.partition("=")
     keys = _full_path(current_key(path.strip(), table, override)).split(".")
-    if not equals or len(keys) < 2 or not all(keys):
-        several = [f"{section}.{override}" for section in _bare_keys().get(path, [])]
-        hint = (
-            f"; did you mean {' or '.join(several)}?" if several else did_you_mean(path, _bare_keys()) if equals else ""
-        )
-        raise ConfigError(f"an override must be section.key=value, got {override!r}{hint}")
+    if not equals or not all(keys):
+        raise ConfigError(f"an override must be section.key=value, got {override!r}")
+    if len(keys) < 2:
+        sections = _bare_keys().get(keys[0], [])
+        if sections:
+            several = " or ".join(f"{section}.{override}" for section in sections)
+            raise ConfigError(f"{keys[0]} is a key of several sections; did you mean {several}?")
+        hint = did_you_mean(keys[0], _bare_keys()) or "; expected section.key=value, for example train.epochs=3"
+        raise ConfigError(f"there is no key {keys[0]!r}{hint}")
     if text in ("None", "null", "nil"):
         raise ConfigError(f"{path} is unset by {path}=none; the word itself is {path}='\"{text}\"'; got {override!r}")
     for key in keys[:-1]:

@@ -159,9 +159,10 @@ def test_single_mistakes(refusal, old, new, line):
 
 def test_bad_files_and_overrides(refusal, tmp_path, monkeypatch):
     assert refusal("a = ").startswith("x.toml is not TOML: Invalid value")
-    assert refusal(GOOD, "epoch=3") == ("an override must be section.key=value, got 'epoch=3'; did you mean 'epochs'?")
+    assert refusal(GOOD, "epoch=3") == "there is no key 'epoch'; did you mean 'epochs'?"
+    assert refusal(GOOD, "zzz=3") == "there is no key 'zzz'; expected section.key=value, for example train.epochs=3"
     assert refusal(GOOD, "name=3") == (
-        "an override must be section.key=value, got 'name=3'; did you mean data.name=3 or net.name=3 or optim.name=3?"
+        "name is a key of several sections; did you mean data.name=3 or net.name=3 or optim.name=3?"
     )
     assert refusal(GOOD, "train.epochs") == "an override must be section.key=value, got 'train.epochs'"
     assert refusal(GOOD, "data.name.x=3") == "cannot set data.name.x: name is no table but 'digits'"

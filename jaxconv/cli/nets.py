@@ -1,0 +1,173 @@
+"""The commands `jaxconv predict`, `summary` and `tune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jaxconv._base.files import user_path, write_atomically
+from jaxconv.cli.errors import user_errors
+from jaxconv.cli.options import ConfigPath, Overrides, examples
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jaxconv.engine.form import Form
+    from jaxconv.engine.tune import Measured
+
+__all__ = ["add_to"]
+
+_TOP = 5
+
+Paths = Annotated[
+    list[Path],
+    typer.Argument(
+        parser=user_path, metavar="RUN IMAGE", help="A finished run, and images of any size: JPEG, PNG, TIFF, …."
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command(epilog=examples("jaxconv predict runs/digits-20261129-170000 three.png --top 3"))(predict)
+    app.command(epilog=examples("jaxconv summary configs/digits.toml --html net.html"))(summary)
+    app.command(epilog=examples("jaxconv tune configs/digits.toml"))(tune)
+
+
+def predict(
+    paths: Paths,
+    net: Annotated[str | None, typer.Option(help="Instead of RUN: a net of the registry, as resnet50.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Pretrained weights of --net, .safetensors or .pth.")
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option(parser=user_path, metavar="FILE", help="Class names of --net, one a line.")
+    ] = None,
+    source: Annotated[str, typer.Option(help="Library whose parameter names the weights have.")] = "torchvision",
+    size: Annotated[int, typer.Option(help="Side of the center crop of --net in pixels.", min=1)] = 224,
+    shorter: Annotated[int, typer.Option(help="Size of the shorter side before the crop.", min=1)] = 256,
+    top: Annotated[int, typer.Option(help="Number of classes to print.", min=1)] = _TOP,
+    invert: Annotated[
+        bool | None,
+        typer.Option("--invert/--no-invert", help="Exchange light and dark (default: if the border is light)."),
+    ] = None,
+) -> None:
+    """Print the most probable classes of images."""
+    with user_errors():
+        import numpy as np
+        from rich.console import Console
+
+        from jaxconv import run
+        from jaxconv._base.errors import ConfigError
+        from jaxconv.run.predict import Predictor, class_names, pretrained
+
+        if net is None:
+            if weights or names:
+                raise ConfigError("--weights and --names require --net, the net that they belong to")
+            finished: Predictor = run.load(paths[0])
+            images = paths[1:]
+        else:
+            if weights is None or names is None:
+                raise ConfigError("--net requires --weights FILE and --names FILE")
+            finished = pretrained(net, weights, class_names(names), source, size=size, shorter=shorter)
+            images = paths
+        if not images:
+            raise ConfigError("predict needs at least one image: jaxconv predict RUN photo.jpg")
+        pictures = [finished.picture(path, invert) for path in images]
+        chances = np.asarray(finished.probabilities(np.stack([picture.pixels for picture in pictures])))
+        terminal = Console().is_terminal
+        for path, picture, chance in zip(images, pictures, chances, strict=True):
+            note = "  (light background: inverted)" if picture.inverted and invert is None else ""
+            typer.echo(_answer(str(path), _likeliest(chance, finished.input.classes, top), note, terminal))
+
+
+def _likeliest(chance: np.ndarray, classes: tuple[str, ...], top: int) -> list[tuple[str, str]]:
+    """(class, probability) of the `top` most probable classes."""
+    order = (-chance).argsort(kind="stable")[:top]
+    return [(classes[i], f"{chance[i]:.1%}") for i in order]
+
+
+def _answer(path: str, found: list[tuple[str, str]], note: str, terminal: bool) -> str:
+    """One class a line on a terminal, else one image a line."""
+    if not terminal:
+        return f"{path}: {', '.join(f'{name}  {chance}' for name, chance in found)}{note}"
+    width = max(len(name) for name, _ in found)
+    return "\n".join([f"{path}{note}", *(f"  {name:<{width}}  {chance:>6}" for name, chance in found)])
+
+
+def summary(
+    config_path: ConfigPath,
+    overrides: Overrides = None,
+    markdown: Annotated[
+        Path | None, typer.Option(parser=user_path, metavar="FILE", help="Write the table as Markdown.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(parser=user_path, metavar="FILE", help="Write all numbers.")] = None,
+    html: Annotated[Path | None, typer.Option(parser=user_path, metavar="FILE", help="Write an HTML page.")] = None,
+) -> None:
+    """Summarize a config's net for one image: parameters, MACs, memory, receptive fields."""
+    with user_errors():
+        from rich.console import Console
+
+        from jaxconv.analysis.summary import summary as summarize
+        from jaxconv.run.build import build_model, load_dataset
+        from jaxconv.run.settings import read_settings
+
+        settings = read_settings(config_path, overrides or [])
+        model = build_model(settings, load_dataset(settings))
+        found = summarize(model.net, model.shape)
+        files = {markdown: found.markdown, json: found.json, html: found.html}
+        for path, write in files.items():
+            if path is not None:
+                write_atomically(path, write().encode())
+                typer.echo(f"wrote {path}")
+        if not any(files):
+            console = Console()
+            typer.echo(found.text(console.width if console.is_terminal else 80))
+
+
+def tune(config_path: ConfigPath, overrides: Overrides = None) -> None:
+    """Time the formulations of a net's convolutions on this device."""
+    with user_errors():
+        from jaxconv import run
+        from jaxconv.engine.tune import cache_file
+        from jaxconv.run.settings import read_settings
+
+        measured = run.tune(read_settings(config_path, overrides or []), _report_choice)
+        if not measured:
+            typer.echo("nothing to time: each convolution in this net's step has one formulation")
+            return
+        typer.echo(f"wrote {cache_file()}; to train with it: JAXCONV_IMPL=tune jaxconv train {config_path}")
+
+
+def _report_choice(form: Form, found: Measured) -> None:
+    typer.echo(f"{_words(form)}: {_choice(found)}")
+
+
+def _words(form: Form) -> str:
+    """The computation of a form: "kernel gradient 64×8×8×1, 3×3×1×8, padding 1 1, stride 2"."""
+    what = {"y": "output", "x": "input gradient", "k": "kernel gradient"}[form.slot]
+    x, k = ("×".join(map(str, shape)) for shape in (form.x, form.k))
+    pads = [str(lo) if lo == hi else f"{lo}:{hi}" for lo, hi in form.padding]
+    settings: dict[str, tuple[Any, str]] = {
+        "padding": (pads, "0"),
+        "stride": (form.stride, "1"),
+        "dilation": (form.dilation, "1"),
+        "groups": ([form.groups], "1"),
+        "dtype": ([form.dtype], "float32"),
+        "precision": ([form.precision], "None"),
+    }
+    rest = [
+        f"{name} {' '.join(map(str, values))}"
+        for name, (values, usual) in settings.items()
+        if {str(value) for value in values} != {usual}
+    ]
+    return ", ".join([f"{what} {x}, {k}", *rest])
+
+
+def _choice(found: Measured) -> str:
+    time = {name: f"{name} {ms:.3f} ms" for name, ms in found.ms.items()}
+    if found.impl == found.auto:
+        return f"{time.get(found.impl, found.impl)}, auto the same"
+    return f"{time.get(found.impl, found.impl)}, auto {time.get(found.auto, found.auto)}"
