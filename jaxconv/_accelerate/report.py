@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxconv.engine.form import HELD_BY_F32
+from jaxconv.engine.form import EXACT_IN_F32
 from jaxconv.engine.window import all_static
 
 
@@ -55,7 +55,7 @@ def xla_alone(p: Any, lhs: jax.core.ShapedArray, rhs: jax.core.ShapedArray, loop
         return f"{p['batch_group_count']} times the work (batch groups)"
     if p["feature_group_count"] > 1:
         return f"{p['feature_group_count']} groups, one small contraction each"
-    if str(lhs.dtype) not in HELD_BY_F32:
+    if str(lhs.dtype) not in EXACT_IN_F32:
         return f"a naive loop ({lhs.dtype})"
     if all_static((*n, *k)) and any(taps > cells for taps, cells in zip(k, n, strict=True)):
         return "a naive loop (kernel larger than the input)"

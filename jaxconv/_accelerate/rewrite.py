@@ -17,7 +17,7 @@ from jaxconv._accelerate.report import Found, Report, xla_alone
 from jaxconv._accelerate.staging import ARRAYS, lifted, stage
 from jaxconv._base.jaxpr import CALLS, LOOPS, bind, interpret, map_jaxprs, opened
 from jaxconv.engine.dispatch import choose
-from jaxconv.engine.form import HELD_BY_F32, Form
+from jaxconv.engine.form import EXACT_IN_F32, Form
 from jaxconv.engine.general import conv_general_dilated, windows_of
 from jaxconv.engine.primitive import conv_p, select
 from jaxconv.engine.rules import Place
@@ -27,7 +27,7 @@ from jaxconv.ops._pool import lowest, window_max
 
 ENTERED = CALLS - {"composite"} | LOOPS | {"cond"}
 """The primitives whose jaxprs are rewritten; a composite is left to the library that lowers it."""
-POOLED = {"float64", *HELD_BY_F32}
+POOLED = {"float64", *EXACT_IN_F32}
 """The dtypes of pools that are replaced: those with an infinity, and sums as wide as XLA's."""
 
 

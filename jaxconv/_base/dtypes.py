@@ -17,14 +17,14 @@ def promoted(*dtypes: Any) -> jnp.dtype:
         return jnp.result_type(*map(jnp.dtype, dtypes))
 
 
-def wide_dtype(dtype: Any) -> jnp.dtype:
+def accum_dtype(dtype: Any) -> jnp.dtype:
     """What values of a dtype are summed in: float32 for halves, integers and bools; wider types as they are."""
     return promoted(dtype, jnp.float32)
 
 
-def wide(x: jax.Array) -> jax.Array:
+def upcast(x: jax.Array) -> jax.Array:
     """`x` in the type that sums are taken in: f32 for halves and integers, else its own."""
-    return x.astype(wide_dtype(x.dtype))
+    return x.astype(accum_dtype(x.dtype))
 
 
 def channelwise(v: jax.Array, y: jax.Array) -> jax.Array:
@@ -32,6 +32,6 @@ def channelwise(v: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.expand_dims(v, range(y.ndim - v.ndim))
 
 
-def narrow(y: jax.Array, x: jax.Array) -> jax.Array:
+def cast_back(y: jax.Array, x: jax.Array) -> jax.Array:
     """`y` back in x's type, where that can hold it: integers stay wide."""
     return y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else y

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv._base.dtypes import wide_dtype
+from jaxconv._base.dtypes import accum_dtype
 from jaxconv._base.errors import ConfigError, ShapeError, did_you_mean
 from jaxconv._base.limits import LARGEST_INT
 from jaxconv.data.dataset import Batch
@@ -38,7 +38,7 @@ def images_of(name: str, batch: Batch) -> jax.Array:
 
 def floating(images: jax.Array) -> jax.Array:
     """Images as float32, or as the wider type that they have, in the same units."""
-    return images.astype(wide_dtype(images.dtype))
+    return images.astype(accum_dtype(images.dtype))
 
 
 def as_type(values: jax.Array, dtype: Any) -> jax.Array:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv._base.deprecation import renamed_arguments
-from jaxconv._base.dtypes import wide_dtype
+from jaxconv._base.dtypes import accum_dtype
 from jaxconv._base.errors import ShapeError
 from jaxconv.augment.box import any_of, around
 from jaxconv.augment.contract import Augment, chance, draws, floating, images_of, number, one_each, refuse
@@ -121,7 +121,7 @@ def soft_labels(label: jax.typing.ArrayLike, n: int, num_classes: int) -> jax.Ar
     """
     label = jnp.asarray(label)
     if label.shape == (n, num_classes) and jnp.issubdtype(label.dtype, jnp.floating):
-        return label.astype(wide_dtype(label.dtype))
+        return label.astype(accum_dtype(label.dtype))
     if label.shape != (n,) or not jnp.issubdtype(label.dtype, jnp.integer):
         raise ShapeError(
             f"labels must be integers [{n}], or shares of {num_classes} classes, floating [{n}, {num_classes}]",

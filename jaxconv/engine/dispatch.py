@@ -33,8 +33,8 @@ def run(a: jax.Array, b: jax.Array, form: Form, place: Place) -> jax.Array:
 
     def formulation(a: jax.Array, b: jax.Array) -> jax.Array:
         first, second = one.operands
-        y = FORMULATIONS[impl](simple.narrowed(a, first), simple.narrowed(b, second), one)
-        return simple.widened(y, one.slot, getattr(form, form.slot))
+        y = FORMULATIONS[impl](simple.crop_operand(a, first), simple.crop_operand(b, second), one)
+        return simple.pad_result(y, one.slot, getattr(form, form.slot))
 
     if form.members is None:
         return formulation(a, b)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv.engine.einsum import seen_by, sum_type
+from jaxconv.engine.einsum import dot_dtype, tap_slice
 from jaxconv.engine.form import Form
 from jaxconv.engine.transposition import by_transposition
 from jaxconv.engine.window import zeros_around
@@ -19,11 +19,11 @@ def conv_dots(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
 
     A 1×1 convolution is one product. Each result is summed in f32 or wider.
     """
-    x, wide = zeros_around(x, form.padding), sum_type(x.dtype)
+    x, wide = zeros_around(x, form.padding), dot_dtype(x.dtype)
     dot = functools.partial(lax.dot_general, precision=form.precision, preferred_element_type=wide)
 
     def product(tap: tuple[int, ...]) -> jax.Array:
-        seen = seen_by(tap, x, form.kernel_size, form.stride, form.dilation).reshape(-1, form.groups, form.k[-2])
+        seen = tap_slice(tap, x, form.kernel_size, form.stride, form.dilation).reshape(-1, form.groups, form.k[-2])
         weights = k[tap].reshape(form.k[-2], form.groups, -1)
         if form.groups == 1:
             return dot(seen[:, 0], weights[:, 0], (((1,), (0,)), ((), ())))

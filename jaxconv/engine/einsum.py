@@ -10,7 +10,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from jaxconv._base.dtypes import wide_dtype
+from jaxconv._base.dtypes import accum_dtype
 from jaxconv.engine.form import Form
 from jaxconv.engine.transposition import by_transposition
 from jaxconv.engine.window import zeros_around
@@ -21,16 +21,16 @@ from jaxconv.geometry import span
 def conv_einsum(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
     """Pads, gathers what each tap (m, n) of the kernel sees, and contracts taps and channels in one einsum."""
     c_in, c_out = form.k[-2:]
-    seen = windows(zeros_around(x, form.padding), form.kernel_size, form.stride, form.dilation)
+    seen = patches(zeros_around(x, form.padding), form.kernel_size, form.stride, form.dilation)
     seen = seen.reshape(*seen.shape[:-1], form.groups, c_in)  # [N, *out, taps, group, l]
     weights = k.reshape(-1, c_in, form.groups, c_out // form.groups)  # [taps, l, group, t]
     a = jnp.einsum(
-        "...mgl,mlgt->...gt", seen, weights, precision=form.precision, preferred_element_type=sum_type(x.dtype)
+        "...mgl,mlgt->...gt", seen, weights, precision=form.precision, preferred_element_type=dot_dtype(x.dtype)
     )
     return a.reshape(*a.shape[:-2], c_out).astype(x.dtype)
 
 
-def seen_by(
+def tap_slice(
     tap: tuple[int, ...], x: jax.Array, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
 ) -> jax.Array:
     """The cells x[:, i*s + m*d, j*s + n*d, :] that tap (m, n) meets, for all i, j: one strided slice."""
@@ -38,12 +38,12 @@ def seen_by(
     return x[:, *(slice(m * d, m * d + n - span(k, d) + 1, s) for m, n, k, s, d in axes)]
 
 
-def windows(x: jax.Array, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> jax.Array:
+def patches(x: jax.Array, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> jax.Array:
     """What each tap of the kernel sees, in window order: [N, *spatial, C] -> [N, *out, taps, C]."""
     taps = itertools.product(*map(range, size))
-    return jnp.stack([seen_by(tap, x, size, stride, dilation) for tap in taps], axis=-2)
+    return jnp.stack([tap_slice(tap, x, size, stride, dilation) for tap in taps], axis=-2)
 
 
-def sum_type(dtype: jnp.dtype) -> jnp.dtype:
+def dot_dtype(dtype: jnp.dtype) -> jnp.dtype:
     """Halves are summed in f32; everything else in its own type."""
-    return wide_dtype(dtype) if jnp.issubdtype(dtype, jnp.floating) else dtype
+    return accum_dtype(dtype) if jnp.issubdtype(dtype, jnp.floating) else dtype

@@ -22,7 +22,7 @@ import jax
 from jaxconv.geometry import Pair, output_size
 
 SLOTS = ("x", "k", "y")
-HELD_BY_F32 = ("float32", "bfloat16", "float16")
+EXACT_IN_F32 = ("float32", "bfloat16", "float16")
 """The dtypes whose every value is an f32 too: what CPU code for f32 can compute."""
 
 
@@ -118,7 +118,7 @@ Formulation = Callable[[jax.Array, jax.Array, Form], jax.Array]
 """One way to compute a form: (its two operands, the form of one member) -> its open slot, of `form.dtype`."""
 
 
-def free_letter(slot: str, operand: str) -> str:
+def shared_index(slot: str, operand: str) -> str:
     """The index that an operand shares with the result alone: "n", "c" or "o".
 
     Every two of x[n, ·, c], k[·, c, o], y[n, ·, o] share exactly one.

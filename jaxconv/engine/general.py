@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxconv.engine.form import Form
 from jaxconv.engine.primitive import bind
-from jaxconv.engine.reductions import exchange, turn
+from jaxconv.engine.reductions import flip_kernel, swap_batch_and_channels
 from jaxconv.engine.window import Window, all_static, zeros_around
 from jaxconv.geometry import Pair, exact_high, output_size, span
 
@@ -84,7 +84,7 @@ def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: I
     if math.prod(form.y[1:-1]) >= math.prod(form.kernel_size):
         return bind(x, k, form)
     # A kernel larger than the result is itself the gradient of a result: T with k and y exchanged.
-    swapped = exchange(x, form.groups)
+    swapped = swap_batch_and_channels(x, form.groups)
     axes = zip(x.shape[1:-1], form.y[1:-1], form.kernel_size, s, pads, d, strict=True)
     ends = [(lo, exact_high(n, t, out, stride=step, low=lo, dilation=e)) for n, out, t, step, (lo, _), e in axes]
     if any(n + hi < 1 for n, (_, hi) in zip(x.shape[1:-1], ends, strict=True)):  # what is cropped is padding, too
@@ -107,7 +107,7 @@ def _adjoint(x: jax.Array, k: jax.Array, pads: tuple[Pair, ...], a: Ints, d: Int
         sizes.append(seen + min(high, 0))
         crops.append((max(-low, 0), max(-high, 0)))
         ends.append((max(low, 0), max(high, 0)))
-    turned = turn(k, same["groups"])
+    turned = flip_kernel(k, same["groups"])
     if min(sizes) < 1:
         shape = tuple(max(n + lo + hi, 0) for n, (lo, hi) in zip(sizes, crops, strict=True))
         return jnp.zeros((x.shape[0], *shape, k.shape[-1]), same["dtype"])

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv.engine.form import HELD_BY_F32, Form
+from jaxconv.engine.form import EXACT_IN_F32, Form
 from jaxconv.engine.reductions import by_reduction
 from jaxconv.engine.window import zeros_around
 
@@ -79,7 +79,7 @@ def fits(form: Form) -> bool:
     falls back on im2col and GEMM, whose nested parallel loops wait for each other in XLA's thread pool for
     ever (jaxlib 0.10.2; seen with ONEDNN_VERBOSE=1 and gdb). tests/engine/test_onednn.py watches this.
     """
-    if form.dtype not in HELD_BY_F32:
+    if form.dtype not in EXACT_IN_F32:
         return False
     given = form.x[0] if form.slot == "k" else form.k[-2]  # what "input channels" are in the reduced convolution
     if form.groups == 1 or given > 1 or form.k[-1] > form.groups:

@@ -17,7 +17,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxconv._base.errors import ShapeError
 
 
-def vary_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+def match_varying_axes(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Both varying over the same axes of a `shard_map`, as every primitive of two operands must have them."""
     types = [jax.typeof(v) for v in (a, b)]
     varying: list[frozenset[Any]] = [
@@ -33,7 +33,7 @@ def vary_alike(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     return cast[0], cast[1]
 
 
-def sharded_like(aval: Any, axes: Sequence[str | None], operands: Sequence[tuple[Any, Sequence[str | None]]]) -> Any:
+def result_sharding(aval: Any, axes: Sequence[str | None], operands: Sequence[tuple[Any, Sequence[str | None]]]) -> Any:
     """The sharding of a result on an explicit mesh: each named axis is split as the operands split it.
 
     What an operand splits and the result lacks is a sum, which the partitioner completes over the devices. A mesh
@@ -69,13 +69,13 @@ def sharded_like(aval: Any, axes: Sequence[str | None], operands: Sequence[tuple
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
-def zeros_beside(v: jax.Array, shape: Sequence[int]) -> jax.Array:
+def zeros_sharded_like(v: jax.Array, shape: Sequence[int]) -> jax.Array:
     """Zeros of v's dtype that vary over devices as v does, and whose first axis is split as v's is."""
     zeros, sharding = jnp.zeros(shape, v.dtype), jax.typeof(v).sharding
     if any(by is not None for by in sharding.spec):
         spec = PartitionSpec(sharding.spec[0], *(None,) * (len(shape) - 1))
         zeros = jax.sharding.reshard(zeros, NamedSharding(sharding.mesh, spec))
-    return vary_alike(zeros, v)[0]
+    return match_varying_axes(zeros, v)[0]
 
 
 def resharded(v: jax.Array, like: Any) -> jax.Array:

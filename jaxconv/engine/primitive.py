@@ -15,8 +15,8 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxconv._base.dtypes import promoted
 from jaxconv.engine.dispatch import run
-from jaxconv.engine.form import Form, free_letter
-from jaxconv.engine.placement import local_lowering, resharded, sharded_like, vary_alike
+from jaxconv.engine.form import Form, shared_index
+from jaxconv.engine.placement import local_lowering, match_varying_axes, resharded, result_sharding
 from jaxconv.engine.rules import Place
 from jaxconv.engine.select import Choice, chosen
 
@@ -26,7 +26,7 @@ conv_p = Primitive("jaxconv_conv")
 def bind(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
     """The open slot of `form` from the other two, in the order x, k, y; of dtype `form.dtype`."""
     dtype = promoted(a.dtype, b.dtype)
-    a, b = vary_alike(a.astype(dtype), b.astype(dtype))
+    a, b = match_varying_axes(a.astype(dtype), b.astype(dtype))
     for slot, array in zip(form.operands, (a, b), strict=True):
         if array.shape != form.shape(slot):
             raise ValueError(f"{slot} must be {form.shape(slot)} in {form}; got {array.shape}")
@@ -47,7 +47,7 @@ def _eager(a: jax.Array, b: jax.Array, *, form: Form) -> jax.Array:
 @conv_p.def_abstract_eval
 def _abstract(a: Any, b: Any, *, form: Form) -> Any:
     operands = [(t, form.axes(slot)) for t, slot in zip((a, b), form.operands, strict=True)]
-    sharding = sharded_like(a, form.axes(form.slot), operands)
+    sharding = result_sharding(a, form.axes(form.slot), operands)
     return a.update(shape=form.shape(form.slot), dtype=jnp.dtype(form.dtype), weak_type=False, sharding=sharding)
 
 
@@ -80,7 +80,7 @@ def _batch(arrays: Any, axes: Any, *, form: Form) -> tuple[jax.Array, int]:
         return y.reshape(count, *form.shape(form.slot)), 0
     # One operand alone: its new axis joins the index that it shares with the result.
     slot = form.operands[0 if axes[1] is None else 1]
-    letter = free_letter(form.slot, slot)
+    letter = shared_index(form.slot, slot)
     merged = _merge(b if axes[0] is None else a, slot, letter, form)
     wide = _widened(form, letter, count)
     y = bind(a, merged, wide) if axes[0] is None else bind(merged, b, wide)
@@ -136,7 +136,7 @@ select_p = Primitive("jaxconv_select")
 
 def select(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     """`engine.select.chosen` as a linear map of v with its adjoint for transpose."""
-    v, code = vary_alike(v, code)
+    v, code = match_varying_axes(v, code)
     return select_p.bind(v, code, choice=choice)
 
 
@@ -159,7 +159,7 @@ ad.defjvp(select_p, lambda moved, v, code, *, choice: select(moved, code, choice
 def _select_abstract(v: Any, code: Any, *, choice: Choice) -> Any:
     axes = ("n", *(None,) * len(choice.n), "c")
     return v.update(
-        shape=choice.shape(v.shape), weak_type=False, sharding=sharded_like(v, axes, [(v, axes), (code, axes)])
+        shape=choice.shape(v.shape), weak_type=False, sharding=result_sharding(v, axes, [(v, axes), (code, axes)])
     )
 
 

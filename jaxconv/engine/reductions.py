@@ -36,14 +36,14 @@ def by_reduction(forward: Forward) -> Formulation:
     return formulation
 
 
-def exchange(x: jax.Array, groups: int) -> jax.Array:
+def swap_batch_and_channels(x: jax.Array, groups: int) -> jax.Array:
     """Batch and the channels of each group change places: [N, *n, (g, c)] -> [c, *n, (g, N)]."""
     n, *spatial, channels = x.shape
     x = jnp.moveaxis(x.reshape(n, *spatial, groups, channels // groups), (0, -1), (-1, 0))
     return x.reshape(channels // groups, *spatial, groups * n)
 
 
-def turn(k: jax.Array, groups: int) -> jax.Array:
+def flip_kernel(k: jax.Array, groups: int) -> jax.Array:
     """The kernel turned round in space, its axes exchanged within each group: [*k, c, (g, o)] -> [*k, o, (g, c)]."""
     *size, c, maps = k.shape
     k = lax.rev(k, range(len(size))).reshape(*size, c, groups, maps // groups)
@@ -78,7 +78,7 @@ def _kernel_gradient(forward: Forward, x: jax.Array, y: jax.Array, form: Form) -
 
     x [N, *n, (g, c)] -> [c, *n, (g, N)], a kernel y [N, *out, (g, o)] of stride d and dilation s gives [c, *k, (g, o)].
     """
-    swapped = exchange(x, form.groups)
+    swapped = swap_batch_and_channels(x, form.groups)
     axes = zip(form.x[1:-1], form.y[1:-1], form.kernel_size, form.stride, form.padding, form.dilation, strict=True)
     pads = [(lo, exact_high(n, k, out, stride=s, low=lo, dilation=d)) for n, out, k, s, (lo, _), d in axes]
     order = (-y.ndim, -1)
@@ -92,7 +92,7 @@ def _input_gradient(forward: Forward, k: jax.Array, y: jax.Array, form: Form) ->
     Cell j = a + s*t is met by the taps with m*d ≡ a + lo (mod s) alone: m = m0 + e*u, e = s / gcd(s, d). They are
     a kernel of dilation d*e/s, and t runs with stride 1: no zero is ever multiplied.
     """
-    flipped, order = _turned(k, form)
+    flipped, order = _flipped_kernel(k, form)
     parts = {}
     for residues in itertools.product(*map(range, form.stride)):
         taps, pads, dilation, sizes = [], [], [], []
@@ -118,11 +118,11 @@ def _input_gradient(forward: Forward, k: jax.Array, y: jax.Array, form: Form) ->
     return _interleave(parts, form.stride, form.x)
 
 
-def _turned(k: jax.Array, form: Form) -> tuple[jax.Array, tuple[int, int]]:
+def _flipped_kernel(k: jax.Array, form: Form) -> tuple[jax.Array, tuple[int, int]]:
     """The kernel turned round in space, with its (input, output) axes exchanged, by name where that costs nothing."""
     if form.groups == 1:
         return lax.rev(k, range(form.rank)), (-1, -2)
-    return turn(k, form.groups), (-2, -1)
+    return flip_kernel(k, form.groups), (-2, -1)
 
 
 def _interleave(parts: dict[tuple[int, ...], jax.Array], stride: tuple[int, ...], shape: tuple[int, ...]) -> jax.Array:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jaxconv.engine import onednn
 from jaxconv.engine.dots import conv_dots
 from jaxconv.engine.einsum import conv_einsum
-from jaxconv.engine.form import HELD_BY_F32, Form, Formulation
+from jaxconv.engine.form import EXACT_IN_F32, Form, Formulation
 from jaxconv.engine.shifted import conv_shifted
 from jaxconv.engine.simplify import simplified
 from jaxconv.engine.xla import conv_canonical, conv_lax
@@ -60,7 +60,7 @@ def _images(form: Form, place: Place) -> bool:
 
 
 def _f32(form: Form, place: Place) -> bool:
-    return form.dtype in HELD_BY_F32
+    return form.dtype in EXACT_IN_F32
 
 
 def _overhanging(form: Form, place: Place) -> bool:
@@ -105,16 +105,16 @@ def can_run(impl: str, form: Form, place: Place) -> bool:
     return onednn.fits(form) and onednn.available()
 
 
-def made_for(impl: str, form: Form, place: Place) -> bool:
+def implements(impl: str, form: Form, place: Place) -> bool:
     """Whether a formulation can run a form, and does so in a way of its own."""
     if impl == "images" and form.slot != "k":  # there it is "onednn"
         return False
     return can_run(impl, form, place)
 
 
-def worth_timing(impl: str, form: Form, place: Place) -> bool:
+def is_candidate(impl: str, form: Form, place: Place) -> bool:
     """Whether a formulation is made for a form, and may be the fastest there."""
-    if not made_for(impl, form, place):
+    if not implements(impl, form, place):
         return False
     kernel = form.slot == "k"
     if impl == "images":

@@ -76,7 +76,7 @@ def first_maximum(x: jax.Array, win: Window, fill: float | int) -> tuple[jax.Arr
     code = jnp.zeros_like(best, choice.dtype)
     for axis in reversed(win.axes):  # the last axis first: of equals the first in window order stays
         base = math.prod(choice.bases[axis:])  # of the digits behind this axis'
-        real = win.real(x.shape[axis], axis)
+        real = win.taps_on_input(x.shape[axis], axis)
         codes, values = slices(code, win, axis), slices(best, win, axis)
         best, code, seen = values[0], codes[0], real[0]
         for tap, value in enumerate(values[1:], 1):
@@ -121,7 +121,7 @@ def _place(g: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
         like = jax.ShapeDtypeStruct((g.shape[0], *choice.n, g.shape[-1]), g.dtype)
         return jax.linear_transpose(lambda x: _pick(x, code, choice), like)(g)[0]
     reach = [-(-k // s) for k, s in zip(win.kernel_size, win.stride, strict=True)]
-    pads = [win.overhang(n, axis) for axis, n in zip(win.axes, choice.n, strict=True)]
+    pads = [win.full_padding(n, axis) for axis, n in zip(win.axes, choice.n, strict=True)]
     steps = [-(-(n + lo) // s) for n, (lo, _), s in zip(choice.n, pads, win.stride, strict=True)]
     widths = [(0, 0), *((u - 1, max(t - out, 0)) for u, t, out in zip(reach, steps, win.out, strict=True)), (0, 0)]
     g, code = jnp.pad(g, widths), jnp.pad(code, widths, constant_values=-1)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv._base.dtypes import channelwise
-from jaxconv.engine.einsum import seen_by, sum_type
+from jaxconv.engine.einsum import dot_dtype, tap_slice
 from jaxconv.engine.form import Form
 from jaxconv.engine.transposition import by_transposition
 from jaxconv.engine.window import zeros_around
@@ -20,11 +20,11 @@ def conv_shifted(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
     Any grouped convolution can be so written, as one such sum for every channel of a group.
     """
     c_in, maps = form.k[-2], form.k[-1] // form.groups
-    x, weights = zeros_around(x, form.padding).astype(sum_type(x.dtype)), k.astype(sum_type(x.dtype))
+    x, weights = zeros_around(x, form.padding).astype(dot_dtype(x.dtype)), k.astype(dot_dtype(x.dtype))
     weights = weights.reshape(*form.kernel_size, c_in, form.groups, maps)
 
     def product(tap: tuple[int, ...]) -> jax.Array:
-        seen = seen_by(tap, x, form.kernel_size, form.stride, form.dilation)
+        seen = tap_slice(tap, x, form.kernel_size, form.stride, form.dilation)
         seen = seen.reshape(*seen.shape[:-1], form.groups, c_in, 1)
         channels = (seen[..., c, :] for c in range(c_in))
         return functools.reduce(

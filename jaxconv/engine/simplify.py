@@ -27,14 +27,14 @@ class Simplified:
     cells: tuple[Pair, ...]
     taps: tuple[Pair, ...]
 
-    def narrowed(self, v: jax.Array, slot: str) -> jax.Array:
+    def crop_operand(self, v: jax.Array, slot: str) -> jax.Array:
         """An operand of the original form as one of the canonical form."""
         for axis, (low, high) in self._crops(slot):
             if low or high:
                 v = lax.slice_in_dim(v, low, v.shape[axis] - high, axis=axis)
         return v.reshape(getattr(self.form, slot))
 
-    def widened(self, v: jax.Array, slot: str, shape: tuple[int, ...]) -> jax.Array:
+    def pad_result(self, v: jax.Array, slot: str, shape: tuple[int, ...]) -> jax.Array:
         """A result of the canonical form as the original's, of `shape`: zero where nothing depends on it."""
         crops = dict(self._crops(slot))
         widths = [(*crops.get(axis, (0, 0)), 0) for axis in range(len(shape))]

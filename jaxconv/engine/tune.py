@@ -26,7 +26,7 @@ from jaxconv._base.files import read_text, write_atomically
 from jaxconv._base.limits import cpu_cores
 from jaxconv.engine import onednn
 from jaxconv.engine.form import Form
-from jaxconv.engine.rules import FORMULATIONS, Place, preferred, worth_timing
+from jaxconv.engine.rules import FORMULATIONS, Place, is_candidate, preferred
 
 VARIABLE = "JAXCONV_CACHE"
 RUNS, ENOUGH = 5, 2.0
@@ -103,7 +103,7 @@ def best(form: Form, place: Place) -> str:
 def candidates(form: Form, place: Place) -> list[str]:
     """The formulations worth measuring: the rules' own choice, and all that can run the form in sensible time."""
     auto = preferred(form, place)
-    return [name for name in FORMULATIONS if name == auto or worth_timing(name, form, place)]
+    return [name for name in FORMULATIONS if name == auto or is_candidate(name, form, place)]
 
 
 def measure(form: Form, place: Place) -> dict[str, float]:

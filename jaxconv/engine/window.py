@@ -30,7 +30,7 @@ class Window:
         """The array axes that are spatial: all between batch and channels."""
         return range(1, len(self.kernel_size) + 1)
 
-    def overhang(self, n: int, axis: int) -> Pair:
+    def full_padding(self, n: int, axis: int) -> Pair:
         """The padding of a spatial axis with what `ceil_mode` adds high, so that the last window is whole."""
         i = axis - 1
         low, high = self.padding[i]
@@ -41,10 +41,10 @@ class Window:
 
     def padded(self, x: jax.Array, fill: Any) -> jax.Array:
         """x: [N, *spatial, C] with `fill` on all sides, as far as the windows reach; every axis at once."""
-        sides = ((*self.overhang(x.shape[axis], axis), 0) for axis in self.axes)
+        sides = ((*self.full_padding(x.shape[axis], axis), 0) for axis in self.axes)
         return jax.lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
 
-    def real(self, n: int, axis: int, padded: bool = False) -> np.ndarray:
+    def taps_on_input(self, n: int, axis: int, padded: bool = False) -> np.ndarray:
         """Which taps of the windows along an axis of n cells hold cells of the input (of the padded input).
 
         Returns:
@@ -99,15 +99,15 @@ def all_static(sizes: Iterable[Any]) -> bool:
 def as_batch(x: Any, kernel_size: Any, op: str) -> tuple[jax.Array, bool]:
     """`x` as [N, *spatial, C], and whether it came without its batch axis; see `spatial_rank`."""
     x = jnp.asarray(x)
-    lone = x.ndim == spatial_rank(x.shape, kernel_size, op) + 1
-    return (x[None] if lone else x), lone
+    unbatched = x.ndim == spatial_rank(x.shape, kernel_size, op) + 1
+    return (x[None] if unbatched else x), unbatched
 
 
 def spatial_rank(shape: Sequence[int], kernel_size: Any, op: str) -> int:
     """How many spatial axes an input of `shape` has under a window of `kernel_size`.
 
     A tuple says it, so an input of one axis less is a single example. An int fits 2 or 3 axes; on
-    fewer it could mean a batch of signals or a lone image.
+    fewer it could mean a batch of signals or a single image.
 
     Raises:
       ShapeError: a rank that does not fit, or an int that leaves it open.
@@ -140,7 +140,7 @@ def spatial_rank(shape: Sequence[int], kernel_size: Any, op: str) -> int:
     return ndim - 2
 
 
-def promise(y: jax.Array, shape: Sequence[int]) -> jax.Array:
+def assert_shape(y: jax.Array, shape: Sequence[int]) -> jax.Array:
     """`y`, after chex has held it to the shape that the formula promised (at trace time, at no cost)."""
     import chex  # here and not at the top: it would be a third of our import time
 

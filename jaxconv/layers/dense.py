@@ -8,7 +8,7 @@ from jax import lax
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.types import Params, State
-from jaxconv.engine.window import promise
+from jaxconv.engine.window import assert_shape
 from jaxconv.layers.checks import check_kernel, param_dtype
 from jaxconv.layers.initializers import Initializer, check_initializer, lecun_normal, zeros
 from jaxconv.layers.layer import Layer, check_params, fold, shape_of
@@ -69,7 +69,7 @@ def Dense(
                 expected=kernel.shape[0],
                 found=x.shape[-1] if x.ndim else None,
             )
-        y = promise(jnp.matmul(x, kernel, precision=precision), (*x.shape[:-1], features))
+        y = assert_shape(jnp.matmul(x, kernel, precision=precision), (*x.shape[:-1], features))
         return (add_bias(y, check_bias(params["bias"], features)) if bias else y), state
 
     return Layer("dense", init, apply)

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import ops
-from jaxconv._base.dtypes import wide, wide_dtype
+from jaxconv._base.dtypes import accum_dtype, upcast
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.types import Params, State
-from jaxconv.engine.window import promise
+from jaxconv.engine.window import assert_shape
 from jaxconv.layers.checks import param_dtype
 from jaxconv.layers.initializers import ones, zeros
 from jaxconv.layers.layer import Layer, check_params, shape_of
@@ -54,7 +54,7 @@ def BatchNorm(
             params["scale"] = ones(key, channels, dtype)
         if bias:
             params["bias"] = zeros(key, channels, dtype)
-        kept = wide_dtype(dtype)
+        kept = accum_dtype(dtype)
         return params, {"mean": zeros(key, channels, kept), "var": ones(key, channels, kept)}
 
     def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
@@ -72,14 +72,14 @@ def BatchNorm(
             )
         if not train or x.size == 0:
             return batch_norm(x, **state, **params, eps=eps), state
-        y, *batch = standardize(wide(x), range(x.ndim - 1), eps, axis_name)
+        y, *batch = standardize(upcast(x), range(x.ndim - 1), eps, axis_name)
         y = affine(y, params.get("scale"), params.get("bias"))
         statistics = zip(("mean", "var"), batch, strict=True)
         new = {
             n: momentum * state[n] + (1 - momentum) * jax.lax.stop_gradient(b.reshape(-1).astype(state[n].dtype))
             for n, b in statistics
         }
-        return promise(y.astype(x.dtype), x.shape), new
+        return assert_shape(y.astype(x.dtype), x.shape), new
 
     return Layer("batch_norm", init, apply)
 

@@ -11,8 +11,8 @@ from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import promoted
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import Ints, Padding, PaddingMode, Params, State
-from jaxconv.engine.placement import vary_alike, zeros_beside
-from jaxconv.engine.window import promise, spatial_rank
+from jaxconv.engine.placement import match_varying_axes, zeros_sharded_like
+from jaxconv.engine.window import assert_shape, spatial_rank
 from jaxconv.layers.checks import check_groups, check_kernel, param_dtype, refuse_nchw
 from jaxconv.layers.initializers import Initializer, draw_transposed, lecun_normal, zeros
 from jaxconv.layers.layer import Layer, check_params, fold, lift, shape_of
@@ -145,10 +145,10 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
         check_out(y.shape)
         kernel = params["kernel"]
         zero = {n: kernel if n == "kernel" else jnp.zeros(v.shape, v.dtype) for n, v in own.items()}
-        y, _ = vary_alike(y.astype(promoted(y.dtype, kernel.dtype)), kernel)
-        origin = zeros_beside(y, (y.shape[0], *x.shape[1:]))
+        y, _ = match_varying_axes(y.astype(promoted(y.dtype, kernel.dtype)), kernel)
+        origin = zeros_sharded_like(y, (y.shape[0], *x.shape[1:]))
         _, transposed = jax.vjp(lambda a: layer.apply(zero, {}, a)[0], origin)
-        back = promise(transposed(y)[0], origin.shape)
+        back = assert_shape(transposed(y)[0], origin.shape)
         return (back if tied or not bias else add_bias(back, check_bias(params["bias"], x.shape[-1]))), state
 
     return Layer("adjoint", init, apply)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxconv import geometry
-from jaxconv._base.dtypes import wide_dtype
+from jaxconv._base.dtypes import accum_dtype
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.paths import leaf_names
 from jaxconv._base.types import Params, State
@@ -80,7 +80,7 @@ def cast(layer: Part, dtype: DTypeLike) -> Layer:
 
     def wide(v: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         floating = jnp.issubdtype(v.dtype, jnp.floating)
-        return jax.ShapeDtypeStruct(v.shape, wide_dtype(v.dtype) if floating else v.dtype)
+        return jax.ShapeDtypeStruct(v.shape, accum_dtype(v.dtype) if floating else v.dtype)
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         return layer.init(key, jax.tree.map(wide, shape_of(x)))

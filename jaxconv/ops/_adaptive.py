@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import geometry
-from jaxconv._base.dtypes import narrow, wide
+from jaxconv._base.dtypes import cast_back, upcast
 from jaxconv._base.types import ArrayLike, Ints
-from jaxconv.engine.window import promise
-from jaxconv.ops._pool import first_max, maps
+from jaxconv.engine.window import assert_shape
+from jaxconv.ops._pool import as_feature_maps, first_max
 
 
 def _adaptive(x: jax.Array, out: Ints, reduce: Callable[[jax.Array, int], jax.Array]) -> jax.Array:
@@ -20,7 +20,7 @@ def _adaptive(x: jax.Array, out: Ints, reduce: Callable[[jax.Array, int], jax.Ar
         bounds = [(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
         cells = [reduce(jax.lax.slice_in_dim(x, *pair, axis=axis), axis) for pair in bounds]
         x = jnp.stack(cells, axis=axis)
-    return promise(x, (x.shape[0], *sizes, x.shape[-1]))
+    return assert_shape(x, (x.shape[0], *sizes, x.shape[-1]))
 
 
 def adaptive_avg_pool(x: ArrayLike, out: Ints) -> jax.Array:
@@ -40,8 +40,8 @@ def adaptive_avg_pool(x: ArrayLike, out: Ints) -> jax.Array:
     >>> adaptive_avg_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel()
     Array([1., 3.], dtype=float32)
     """
-    x = maps(x, "adaptive_avg_pool")
-    return narrow(_adaptive(wide(x), out, lambda cells, axis: jnp.mean(cells, axis=axis)), x)
+    x = as_feature_maps(x, "adaptive_avg_pool")
+    return cast_back(_adaptive(upcast(x), out, lambda cells, axis: jnp.mean(cells, axis=axis)), x)
 
 
 def adaptive_max_pool(x: ArrayLike, out: Ints) -> jax.Array:
@@ -58,4 +58,4 @@ def adaptive_max_pool(x: ArrayLike, out: Ints) -> jax.Array:
     >>> adaptive_max_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel()
     Array([2., 4.], dtype=float32)
     """
-    return _adaptive(maps(x, "adaptive_max_pool"), out, first_max)
+    return _adaptive(as_feature_maps(x, "adaptive_max_pool"), out, first_max)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 
 from jaxconv import geometry
 from jaxconv._base.deprecation import renamed_arguments
-from jaxconv._base.dtypes import narrow, wide
+from jaxconv._base.dtypes import cast_back, upcast
 from jaxconv._base.types import ArrayLike, Ints, PaddingMode
 from jaxconv.engine.window import as_batch, slices, window
 from jaxconv.ops._pad import pad_pairs
-from jaxconv.ops._pool import finish
+from jaxconv.ops._pool import pool_output
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
@@ -38,11 +38,11 @@ def blur_pool(
     >>> blur_pool(jnp.ones((1, 8, 8, 2))).shape
     (1, 4, 4, 2)
     """
-    x, lone = as_batch(x, kernel_size, "blur_pool")
+    x, unbatched = as_batch(x, kernel_size, "blur_pool")
     sizes = geometry.per_axis(kernel_size, x.ndim - 2, "kernel_size")
-    y = pad_pairs(wide(x), tuple(((k - 1) // 2, k // 2) for k in sizes), padding_mode)
+    y = pad_pairs(upcast(x), tuple(((k - 1) // 2, k // 2) for k in sizes), padding_mode)
     win = window(y.shape[1:-1], sizes, stride=stride, op="blur_pool")
     for axis, k in zip(win.axes, sizes, strict=True):
         weighed = (math.comb(k - 1, i) / 2 ** (k - 1) * tap for i, tap in enumerate(slices(y, win, axis)))
         y = functools.reduce(jnp.add, weighed)
-    return finish(narrow(y, x), x, win, lone)
+    return pool_output(cast_back(y, x), x, win, unbatched)

@@ -8,10 +8,10 @@ from jax import lax
 
 from jaxconv import engine, geometry
 from jaxconv._base.deprecation import renamed_arguments
-from jaxconv._base.dtypes import channelwise, wide
+from jaxconv._base.dtypes import channelwise, upcast
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.types import ArrayLike, Ints, Padding, PaddingMode
-from jaxconv.engine.window import as_batch, promise, window
+from jaxconv.engine.window import as_batch, assert_shape, window
 from jaxconv.ops._pad import check_mode, pad_pairs
 
 
@@ -60,7 +60,7 @@ def conv(
     kernel = check_kernel(kernel, "conv")
     kernel_size = kernel.shape[:-2]
     came, groups = jnp.shape(x), geometry.integer(groups, "groups")
-    x, lone = as_batch(x, kernel_size, "conv")
+    x, unbatched = as_batch(x, kernel_size, "conv")
     check_channels(came, kernel.shape, groups)
     if bias is not None:
         bias = check_bias(bias, kernel.shape[-1])
@@ -75,10 +75,10 @@ def conv(
         dtype=str(dtype), precision=engine.precision_of(precision), impl=engine.resolved(impl),
     )  # fmt: skip
     y = engine.bind(x, kernel, form)
-    y = promise(y, (x.shape[0], *win.out, kernel.shape[-1]))
+    y = assert_shape(y, (x.shape[0], *win.out, kernel.shape[-1]))
     if bias is not None:
         y = add_bias(y, bias)
-    return y[0] if lone else y
+    return y[0] if unbatched else y
 
 
 def check_kernel(kernel: Any, op: str) -> jax.Array:
@@ -145,7 +145,7 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
 def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
     """y + bias in y's type; halves by way of f32, in which the bias's gradient then sums over all positions."""
     if y.dtype in (jnp.bfloat16, jnp.float16):
-        return (wide(y) + wide(channelwise(bias, y))).astype(y.dtype)
+        return (upcast(y) + upcast(channelwise(bias, y))).astype(y.dtype)
     return y + channelwise(bias, y).astype(y.dtype)
 
 

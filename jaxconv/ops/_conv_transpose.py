@@ -10,7 +10,7 @@ from jaxconv import engine, geometry
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.types import ArrayLike, Ints, Padding, PaddingMode
-from jaxconv.engine.window import as_batch, promise, window
+from jaxconv.engine.window import as_batch, assert_shape, window
 from jaxconv.ops._conv import add_bias, channels_first_fix, check_bias, check_channels, check_kernel
 from jaxconv.ops._pad import check_mode, padding_adjoint
 
@@ -53,7 +53,7 @@ def conv_transpose(
     """
     kernel = check_kernel(kernel, "conv_transpose")
     kernel_size = kernel.shape[:-2]
-    x, lone = as_batch(x, kernel_size, "conv_transpose")
+    x, unbatched = as_batch(x, kernel_size, "conv_transpose")
     if 0 in x.shape[1:-1]:
         raise ShapeError(
             "conv_transpose needs at least one cell on every spatial axis", got=f"{x.shape[1:-1]}", kind="empty"
@@ -96,10 +96,10 @@ def conv_transpose(
     y = engine.bind(kernel, x, form)
     if padding_mode != "zeros":
         y = padding_adjoint(y, win.padding, padding_mode)
-    y = promise(y, like)
+    y = assert_shape(y, like)
     if bias is not None:
         y = add_bias(y, bias)
-    return y[0] if lone else y
+    return y[0] if unbatched else y
 
 
 def restored_size(

@@ -9,8 +9,8 @@ from jax import lax
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import ArrayLike, Ints, Padding, PaddingMode
-from jaxconv.engine.einsum import sum_type, windows
-from jaxconv.engine.window import as_batch, promise, window
+from jaxconv.engine.einsum import dot_dtype, patches
+from jaxconv.engine.window import as_batch, assert_shape, window
 from jaxconv.ops._conv import add_bias
 from jaxconv.ops._pad import pad_pairs
 
@@ -59,7 +59,7 @@ def local_conv(
             fix="jaxconv.conv for a shared kernel",
         )
     kernel_size, (c_in, c_out) = kernel.shape[rank : 2 * rank], kernel.shape[-2:]
-    x, lone = as_batch(x, kernel_size, "local_conv")
+    x, unbatched = as_batch(x, kernel_size, "local_conv")
     win = window(x.shape[1:-1], kernel_size, stride=stride, padding=padding, dilation=dilation, op="local_conv")
     if kernel.shape[:rank] != win.out or x.shape[-1] != c_in:
         raise ShapeError(
@@ -70,12 +70,12 @@ def local_conv(
     if bias is not None and jnp.shape(bias) != (*win.out, c_out):
         raise ShapeError(f"local_conv's bias must be [*out, C_out] = {(*win.out, c_out)}", got=f"{jnp.shape(bias)}")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    seen = windows(pad_pairs(x.astype(dtype), win.padding, padding_mode), kernel_size, win.stride, win.dilation)
+    seen = patches(pad_pairs(x.astype(dtype), win.padding, padding_mode), kernel_size, win.stride, win.dilation)
     weights = kernel.astype(dtype).reshape(*win.out, math.prod(kernel_size), c_in, c_out)
     y = jnp.einsum(
-        "...mc,...mcf->...f", seen, weights, precision=precision, preferred_element_type=sum_type(dtype)
+        "...mc,...mcf->...f", seen, weights, precision=precision, preferred_element_type=dot_dtype(dtype)
     ).astype(dtype)
-    y = promise(y, (x.shape[0], *win.out, c_out))
+    y = assert_shape(y, (x.shape[0], *win.out, c_out))
     if bias is not None:
         y = add_bias(y, jnp.asarray(bias))
-    return y[0] if lone else y
+    return y[0] if unbatched else y

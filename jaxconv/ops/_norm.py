@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry
-from jaxconv._base.dtypes import channelwise, narrow, wide
+from jaxconv._base.dtypes import cast_back, channelwise, upcast
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.types import ArrayLike
-from jaxconv.engine.window import promise
+from jaxconv.engine.window import assert_shape
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
@@ -36,10 +36,10 @@ def standardize(
     """
     check_eps(eps)
     rough = _mean(x, axes, axis_name)
-    centerd = x - rough
-    rest = _mean(centerd, axes, axis_name)
-    var = jnp.maximum(_mean(jnp.square(centerd), axes, axis_name) - jnp.square(rest), 0)
-    return (centerd - rest) * lax.rsqrt(var + eps), rough + rest, var
+    centered = x - rough
+    rest = _mean(centered, axes, axis_name)
+    var = jnp.maximum(_mean(jnp.square(centered), axes, axis_name) - jnp.square(rest), 0)
+    return (centered - rest) * lax.rsqrt(var + eps), rough + rest, var
 
 
 def _mean(v: jax.Array, axes: Sequence[int], axis_name: Any) -> jax.Array:
@@ -107,10 +107,10 @@ def batch_norm(
     x = jnp.asarray(x)
     for name, value in (("mean", mean), ("var", var)):
         _check_per_channel(name, value, x)
-    y = wide(x)
+    y = upcast(x)
     mean, var = (channelwise(jnp.asarray(v, y.dtype), y) for v in (mean, var))
     y = (y - mean) * lax.rsqrt(var + eps)
-    return _finish(y, x, scale, bias)
+    return _scale_and_shift(y, x, scale, bias)
 
 
 def group_norm(
@@ -135,12 +135,12 @@ def group_norm(
     >>> group_norm(jnp.array([[[1.0, 3.0, 10.0, 30.0]]]), 2, eps=0.0).ravel()
     Array([-1.,  1., -1.,  1.], dtype=float32)
     """
-    x, groups = _channelled(x, "group_norm"), geometry.integer(groups, "groups")
+    x, groups = _check_rank(x, "group_norm"), geometry.integer(groups, "groups")
     if x.shape[-1] % groups:
         raise ShapeError("groups must divide the channels", got=f"groups={groups}, {count(x.shape[-1], 'channel')}")
-    grouped = wide(x).reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    grouped = upcast(x).reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
     axes = (*range(1, x.ndim - 1), x.ndim)
-    return _finish(standardize(grouped, axes, eps)[0].reshape(x.shape), x, scale, bias)
+    return _scale_and_shift(standardize(grouped, axes, eps)[0].reshape(x.shape), x, scale, bias)
 
 
 def layer_norm(
@@ -161,8 +161,8 @@ def layer_norm(
     >>> layer_norm(jnp.array([[1.0, 3.0]]), eps=0.0)
     Array([[-1.,  1.]], dtype=float32)
     """
-    x = _channelled(x, "layer_norm", least=1)
-    return _finish(standardize(wide(x), (x.ndim - 1,), eps)[0], x, scale, bias)
+    x = _check_rank(x, "layer_norm", least=1)
+    return _scale_and_shift(standardize(upcast(x), (x.ndim - 1,), eps)[0], x, scale, bias)
 
 
 def instance_norm(
@@ -186,8 +186,8 @@ def instance_norm(
     >>> instance_norm(jnp.array([[[1.0], [3.0]]]), eps=0.0).ravel()
     Array([-1.,  1.], dtype=float32)
     """
-    x = _channelled(x, "instance_norm", least=3)
-    return _finish(standardize(wide(x), range(1, x.ndim - 1), eps)[0], x, scale, bias)
+    x = _check_rank(x, "instance_norm", least=3)
+    return _scale_and_shift(standardize(upcast(x), range(1, x.ndim - 1), eps)[0], x, scale, bias)
 
 
 def rms_norm(x: ArrayLike, scale: ArrayLike | None = None, *, eps: float = 1e-6) -> jax.Array:
@@ -206,9 +206,9 @@ def rms_norm(x: ArrayLike, scale: ArrayLike | None = None, *, eps: float = 1e-6)
     >>> rms_norm(jnp.array([[3.0, 3.0]]), eps=0.0)
     Array([[1., 1.]], dtype=float32)
     """
-    x = _channelled(x, "rms_norm", least=1)
-    y = wide(x)
-    return _finish(y * lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps), x, scale, None)
+    x = _check_rank(x, "rms_norm", least=1)
+    y = upcast(x)
+    return _scale_and_shift(y * lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps), x, scale, None)
 
 
 def local_response_norm(
@@ -230,13 +230,13 @@ def local_response_norm(
     >>> local_response_norm(jnp.array([[1.0, 1.0, 1.0]]), 3, alpha=1.0, beta=1.0, k=0.0)
     Array([[0.5       , 0.33333334, 0.5       ]], dtype=float32)
     """
-    x, size = _channelled(x, "local_response_norm", least=1), geometry.integer(size, "size")
-    y = wide(x)
+    x, size = _check_rank(x, "local_response_norm", least=1), geometry.integer(size, "size")
+    y = upcast(x)
     padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     squares = jnp.pad(y * y, padding)
     channels = x.shape[-1]
     total = functools.reduce(jnp.add, (squares[..., i : i + channels] for i in range(size)))
-    return _finish(y * (k + alpha * total) ** -beta, x, None, None)
+    return _scale_and_shift(y * (k + alpha * total) ** -beta, x, None, None)
 
 
 def standardize_kernel(kernel: ArrayLike, *, eps: float = 1e-5) -> jax.Array:
@@ -260,7 +260,7 @@ def standardize_kernel(kernel: ArrayLike, *, eps: float = 1e-5) -> jax.Array:
         raise ShapeError("standardize_kernel needs a kernel [*k, C_in, C_out]", got=f"{kernel.shape}", kind="rank")
     axes = range(kernel.ndim - 1)
     fan_in = math.prod(kernel.shape[:-1])
-    return narrow(standardize(wide(kernel), axes, eps)[0] / math.sqrt(fan_in), kernel)
+    return cast_back(standardize(upcast(kernel), axes, eps)[0] / math.sqrt(fan_in), kernel)
 
 
 def _check_per_channel(name: str, value: Any, x: jax.Array) -> None:
@@ -270,7 +270,7 @@ def _check_per_channel(name: str, value: Any, x: jax.Array) -> None:
         )
 
 
-def _channelled(x: Any, op: str, least: int = 2) -> jax.Array:
+def _check_rank(x: Any, op: str, least: int = 2) -> jax.Array:
     x = jnp.asarray(x)
     if x.ndim < least:
         shape = {1: "[..., C]", 2: "[N, ..., C]", 3: "[N, *spatial, C]"}[least]
@@ -278,5 +278,5 @@ def _channelled(x: Any, op: str, least: int = 2) -> jax.Array:
     return x
 
 
-def _finish(y: jax.Array, x: jax.Array, scale: Any, bias: Any) -> jax.Array:
-    return promise(narrow(affine(y, scale, bias), x), x.shape)
+def _scale_and_shift(y: jax.Array, x: jax.Array, scale: Any, bias: Any) -> jax.Array:
+    return assert_shape(cast_back(affine(y, scale, bias), x), x.shape)

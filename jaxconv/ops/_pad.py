@@ -7,7 +7,7 @@ from jaxconv import geometry
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError, did_you_mean
 from jaxconv._base.types import ArrayLike, Ints, Padding, PaddingMode
-from jaxconv.engine.window import as_batch, promise
+from jaxconv.engine.window import as_batch, assert_shape
 from jaxconv.geometry import PADDING_MODES, Pair, padding_mode_of
 
 _NUMPY_WORD = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
@@ -42,14 +42,14 @@ def pad(
     >>> pad(jnp.arange(1, 4).reshape(1, 3, 1), (1, 2), (1,), padding_mode="wrap").ravel()
     Array([3, 1, 2, 3, 1, 2], dtype=int32)
     """
-    x, lone = as_batch(x, kernel_size, "pad")
+    x, unbatched = as_batch(x, kernel_size, "pad")
     shape = x.shape[1:-1]
     per_axis = [
         geometry.per_axis(v, len(shape), w)
         for v, w in ((kernel_size, "kernel_size"), (stride, "stride"), (dilation, "dilation"))
     ]
     y = pad_pairs(x, geometry.pads(padding, shape, *per_axis), padding_mode)
-    return y[0] if lone else y
+    return y[0] if unbatched else y
 
 
 def check_mode(padding_mode: str) -> None:
@@ -85,7 +85,7 @@ def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], padding_mode: str = "zeros"
     y = x
     if any(max(pair) for pair in pairs):
         y = jnp.pad(x, ((0, 0), *pairs, (0, 0)), mode=_NUMPY_WORD[padding_mode])
-    return promise(y, (x.shape[0], *(n + sum(p) for n, p in zip(x.shape[1:-1], pairs, strict=True)), x.shape[-1]))
+    return assert_shape(y, (x.shape[0], *(n + sum(p) for n, p in zip(x.shape[1:-1], pairs, strict=True)), x.shape[-1]))
 
 
 def padding_adjoint(y: jax.Array, pairs: tuple[Pair, ...], padding_mode: str) -> jax.Array:

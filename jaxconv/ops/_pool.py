@@ -15,32 +15,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._base.deprecation import renamed_arguments
-from jaxconv._base.dtypes import narrow, wide
+from jaxconv._base.dtypes import cast_back, upcast
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import ArrayLike, Ints, Padding
 from jaxconv.engine.primitive import select
 from jaxconv.engine.select import Choice, first_maximum
-from jaxconv.engine.window import Window, as_batch, promise, slices, window, window_sum
+from jaxconv.engine.window import Window, as_batch, assert_shape, slices, window, window_sum
 
 
-def read(x: ArrayLike, kernel_size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
+def pool_input(x: ArrayLike, kernel_size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
     """A pool's input as [N, *spatial, C], its window, and whether it came without N."""
-    x, lone = as_batch(x, kernel_size, op)
+    x, unbatched = as_batch(x, kernel_size, op)
     stride = arguments.pop("stride")
     win = window(x.shape[1:-1], kernel_size, stride=kernel_size if stride is None else stride, op=op, **arguments)
-    return x, win, lone
+    return x, win, unbatched
 
 
-def finish(y: jax.Array, x: jax.Array, win: Window, lone: bool) -> jax.Array:
+def pool_output(y: jax.Array, x: jax.Array, win: Window, unbatched: bool) -> jax.Array:
     """The result, held to the formula's shape; without N where x came without."""
-    y = promise(y, (x.shape[0], *win.out, x.shape[-1]))
-    return y[0] if lone else y
+    y = assert_shape(y, (x.shape[0], *win.out, x.shape[-1]))
+    return y[0] if unbatched else y
 
 
 def check_inside(shape: Sequence[int], win: Window, op: str, padded: bool = False) -> None:
     """Raises ShapeError where a window of an input [N, *spatial, C] holds none of its cells (of the padded input's)."""
     for axis in win.axes:
-        i, holds = axis - 1, win.real(shape[axis], axis, padded).any(axis=0).ravel()
+        i, holds = axis - 1, win.taps_on_input(shape[axis], axis, padded).any(axis=0).ravel()
         if not holds.all():
             raise ShapeError(
                 f"every window of {op} must hold at least one cell of its input",
@@ -107,12 +107,12 @@ def max_pool(
     Array([[ 5.,  7.],
            [13., 15.]], dtype=float32)
     """
-    x, win, lone = read(
+    x, win, unbatched = pool_input(
         x, kernel_size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     check_inside(x.shape, win, "max_pool")
     y = window_max(x, win, lowest(x.dtype))
-    return finish(y, x, win, lone)
+    return pool_output(y, x, win, unbatched)
 
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode", count_padding="count_include_pad")
@@ -142,14 +142,14 @@ def avg_pool(
     >>> avg_pool(jnp.ones((1, 3, 3, 1)), 3, stride=1, padding=1, count_include_pad=True)[0, 0, 0, 0]
     Array(0.44444445, dtype=float32)
     """
-    x, win, lone = read(
+    x, win, unbatched = pool_input(
         x, kernel_size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     check_inside(x.shape, win, "avg_pool", count_include_pad)
-    held = (win.real(x.shape[axis], axis, count_include_pad).sum(axis=0) for axis in win.axes)
-    y = window_sum(win.padded(wide(x), 0), win)
+    held = (win.taps_on_input(x.shape[axis], axis, count_include_pad).sum(axis=0) for axis in win.axes)
+    y = window_sum(win.padded(upcast(x), 0), win)
     y = y / functools.reduce(np.multiply, held).astype(y.dtype)
-    return finish(narrow(y, x), x, win, lone)
+    return pool_output(cast_back(y, x), x, win, unbatched)
 
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
@@ -182,17 +182,17 @@ def lp_pool(
     """
     if isinstance(p, bool) or not isinstance(p, numbers.Real) or not p >= 1:
         raise ShapeError("p must be a number ≥ 1: below it (Σ|x|^p)^(1/p) is no norm", got=f"p={p!r}")
-    x, win, lone = read(
+    x, win, unbatched = pool_input(
         x, kernel_size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
-    y = wide(x)
+    y = upcast(x)
     y = y * jax.lax.stop_gradient(jnp.sign(y))  # |x| with slope 0 at 0, where jnp.abs has 1
     if p == np.inf:
-        return finish(narrow(window_max(y, win, 0), x), x, win, lone)
+        return pool_output(cast_back(window_max(y, win, 0), x), x, win, unbatched)
     y = win.padded(y, 0)
     for axis in win.axes:  # a p-norm of p-norms is the p-norm of all
         y = _norm(slices(y, win, axis), float(p))
-    return finish(narrow(y, x), x, win, lone)
+    return pool_output(cast_back(y, x), x, win, unbatched)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -250,10 +250,10 @@ def global_avg_pool(x: ArrayLike) -> jax.Array:
     >>> global_avg_pool(jnp.ones((2, 4, 4, 3))).shape
     (2, 3)
     """
-    x = maps(x, "global_avg_pool")
-    y = jnp.mean(wide(x), axis=tuple(range(1, x.ndim - 1)))
-    y = narrow(y, x)
-    return promise(y, (x.shape[0], x.shape[-1]))
+    x = as_feature_maps(x, "global_avg_pool")
+    y = jnp.mean(upcast(x), axis=tuple(range(1, x.ndim - 1)))
+    y = cast_back(y, x)
+    return assert_shape(y, (x.shape[0], x.shape[-1]))
 
 
 def global_max_pool(x: ArrayLike) -> jax.Array:
@@ -267,9 +267,9 @@ def global_max_pool(x: ArrayLike) -> jax.Array:
     >>> global_max_pool(jnp.arange(8.0).reshape(1, 2, 2, 2))
     Array([[6., 7.]], dtype=float32)
     """
-    x = maps(x, "global_max_pool")
+    x = as_feature_maps(x, "global_max_pool")
     cells = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
-    return promise(first_max(cells, 1), (x.shape[0], x.shape[-1]))
+    return assert_shape(first_max(cells, 1), (x.shape[0], x.shape[-1]))
 
 
 def first_max(x: jax.Array, axis: int) -> jax.Array:
@@ -279,7 +279,7 @@ def first_max(x: jax.Array, axis: int) -> jax.Array:
     return jnp.sum(jnp.where(chosen, x, jnp.zeros((), x.dtype)), axis=axis, dtype=x.dtype)  # one term: exact
 
 
-def maps(x: ArrayLike, op: str) -> jax.Array:
+def as_feature_maps(x: ArrayLike, op: str) -> jax.Array:
     """x as feature maps [N, *spatial, C] with at least one cell; raises ShapeError where it is not."""
     x = jnp.asarray(x)
     if x.ndim < 3 or 0 in x.shape[1:-1]:

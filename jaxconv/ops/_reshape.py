@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import ArrayLike
-from jaxconv.engine.window import promise
+from jaxconv.engine.window import assert_shape
 
 
 def flatten(x: ArrayLike) -> jax.Array:
@@ -23,4 +23,4 @@ def flatten(x: ArrayLike) -> jax.Array:
     if x.ndim < 1:
         raise ShapeError("flatten needs a batch axis: [N, ...]", got="a scalar", kind="rank")
     size = math.prod(x.shape[1:])
-    return promise(x.reshape(x.shape[0], size), (x.shape[0], size))
+    return assert_shape(x.reshape(x.shape[0], size), (x.shape[0], size))

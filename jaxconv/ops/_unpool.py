@@ -12,8 +12,8 @@ from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import ArrayLike, Ints, Padding
 from jaxconv.engine.primitive import select
 from jaxconv.engine.select import Choice, first_maximum
-from jaxconv.engine.window import promise
-from jaxconv.ops._pool import check_inside, finish, lowest, read
+from jaxconv.engine.window import assert_shape
+from jaxconv.ops._pool import check_inside, lowest, pool_input, pool_output
 
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
@@ -42,7 +42,7 @@ def max_pool_with_indices(
     >>> y.ravel(), at.ravel()
     (Array([5., 3.], dtype=float32), Array([1, 3], dtype=int32))
     """
-    x, win, lone = read(
+    x, win, unbatched = pool_input(
         x, kernel_size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     check_inside(x.shape, win, "max_pool")
@@ -56,7 +56,7 @@ def max_pool_with_indices(
         start = jnp.arange(win.out[i], dtype=jnp.int32) * win.stride[i] - win.padding[i][0]
         at = jnp.expand_dims(start, [a for a in range(x.ndim) if a != axis]) + digits % base * win.dilation[i]
         cell, digits = cell + at * math.prod(x.shape[axis + 1 : -1]), digits // base
-    return finish(best, x, win, lone), finish(cell, x, win, lone)
+    return pool_output(best, x, win, unbatched), pool_output(cell, x, win, unbatched)
 
 
 def max_unpool(y: ArrayLike, indices: ArrayLike, shape: Ints) -> jax.Array:
@@ -79,8 +79,8 @@ def max_unpool(y: ArrayLike, indices: ArrayLike, shape: Ints) -> jax.Array:
     Array([0., 5., 0., 3.], dtype=float32)
     """
     y, indices = jnp.asarray(y), jnp.asarray(indices)
-    lone = isinstance(shape, Sequence) and y.ndim == len(shape) + 1
-    if lone:
+    unbatched = isinstance(shape, Sequence) and y.ndim == len(shape) + 1
+    if unbatched:
         y, indices = y[None], indices[None]
     if y.shape != indices.shape or y.ndim < 3:
         raise ShapeError(
@@ -100,5 +100,5 @@ def max_unpool(y: ArrayLike, indices: ArrayLike, shape: Ints) -> jax.Array:
         return jnp.zeros(cells_in, y.dtype).at[at].set(cells)
 
     one_map = jax.vmap(place, in_axes=1, out_axes=1)  # mapped, and not indexed: a batch split over devices stays split
-    back = promise(jax.vmap(one_map)(cells, at).reshape(n, *shape, c), (n, *shape, c))
-    return back[0] if lone else back
+    back = assert_shape(jax.vmap(one_map)(cells, at).reshape(n, *shape, c), (n, *shape, c))
+    return back[0] if unbatched else back

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv._base.dtypes import wide_dtype
+from jaxconv._base.dtypes import accum_dtype
 from jaxconv._base.errors import ConfigError
 from jaxconv.data import Arrays, Batch
 from jaxconv.data.order import masked_batches
@@ -107,7 +107,7 @@ def make_eval_step(net: Layer, prepare: Prepare | None = None, *, members: bool 
 
 
 def _wide(logits: jax.Array) -> jax.Array:
-    return logits.astype(wide_dtype(logits.dtype))
+    return logits.astype(accum_dtype(logits.dtype))
 
 
 def _judge(log_p: jax.Array, label: jax.Array) -> dict[str, jax.Array]:

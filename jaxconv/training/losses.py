@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxconv._base.dtypes import wide_dtype
+from jaxconv._base.dtypes import accum_dtype
 from jaxconv._base.errors import ShapeError
 
 __all__ = ["binary_cross_entropy", "cross_entropy", "mean_squared_error"]
@@ -103,7 +103,7 @@ def mean_squared_error(outputs: jax.Array, targets: jax.Array, weights: jax.Arra
 
 def at_least_float32(x: jax.Array) -> jax.Array:
     """x in float32, or in the wider type that it has."""
-    return jnp.asarray(x, wide_dtype(x.dtype))
+    return jnp.asarray(x, accum_dtype(x.dtype))
 
 
 def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
