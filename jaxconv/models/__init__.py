@@ -1,4 +1,4 @@
-"""Whole nets, each one function that returns a `Layer`."""
+"""Model zoo: each network is a function that returns a `Layer`."""
 
 import inspect
 from collections.abc import Callable
@@ -86,5 +86,5 @@ for _name in __all__:
         _old = {old: new for old, new in _RENAMED.items() if new in _parameters and old not in _parameters}
         globals()[_name] = renamed_arguments(**_old)(globals()[_name])
 
-# What a config file may name as net.name: every net above, by the name of its function.
+# Values of net.name in a config file: the function names above.
 registry: dict[str, Callable[..., Layer]] = {name: globals()[name] for name in __all__ if name != "registry"}

@@ -1,4 +1,4 @@
-"""The CIFAR-10 net that is trained to 94 % in the least time: whitened patches, three groups, a scaled head."""
+"""airbench94: the fastest known network to 94 % on CIFAR-10."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from jaxconv.ops import global_max_pool
 
 __all__ = ["airbench", "whitening_kernel"]
 
-UNIFORM = VarianceScaling(1 / 3, "in", normal=False)  # in ±1 / sqrt(fan in), torch's own start
+UNIFORM = VarianceScaling(1 / 3, "in", normal=False)  # within ±1 / sqrt(fan_in), torch's default
 PATCH = 2
 gelu = functools.partial(jax.nn.gelu, approximate=False)
 
 
 def airbench(num_classes: int = 10, *, width: int = 64, scale: float = 1 / 9, upto: str | None = None) -> Layer:
-    """2×2 patches whitened, then three groups of two 3×3 convolutions, the first of each pooled.
+    """Whitened 2×2 patches, then three groups of two 3×3 convolutions with a pool after the first.
 
-    Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024), and its airbench94: norms without a scale,
-    exact GELU, convolutions that start as the identity, a head without a bias. The whitening kernel is set from
-    training images and gets no gradient; `jc.optim.freeze(optimizer, "whiten/kernel")` keeps weight decay off it, too:
+    airbench94 of Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024): norms without a scale, exact GELU,
+    identity initialization of convolutions, a head without a bias. The whitening kernel is computed from training
+    images and gets no gradient; `jc.optim.freeze(optimizer, "whiten/kernel")` exempts it from weight decay, too:
 
         params["whiten"]["kernel"] = whitening_kernel(images[:5000])
 
     Args:
-      num_classes: units of the last layer, called `head`; 0 for the net without it, which gives the mean of each map.
-      width: maps of the first group; the other two have four times as many.
-      scale: what the logits are multiplied by.
+      num_classes: units of the last layer, `head`; 0 for pooled features, [N, C].
+      width: output channels of the first group; the other two have four times as many.
+      scale: factor of the logits.
       upto: path of the last part, for a backbone ("group2"); None for the complete net.
 
     Returns:
-      Layer: [N, H, W, C] to [N, num_classes], of any image of at least 9×9.
+      Layer: [N, H, W, C] to [N, num_classes], for images of at least 9×9.
 
     Raises:
-      ShapeError: numbers that cannot be, or a path that is not there.
+      ShapeError: if an argument is invalid, or no part has the path `upto`.
 
     >>> net = airbench()
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 32, 32, 3)))
@@ -66,10 +66,10 @@ def airbench(num_classes: int = 10, *, width: int = 64, scale: float = 1 / 9, up
 
 
 def _whiten() -> Layer:
-    """2×2 to two maps for each of a patch's 4 C numbers, by a kernel that no gradient changes."""
+    """2×2 convolution from C to 8 C channels with a fixed kernel (no gradient)."""
 
-    def conv(maps: int) -> Layer:
-        return Conv(maps, PATCH, kernel_init=UNIFORM, transform=jax.lax.stop_gradient)
+    def conv(channels: int) -> Layer:
+        return Conv(channels, PATCH, kernel_init=UNIFORM, transform=jax.lax.stop_gradient)
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         return conv(2 * PATCH**2 * max(1, shape_of(x).shape[-1])).init(key, x)
@@ -81,33 +81,33 @@ def _whiten() -> Layer:
     return Layer("whiten", init, apply)
 
 
-def _group(maps: int) -> Layer:
+def _group(channels: int) -> Layer:
     """Convolution, pool, norm, GELU; convolution, norm, GELU."""
-    conv = Conv(maps, 3, padding=1, bias=False, kernel_init=_identity)
+    conv = Conv(channels, 3, padding=1, bias=False, kernel_init=_identity)
     norm = BatchNorm(momentum=0.6, eps=1e-12, scale=False)
     return chain(conv1=conv, pool=MaxPool(2), norm1=norm, activ1=gelu, conv2=conv, norm2=norm, activ2=gelu)
 
 
 def _identity(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """A kernel whose first maps are the channels that come in; the others are drawn."""
-    came, maps = shape[-2:]
-    same = dirac(key, (*shape[:-1], min(came, maps)), dtype)
-    return jnp.concatenate([same, UNIFORM(key, shape, dtype)[..., came:]], axis=-1) if maps > came else same
+    """Partial identity initialization: the first outputs copy the inputs, the others are random."""
+    inputs, outputs = shape[-2:]
+    same = dirac(key, (*shape[:-1], min(inputs, outputs)), dtype)
+    return jnp.concatenate([same, UNIFORM(key, shape, dtype)[..., inputs:]], axis=-1) if outputs > inputs else same
 
 
 def whitening_kernel(images: Any, *, eps: float = 5e-4) -> jax.Array:
-    """The kernel that turns 2×2 patches into numbers of variance 1 without correlation, and their negatives.
+    """Kernel that whitens 2×2 patches (uncorrelated outputs of variance 1), and its negative.
 
     Args:
-      images: [N, H, W, C], normalized as the net gets them; a few thousand do.
-      eps: added to the variances, so that what is nearly constant is not blown up.
+      images: [N, H, W, C], normalized as for training; a few thousand suffice.
+      eps: added to the variances, so that nearly constant directions are not amplified.
 
     Returns:
-      [2, 2, C, 8 C]: the eigenvectors of the patches' second moments, the largest first, each divided by the root
-      of its eigenvalue + eps; then the same times -1.
+      [2, 2, C, 8 C]: the eigenvectors of the patches' second moments in descending order of eigenvalue, each divided
+      by sqrt(eigenvalue + eps); then their negatives.
 
     Raises:
-      ShapeError: images that are not [N, H, W, C] with at least one patch.
+      ShapeError: if images are not [N, H, W, C] with at least one 2×2 patch.
 
     Source: Page, How to Train Your ResNet 8: Bag of Tricks, 2019; Jordan, 2024.
 
@@ -117,9 +117,9 @@ def whitening_kernel(images: Any, *, eps: float = 5e-4) -> jax.Array:
     x = jnp.asarray(images, jnp.float32)
     if x.ndim != 4 or min(x.shape[1:3]) < PATCH or 0 in x.shape:
         raise ShapeError("whitening_kernel needs images [N, H, W, C] of at least 2×2", got=f"{x.shape}")
-    height, across = (n - PATCH + 1 for n in x.shape[1:3])
+    height, width = (n - PATCH + 1 for n in x.shape[1:3])
     corners = [(i, j) for i in range(PATCH) for j in range(PATCH)]
-    shifted = [x[:, i : i + height, j : j + across] for i, j in corners]
+    shifted = [x[:, i : i + height, j : j + width] for i, j in corners]
     patches = jnp.stack(shifted, axis=-2).reshape(-1, PATCH**2 * x.shape[-1])
     moments = jnp.matmul(patches.T, patches, precision="highest") / len(patches)
     values, vectors = jnp.linalg.eigh(moments)

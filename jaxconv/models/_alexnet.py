@@ -1,4 +1,4 @@
-"""AlexNet in one tower: the net that made convolutions the rule for photographs."""
+"""AlexNet, in its one-tower form."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from jaxconv.ops import flatten
 
 __all__ = ["alexnet"]
 
-# Features, size, stride, padding, and whether a pool follows.
+# Output channels, kernel size, stride, padding, whether a pool follows.
 CONVS = [(64, 11, 4, 2, True), (192, 5, 1, 2, True), (384, 3, 1, 1, False), (256, 3, 1, 1, False), (256, 3, 1, 1, True)]
-UNIFORM = VarianceScaling(1 / 3, "in", normal=False)  # within 1 / sqrt(fan-in), as torch draws by default
+UNIFORM = VarianceScaling(1 / 3, "in", normal=False)  # within ±1 / sqrt(fan_in), torch's default
 
 
 def alexnet(
@@ -27,24 +27,24 @@ def alexnet(
     dropout: float = 0.5,
     upto: str | None = None,
 ) -> Layer:
-    """Five convolutions with overlapping 3×3 pools, then three dense layers: torchvision's one-tower form.
+    """Five convolutions with overlapping 3×3 pools, then three dense layers, as in torchvision.
 
-    Against the 2012 paper: one tower, fewer features in the first layers, and no local response norm.
+    Differs from the 2012 paper: one tower, fewer channels in the first layers, no local response norm.
 
     Args:
-      num_classes: units of the last layer, `classifier/6`; 0 gives the mean of each map, [N, C], without dense layers
-        (upto="classifier/5" gives the last hidden ones).
-      width: features of the first convolution; the others have 3, 6, 4 and 4 times as many.
+      num_classes: units of the last layer, `classifier/6`; 0 for pooled features, [N, C], without dense layers
+        (upto="classifier/5" returns the last hidden units).
+      width: output channels of the first convolution; the others have 3, 6, 4 and 4 times as many.
       hidden: units of the two dense layers before the last.
-      dropout: share of the values that is dropped before each of them in training.
+      dropout: dropout rate before each of them.
       upto: path of the last part, for a backbone ("features/12"); None for the complete net.
 
     Returns:
-      A Layer: [N, H, W, C] of at least 63 pixels a side to [N, num_classes]. Images of another size than 224×224 are
-      brought to 6×6 maps by averages.
+      Layer: [N, H, W, C] of at least 63 pixels a side to [N, num_classes]. Adaptive
+      average pooling to 6×6 admits image sizes other than 224×224.
 
     Raises:
-      ShapeError: an image that is too small, a `num_classes` that is no int ≥ 0, a part that is not there.
+      ShapeError: if the image is too small, `num_classes` is not an int ≥ 0, or no part has the path `upto`.
 
     Source: Krizhevsky et al., ImageNet Classification with Deep Convolutional Neural Networks, 2012; Krizhevsky,
     One weird trick for parallelizing convolutional neural networks, 2014.

@@ -1,4 +1,4 @@
-"""A convolutional autoencoder whose way back is the adjoint of its way in, layer by layer."""
+"""Convolutional autoencoder whose decoder is the layer-by-layer adjoint of its encoder."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def autoencoder(
     tied: bool = False,
     upto: str | None = None,
 ) -> Layer:
-    """Strided convolutions to a few numbers for each image, and back to exactly its shape.
+    """Strided convolutions to a code vector, and transposed ones back to the exact input shape.
 
     After Masci et al., "Stacked Convolutional Auto-Encoders for Hierarchical Feature Extraction" (2011). The
-    decoder is made with `jaxconv.adjoint`: each of its layers is the transpose, as a matrix, of the encoder's.
+    decoder is built with `jaxconv.adjoint`: each of its layers is the matrix transpose of one of the encoder's.
 
     Args:
-      code: numbers that each image becomes.
+      code: length of the code vector.
       widths: output channels of each convolution of the encoder; each halves height and width, rounded up.
-      kernel_size: of the kernels.
-      tied: whether the decoder runs on the encoder's own kernels, as that paper has it, with a bias of its own.
+      kernel_size: side of the square kernels.
+      tied: whether the decoder shares the encoder's kernels (as in that paper), with its own biases.
       upto: path of the last part, for a backbone ("code": the encoder, to [N, code]); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to the same shape, its parts `encode1`, …, `code`, then `decode_code`, …, `decode1`.
 
     Raises:
-      ShapeError: numbers that cannot be, or a path that is not there.
+      ShapeError: if an argument is invalid, or no part has the path `upto`.
 
     >>> net = autoencoder(8, widths=(4,), tied=True)
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 7, 9, 3)))
@@ -52,36 +52,36 @@ def autoencoder(
     (2, 7, 9, 3)
     """
     numbers = range(1, len(widths) + 1)
-    words: dict[str, Any] = {"stride": 2, "padding": kernel_size // 2, "kernel_init": he_normal}
-    convs = {n: Conv(widths[n - 1], kernel_size, **words) for n in numbers}
+    options: dict[str, Any] = {"stride": 2, "padding": kernel_size // 2, "kernel_init": he_normal}
+    convs = {n: Conv(widths[n - 1], kernel_size, **options) for n in numbers}
     dense = Dense(code)
-    back = _bias if tied else _way_back
+    decoder = _bias if tied else _adjoint
     parts: dict[str, Any] = {f"encode{n}": convs[n] for n in numbers}
-    parts |= {"code": dense, "decode_code": back(dense)}
-    parts |= {f"decode{n}": back(convs[n]) for n in reversed(numbers)}
+    parts |= {"code": dense, "decode_code": decoder(dense)}
+    parts |= {f"decode{n}": decoder(convs[n]) for n in reversed(numbers)}
 
     def flow(call: Callable[..., Any], x: Any) -> Any:
-        def decode(there: str, here: str, y: Any, like: Any) -> Any:
-            """From what part `there` gave back to the shape of what it got, `like`."""
+        def decode(encoder: str, decoder: str, y: Any, like: Any) -> Any:
+            """Map y, of the encoder part's output shape, to its input shape, that of `like`."""
             if not tied:
-                return call(here, (y, like))
-            return call(here, call(there, y, by=adjoint(parts[there], like, tied=True)))
+                return call(decoder, (y, like))
+            return call(decoder, call(encoder, y, by=adjoint(parts[encoder], like, tied=True)))
 
-        seen = {}
+        inputs = {}
         for n in numbers:
-            seen[n], x = x, jax.nn.relu(call(f"encode{n}", x))
+            inputs[n], x = x, jax.nn.relu(call(f"encode{n}", x))
         flat = flatten(x)
         y = decode("code", "decode_code", call("code", flat), flat).reshape(x.shape)
         for n in reversed(numbers):
-            y = decode(f"encode{n}", f"decode{n}", jax.nn.relu(y), seen[n])
+            y = decode(f"encode{n}", f"decode{n}", jax.nn.relu(y), inputs[n])
         return y
 
     net = compose("autoencoder", parts, flow)
     return net if upto is None else backbone(net, upto=upto)
 
 
-def _way_back(layer: Layer) -> Layer:
-    """(y, like) -> `like`'s shape: the adjoint of `layer` for whatever shape it got, with weights of its own."""
+def _adjoint(layer: Layer) -> Layer:
+    """(y, like) -> an array of `like`'s shape: the adjoint of `layer` for that input shape, with its own weights."""
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         y, like = shape_of(x)
@@ -95,7 +95,7 @@ def _way_back(layer: Layer) -> Layer:
 
 
 def _bias(layer: Layer) -> Layer:
-    """x + bias: what the way back through `layer` has of its own where the kernel is tied."""
+    """x + bias: the decoder layer's own parameters if its kernel is tied to that of `layer`."""
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)

@@ -1,4 +1,4 @@
-"""The net of the notes: convolution and pooling, once or twice, then dense layers."""
+"""Nielsen's convolutional network for MNIST: convolution and pooling, then dense layers."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def conv_pool(
     """Convolution, 2×2 max pooling and activation for each of `features`; then dense layers.
 
     Nielsen, "Neural Networks and Deep Learning" (2015), chapter 6: 28×28 images go through
-    24×24×20, 12×12×20, 8×8×40 and 4×4×40 to 100 units and to the classes.
+    24×24×20, 12×12×20, 8×8×40 and 4×4×40 to 100 units and the logits.
 
     Args:
-      num_classes: units of the last layer, called `head`; one logit each.
-      features: feature maps of each convolution; none for dense layers alone.
-      kernel_size: of each square kernel, in pixels.
-      padding: "valid", or "same" for images too small to lose a border each time.
+      num_classes: units of the last layer, `head`.
+      features: output channels of each convolution; empty for dense layers alone.
+      kernel_size: side of each square kernel, in pixels.
+      padding: "valid", or "same" for small images.
       hidden: units of each dense layer before the head.
-      dropout: share of units dropped after each hidden layer while training.
-      batch_norm: normalize each convolution's result before its activation.
-      activation: after each convolution and hidden layer.
+      dropout: dropout rate after each hidden layer.
+      batch_norm: whether a batch norm follows each convolution.
+      activation: nonlinearity after each convolution and hidden layer.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
@@ -52,16 +52,16 @@ def conv_pool(
     >>> net.apply(params, state, jnp.zeros([2, 28, 28, 1]))[0].shape
     (2, 10)
     """
-    act, start = {"relu": (jax.nn.relu, he_normal), "sigmoid": (jax.nn.sigmoid, glorot_normal)}[activation]
+    act, kernel_init = {"relu": (jax.nn.relu, he_normal), "sigmoid": (jax.nn.sigmoid, glorot_normal)}[activation]
     parts: list[Part] = []
     for count in features:
-        # The norm's own offset makes a bias before it useless.
-        parts += [Conv(count, kernel_size, padding=padding, bias=not batch_norm, kernel_init=start)]
+        # The norm's offset makes a preceding bias redundant.
+        parts += [Conv(count, kernel_size, padding=padding, bias=not batch_norm, kernel_init=kernel_init)]
         parts += [BatchNorm()] if batch_norm else []
-        # Both activations only grow, so the largest of a window is the same before and after, and costs less before.
+        # Both activations are monotonic: pooling first gives the same result and is cheaper.
         parts += [MaxPool(2), act]
     parts += [flatten]
     for units in hidden:
-        parts += [Dense(units, kernel_init=start), act]
+        parts += [Dense(units, kernel_init=kernel_init), act]
         parts += [Dropout(dropout)] if dropout else []
     return chain(*parts, head=Dense(num_classes))

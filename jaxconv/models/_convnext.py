@@ -1,4 +1,4 @@
-"""ConvNeXt: a ResNet rebuilt step by step until it does as well as a transformer, of convolutions alone."""
+"""ConvNeXt: a ResNet modernized after vision transformers."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def convnext(
 ) -> Layer:
     """ConvNeXt of any widths and depths.
 
-    Liu et al., "A ConvNet for the 2020s" (2022), with torchvision's names of parts: `features/0` (4×4 patches),
+    Liu et al., "A ConvNet for the 2020s" (2022), with torchvision's part names: `features/0` (4×4 patches),
     `features/1`, `features/3`, `features/5`, `features/7` (stages, their blocks "0", "1", …), `features/2`, `4`
     and `6` (norm and 2×2 convolution between them), `classifier` (norm, flatten, dense).
 
     Args:
-      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
-      widths: maps of each stage.
-      depths: blocks of each stage.
-      drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
-      layer_scale: what a block's result is multiplied by at first.
+      num_classes: units of the last layer; 0 for pooled features, [N, C], without the classifier.
+      widths: output channels of each stage.
+      depths: number of blocks in each stage.
+      drop_path: stochastic depth: drop rate of the last block; the rates grow linearly from 0 at the first.
+      layer_scale: initial value of each block's layer scale.
       upto: path of the last part, for a backbone ("features/5": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes], H and W at least 32 with four stages.
 
     Raises:
-      ShapeError: numbers that cannot be, or a path that is not there.
-      ValueError: widths and depths of different length.
+      ShapeError: if an argument is invalid, or no part has the path `upto`.
+      ValueError: if widths and depths differ in length.
 
     >>> net = convnext(10, widths=(8, 16), depths=(1, 1), upto="features/3")
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 32, 32, 3)))
@@ -62,14 +62,14 @@ def convnext(
     (1, 4, 4, 16)
     """
     if len(widths) != len(depths):
-        raise ValueError(f"widths and depths must say one number for each stage; got {widths} and {depths}")
+        raise ValueError(f"widths and depths must have one entry for each stage, got {widths} and {depths}")
     stages = [numbered(Conv(widths[0], 4, stride=4, kernel_init=START), norm())]
     number = 0
-    for maps, depth in zip(widths, depths, strict=True):
+    for channels, depth in zip(widths, depths, strict=True):
         if number:
-            stages.append(numbered(norm(), Conv(maps, 2, stride=2, kernel_init=START)))
+            stages.append(numbered(norm(), Conv(channels, 2, stride=2, kernel_init=START)))
         rates = [drop_path * i / max(sum(depths) - 1, 1) for i in range(number, number + depth)]
-        stages.append(numbered(*(_block(maps, rate, layer_scale) for rate in rates)))
+        stages.append(numbered(*(_block(channels, rate, layer_scale) for rate in rates)))
         number += depth
 
     def head(num_classes: int) -> Mapping[str, Any]:
@@ -79,14 +79,14 @@ def convnext(
     return ending(body, head, num_classes=num_classes, upto=upto, pool=AdaptiveAvgPool(1))
 
 
-def _block(maps: int, rate: float, layer_scale: float) -> Layer:
-    """7×7 on every map by itself, then a dense layer to four times as many and one back, at every pixel."""
-    inner: dict[str, Part] = {  # torch turns its axes at 1 and 6: ours have their channels last already
+def _block(channels: int, rate: float, layer_scale: float) -> Layer:
+    """7×7 depthwise convolution, then at every pixel a dense layer to four times the channels and one back."""
+    inner: dict[str, Part] = {  # 1 and 6 are torch's permutations to channels-last and back, not needed here
         "0": DepthwiseConv(7, padding=3, kernel_init=START),
         "2": norm(),
-        "3": Dense(4 * maps, kernel_init=START),
+        "3": Dense(4 * channels, kernel_init=START),
         "4": gelu,
-        "5": Dense(maps, kernel_init=START),
+        "5": Dense(channels, kernel_init=START),
     }
     parts = {"block": chain(**inner), "layer_scale": _layer_scale(layer_scale), "stochastic_depth": DropPath(rate)}
 
@@ -97,36 +97,36 @@ def _block(maps: int, rate: float, layer_scale: float) -> Layer:
 
 
 def _layer_scale(value: float) -> Layer:
-    """x * params, one number for each map. Its params are that array itself, as torch has it in the block."""
+    """x * params, one factor for each channel. Its params are the array itself, to match torch's parameter name."""
 
     def init(key: Any, x: Any) -> tuple[Any, State]:
         x = shape_of(x)
         return jax.device_put(np.full(x.shape[-1:], value, param_dtype(x))), {}
 
     def apply(params: Any, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
-        came = getattr(params, "shape", type(params).__name__)
-        if came != x.shape[-1:]:
-            raise ShapeError(f"layer_scale must be an array {x.shape[-1:]}", got=f"{came}")
+        got = getattr(params, "shape", type(params).__name__)
+        if got != x.shape[-1:]:
+            raise ShapeError(f"layer_scale must be an array {x.shape[-1:]}", got=f"{got}")
         return x * channelwise(params, x), state
 
     return Layer("layer_scale", init, apply)
 
 
 def convnext_tiny(num_classes: int = 1000, *, drop_path: float = 0.1, upto: str | None = None) -> Layer:
-    """ConvNeXt-T: 96 to 768 maps in 3, 3, 9 and 3 blocks.
+    """ConvNeXt-T: 96 to 768 channels; 3, 3, 9 and 3 blocks.
 
-    Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
+    Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the part names.
 
     Args:
-      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
-      drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
+      num_classes: units of the last layer; 0 for pooled features, [N, C], without the classifier.
+      drop_path: stochastic depth: drop rate of the last block; the rates grow linearly from 0 at the first.
       upto: path of the last part, for a backbone ("features/5": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes], H and W at least 32.
 
     Raises:
-      ShapeError: numbers that cannot be, or a path that is not there.
+      ShapeError: if an argument is invalid, or no part has the path `upto`.
 
     >>> net = convnext_tiny(num_classes=0)
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 32, 32, 3)))
@@ -137,20 +137,20 @@ def convnext_tiny(num_classes: int = 1000, *, drop_path: float = 0.1, upto: str 
 
 
 def convnext_small(num_classes: int = 1000, *, drop_path: float = 0.4, upto: str | None = None) -> Layer:
-    """ConvNeXt-S: 96 to 768 maps in 3, 3, 27 and 3 blocks.
+    """ConvNeXt-S: 96 to 768 channels; 3, 3, 27 and 3 blocks.
 
-    Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
+    Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the part names.
 
     Args:
-      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
-      drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
+      num_classes: units of the last layer; 0 for pooled features, [N, C], without the classifier.
+      drop_path: stochastic depth: drop rate of the last block; the rates grow linearly from 0 at the first.
       upto: path of the last part, for a backbone ("features/5": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes], H and W at least 32.
 
     Raises:
-      ShapeError: numbers that cannot be, or a path that is not there.
+      ShapeError: if an argument is invalid, or no part has the path `upto`.
 
     >>> len(convnext_small().parts["features"].parts["5"].parts)
     27
@@ -159,20 +159,20 @@ def convnext_small(num_classes: int = 1000, *, drop_path: float = 0.4, upto: str
 
 
 def convnext_base(num_classes: int = 1000, *, drop_path: float = 0.5, upto: str | None = None) -> Layer:
-    """ConvNeXt-B: 128 to 1024 maps in 3, 3, 27 and 3 blocks.
+    """ConvNeXt-B: 128 to 1024 channels; 3, 3, 27 and 3 blocks.
 
-    Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the names of its parts.
+    Liu et al., "A ConvNet for the 2020s" (2022); see `convnext` for the part names.
 
     Args:
-      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
-      drop_path: share of examples whose last block is dropped while training; it grows linearly from 0 at the first.
+      num_classes: units of the last layer; 0 for pooled features, [N, C], without the classifier.
+      drop_path: stochastic depth: drop rate of the last block; the rates grow linearly from 0 at the first.
       upto: path of the last part, for a backbone ("features/5": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes], H and W at least 32.
 
     Raises:
-      ShapeError: numbers that cannot be, or a path that is not there.
+      ShapeError: if an argument is invalid, or no part has the path `upto`.
 
     >>> len(convnext_base().parts["features"].parts["5"].parts)
     27

@@ -1,4 +1,4 @@
-"""DenseNet: every layer of a block sees what all the layers before it made."""
+"""DenseNet: every layer of a block takes the outputs of all layers before it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BLOCKS = {121: (6, 12, 24, 16), 161: (6, 12, 36, 24), 169: (6, 12, 32, 32), 201:
 
 
 def conv(features: int, size: int) -> Layer:
-    """A convolution that keeps height and width; a norm before the next one has the offset."""
+    """Convolution with "same" padding and no bias: the norm before the next one has the offset."""
     return Conv(features, size, padding=size // 2, bias=False, kernel_init=he_normal)
 
 
 def dense_layer(growth: int, bottleneck: int, dropout: float) -> Layer:
-    """`growth` new maps of all that came before: 1×1 to `bottleneck` times as many, then 3×3."""
+    """`growth` new channels from all before: 1×1 to `bottleneck * growth`, then 3×3."""
     last = {"dropout": Dropout(dropout)} if dropout else {}
     return chain(
         norm1=BatchNorm(), relu1=jax.nn.relu, conv1=conv(bottleneck * growth, 1),
@@ -35,7 +35,7 @@ def dense_layer(growth: int, bottleneck: int, dropout: float) -> Layer:
 
 
 def dense_block(layers: Sequence[Layer]) -> Layer:
-    """x and what each layer makes of x and all layers before it, side by side along the channels.
+    """x and every layer's output, concatenated along channels; a layer's input is x and all outputs before it.
 
     >>> net = dense_block([chain(jnp.sin), chain(jnp.cos)])
     >>> empty = {"denselayer1": {"sin0": {}}, "denselayer2": {"cos0": {}}}
@@ -62,49 +62,49 @@ def densenet(
     dropout: float = 0.0,
     upto: str | None = None,
 ) -> Layer:
-    """DenseNet-BC for images of about 224×224: dense blocks, and between them half the features and half the size.
+    """DenseNet-BC for images of about 224×224: dense blocks, with transitions that halve channels and size.
 
     Args:
-      num_classes: units of `classifier`; 0 gives the pooled features, [N, C].
+      num_classes: units of `classifier`; 0 for pooled features, [N, C].
       blocks: layers in each dense block.
-      growth: maps that each layer adds, the paper's k.
-      stem: maps of the first convolution, 2k in the paper.
-      bottleneck: a layer's 1×1 convolution makes so many times `growth` maps.
-      dropout: share of the values dropped after each layer in training.
+      growth: channels that each layer adds (growth rate, the paper's k).
+      stem: output channels of the first convolution, 2k in the paper.
+      bottleneck: output channels of a layer's 1×1 convolution, in units of `growth`.
+      dropout: dropout rate after each layer.
       upto: path of the last part, for a backbone ("features/denseblock3"); None for the complete net.
 
     Returns:
-      A Layer: [N, H, W, C] of at least 29 pixels a side (for four blocks) to [N, num_classes].
+      Layer: [N, H, W, C] of at least 29 pixels a side (for four blocks) to [N, num_classes].
 
     Raises:
-      ShapeError: a block without layers, an image that is too small, a `num_classes` that is no int ≥ 0, a part that
-        is not there.
+      ShapeError: if a block has no layers, the image is too small, `num_classes` is not an int ≥ 0, or no part has the
+        path `upto`.
 
     Source: Huang et al., Densely Connected Convolutional Networks, 2016.
 
     >>> net = densenet(blocks=(2, 2), growth=4, stem=8, upto="features/transition1")
     >>> params, _ = jax.eval_shape(lambda key: net.init(key, (1, 32, 32, 3)), jax.random.key(0))
-    >>> params["features"]["transition1"]["conv"]["kernel"].shape  # 8 + 2 * 4 maps, and half of that
+    >>> params["features"]["transition1"]["conv"]["kernel"].shape  # 8 + 2 * 4 channels, halved
     (1, 1, 16, 8)
     """
-    maps = geometry.integer(stem, "stem")
+    channels = geometry.integer(stem, "stem")
     first = Conv(stem, 7, stride=2, padding=3, bias=False, kernel_init=he_normal)
     body: dict[str, Any] = {"conv0": first, "norm0": BatchNorm(), "relu0": jax.nn.relu}
     body["pool0"] = MaxPool(3, stride=2, padding=1)
     for n, count in enumerate(blocks, 1):
         layers = [dense_layer(growth, bottleneck, dropout) for _ in range(geometry.integer(count, "blocks"))]
         body[f"denseblock{n}"] = dense_block(layers)
-        maps += count * growth
+        channels += count * growth
         if n < len(blocks):
-            maps //= 2
-            body[f"transition{n}"] = chain(norm=BatchNorm(), relu=jax.nn.relu, conv=conv(maps, 1), pool=AvgPool(2))
+            channels //= 2
+            body[f"transition{n}"] = chain(norm=BatchNorm(), relu=jax.nn.relu, conv=conv(channels, 1), pool=AvgPool(2))
     body["norm5"] = BatchNorm()
     parts = {"features": chain(**body), "relu": jax.nn.relu}
     return ending(parts, lambda num_classes: {"classifier": Dense(num_classes)}, num_classes=num_classes, upto=upto)
 
 
 def densenet121(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
-    """DenseNet-121: 6, 12, 24 and 16 layers that add 32 maps each. Arguments as in `densenet`.
+    """DenseNet-121: 6, 12, 24 and 16 layers of growth rate 32. Arguments as in `densenet`.
 
     >>> len(densenet121().parts["features"].parts["denseblock3"].parts)
     24
@@ -113,7 +113,7 @@ def densenet121(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | No
 
 
 def densenet161(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
-    """DenseNet-161: 6, 12, 36 and 24 layers that add 48 maps each. Arguments as in `densenet`.
+    """DenseNet-161: 6, 12, 36 and 24 layers of growth rate 48. Arguments as in `densenet`.
 
     >>> len(densenet161().parts["features"].parts["denseblock3"].parts)
     36
@@ -122,7 +122,7 @@ def densenet161(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | No
 
 
 def densenet169(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
-    """DenseNet-169: 6, 12, 32 and 32 layers that add 32 maps each. Arguments as in `densenet`.
+    """DenseNet-169: 6, 12, 32 and 32 layers of growth rate 32. Arguments as in `densenet`.
 
     >>> len(densenet169().parts["features"].parts["denseblock3"].parts)
     32
@@ -131,7 +131,7 @@ def densenet169(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | No
 
 
 def densenet201(num_classes: int = 1000, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
-    """DenseNet-201: 6, 12, 48 and 32 layers that add 32 maps each. Arguments as in `densenet`.
+    """DenseNet-201: 6, 12, 48 and 32 layers of growth rate 32. Arguments as in `densenet`.
 
     >>> len(densenet201().parts["features"].parts["denseblock3"].parts)
     48

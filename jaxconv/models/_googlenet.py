@@ -1,4 +1,4 @@
-"""GoogLeNet: in every module four ways at once, and 1×1 convolutions that keep the wide ones cheap."""
+"""GoogLeNet (Inception v1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxconv.models._stages import ending, numbered
 __all__ = ["googlenet"]
 
 START = Normal(0.01)
-# Table 1 of the paper, stage by stage: 1×1; 3×3's reduction and 3×3; 5×5's reduction and 5×5; the pool's projection.
+# Table 1 of the paper: channels of the 1×1; the 3×3's reduction, 3×3; the 5×5's reduction, 5×5; the pool's projection.
 STAGES: Mapping[str, Mapping[str, tuple[int, int, int, int, int, int]]] = {
     "3": {"a": (64, 96, 128, 16, 32, 32), "b": (128, 128, 192, 32, 96, 64)},
     "4": {
@@ -37,23 +37,23 @@ def googlenet(
     stages: Mapping[str, Mapping[str, Sequence[int]]] = STAGES,
     upto: str | None = None,
 ) -> Layer:
-    """Nine modules of four branches each: 1×1, 3×3, a wider one and a pool, side by side.
+    """Nine Inception modules of four parallel branches: 1×1, 3×3, 5×5 and a pool.
 
-    Szegedy et al., "Going Deeper with Convolutions" (2014), in torchvision's form and with its names of parts:
-    batch norm after every convolution, in the wider branch 3×3 where the paper has 5×5, and no side classifiers,
-    which the paper leaves out, too, once the net is trained.
+    Szegedy et al., "Going Deeper with Convolutions" (2014), with torchvision's architecture and part names: batch
+    norm after every convolution, 3×3 in place of the paper's 5×5, and no auxiliary classifiers, which serve training
+    alone.
 
     Args:
-      num_classes: units of the last layer; 0 for the net without it, which gives the mean of each map.
-      dropout: share of values dropped before the last layer while training.
-      stages: maps of the branches (1×1; reduction and 3×3; reduction and wider; pool) by stage and module.
+      num_classes: units of the last layer; 0 for pooled features, [N, C].
+      dropout: dropout rate before the last layer.
+      stages: channels of the branches (1×1; reduction, 3×3; reduction, 5×5; pool) by stage and module.
       upto: path of the last part, for a backbone ("inception4e": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
-      ShapeError: numbers that cannot be, or a path that is not there.
+      ShapeError: if an argument is invalid, or no part has the path `upto`.
 
     >>> net = googlenet(upto="inception3b")
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 64, 64, 3)))
@@ -66,7 +66,7 @@ def googlenet(
     for stage, modules in stages.items():
         if stage != "3":
             parts[f"maxpool{int(stage) - 1}"] = pool(3 if stage == "4" else 2)
-        parts |= {f"inception{stage}{letter}": _inception(*maps) for letter, maps in modules.items()}
+        parts |= {f"inception{stage}{letter}": _inception(*channels) for letter, channels in modules.items()}
 
     def head(num_classes: int) -> Mapping[str, Any]:
         return {"dropout": Dropout(dropout), "fc": Dense(num_classes, kernel_init=START)}
@@ -74,9 +74,9 @@ def googlenet(
     return ending(parts, head, num_classes=num_classes, upto=upto)
 
 
-def _conv(maps: int, size: int, *, stride: int = 1) -> Layer:
-    """A convolution, its norm and ReLU."""
-    conv = Conv(maps, size, stride=stride, padding=size // 2, bias=False, kernel_init=START)
+def _conv(features: int, size: int, *, stride: int = 1) -> Layer:
+    """Convolution, batch norm, ReLU."""
+    conv = Conv(features, size, stride=stride, padding=size // 2, bias=False, kernel_init=START)
     return chain(conv=conv, bn=BatchNorm(eps=1e-3), relu=jax.nn.relu)
 
 

@@ -1,4 +1,4 @@
-"""What MobileNetV2, MobileNetV3 and EfficientNet are made of: wide, depthwise, and narrow again."""
+"""Building blocks of MobileNetV2, MobileNetV3 and EfficientNet: inverted residuals, squeeze-and-excitation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ FAN_OUT = VarianceScaling(2, "out")
 
 
 def eighths(channels: float) -> int:
-    """The nearest multiple of 8 that is no less than nine tenths of `channels`, and at least 8.
+    """Round a number of channels to a multiple of 8, down by at most 10 %, and to at least 8.
 
-    The rounding of the MobileNet and EfficientNet papers' code: sizes that hardware likes.
+    `make_divisible` of the MobileNet and EfficientNet papers' code.
 
     Args:
-      channels: a number of feature maps times a width.
+      channels: a number of channels times a width multiplier.
 
     >>> eighths(32 * 1.1), eighths(24 * 0.75), eighths(3), eighths(11.9)
     (32, 24, 8, 16)
@@ -41,14 +41,14 @@ def conv_norm(
     activation: Callable[[jax.Array], jax.Array] | None = None,
     norm: Norm = BatchNorm,
 ) -> Layer:
-    """A convolution with half a kernel of padding, its norm, and its activation where it has one.
+    """Convolution with "same" padding, norm, and an optional activation.
 
     Args:
-      features: maps of the result; None for a depthwise convolution, which keeps those it gets.
-      size: of the kernel, odd.
-      stride: of the convolution.
-      activation: array to array; None leaves it out.
-      norm: makes the norm.
+      features: output channels; None for a depthwise convolution, which keeps those of its input.
+      size: side of the kernel, odd.
+      stride: stride of the convolution.
+      activation: function from array to array; None for none.
+      norm: constructor of the norm.
 
     Returns:
       Layer: [N, H, W, C] to [N, ceil(H/stride), ceil(W/stride), features], with parts "0", "1" (and "2").
@@ -70,15 +70,15 @@ def squeeze_excite(
     activation: Callable[[jax.Array], jax.Array],
     gate: Callable[[jax.Array], jax.Array],
 ) -> Layer:
-    """Multiplies every map by a number in [0, 1] that is worked out from the means of all of them.
+    """Squeeze-and-excitation: scale each channel by a factor in [0, 1] computed from the means of all channels.
 
     Args:
-      features: maps of the input, and of the result.
+      features: channels of the input and output.
       squeezed: units between the two 1×1 convolutions.
-      activation, gate: after the first and after the second of them.
+      activation, gate: functions after the first and the second of them.
 
     Returns:
-      Layer: [N, H, W, features] to the same.
+      Layer: [N, H, W, features] to the same shape.
 
     Source: Hu et al., Squeeze-and-Excitation Networks, 2018.
 
@@ -105,13 +105,13 @@ def squeeze_excite(
 
 
 def inverted_residual(body: Layer, *, adds: bool, name: str = "block", drop: Layer | None = None) -> Layer:
-    """A body that ends with few maps, and its input added to them where the shapes agree.
+    """A bottleneck body with an optional residual connection.
 
     Args:
-      body: what makes many maps of few, and few of many.
-      adds: whether the input is added: with stride 1 and as many maps as came.
-      name: of the body among the parts, as in the papers' code.
-      drop: what the body's result goes through before the sum, as part `stochastic_depth`.
+      body: the expansion, depthwise and projection layers.
+      adds: whether the input is added: if the body keeps the shape.
+      name: name of the body's part, as in the papers' code.
+      drop: stochastic depth before the sum, the part `stochastic_depth`.
 
     Returns:
       Layer: [N, H, W, C] to the body's shape.

@@ -1,4 +1,4 @@
-"""LeNet-5, which read the digits on cheques: in the form that it is taught in, and as the paper has it."""
+"""LeNet-5, in its common modern form and as in the paper."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jaxconv.ops import flatten
 
 __all__ = ["lenet5"]
 
-# Table I of the paper: for each of the 16 maps of C3, the maps of S2 that it sees.
+# Table I of the paper: for each of C3's 16 channels, its input channels from S2.
 TABLE = [
     (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5), (0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5),
     (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5), (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5),
@@ -25,7 +25,7 @@ TABLE = [
 
 
 def squash(x: jax.Array) -> jax.Array:
-    """1.7159 tanh(2x/3), which takes ±1 to ±1."""
+    """1.7159 tanh(2x/3), which maps ±1 to ±1."""
     return 1.7159 * jnp.tanh(2 / 3 * x)
 
 
@@ -37,26 +37,26 @@ def lenet5(
     original: bool = False,
     upto: str | None = None,
 ) -> Layer:
-    """Two 5×5 convolutions with 2×2 pools, then dense layers of 120 and 84 units; parts named as in the paper.
+    """Two 5×5 convolutions with 2×2 pools, then dense layers of 120 and 84 units; part names as in the paper.
 
-    The first convolution pads 28×28 images to the 32×32 that the paper draws them in.
+    The first convolution pads 28×28 images to the paper's 32×32.
 
     Args:
-      num_classes: units of `output`; 0 gives the mean of each of the 16 maps, [N, 16], without dense layers
-        (upto="act6" gives the 84 units).
-      activation: after each convolution and hidden layer.
-      pool: "avg", or "max" as the nets after it have it.
-      original: as in the paper, but for the last layer, which is dense here and not of radial basis functions:
-        `c3` sees only the maps of the paper's table, `s2` and `s4` multiply each map by a weight of its own, add a
-        bias and squash, and the activation is 1.7159 tanh(2x/3), whatever `activation` and `pool` say.
+      num_classes: units of `output`; 0 for pooled features, [N, 16], without dense layers (upto="act6" returns
+        the 84 hidden units).
+      activation: nonlinearity after each convolution and hidden layer.
+      pool: "avg", or "max" as in later networks.
+      original: follow the paper except for its radial-basis output layer, which is dense here: `c3` has the sparse
+        connections of table I, `s2` and `s4` scale each channel by a weight, add a bias and squash, and the
+        activation is 1.7159 tanh(2x/3); `activation` and `pool` are ignored.
       upto: path of the last part, for a backbone ("s4"); None for the complete net.
 
     Returns:
-      A Layer: [N, H, W, C] of at least 12 pixels a side to [N, num_classes].
+      Layer: [N, H, W, C] of at least 12 pixels a side to [N, num_classes].
 
     Raises:
-      ShapeError: another activation or pool, an image that is too small, a `num_classes` that is no int ≥ 0, a part
-        that is not there.
+      ShapeError: if the activation or pool is unknown, the image is too small, `num_classes` is not an int ≥ 0, or no
+        part has the path `upto`.
 
     Source: LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998.
 
@@ -70,10 +70,10 @@ def lenet5(
             f"activation must be one of {', '.join(acts)}, and pool one of {', '.join(pools)}",
             got=f"{activation=}, {pool=}",
         )
-    act, start = squash if original else acts[activation], glorot_normal
-    seen = np.zeros((6, 16), bool)
-    for column, maps in enumerate(TABLE):
-        seen[list(maps), column] = True
+    act, kernel_init = squash if original else acts[activation], glorot_normal
+    connected = np.zeros((6, 16), bool)
+    for column, inputs in enumerate(TABLE):
+        connected[list(inputs), column] = True
 
     def subsample() -> Any:
         if original:
@@ -81,16 +81,16 @@ def lenet5(
         return pools[pool](2)
 
     body = {
-        "c1": Conv(6, 5, padding=2, kernel_init=start),
+        "c1": Conv(6, 5, padding=2, kernel_init=kernel_init),
         "act1": act,
         "s2": subsample(),
-        "c3": Conv(16, 5, kernel_init=start, transform=masked(seen) if original else None),
+        "c3": Conv(16, 5, kernel_init=kernel_init, transform=masked(connected) if original else None),
         "act3": act,
         "s4": subsample(),
     }
 
     def head(num_classes: int) -> dict[str, Any]:
-        c5, f6 = (Dense(units, kernel_init=start) for units in (120, 84))
+        c5, f6 = (Dense(units, kernel_init=kernel_init) for units in (120, 84))
         return {"flatten": flatten, "c5": c5, "act5": act, "f6": f6, "act6": act, "output": Dense(num_classes)}
 
     return ending(body, head, num_classes=num_classes, upto=upto, pool=None)

@@ -1,4 +1,4 @@
-"""MobileNetV3: MobileNetV2's blocks with squeeze and excitation, sized by a search."""
+"""MobileNetV3: inverted residuals with squeeze-and-excitation, found by architecture search."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["mobilenet_v3", "mobilenet_v3_large", "mobilenet_v3_small"]
 
 Row = tuple[int, int, int, bool, str, int]
 
-# Tables 1 and 2 of the paper: kernel, expanded maps, maps, squeeze and excitation, activation, stride.
+# Tables 1 and 2 of the paper: kernel size, expanded and output channels, squeeze-and-excitation, activation, stride.
 LARGE: tuple[Row, ...] = (
     (3, 16, 16, False, "relu", 1),
     (3, 64, 24, False, "relu", 2),
@@ -61,56 +61,57 @@ def mobilenet_v3(
     eps: float = 1e-3,
     upto: str | None = None,
 ) -> Layer:
-    """A MobileNetV3 of any table.
+    """MobileNetV3 of any table of blocks.
 
     Args:
-      rows: kernel, expanded maps, maps, whether squeeze and excitation, "relu" or "hard_swish", stride.
-      last: units of the layer before the last.
-      num_classes: units of the last layer; 0 for the net without either, which gives the mean of each map.
-      width: what every number of maps is multiplied by.
-      dropout: share of values dropped before the last layer while training.
-      eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
+      rows: kernel size, expanded channels, output channels, whether squeeze-and-excitation, "relu" or "hard_swish",
+        stride of each block.
+      last: units of the hidden layer of the classifier.
+      num_classes: units of the last layer; 0 for pooled features, [N, C], without the classifier.
+      width: width multiplier of every number of channels.
+      dropout: dropout rate before the last layer.
+      eps: eps of the batch norms, torchvision's by default; timm's weights were trained with 1e-5.
       upto: path of the last part, for a backbone; None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
-      ShapeError: numbers that cannot be, or a path that is not there.
+      ShapeError: if an argument is invalid, or no part has the path `upto`.
 
     >>> sorted(mobilenet_v3(SMALL[:2], 64, num_classes=10).parts)
     ['avgpool', 'classifier', 'features']
     """
-    # The paper's code keeps 99 % of the running statistics at a step.
+    # Momentum as in the paper's code.
     norm = functools.partial(BatchNorm, momentum=0.99, eps=eps)
-    came = eighths(16 * width)
-    layers = [conv_norm(came, 3, stride=2, activation=jax.nn.hard_swish, norm=norm)]
-    for kernel, expanded, maps, squeezes, activation, stride in rows:
-        expanded, maps = eighths(expanded * width), eighths(maps * width)
-        layers.append(_block(came, kernel, expanded, maps, squeezes, activation, stride, norm))
-        came = maps
-    layers.append(conv_norm(6 * came, 1, activation=jax.nn.hard_swish, norm=norm))
+    inputs = eighths(16 * width)
+    layers = [conv_norm(inputs, 3, stride=2, activation=jax.nn.hard_swish, norm=norm)]
+    for kernel, expanded, outputs, squeezes, activation, stride in rows:
+        expanded, outputs = eighths(expanded * width), eighths(outputs * width)
+        layers.append(_block(inputs, kernel, expanded, outputs, squeezes, activation, stride, norm))
+        inputs = outputs
+    layers.append(conv_norm(6 * inputs, 1, activation=jax.nn.hard_swish, norm=norm))
 
     def head(num_classes: int) -> Mapping[str, Any]:
-        start = Normal(0.01)
-        wide = Dense(eighths(last * width), kernel_init=start)
-        parts = numbered(wide, jax.nn.hard_swish, Dropout(dropout), Dense(num_classes, kernel_init=start))
+        normal = Normal(0.01)
+        hidden = Dense(eighths(last * width), kernel_init=normal)
+        parts = numbered(hidden, jax.nn.hard_swish, Dropout(dropout), Dense(num_classes, kernel_init=normal))
         return {"classifier": parts}
 
     return ending({"features": numbered(*layers)}, head, num_classes=num_classes, upto=upto)
 
 
 def _block(
-    came: int, kernel: int, expanded: int, maps: int, squeezes: bool, activation: str, stride: int, norm: Norm
+    inputs: int, kernel: int, expanded: int, outputs: int, squeezes: bool, activation: str, stride: int, norm: Norm
 ) -> Layer:
-    """Wide, depthwise, squeeze and excitation, narrow."""
+    """1×1 expansion, depthwise, optional squeeze-and-excitation, 1×1 projection."""
     act = getattr(jax.nn, activation)
-    layers = [conv_norm(expanded, 1, activation=act, norm=norm)] if expanded != came else []
+    layers = [conv_norm(expanded, 1, activation=act, norm=norm)] if expanded != inputs else []
     layers += [conv_norm(None, kernel, stride=stride, activation=act, norm=norm)]
     if squeezes:
         layers += [squeeze_excite(expanded, eighths(expanded // 4), jax.nn.relu, jax.nn.hard_sigmoid)]
-    layers += [conv_norm(maps, 1, norm=norm)]
-    return inverted_residual(numbered(*layers), adds=stride == 1 and came == maps)
+    layers += [conv_norm(outputs, 1, norm=norm)]
+    return inverted_residual(numbered(*layers), adds=stride == 1 and inputs == outputs)
 
 
 def mobilenet_v3_large(
@@ -121,23 +122,23 @@ def mobilenet_v3_large(
     eps: float = 1e-3,
     upto: str | None = None,
 ) -> Layer:
-    """MobileNetV3-Large: 15 blocks, hard swish where maps are small, squeeze and excitation in eight of them.
+    """MobileNetV3-Large: 15 blocks, hard swish in the later ones, squeeze-and-excitation in eight.
 
-    Howard et al., "Searching for MobileNetV3" (2019), table 1, with torchvision's names of parts:
+    Howard et al., "Searching for MobileNetV3" (2019), table 1, with torchvision's part names:
     `features/0` (stem), `features/1` … `features/15` (blocks), `features/16`, `classifier`.
 
     Args:
-      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
-      width: what every number of maps is multiplied by.
-      dropout: share of values dropped before the last layer while training.
-      eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
+      num_classes: units of the last layer; 0 for pooled features, [N, C], without the classifier.
+      width: width multiplier of every number of channels.
+      dropout: dropout rate before the last layer.
+      eps: eps of the batch norms, torchvision's by default; timm's weights were trained with 1e-5.
       upto: path of the last part, for a backbone ("features/12": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
-      ShapeError: numbers that cannot be, or a path that is not there.
+      ShapeError: if an argument is invalid, or no part has the path `upto`.
 
     >>> net = mobilenet_v3_large(num_classes=0)
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 64, 64, 3)))
@@ -155,23 +156,23 @@ def mobilenet_v3_small(
     eps: float = 1e-3,
     upto: str | None = None,
 ) -> Layer:
-    """MobileNetV3-Small: 11 blocks, the first of them at stride 2 already.
+    """MobileNetV3-Small: 11 blocks, the first with stride 2.
 
-    Howard et al., "Searching for MobileNetV3" (2019), table 2, with torchvision's names of parts:
+    Howard et al., "Searching for MobileNetV3" (2019), table 2, with torchvision's part names:
     `features/0` (stem), `features/1` … `features/11` (blocks), `features/12`, `classifier`.
 
     Args:
-      num_classes: units of the last layer; 0 for the net without a classifier, which gives the mean of each map.
-      width: what every number of maps is multiplied by.
-      dropout: share of values dropped before the last layer while training.
-      eps: of the batch norms, as torchvision's; timm's weights were trained with 1e-5.
+      num_classes: units of the last layer; 0 for pooled features, [N, C], without the classifier.
+      width: width multiplier of every number of channels.
+      dropout: dropout rate before the last layer.
+      eps: eps of the batch norms, torchvision's by default; timm's weights were trained with 1e-5.
       upto: path of the last part, for a backbone ("features/8": stride 16); None for the complete net.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
 
     Raises:
-      ShapeError: numbers that cannot be, or a path that is not there.
+      ShapeError: if an argument is invalid, or no part has the path `upto`.
 
     >>> net = mobilenet_v3_small(num_classes=0)
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 64, 64, 3)))

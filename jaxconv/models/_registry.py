@@ -1,4 +1,4 @@
-"""From a net's name and arguments, as a config file gives them, to the net."""
+"""Networks by name: create and validate what a config's [net] section asks for."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from jaxconv.models import registry
 
 __all__ = ["make_net", "net_problems", "with_defaults"]
 
-_GIVEN_BY_DATA = ("num_classes", "classes")  # the second in functions of users, for one release
+_GIVEN_BY_DATA = ("num_classes", "classes")  # the second in custom functions, for one release
 
 
 def make_net(name: str, arguments: Mapping[str, Any], num_classes: int) -> Layer:
-    """Call a net's function.
+    """Create a network by name.
 
     Args:
       name: a key of `jaxconv.models.registry`, or "module:function".
-      arguments: the function's arguments as TOML gives them.
-      num_classes: of the data; passed on where the function has a parameter of that name.
+      arguments: the function's arguments, as parsed from TOML.
+      num_classes: number of classes of the dataset; passed on if the function has such a parameter.
 
     Returns:
-      The net.
+      The network.
 
     Raises:
-      ConfigError: there is no such function, it does not take the arguments, it does not
-        return a Layer, or `arguments` has fewer classes than the data.
+      ConfigError: if there is no such function, the arguments are invalid, it does not return a Layer, or
+        `arguments` has fewer classes than the dataset.
 
     >>> make_net("conv_pool", {"features": [8]}, num_classes=10).parts["head"].name
     'dense'
@@ -55,11 +55,11 @@ def make_net(name: str, arguments: Mapping[str, Any], num_classes: int) -> Layer
 
 
 def net_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong with a net's name and arguments, one line each.
+    """Check a network's name and arguments; returns one line for each problem.
 
     Args:
       name: a key of `jaxconv.models.registry`, or "module:function".
-      arguments: the function's arguments as TOML gives them.
+      arguments: the function's arguments, as parsed from TOML.
 
     >>> net_problems("conv_pool", {"dropuot": 0.5, "kernel_size": "big"})[1]
     "net.kernel_size: must be a whole number, got 'big'"
@@ -74,18 +74,18 @@ def net_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
 
 
 def _too_large(value: Any) -> str:
-    """What is wrong with a number that no size can be."""
+    """The problem of an int beyond int32, or of a list with one; empty if there is none."""
     if isinstance(value, list):
         return next(filter(None, map(_too_large, value)), "")
     return f"must be at most {LARGEST_INT:,}, got {value}" if type(value) is int and value > LARGEST_INT else ""
 
 
 def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments, and the function's defaults for those not given, as TOML can write them.
+    """The arguments completed by the function's defaults, as far as TOML can represent them.
 
     Args:
       name: a key of `jaxconv.models.registry`, or "module:function".
-      arguments: those given. The number of classes is left to the data.
+      arguments: those given. The number of classes is left out: it follows from the dataset.
     """
     function = checked.find("net.name", name, registry)
     return checked.with_defaults(function, checked.current("net", function, arguments), _GIVEN_BY_DATA)

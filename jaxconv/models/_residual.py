@@ -1,4 +1,4 @@
-"""A small residual net for small images: few layers, pooled early, trained fast."""
+"""Small residual network for small images, with early pooling for fast training."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def small_residual(
     blocks: Sequence[int] = (1, 1),
     scale: float = 0.125,
 ) -> Layer:
-    """3×3 convolutions, pooled before their norm; after each that makes new features, residual ones.
+    """Stages of a 3×3 convolution, pooled before its norm, and residual 3×3 convolutions.
 
-    After the nets that are trained in the least time on CIFAR-10: Page, "How to train your ResNet" (2018),
-    and Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU" (2024). Pooling comes before the norm and
-    the ReLU, for less memory is read and written then. The maps are 16×16, 8×8 and 4×4 for 32×32 images.
+    After the fastest networks on CIFAR-10: Page, "How to train your ResNet" (2018), and Jordan, "94% on CIFAR-10 in
+    3.29 seconds on a single GPU" (2024). Pooling precedes norm and ReLU to reduce memory traffic. Feature maps are
+    16×16, 8×8 and 4×4 for 32×32 images.
 
     Args:
-      num_classes: units of the last layer, called `head`; one logit each.
-      stem: features of the first convolution.
-      features: of each stage; a stage halves height and width.
-      blocks: residual convolutions in each stage.
-      scale: what the logits are multiplied by; it slows the head down, as its large features ask for.
+      num_classes: units of the last layer, `head`.
+      stem: output channels of the first convolution.
+      features: output channels of each stage; a stage halves height and width.
+      blocks: number of residual convolutions in each stage.
+      scale: factor of the logits, which lowers the effective learning rate of the head.
 
     Returns:
       Layer: [N, H, W, C] to [N, num_classes].
@@ -45,7 +45,7 @@ def small_residual(
     (3, 3, 32, 32)
     """
     if len(features) != len(blocks):
-        raise ValueError(f"features and blocks must say one number for each stage; got {features} and {blocks}")
+        raise ValueError(f"features and blocks must have one entry for each stage, got {features} and {blocks}")
 
     def conv(count: int) -> Layer:
         return Conv(count, 3, padding="same", bias=False, kernel_init=he_normal)

@@ -1,4 +1,4 @@
-"""Residual nets for photographs: ResNet, ResNeXt and wide ResNets, as torchvision has them."""
+"""ResNet, ResNeXt and Wide ResNet for ImageNet, as in torchvision."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ __all__ = [
     "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
 ]  # fmt: skip
 
-# Table 1 of the paper: residual blocks in layer1 to layer4, by the number of layers with weights.
+# Table 1 of the paper: residual blocks in layer1 to layer4, by depth.
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-HE = VarianceScaling(2, "out")  # keeps the variance of the gradients through ReLUs
+HE = VarianceScaling(2, "out")  # preserves the variance of gradients through ReLUs
 
 
 def conv(features: int, size: int, stride: int = 1, groups: int = 1) -> Layer:
-    """A convolution that keeps height and width but for its stride; the norm after it has the offset."""
+    """Convolution with "same" padding and no bias: the norm after it has the offset."""
     return Conv(features, size, stride=stride, padding=size // 2, groups=groups, bias=False, kernel_init=HE)
 
 
 def residual_block(*convs: Layer, shortcut: Any = None) -> Layer:
-    """relu(body(x) + shortcut(x)), the body being convolutions with a batch norm after each and ReLUs between.
+    """relu(body(x) + shortcut(x)); the body has a batch norm after each convolution and ReLUs between them.
 
     Args:
-      convs: the convolutions; parts conv1, bn1, relu, conv2, bn2, …
-      shortcut: a layer or callable, part `downsample`, where the body changes the shape; None adds x itself.
+      convs: the convolutions; the parts are conv1, bn1, relu, conv2, bn2, …
+      shortcut: layer or callable for the part `downsample`, if the body changes the shape; None for the identity.
 
     Returns:
-      A Layer [N, H, W, C] to the shape that the last convolution gives.
+      Layer: [N, H, W, C] to the output shape of the last convolution.
 
     Source: He et al., Deep Residual Learning for Image Recognition, 2015, figure 5.
 
@@ -71,26 +71,26 @@ def resnet(
     width_per_group: int = 64,
     upto: str | None = None,
 ) -> Layer:
-    """A residual net for images of about 224×224: a 7×7 convolution and a pool, then stages of residual blocks.
+    """ResNet for images of about 224×224: a 7×7 convolution and a pool, then stages of residual blocks.
 
-    A bottleneck is 1×1, 3×3, 1×1, its stride on the 3×3 convolution (torchvision's "version 1.5"; the paper has it
+    A bottleneck is 1×1, 3×3, 1×1, with the stride on the 3×3 convolution ("v1.5" as in torchvision; the paper has it
     on the first 1×1). Shortcuts that change the shape are 1×1 convolutions with a norm (the paper's option B).
 
     Args:
-      num_classes: units of `fc`; 0 gives the pooled features, [N, C].
+      num_classes: units of `fc`; 0 for pooled features, [N, C].
       blocks: residual blocks in each stage, `layer1`, `layer2`, …; all but the first halve height and width.
-      bottleneck: blocks of three convolutions with 4 times the features, not of two 3×3.
-      width: features of the first convolution and the first stage; each stage doubles them.
-      groups: of the bottlenecks' 3×3 convolutions (ResNeXt's cardinality).
-      width_per_group: the 3×3 convolutions' features in each group, for every 64 that the stage has.
+      bottleneck: whether blocks are bottlenecks (three convolutions, 4 times the channels) or two 3×3 convolutions.
+      width: channels of the first convolution and stage; each further stage doubles them.
+      groups: groups of the bottlenecks' 3×3 convolutions (ResNeXt's cardinality).
+      width_per_group: channels per group of the 3×3 convolutions, for every 64 channels of the stage.
       upto: path of the last part, for a backbone ("layer3": stride 16); None for the complete net.
 
     Returns:
-      A Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
+      Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
 
     Raises:
-      ShapeError: groups without bottlenecks, a stage without blocks, a `num_classes` that is no int ≥ 0, a part that
-        is not there.
+      ShapeError: if groups are given without bottlenecks, a stage has no blocks, `num_classes` is not an int ≥ 0, or no
+        part has the path `upto`.
 
     Source: He et al., Deep Residual Learning for Image Recognition, 2015; Xie et al., Aggregated Residual
     Transformations for Deep Neural Networks, 2016; Zagoruyko and Komodakis, Wide Residual Networks, 2016.
@@ -102,14 +102,14 @@ def resnet(
     """
     if not bottleneck and (groups, width_per_group) != (1, 64):
         raise ShapeError(
-            "groups and width_per_group are of the bottleneck's 3×3 convolution",
+            "groups and width_per_group need bottleneck blocks",
             got=f"bottleneck=False, groups={groups}, width_per_group={width_per_group}",
             fix="bottleneck=True",
         )
 
-    def block(planes: int, stride: int, seen: int) -> Layer:
+    def block(planes: int, stride: int, inputs: int) -> Layer:
         out = planes * (4 if bottleneck else 1)
-        project = numbered(conv(out, 1, stride), BatchNorm()) if stride > 1 or seen != out else None
+        project = numbered(conv(out, 1, stride), BatchNorm()) if stride > 1 or inputs != out else None
         if not bottleneck:
             return residual_block(conv(planes, 3, stride), conv(planes, 3), shortcut=project)
         inner = int(planes * width_per_group / 64) * groups
@@ -118,13 +118,13 @@ def resnet(
 
     parts = {"conv1": conv(width, 7, 2), "bn1": BatchNorm(), "relu": jax.nn.relu}
     parts["maxpool"] = MaxPool(3, stride=2, padding=1)
-    seen = width
+    inputs = width
     for stage, count in enumerate(blocks):
         planes, stride = width * 2**stage, 1 if stage == 0 else 2
         out = planes * (4 if bottleneck else 1)
         rest = (block(planes, 1, out) for _ in range(geometry.integer(count, "blocks") - 1))
-        parts[f"layer{stage + 1}"] = numbered(block(planes, stride, seen), *rest)
-        seen = out
+        parts[f"layer{stage + 1}"] = numbered(block(planes, stride, inputs), *rest)
+        inputs = out
     return ending(parts, lambda num_classes: {"fc": Dense(num_classes)}, num_classes=num_classes, upto=upto)
 
 
@@ -174,7 +174,7 @@ def resnet152(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
 
 
 def resnext50_32x4d(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
-    """ResNeXt-50: ResNet-50 with 3×3 convolutions in 32 groups, of 4 features in the first stage.
+    """ResNeXt-50: ResNet-50 with 3×3 convolutions in 32 groups of 4 channels in the first stage.
 
     Arguments as in `resnet`. Source: Xie et al., Aggregated Residual Transformations, 2016.
 
@@ -185,7 +185,7 @@ def resnext50_32x4d(num_classes: int = 1000, *, upto: str | None = None) -> Laye
 
 
 def resnext101_32x8d(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
-    """ResNeXt-101: ResNet-101 with 3×3 convolutions in 32 groups, of 8 features in the first stage.
+    """ResNeXt-101: ResNet-101 with 3×3 convolutions in 32 groups of 8 channels in the first stage.
 
     Arguments as in `resnet`. Source: Xie et al., Aggregated Residual Transformations, 2016.
 
@@ -196,7 +196,7 @@ def resnext101_32x8d(num_classes: int = 1000, *, upto: str | None = None) -> Lay
 
 
 def wide_resnet50_2(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
-    """ResNet-50 with 3×3 convolutions of twice the features.
+    """ResNet-50 with twice the channels in 3×3 convolutions.
 
     Arguments as in `resnet`. Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
 
@@ -207,7 +207,7 @@ def wide_resnet50_2(num_classes: int = 1000, *, upto: str | None = None) -> Laye
 
 
 def wide_resnet101_2(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
-    """ResNet-101 with 3×3 convolutions of twice the features.
+    """ResNet-101 with twice the channels in 3×3 convolutions.
 
     Arguments as in `resnet`. Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
 

@@ -1,4 +1,4 @@
-"""Residual nets for small images: the ones the ResNet paper trains on CIFAR-10, and wide ones."""
+"""ResNet for CIFAR, and Wide ResNet."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def resnet_cifar(
     shortcut: Literal["A", "B"] = "A",
     upto: str | None = None,
 ) -> Layer:
-    """6n + 2 layers for 32×32 images: a 3×3 convolution, then three stages of n blocks of two 3×3 convolutions.
+    """ResNet of depth 6n + 2 for 32×32 images: a 3×3 convolution, then three stages of n residual blocks.
 
     Args:
-      depth: layers with weights, 6n + 2.
-      num_classes: units of `head`; 0 gives the pooled features, [N, C].
-      width: features of `stem` and `stage1`; `stage2` and `stage3` double them and halve height and width.
-      shortcut: where a block changes the shape, "A" takes every second pixel and sets the new channels to zero,
-        as the paper does on CIFAR-10; "B" is a 1×1 convolution with a norm.
+      depth: number of layers with weights, 6n + 2.
+      num_classes: units of `head`; 0 for pooled features, [N, C].
+      width: channels of `stem` and `stage1`; `stage2` and `stage3` double them and halve height and width.
+      shortcut: for blocks that change the shape: "A" subsamples and pads with zero channels, as in the paper; "B" is
+        a 1×1 convolution with a norm.
       upto: path of the last part, for a backbone ("stage2"); None for the complete net.
 
     Returns:
-      A Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
+      Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
 
     Raises:
-      ShapeError: a depth that is not 6n + 2, another shortcut, a `num_classes` that is no int ≥ 0, a part that is not
-        there.
+      ShapeError: if depth is not 6n + 2, the shortcut is unknown, `num_classes` is not an int ≥ 0, or no part has the
+        path `upto`.
 
     Source: He et al., Deep Residual Learning for Image Recognition, 2015, section 4.2.
 
@@ -77,7 +77,7 @@ def resnet_cifar(
 
 
 def check_depth(depth: int, more: int) -> int:
-    """The n of a depth 6n + more; raises ShapeError where there is none."""
+    """The n of a depth 6n + more; raises ShapeError if there is none."""
     n, rest = divmod(geometry.integer(depth, "depth") - more, 6)
     if n < 1 or rest:
         below, above = 6 * max(n, 1) + more, 6 * max(n + 1, 1) + more
@@ -87,7 +87,7 @@ def check_depth(depth: int, more: int) -> int:
 
 
 def sparse_identity(x: jax.Array, features: int) -> jax.Array:
-    """Every second pixel of x [N, H, W, C], with channels of zero added up to `features`: no parameters."""
+    """Option A shortcut: every second pixel of x [N, H, W, C], zero-padded to `features` channels."""
     return jnp.pad(x[:, ::2, ::2], [(0, 0)] * 3 + [(0, features - x.shape[-1])])
 
 
@@ -136,10 +136,10 @@ def resnet110(num_classes: int = 10, *, upto: str | None = None) -> Layer:
     return resnet_cifar(110, num_classes, upto=upto)
 
 
-def wide_block(planes: int, stride: int, widens: bool, dropout: float) -> Layer:
-    """x + body(x), the body with norm and ReLU before each convolution.
+def wide_block(planes: int, stride: int, projects: bool, dropout: float) -> Layer:
+    """Pre-activation residual block: norm and ReLU before each convolution.
 
-    Where it changes the shape, the 1×1 shortcut sees x after the first norm and ReLU, as in the authors' code.
+    A 1×1 shortcut takes x after the first norm and ReLU, as in the authors' code.
     """
     between = {"dropout": Dropout(dropout)} if dropout else {}
     parts: dict[str, Part] = {
@@ -150,7 +150,7 @@ def wide_block(planes: int, stride: int, widens: bool, dropout: float) -> Layer:
         **between,
     }
     parts["conv2"] = conv(planes, 3)
-    if widens:
+    if projects:
         parts["shortcut"] = conv(planes, 1, stride)
 
     def flow(call: Callable[..., Any], x: Any) -> Any:
@@ -158,7 +158,7 @@ def wide_block(planes: int, stride: int, widens: bool, dropout: float) -> Layer:
         h = call("relu", call("bn2", call("conv1", start)))
         h = call("dropout", h) if dropout else h
         h = call("conv2", h)
-        return h + (call("shortcut", start) if widens else x)
+        return h + (call("shortcut", start) if projects else x)
 
     return compose("wide_block", parts, flow)
 
@@ -171,20 +171,20 @@ def wide_resnet(
     dropout: float = 0.0,
     upto: str | None = None,
 ) -> Layer:
-    """WRN-depth-width for 32×32 images: few residual blocks with many features, norm and ReLU before convolutions.
+    """WRN-depth-width for 32×32 images: few, wide pre-activation blocks.
 
     Args:
-      depth: convolutions, 6n + 4 for n blocks in each of three stages (their 1×1 shortcuts among them).
-      width: how many times the 16, 32 and 64 features of `resnet_cifar` the stages have.
-      num_classes: units of `head`; 0 gives the pooled features, [N, C].
-      dropout: share of values dropped between the two convolutions of a block (0.3 in the paper, where used).
+      depth: number of convolutions, 6n + 4 for n blocks in each of three stages (including 1×1 shortcuts).
+      width: multiplier of the 16, 32 and 64 channels of `resnet_cifar`.
+      num_classes: units of `head`; 0 for pooled features, [N, C].
+      dropout: dropout rate between the two convolutions of a block (0.3 in the paper, if used).
       upto: path of the last part, for a backbone ("stage2"); None for the complete net.
 
     Returns:
-      A Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
+      Layer: [N, H, W, C] of any size and number of channels to [N, num_classes].
 
     Raises:
-      ShapeError: a depth that is not 6n + 4, a width or `num_classes` that is none, a part that is not there.
+      ShapeError: if depth is not 6n + 4, `width` or `num_classes` is invalid, or no part has the path `upto`.
 
     Source: Zagoruyko and Komodakis, Wide Residual Networks, 2016.
 
@@ -195,8 +195,8 @@ def wide_resnet(
     count = check_depth(depth, 4)
     geometry.integer(width, "width")
 
-    def stage(planes: int, stride: int, seen: int) -> Layer:
-        first = wide_block(planes, stride, stride > 1 or seen != planes, dropout)
+    def stage(planes: int, stride: int, inputs: int) -> Layer:
+        first = wide_block(planes, stride, stride > 1 or inputs != planes, dropout)
         return numbered(first, *(wide_block(planes, 1, False, dropout) for _ in range(count - 1)))
 
     body = {
@@ -211,7 +211,7 @@ def wide_resnet(
 
 
 def wide_resnet28_10(num_classes: int = 10, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
-    """WRN-28-10: 4 blocks in each stage, 10 times the features. Arguments as in `wide_resnet`.
+    """WRN-28-10: 4 blocks in each stage, 10 times the channels. Arguments as in `wide_resnet`.
 
     >>> len(wide_resnet28_10().parts["stage3"].parts)
     4
@@ -220,7 +220,7 @@ def wide_resnet28_10(num_classes: int = 10, *, dropout: float = 0.0, upto: str |
 
 
 def wide_resnet40_4(num_classes: int = 10, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
-    """WRN-40-4: 6 blocks in each stage, 4 times the features. Arguments as in `wide_resnet`.
+    """WRN-40-4: 6 blocks in each stage, 4 times the channels. Arguments as in `wide_resnet`.
 
     >>> len(wide_resnet40_4().parts["stage3"].parts)
     6
@@ -229,7 +229,7 @@ def wide_resnet40_4(num_classes: int = 10, *, dropout: float = 0.0, upto: str | 
 
 
 def wide_resnet16_8(num_classes: int = 10, *, dropout: float = 0.0, upto: str | None = None) -> Layer:
-    """WRN-16-8: 2 blocks in each stage, 8 times the features. Arguments as in `wide_resnet`.
+    """WRN-16-8: 2 blocks in each stage, 8 times the channels. Arguments as in `wide_resnet`.
 
     >>> len(wide_resnet16_8().parts["stage3"].parts)
     2

@@ -1,4 +1,4 @@
-"""What every net is put together with: parts named by numbers, and the end that each of them has."""
+"""Helpers shared by the models: numbered parts, and the classification head."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["ending", "numbered"]
 
 
 def numbered(*layers: Part) -> Layer:
-    """One layer after the other, named "0", "1", … as in torch's Sequential, so that weights load by name.
+    """A chain of parts named "0", "1", … as in torch's Sequential, so that weights load by name.
 
     Args:
-      layers: layers or callables from array to array.
+      layers: layers, or callables from array to array.
 
     Returns:
-      A Layer from the first's input to the last's output.
+      A Layer.
 
     >>> import jax
     >>> from jaxconv.layers import Conv
@@ -40,20 +40,20 @@ def ending(
     upto: str | None,
     pool: Any = global_avg_pool,
 ) -> Layer:
-    """A whole net from its body and its head, or as much of it as is asked for.
+    """A classifier from its body and head, without its head, or cut at a part.
 
     Args:
-      body: the parts that make maps [N, H, W, C] of images, by name, in the order that they run.
-      head: num_classes -> the parts that make logits of what `pool` gives (of the maps, where that is None).
-      num_classes: units of the last layer; 0 leaves the head out and takes the mean of each map instead of `pool`.
+      body: the parts that compute feature maps [N, H, W, C], by name, in the order that they run.
+      head: num_classes -> the parts that compute logits from the output of `pool` (of `body`, if that is None).
+      num_classes: units of the last layer; 0 for no head, and global average pooling in place of `pool`.
       upto: path of the last part, for a backbone ("layer3"); None for the complete net.
-      pool: what stands between body and head, as part `avgpool`; None where the head takes the maps themselves.
+      pool: the part `avgpool` between body and head; None for a head that takes feature maps.
 
     Returns:
-      A Layer: images to [N, num_classes]; with num_classes=0 to [N, C]; with `upto` to that part's output.
+      A Layer: images to [N, num_classes]; with num_classes=0 to [N, C]; with `upto` to the output of that part.
 
     Raises:
-      ShapeError: num_classes that is no int ≥ 0, or a path that is not there.
+      ShapeError: if num_classes is not an int ≥ 0, or no part has the path `upto`.
 
     >>> from jaxconv.layers import Conv, Dense
     >>> ending({"conv": Conv(8, 3)}, lambda classes: {"fc": Dense(classes)}, num_classes=0, upto=None)

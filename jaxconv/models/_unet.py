@@ -1,4 +1,4 @@
-"""U-Net: down to where a pixel sees most of the image, and up again with what was seen on the way."""
+"""U-Net for segmentation."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ def unet(
     dropout: float = 0.0,
     upto: str | None = None,
 ) -> Layer:
-    """Logits for every pixel: a contracting path, an expansive path, and a copy across at every size.
+    """Per-pixel logits: a contracting path, an expansive path, and skip connections at every resolution.
 
     Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image Segmentation" (2015), figure 1:
-    572×572 to 388×388, two 3×3 convolutions at each of five sizes, twice the maps at half the size.
+    572×572 to 388×388, two 3×3 convolutions at each of five resolutions, twice the channels at half the resolution.
 
     Args:
-      num_classes: maps of logits; 0 for the net without the last convolution, which gives `width` maps.
-      width: maps at the full size.
-      depth: how often the size is halved.
-      padding: "valid" as in the paper, where each convolution loses its border and a copy is cropped to the middle
-        of what it meets; "same" gives an output of the input's size, odd ones, too.
-      batch_norm: normalize after each 3×3 convolution, which the paper does not.
-      dropout: share of values dropped at the end of the contracting path while training.
+      num_classes: channels of logits; 0 for no head: `width` channels of features.
+      width: channels at full resolution.
+      depth: number of times the resolution is halved.
+      padding: "valid" as in the paper, where skip connections are center-cropped to match; "same" for an output of
+        the input's size, even or odd.
+      batch_norm: whether a batch norm follows each 3×3 convolution (not in the paper).
+      dropout: dropout rate at the end of the contracting path.
       upto: path of the last part, for a backbone ("bottom": the contracting path); None for the complete net.
 
     Returns:
-      Layer: [N, H, W, C] to [N, H', W', num_classes], its parts `contract1`, `pool1`, …, `bottom`, then `up4`,
-      `expand4`, …, `head`. With "valid" and depth 4, H' = 16 h - 60 where `bottom` gives h; the
-      paper asks for sizes that are even at every pool.
+      Layer: [N, H, W, C] to [N, H', W', num_classes], with parts `contract1`, `pool1`, …, `bottom`, then `up4`,
+      `expand4`, …, `head`. With "valid" and depth 4, H' = 16 h - 60, where h is the height
+      of `bottom`; the paper requires even sizes at every pool.
 
     Raises:
-      ShapeError: numbers that cannot be, an image that is too small, or a path that is not there.
+      ShapeError: if an argument is invalid, the image is too small, or no part has the path `upto`.
 
     >>> net = unet()
     >>> params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 572, 572, 1)))
@@ -65,7 +65,7 @@ def unet(
     same = padding == "same"
 
     def pair(level: int) -> list[Any]:
-        """Two convolutions at one size."""
+        """Two convolutions at one resolution."""
         conv = Conv(width * 2**level, 3, padding=padding, bias=not batch_norm, kernel_init=he_normal)
         return 2 * [conv, *([BatchNorm()] if batch_norm else []), jax.nn.relu]
 
@@ -81,16 +81,16 @@ def unet(
         parts["head"] = Conv(num_classes, 1)
 
     def flow(call: Callable[..., Any], x: Any) -> Any:
-        seen = {}
+        skips = {}
         for n in levels:
-            seen[n] = x = call(f"contract{n}", x)
+            skips[n] = x = call(f"contract{n}", x)
             x = call(f"pool{n}", x)
         x = call("bottom", x)
         for n in reversed(levels):
             x = call(f"up{n}", x)
-            height, across = (min(a, b) for a, b in zip(x.shape[1:3], seen[n].shape[1:3], strict=True))
-            # The last cells of an odd size come from half a pool's window: they are dropped.
-            x = jnp.concatenate([_middle(seen[n], height, across), x[:, :height, :across]], axis=-1)
+            height, width = (min(a, b) for a, b in zip(x.shape[1:3], skips[n].shape[1:3], strict=True))
+            # Drop the last row or column of an odd size, which comes from a partial pool window.
+            x = jnp.concatenate([_center_crop(skips[n], height, width), x[:, :height, :width]], axis=-1)
             x = call(f"expand{n}", x)
         return call("head", x) if num_classes else x
 
@@ -98,7 +98,7 @@ def unet(
     return net if upto is None else backbone(net, upto=upto)
 
 
-def _middle(x: jax.Array, height: int, across: int) -> jax.Array:
-    """The middle of maps [N, H, W, C]: [N, height, across, C]."""
-    top, left = (x.shape[1] - height) // 2, (x.shape[2] - across) // 2
-    return x[:, top : top + height, left : left + across]
+def _center_crop(x: jax.Array, height: int, width: int) -> jax.Array:
+    """[N, H, W, C] -> [N, height, width, C]."""
+    top, left = (x.shape[1] - height) // 2, (x.shape[2] - width) // 2
+    return x[:, top : top + height, left : left + width]

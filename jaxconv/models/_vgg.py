@@ -1,4 +1,4 @@
-"""VGG: nothing but 3×3 convolutions and 2×2 pools, and then three dense layers."""
+"""VGG: 3×3 convolutions and 2×2 pools, then three dense layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jaxconv.ops import flatten
 
 __all__ = ["vgg", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"]
 
-# Table 1 of the paper, columns A, B, D and E by the number of layers with weights: convolutions before each pool.
+# Table 1 of the paper, columns A, B, D and E, by depth: number of convolutions before each pool.
 CONVS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 HE = VarianceScaling(2, "out")
 SMALL = Normal(0.01)
@@ -34,21 +34,21 @@ def vgg(
     """3×3 convolutions in five stages with a 2×2 pool after each, then three dense layers.
 
     Args:
-      num_classes: units of the last layer, `classifier/6`; 0 gives the mean of each map, [N, C], without dense layers
-        (upto="classifier/4" gives the last hidden ones).
-      convs: convolutions in each stage.
-      batch_norm: whether a norm follows each convolution; these keep their bias, as torchvision's do.
-      width: features of the first stage; each stage doubles them, up to 8 times as many.
+      num_classes: units of the last layer, `classifier/6`; 0 for pooled features, [N, C], without dense layers
+        (upto="classifier/4" returns the last hidden units).
+      convs: number of convolutions in each stage.
+      batch_norm: whether a batch norm follows each convolution; convolutions keep their bias, as in torchvision.
+      width: output channels of the first stage; each stage doubles them, up to 8 times as many.
       hidden: units of the two dense layers before the last.
-      dropout: share of these units that is dropped in training.
+      dropout: dropout rate of these units.
       upto: path of the last part, for a backbone ("features/22"); None for the complete net.
 
     Returns:
-      A Layer: [N, H, W, C] of at least 2**stages pixels a side to [N, num_classes]. Images of another size than
-      224×224 are brought to 7×7 maps by averages.
+      Layer: [N, H, W, C] of at least 2**stages pixels a side to [N, num_classes]. Adaptive average
+      pooling to 7×7 admits image sizes other than 224×224.
 
     Raises:
-      ShapeError: an image that is too small, a `num_classes` that is no int ≥ 0, a part that is not there.
+      ShapeError: if the image is too small, `num_classes` is not an int ≥ 0, or no part has the path `upto`.
 
     Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014.
 

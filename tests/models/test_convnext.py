@@ -80,7 +80,7 @@ def test_a_net_without_state_is_two_functions():
 def test_messages():
     with pytest.raises(ValueError) as caught:
         models.convnext(widths=(8, 16), depths=(1,))
-    assert str(caught.value) == "widths and depths must say one number for each stage; got (8, 16) and (1,)"
+    assert str(caught.value) == "widths and depths must have one entry for each stage, got (8, 16) and (1,)"
     net = models.convnext(5, widths=(8,), depths=(1,))
     x = jax.ShapeDtypeStruct((1, 8, 8, 3), "float32")
     params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), x))

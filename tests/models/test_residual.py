@@ -39,4 +39,4 @@ def test_other_images_and_classes(shape, classes):
 def test_a_stage_needs_both_numbers():
     with pytest.raises(ValueError) as caught:
         registry["small_residual"](features=[8], blocks=[1, 1])
-    assert str(caught.value) == "features and blocks must say one number for each stage; got [8] and [1, 1]"
+    assert str(caught.value) == "features and blocks must have one entry for each stage, got [8] and [1, 1]"

@@ -73,7 +73,7 @@ def test_whole_resnet50_equals_torch_in_float64(rng, x64):
     ("call", "message"),
     [
         (lambda: models.resnet(bottleneck=False, groups=32),
-         "groups and width_per_group are of the bottleneck's 3×3 convolution\n"
+         "groups and width_per_group need bottleneck blocks\n"
          "  got: bottleneck=False, groups=32, width_per_group=64\n  fix: bottleneck=True"),
         (lambda: models.resnet(blocks=(2, 0)), "blocks must be ≥ 1\n  got: blocks=0"),
         (lambda: models.resnet50(-1), "num_classes must be ≥ 0\n  got: num_classes=-1"),
