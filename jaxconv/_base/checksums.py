@@ -1,4 +1,4 @@
-"""SHA-256 checksums of arrays, notes and files: written with them, verified when they are loaded."""
+"""SHA-256 checksums of arrays, metadata and files: written on save, verified on load."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SUMS = "SHA256SUMS"
 
 
 def digest(arrays: Mapping[str, Any], notes: Any = None) -> str:
-    """Checksum of named arrays and of a value that JSON can hold.
+    """Checksum of named arrays and a JSON value.
 
     Args:
-      arrays: array by name; names, types and shapes count, the order does not.
-      notes: counts by its value, not by how it is written.
+      arrays: arrays by name; names, dtypes and shapes are included, their order is not.
+      notes: a JSON value, independent of its formatting.
 
     Returns:
       64 hexadecimal digits.
@@ -40,15 +40,15 @@ def digest(arrays: Mapping[str, Any], notes: Any = None) -> str:
 
 
 def write_sums(folder: Path, names: Iterable[str], coming: Mapping[str, bytes]) -> None:
-    """Write a `SHA256SUMS` file, which `sha256sum -c` reads, too.
+    """Write a `SHA256SUMS` file, readable by `sha256sum -c`.
 
     Args:
-      folder: of the files, and of the list.
-      names: of files that are there.
-      coming: by name, the content of files that are written afterwards.
+      folder: folder of the files and of `SHA256SUMS`.
+      names: names of existing files.
+      coming: content by name of files that are written afterwards.
 
     Raises:
-      OSError: it cannot be written, or a file cannot be read.
+      OSError: if `SHA256SUMS` cannot be written or a file cannot be read.
     """
     sums = {name: _of_file(folder / name) for name in names}
     sums |= {name: hashlib.sha256(content).hexdigest() for name, content in coming.items()}
@@ -56,15 +56,15 @@ def write_sums(folder: Path, names: Iterable[str], coming: Mapping[str, bytes]) 
 
 
 def verify(folder: Path, names: Iterable[str]) -> None:
-    """Compare files with the `SHA256SUMS` beside them; without one there is nothing to compare.
+    """Verify files against the `SHA256SUMS` of their folder, if there is one.
 
     Args:
-      folder: of the files.
-      names: those that must be listed and unaltered.
+      folder: folder of the files.
+      names: files that must be listed and unaltered.
 
     Raises:
-      DataError: a file or the list was altered.
-      OSError: one of them cannot be read.
+      DataError: if a file or `SHA256SUMS` was altered.
+      OSError: if one of them cannot be read.
     """
     try:
         text = (folder / SUMS).read_bytes().decode("ascii", "replace")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def promoted(*dtypes: Any) -> jnp.dtype:
-    """The dtype that the given ones promote to by JAX's standard rules, in strict mode too.
+    """The dtype that the given dtypes promote to by JAX's standard rules, even in strict mode.
 
     >>> import jax.numpy as jnp
     >>> str(promoted(jnp.bfloat16, jnp.float32))
@@ -18,20 +18,20 @@ def promoted(*dtypes: Any) -> jnp.dtype:
 
 
 def accum_dtype(dtype: Any) -> jnp.dtype:
-    """What values of a dtype are summed in: float32 for halves, integers and bools; wider types as they are."""
+    """The accumulation dtype: float32 for half precision, integers and bools; wider dtypes unchanged."""
     return promoted(dtype, jnp.float32)
 
 
 def upcast(x: jax.Array) -> jax.Array:
-    """`x` in the type that sums are taken in: f32 for halves and integers, else its own."""
+    """`x` in its accumulation dtype; see `wide_dtype`."""
     return x.astype(accum_dtype(x.dtype))
 
 
 def channelwise(v: jax.Array, y: jax.Array) -> jax.Array:
-    """`v`, whose axes are y's last, with as many axes as y: it then broadcasts under every setting of JAX."""
+    """`v`, whose axes are the last of y, with the rank of y, so that it broadcasts even under strict rank promotion."""
     return jnp.expand_dims(v, range(y.ndim - v.ndim))
 
 
 def cast_back(y: jax.Array, x: jax.Array) -> jax.Array:
-    """`y` back in x's type, where that can hold it: integers stay wide."""
+    """`y` in the dtype of `x` if that is inexact; results of integer inputs stay in the accumulation dtype."""
     return y.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.inexact) else y

@@ -1,4 +1,4 @@
-"""Errors that say what must hold, what came, and the fix."""
+"""Errors with three parts: the requirement, the value given, and the fix."""
 
 import difflib
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ Kind = Literal[
 - layout: an input looks channels-first.
 - channels, inputs: the wrong number of channels of an image, or of inputs of a dense layer; `expected`, `found`.
 - window: a window does not fit into its input; `axis`, `n`, `kernel_size`, `stride`, `padding`, `dilation`.
-- padding: padding that the input cannot fill, or that fills a window alone.
-- params, key, path: parameters or state of another net, something that is no random key, a part that does not exist.
+- padding: more padding than the input can fill, or a window of padding only.
+- params, key, path: parameters or state of another net, an invalid random key, a part that does not exist.
 """
 
 
@@ -64,7 +64,7 @@ def _unpickled(kind: type[ShapeError], args: tuple[str, str, str], fields: dict[
 
 
 class ConfigError(ValueError):
-    """A config file, a run or a command asks for something that does not exist or cannot be."""
+    """A config file, a run or a command requests something missing or invalid."""
 
 
 class DataError(ValueError):
@@ -72,11 +72,11 @@ class DataError(ValueError):
 
 
 for _error in (ShapeError, ConfigError, DataError):
-    _error.__module__ = "jaxconv"  # the name in a traceback is the one to catch it by
+    _error.__module__ = "jaxconv"  # tracebacks show the public name
 
 
 def count(n: int, word: str) -> str:
-    """n of a thing, in words.
+    """A number and its noun, in the singular or plural.
 
     >>> count(1, "channel"), count(3, "channel"), count(2, "axis")
     ('1 channel', '3 channels', '2 axes')
@@ -98,14 +98,14 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def no_argument(section: str, name: str, key: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
-    """What is wrong with an argument in a config that a function does not take.
+    """The message for an unknown argument in a config.
 
     Args:
-      section: where it stands, "net" for example.
-      name: of the function.
-      key: of the argument.
-      known: the arguments that it takes there.
-      elsewhere: those that stand in another place, which may have been meant.
+      section: section of the config, "net" for example.
+      name: name of the function.
+      key: name of the argument.
+      known: arguments that the function takes there.
+      elsewhere: arguments that belong in another section; they are suggested, too.
 
     >>> no_argument("net", "tiny", "siez", ["classes", "size"])
     "net.siez: tiny takes classes, size; did you mean 'size'?"
@@ -116,13 +116,13 @@ def no_argument(section: str, name: str, key: str, known: Iterable[str], elsewhe
 
 
 def not_one_of(path: str, name: str, known: Iterable[str], also: str = "") -> str:
-    """What is wrong with a name in a config that nothing known has.
+    """The message for an unknown name in a config.
 
     Args:
-      path: where it stands, "optim.name" for example.
-      name: what came.
-      known: the names there are.
-      also: what else it may be.
+      path: key of the config, "optim.name" for example.
+      name: the unknown name.
+      known: the known names.
+      also: anything else that is accepted.
 
     >>> not_one_of("optim.name", "sdg", ["adam", "sgd"])
     "optim.name: must be one of adam, sgd; got 'sdg'; did you mean 'sgd'?"

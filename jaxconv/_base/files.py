@@ -22,26 +22,26 @@ _KINDS = {
 
 
 def open_file(path: str | Path) -> BinaryIO:
-    """Open a regular file for reading; a FIFO or a device, which may never end, is refused.
+    """Open a regular file for reading; refuse FIFOs and devices, which may never end.
 
     Args:
       path: the file.
 
     Raises:
-      OSError: if it cannot be opened, or is no regular file; `strerror` says why.
+      OSError: if it cannot be opened or is not a regular file; `strerror` says why.
 
     >>> open_file("/dev/zero")
     Traceback (most recent call last):
     OSError: [Errno 22] expected a regular file, got a device: '/dev/zero'
     """
     kind = stat.S_IFMT(os.stat(path).st_mode)
-    if kind in _KINDS:  # asked before `open`, which waits for the other end of a FIFO
+    if kind in _KINDS:  # checked before `open`, which blocks on a FIFO
         raise OSError(errno.EINVAL, f"expected a regular file, got {_KINDS[kind]}", str(path))
     return open(path, "rb")
 
 
 def read_text(path: str | Path) -> str:
-    """Read a regular file of UTF-8, with or without a byte order mark; line ends are left as they are.
+    """Read a regular file of UTF-8, with or without a byte order mark; line endings are preserved.
 
     Args:
       path: the file.
@@ -84,19 +84,19 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
-    """Write a file so that, whatever moment this is killed at, no partial one has the name.
+    """Write a file so that no partial file ever has its name, even if the process is killed.
 
     Args:
       path: the file to write or replace.
       content: its bytes.
 
     Raises:
-      WriteError: its folder is missing or cannot be written; a file that was there stays as it was.
+      WriteError: if its folder is missing or not writable; an existing file is left unchanged.
 
     >>> folder = Path(tempfile.mkdtemp())
-    >>> write_atomically(folder / "note.txt", b"whole")
+    >>> write_atomically(folder / "note.txt", b"complete")
     >>> [path.name for path in folder.iterdir()], (folder / "note.txt").read_text()
-    (['note.txt'], 'whole')
+    (['note.txt'], 'complete')
     """
     path = Path(path)
     with writing(path):
@@ -106,7 +106,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            # mkstemp makes private files; these are as readable as any file that the user makes.
+            # mkstemp creates private files; give this one the permissions of any other new file.
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(temporary, 0o666 & ~mask)
@@ -117,8 +117,8 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
 
 def user_path(text: str | Path) -> Path:
-    """A path as a user writes it, with ~ for the home folder: shells do not expand it in `--out=~/run`."""
+    """Expand ~ in a path from the command line: shells do not expand it in `--out=~/run`."""
     try:
         return Path(text).expanduser()
-    except RuntimeError:  # there is no such user
+    except RuntimeError:  # no such user
         return Path(text)

@@ -24,11 +24,11 @@ _HEADERS: dict[tuple[int, int], Callable[..., Any]] = {
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of one `.npz` file by name; nothing that it holds is run.
+    """Read the arrays of a `.npz` file by name, without executing pickles.
 
     Raises:
-      DataError: if there is no such file, it is no complete `.npz` file of plain arrays, holds a name twice, or does
-        not fit into memory.
+      DataError: if the file is missing, incomplete, not a `.npz` file of plain arrays, has duplicate names, or does not
+        fit into memory.
     """
     try:
         file = open_file(path)
@@ -47,13 +47,13 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 return {name: _array(archive, member) for name, member in zip(names, archive.infolist(), strict=True)}
         except DataError:
             raise
-        # A file that contradicts itself makes zipfile and NumPy raise nearly anything.
+        # An inconsistent file makes zipfile and NumPy raise nearly anything.
         except Exception as error:
             raise DataError(f"{path} is no whole .npz file of plain arrays: {error}") from None
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One member, whose header must promise just the bytes that are stored for it: they are allocated at once."""
+    """Read one member; its header must match the stored size, since NumPy allocates that many bytes at once."""
     name = member.filename
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
@@ -67,5 +67,5 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
             raise ValueError(f"{name} promises {dtype} {list(shape)}, {needed:,} bytes; {stored:,} are stored")
         stream.seek(0)
         array = np.lib.format.read_array(stream)
-        stream.read()  # the checksum is compared at the end
+        stream.read()  # zipfile verifies the CRC at the end
     return array

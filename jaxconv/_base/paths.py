@@ -1,4 +1,4 @@
-"""The path that leads to a leaf of a pytree, as text: "params/conv0/kernel"."""
+"""Paths of pytree leaves as text: "params/conv0/kernel"."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def path_name(path: Any) -> str:
 
 
 def leaf_names(tree: Any) -> list[str]:
-    """The path of each leaf, in the tree's own order.
+    """The path of each leaf, in tree order.
 
     Args:
       tree: any pytree.
@@ -32,13 +32,13 @@ def leaf_names(tree: Any) -> list[str]:
 
 
 def fits(path: str, pattern: str, joint: str = "/") -> bool:
-    """Whether a pattern means a leaf.
+    """Whether a pattern matches the path of a leaf.
 
     Args:
-      path: of the leaf.
-      pattern: a path in which * stands for anything, / included, and ? for one character; the path of a whole part
-        stands for all in it.
-      joint: what stands between the names of a path.
+      path: path of the leaf.
+      pattern: a path with wildcards: * matches anything, including /, and ? matches one character; the path of a part
+        matches everything in it.
+      joint: separator between the names of a path.
 
     >>> fits("stem/conv/kernel", "*kernel"), fits("stem/conv/kernel", "stem"), fits("stem2/kernel", "stem")
     (True, True, False)

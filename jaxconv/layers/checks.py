@@ -14,12 +14,12 @@ from jaxconv.layers.layer import is_net_input
 
 
 def param_dtype(x: jax.ShapeDtypeStruct) -> Any:
-    """Parameters take the input's floating type; float32 where it is an integer (raw pixels)."""
+    """The dtype of parameters: that of the input if it is floating, else float32 (raw pixels)."""
     return x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.dtype(jnp.float32)
 
 
 def check_groups(groups: int, channels: int, features: int) -> None:
-    """Raises ShapeError unless groups divide both sides, and there are channels at all."""
+    """Raises ShapeError unless groups divide channels and features, and there is at least one channel."""
     if channels < 1:
         raise ShapeError("x must have at least one channel on its last axis", got="0 channels", kind="channels")
     if channels % groups or features % groups:
@@ -31,12 +31,12 @@ def check_groups(groups: int, channels: int, features: int) -> None:
 
 
 def check_kernel(layer: str, came: Sequence[int], expected: Sequence[int]) -> None:
-    """Raises ShapeError for a kernel of another layer."""
+    """Raises ShapeError if the kernel belongs to another layer."""
     if tuple(came) != tuple(expected):
         raise ShapeError(
             f"this {layer}'s kernel must be {tuple(expected)}",
             got=f"kernel {tuple(came)}",
-            fix="params of this very layer",
+            fix="params initialized by this layer",
             kind="params",
         )
 

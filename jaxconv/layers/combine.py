@@ -1,4 +1,4 @@
-"""Layers made of layers: in a row, beside a shortcut, side by side."""
+"""Combinators: sequential, residual and parallel layers."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,27 +11,27 @@ from jaxconv.layers.layer import Call, Layer, Part, compose, lift
 
 
 def name_parts(layers: Sequence[Part], named: Mapping[str, Part]) -> dict[str, Layer]:
-    """Parts by name: conv0, conv1, … for those without one, in order, then the named ones."""
+    """Parts by name: unnamed ones as conv0, conv1, … in order, then the named ones."""
     counts, parts = Counter[str](), dict[str, Layer]()
     for part in map(lift, layers):
         parts[f"{part.name}{counts[part.name]}"] = part
         counts[part.name] += 1
     for name, own in named.items():
         if name in parts:
-            raise ValueError(f"a part's name must be its own; {name!r} is the automatic name of another part")
+            raise ValueError(f"names of parts must be unique; {name!r} is the automatic name of another part")
         parts[name] = lift(own)
     return parts
 
 
 def chain(*layers: Part, **named: Part) -> Layer:
-    """One layer after the other.
+    """Layers in sequence.
 
     Args:
       layers: layers or callables from array to array; named conv0, relu0, conv1, … in order.
-      named: more of them with names of your own, after the others.
+      named: further layers with custom names, after the others.
 
     Returns:
-      A Layer from the first's input to the last's output.
+      A Layer from the input of the first to the output of the last.
 
     >>> import jax
     >>> from jaxconv.layers import Conv
@@ -57,13 +57,13 @@ def residual(body: Part, shortcut: Part | None = None) -> Layer:
 
     Args:
       body: a layer or callable.
-      shortcut: one too, where the body changes the shape; None adds x itself.
+      shortcut: a layer or callable, needed if the body changes the shape; None adds x itself.
 
     Returns:
-      A Layer with parts `body` and, where given, `shortcut`.
+      A Layer with parts `body` and, if given, `shortcut`.
 
     Raises:
-      ShapeError: body and shortcut of different shapes.
+      ShapeError: if the outputs of body and shortcut differ in shape.
 
     Source: He et al., Deep Residual Learning for Image Recognition, 2015.
 
@@ -77,7 +77,7 @@ def residual(body: Part, shortcut: Part | None = None) -> Layer:
         short = x if shortcut is None else call("shortcut", x)
         if jnp.shape(y) != jnp.shape(short):
             raise ShapeError(
-                "body and shortcut must give the same shape",
+                "body and shortcut must have the same output shape",
                 got=f"body {jnp.shape(y)}, shortcut {jnp.shape(short)}",
                 fix=_shortcut(jnp.shape(x), jnp.shape(y)) if shortcut is None else "",
                 kind="shape",
@@ -88,7 +88,7 @@ def residual(body: Part, shortcut: Part | None = None) -> Layer:
 
 
 def _shortcut(x: tuple[int, ...], y: tuple[int, ...]) -> str:
-    """The shortcut that leads from x's shape to y's, where a 1×1 convolution does."""
+    """A 1×1 convolution from the shape of x to that of y, as code, if there is one."""
     if len(x) != len(y) or len(x) < 3:
         return ""
     for s in range(1, 9):
@@ -101,7 +101,7 @@ def _shortcut(x: tuple[int, ...], y: tuple[int, ...]) -> str:
 def branch(
     *layers: Part, merge: Literal["concat", "sum"] | Callable[[list[Any]], Any] = "concat", **named: Part
 ) -> Layer:
-    """Every part on the same input, side by side.
+    """Layers in parallel, on the same input.
 
     Args:
       layers, named: as in `chain`.
@@ -111,7 +111,7 @@ def branch(
       A Layer whose output is the merged outputs, in the order of the parts.
 
     Raises:
-      ShapeError: outputs whose shapes cannot be merged, or an unknown word.
+      ShapeError: if the outputs cannot be merged, or `merge` is unknown.
 
     >>> twice = branch(jnp.square, jnp.negative)
     >>> empty = {"square0": {}, "negative0": {}}
@@ -135,9 +135,9 @@ def branch(
         alike = {y.shape[:-1] if merge == "concat" else y.shape for y in outputs}
         if len(alike) > 1:
             shapes = ", ".join(f"{name} {y.shape}" for name, y in zip(parts, outputs, strict=True))
-            but = " but for the channels" if merge == "concat" else ""
+            but = ", except for the channels," if merge == "concat" else ""
             raise ShapeError(
-                f"branches must give the same shape{but} to be merged by {merge}", got=shapes, kind="shape"
+                f"branches must have the same output shape{but} to be merged by {merge}", got=shapes, kind="shape"
             )
         return jnp.concatenate(outputs, axis=-1) if merge == "concat" else sum(outputs[1:], start=outputs[0])
 

@@ -1,4 +1,4 @@
-"""Convolution as a layer."""
+"""Convolution layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,23 +39,23 @@ def Conv(
     impl: str | None = None,
     precision: lax.PrecisionLike = None,
 ) -> Layer:
-    """A convolution with `features` maps: `jaxconv.conv` with its own kernel.
+    """Convolution with `features` feature maps: `jaxconv.conv` with a trainable kernel.
 
     Args:
       features: number of feature maps, C_out.
-      kernel_size: of the local receptive field; an int for 2 or 3 spatial axes, a tuple for any (`(5,)` for
+      kernel_size: size of the local receptive field; an int for 2 or 3 spatial axes, a tuple for 1 to 3 (`(5,)` for
         signals [N, W, C]).
       stride, padding, padding_mode, dilation, groups, impl, precision: as in `jaxconv.conv`.
-      bias: whether each map adds one number of its own.
+      bias: whether to add a bias to each feature map.
       kernel_init, bias_init: (key, shape, dtype) -> array; see `jaxconv.initializers`.
-      transform: kernel -> kernel, before every use: `jc.standardize_kernel`, `jc.masked(mask)`.
+      transform: kernel -> kernel, applied before every use: `jc.standardize_kernel`, `jc.masked(mask)`.
 
     Returns:
       A Layer [N, *spatial, C_in] -> [N, *out, features] with params `kernel` [*k, C_in/groups,
       features] and `bias` [features].
 
     Raises:
-      ShapeError: at `init` or `apply`, where sizes, channels or groups cannot be.
+      ShapeError: at `init` or `apply`, if sizes, channels or groups are invalid.
 
     >>> params, state = Conv(3, 5).init(jax.random.key(0), (1, 28, 28, 1))
     >>> jax.tree.map(jnp.shape, params)
@@ -88,7 +88,7 @@ def Conv(
         kernel, taps = params["kernel"], geometry.per_axis(kernel_size, rank, "kernel_size")
         check_kernel("conv", kernel.shape, (*taps, kernel.shape[-2] if kernel.ndim > 1 else 1, features))
         seen = kernel.shape[-2] * groups
-        fix = f"an input with the {count(seen, 'channel')} that init saw"
+        fix = f"an input with {count(seen, 'channel')}, as at init"
         check_channels(jnp.shape(x), kernel.shape, groups, fix)
         if transform is not None:
             shape, kernel = kernel.shape, transform(kernel)
@@ -109,16 +109,16 @@ def Conv(
 
 
 def masked(mask: Any) -> Transform:
-    """A kernel transform that leaves only the weights where `mask` is not zero, as causal image models want it.
+    """Kernel transform that zeroes the weights where `mask` is zero, as in causal image models.
 
     Args:
-      mask: broadcasts to the kernel [*k, C_in/groups, C_out].
+      mask: broadcastable to the kernel [*k, C_in/groups, C_out].
 
     Returns:
-      kernel -> kernel * mask, for `Conv(..., transform=masked(mask))`. Masked weights get no gradient.
+      kernel -> kernel * mask, for `Conv(..., transform=masked(mask))`. Masked weights have zero gradient.
 
     Raises:
-      ShapeError: at use, a mask that does not broadcast to the kernel.
+      ShapeError: at use, if the mask does not broadcast to the kernel.
 
     >>> masked(jnp.array([1, 1, 0]).reshape(3, 1, 1))(jnp.full((3, 1, 1), 2.0)).ravel()
     Array([2., 2., 0.], dtype=float32)

@@ -1,4 +1,4 @@
-"""The fully connected layer."""
+"""Fully connected layer."""
 
 from typing import Any
 
@@ -23,11 +23,11 @@ def Dense(
     bias_init: Initializer = zeros,
     precision: lax.PrecisionLike = None,
 ) -> Layer:
-    """A fully connected layer on the last axis: y = x @ kernel + bias.
+    """Fully connected layer on the last axis: y = x @ kernel + bias.
 
     Args:
       features: number of outputs.
-      bias: whether each output adds one number of its own.
+      bias: whether to add a bias to each output.
       kernel_init, bias_init: (key, shape, dtype) -> array, see `jaxconv.initializers`.
       precision: of the products, as in `jax.lax.dot`.
 
@@ -36,7 +36,7 @@ def Dense(
       On [N, H, W, C] it is a 1×1 convolution.
 
     Raises:
-      ShapeError: at `apply`, an input of another size than `init` saw.
+      ShapeError: at `apply`, if the last axis has another size than at `init`.
 
     >>> import jax
     >>> params, state = Dense(10).init(jax.random.key(0), (1, 640))
@@ -62,9 +62,9 @@ def Dense(
         check_kernel("dense", kernel.shape, (*kernel.shape[:1], features))
         if x.shape[-1:] != kernel.shape[:1]:
             raise ShapeError(
-                f"dense must get the {count(kernel.shape[0], 'value')} that its kernel was initialized for",
+                f"dense needs {count(kernel.shape[0], 'input')} on the last axis, as at init",
                 got=f"x {x.shape}, kernel {kernel.shape}",
-                fix="an input of the size that init saw; global_avg_pool instead of flatten takes any size",
+                fix="an input of the size used at init; global_avg_pool instead of flatten takes any size",
                 kind="inputs",
                 expected=kernel.shape[0],
                 found=x.shape[-1] if x.ndim else None,

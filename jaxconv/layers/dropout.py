@@ -1,4 +1,4 @@
-"""Dropout as a layer."""
+"""Dropout layers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,16 +8,16 @@ from jaxconv.ops._dropout import check_rate, dropout
 
 
 def Dropout(rate: float) -> Layer:
-    """Drops a share `rate` of the values in training; does nothing otherwise.
+    """Drops a fraction `rate` of the values in training; the identity otherwise.
 
     Args:
-      rate: the share that is dropped, in [0, 1).
+      rate: fraction dropped, in [0, 1).
 
     Returns:
-      A Layer of any shape. With train=True it needs a key, and the key alone says what is dropped.
+      A Layer of any shape. With train=True it needs a key, which determines what is dropped.
 
     Raises:
-      ShapeError: a rate outside [0, 1); at `apply`, train=True without a key.
+      ShapeError: if rate is outside [0, 1); at `apply`, if train=True without a key.
 
     >>> import jax.numpy as jnp
     >>> Dropout(0.5).apply({}, {}, jnp.ones(3))[0]
@@ -27,10 +27,10 @@ def Dropout(rate: float) -> Layer:
 
 
 def SpatialDropout(rate: float) -> Layer:
-    """Drops whole feature maps in training: all of a map's values share one draw.
+    """Drops entire feature maps in training.
 
     Args:
-      rate: the share of maps that is dropped, in [0, 1).
+      rate: fraction of feature maps dropped, in [0, 1).
 
     Returns:
       A Layer [N, *spatial, C] -> the same; keys and errors as `Dropout`.
@@ -46,10 +46,10 @@ def SpatialDropout(rate: float) -> Layer:
 
 
 def DropPath(rate: float) -> Layer:
-    """Drops whole examples in training (stochastic depth): put it at the end of a residual's body.
+    """Stochastic depth: drops entire samples in training; put it at the end of the body of a residual.
 
     Args:
-      rate: the share of examples that is dropped, in [0, 1).
+      rate: fraction of samples dropped, in [0, 1).
 
     Returns:
       A Layer [N, ...] -> the same; keys and errors as `Dropout`.

@@ -1,8 +1,8 @@
-"""Initializers: (key, shape, dtype) -> array, and kernels with the right fan.
+"""Initializers: (key, shape, dtype) -> array, with the correct fan of every kind of kernel.
 
-Any of `jax.nn.initializers` fits, too. Ours differ in two ways: they know the fan of grouped, depthwise,
-transposed and unshared kernels, and they draw in chunks of one size, so that the random numbers of a whole
-net compile once and not once for every shape (0.2 to 0.7 s each on a CPU).
+Any of `jax.nn.initializers` works, too. These differ in two ways: they know the fan of grouped, depthwise, transposed
+and unshared kernels, and they sample in chunks of a fixed size, so that random sampling compiles once per net instead
+of once per shape (0.2 to 0.7 s each on a CPU).
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ TRUNCATED = 0.87962566103423978  # standard deviation of a unit normal cut off a
 
 @functools.partial(jax.jit, static_argnames="normal")
 def _chunk(key: jax.Array, index: Any, normal: bool) -> jax.Array:
-    """CHUNK numbers of mean 0 and variance 1: a normal cut off at ±2 standard deviations, or uniform."""
+    """CHUNK samples of mean 0 and variance 1: truncated normal (±2 standard deviations) or uniform."""
     key = jax.random.fold_in(key, index)
     if normal:
         return jax.random.truncated_normal(key, -2, 2, (CHUNK,), jnp.float32) / TRUNCATED
@@ -35,11 +35,11 @@ def _chunk(key: jax.Array, index: Any, normal: bool) -> jax.Array:
 
 
 def _draw(key: jax.Array, shape: Sequence[int], normal: bool) -> Any:
-    """Numbers of mean 0 and variance 1; the same ones whether traced (vmap, jit) or not."""
+    """Samples of mean 0 and variance 1; the same whether traced (vmap, jit) or not."""
     check_key(key)
     size = _size(shape)
     chunks = max(-(-size // CHUNK), 1)
-    # What is traced for its shape alone must not take memory, and a short iota would compile for every length.
+    # Tracing for shapes must not allocate memory, and a short iota would compile for every length.
     indices: Any = jax.lax.iota(jnp.uint32, chunks) if chunks > _MANY else np.arange(chunks, dtype=np.uint32)
     first = _chunk(key, np.uint32(0), normal)
     if isinstance(first, jax.core.Tracer):
@@ -55,8 +55,8 @@ class VarianceScaling:
 
     Attributes:
       scale: 2 keeps the variance through a ReLU (He), 1 through a linear layer (LeCun, Glorot).
-      fan: "in", "out" or "avg": the weights that one output sums, that one input goes into, or their mean.
-      normal: a normal cut off at ±2 standard deviations; False: uniform.
+      fan: "in", "out" or "avg": number of weights per output, per input, or their mean.
+      normal: truncated normal (±2 standard deviations) if True, uniform if False.
 
     >>> VarianceScaling(2, "in")(jax.random.key(0), (3, 3, 16, 32)).std().round(3)
     Array(0.119, dtype=float32)
@@ -73,14 +73,14 @@ class VarianceScaling:
             )
 
     def __call__(self, key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        """An array whose shape is read as [*k, C_in, C_out]."""
+        """Sample a kernel of shape [*k, C_in, C_out]."""
         if len(shape) < 2:
             raise ShapeError("a fan needs a shape [*k, C_in, C_out]", got=f"{tuple(shape)}", fix="initializers.zeros")
         taps = math.prod(shape[:-2])
         return self.scaled(key, shape, taps * shape[-2], taps * shape[-1], dtype)
 
     def scaled(self, key: Any, shape: Sequence[int], fan_in: float, fan_out: float, dtype: Any) -> jax.Array:
-        """An array of any shape for given fans."""
+        """Sample an array of any shape for given fans."""
         fan = {"in": fan_in, "out": fan_out, "avg": (fan_in + fan_out) / 2}[self.fan]
         deviation = np.float32(math.sqrt(self.scale / max(fan, 1)))
         return jax.device_put((_draw(key, shape, self.normal) * deviation).astype(dtype))
@@ -93,10 +93,10 @@ glorot_normal, glorot_uniform = VarianceScaling(1, "avg"), VarianceScaling(1, "a
 
 @dataclasses.dataclass(frozen=True)
 class Normal:
-    """Weights of mean 0 and one standard deviation, whatever the fan.
+    """Weights of mean 0 and a fixed standard deviation, independent of the fan.
 
     Attributes:
-      deviation: of the weights; a normal cut off at twice that (of a wider one, so that it comes out right).
+      deviation: standard deviation of the weights, a normal truncated at ±2 (the truncation is corrected for).
 
     >>> Normal(0.02)(jax.random.key(0), (3, 3, 16, 32)).std().round(3)
     Array(0.02, dtype=float32)
@@ -109,16 +109,16 @@ class Normal:
             raise ShapeError("Normal needs a standard deviation > 0", got=f"{self.deviation}")
 
     def __call__(self, key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        """An array of any shape."""
+        """Sample an array of any shape."""
         return jax.device_put((_draw(key, shape, True) * np.float32(self.deviation)).astype(dtype))
 
     def scaled(self, key: Any, shape: Sequence[int], fan_in: float, fan_out: float, dtype: Any) -> jax.Array:
-        """The same for a kernel whose fans are known: they change nothing."""
+        """Sample a kernel; the fans are ignored."""
         return self(key, shape, dtype)
 
 
 def zeros(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """All zero, and nothing to compile.
+    """Zeros, without compilation.
 
     >>> zeros(None, (2,))
     Array([0., 0.], dtype=float32)
@@ -127,7 +127,7 @@ def zeros(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array
 
 
 def ones(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """All one, and nothing to compile.
+    """Ones, without compilation.
 
     >>> ones(None, (2,))
     Array([1., 1.], dtype=float32)
@@ -136,7 +136,7 @@ def ones(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
 
 
 def _filled(value: int, shape: Sequence[int], dtype: Any) -> jax.Array:
-    """One number everywhere: jnp.full would compile for every shape, and np.full take memory where this is traced."""
+    """A constant array: jnp.full would compile for every shape, and np.full allocate memory under tracing."""
     _size(shape)
     return jax.device_put(np.broadcast_to(np.array(value, dtype), shape))
 
@@ -150,7 +150,7 @@ def _size(shape: Sequence[int]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Orthogonal:
-    """Orthonormal maps (where there are more maps than weights in one, orthonormal weights), times `scale`.
+    """Orthonormal feature maps times `scale` (orthonormal rows if there are more feature maps than weights in each).
 
     Source: Saxe et al., Exact solutions to the nonlinear dynamics of learning, 2013.
 
@@ -169,14 +169,14 @@ orthogonal = Orthogonal()
 
 
 def dirac(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """The kernel that changes nothing: its middle tap passes channel i to map i; maps beyond C_in are zero.
+    """Identity kernel: the center tap passes channel i to feature map i; further feature maps are zero.
 
     Args:
-      key: not looked at.
+      key: unused.
       shape: [*k, C_in, C_out].
 
     Raises:
-      ShapeError: an even kernel, which has no middle.
+      ShapeError: if the kernel is even: it has no center.
 
     >>> dirac(None, (3, 1, 1)).ravel()
     Array([0., 1., 0.], dtype=float32)
@@ -184,7 +184,7 @@ def dirac(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array
     if len(shape) < 3:
         raise ShapeError("dirac needs a kernel's shape [*k, C_in, C_out]", got=f"{tuple(shape)}")
     if any(k % 2 == 0 for k in shape[:-2]):
-        raise ShapeError("dirac needs odd kernel sizes: an even one has no middle", got=f"{tuple(shape)}")
+        raise ShapeError("dirac needs odd kernel sizes: an even kernel has no center", got=f"{tuple(shape)}")
     middle = tuple(k // 2 for k in shape[:-2])
     kernel = np.zeros(shape, dtype)
     kernel[middle] = np.eye(shape[-2], shape[-1])
@@ -194,7 +194,7 @@ def dirac(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array
 def draw_kernel(
     init: Initializer, key: Any, size: Sequence[int], c_in: int, features: int, groups: int, dtype: Any
 ) -> jax.Array:
-    """A convolution's kernel [*size, c_in/groups, features], each group with the fans that it has.
+    """Sample a convolution kernel [*size, c_in/groups, features] with the fans of one group.
 
     >>> draw_kernel(he_normal, jax.random.key(0), (3, 3), 8, 16, 4, jnp.float32).shape
     (3, 3, 2, 16)
@@ -218,10 +218,9 @@ def draw_transposed(
     groups: int,
     dtype: Any,
 ) -> jax.Array:
-    """A kernel [*size, features/groups, c_in] for `conv_transpose` from c_in channels to `features`.
+    """Sample a kernel [*size, features/groups, c_in] for `conv_transpose` from c_in channels to `features`.
 
-    One output cell sees c_in/groups channels under k/stride taps an axis: a stride leaves the others between
-    the cells.
+    Fan-in of an output cell: c_in/groups channels times k/stride taps per axis, since a stride spreads the input cells.
     """
     one = (*size, c_in // groups, features // groups)
     if isinstance(init, VarianceScaling | Normal):
@@ -234,7 +233,7 @@ def draw_transposed(
 def draw_unshared(
     init: Initializer, key: Any, out: Sequence[int], size: Sequence[int], c_in: int, features: int, dtype: Any
 ) -> jax.Array:
-    """A kernel [*out, *size, c_in, features]: one for each position, each with the fans of one convolution."""
+    """Sample a kernel [*out, *size, c_in, features]: one convolution kernel for each position."""
     one, taps = (*size, c_in, features), math.prod(size)
     if isinstance(init, VarianceScaling | Normal):
         return init.scaled(key, (*out, *one), taps * c_in, taps * features, dtype)
@@ -242,12 +241,12 @@ def draw_unshared(
 
 
 def _groups(init: Initializer, key: Any, n: int, shape: Sequence[int], dtype: Any) -> jax.Array:
-    """n kernels, each drawn by itself: [n, *shape]."""
+    """Sample n kernels independently: [n, *shape]."""
     return jax.vmap(lambda k: init(k, shape, dtype))(jax.random.split(key, n))
 
 
 def check_initializer(init: Any, name: str) -> Initializer:
-    """`init` if it can be called; raises ShapeError otherwise."""
+    """`init` if it is callable; raises ShapeError otherwise."""
     if not callable(init):
         fix = f"jaxconv.initializers.{init}" if isinstance(init, str) and init in globals() else ""
         raise ShapeError(f"{name} must be a function (key, shape, dtype) -> array", got=f"{name}={init!r}", fix=fix)

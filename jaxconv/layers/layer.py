@@ -1,4 +1,4 @@
-"""The record `Layer`, and `compose`, which makes one layer of many. Knows no convolution."""
+"""The `Layer` record, and `compose`, which builds a layer from parts. Independent of convolutions."""
 
 import dataclasses
 import functools
@@ -44,13 +44,13 @@ class Layer:
     """A pair of pure functions over plain nested dicts.
 
     Attributes:
-      name: what kind it is, as in "conv".
+      name: kind of layer, "conv" for example.
       init: (key, x) -> (params, state). x is an array, a `jax.ShapeDtypeStruct`, or a shape tuple
-        (float32), or a pytree of them; only its shape and dtype are looked at.
+        (float32), or a pytree of them; only shapes and dtypes are used.
       apply: (params, state, x, *, key=None, train=False) -> (y, state).
-      parts: the layers it is made of, by name.
-      flow: how data moves through the parts, where `compose` made it; see there.
-      rebuild: (parts) -> the same layer with other parts, where it has any.
+      parts: sublayers by name.
+      flow: how data moves through the parts, if made by `compose`; see there.
+      rebuild: (parts) -> the same layer with other parts, if it has any.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Layer:
         return f"{self.name}\n" + "\n".join(f"  {line}" for line in inner.splitlines())
 
     def _repr_html_(self) -> str:
-        """The same for a notebook; `jaxconv.summary(net, x)` shows it the numbers, which need an input."""
+        """The same for a notebook; `jaxconv.summary(net, x)` adds shapes and costs, which need an input."""
         return f"<pre>{html.escape(repr(self))}</pre>"
 
 
@@ -88,7 +88,7 @@ Part: TypeAlias = Layer | Callable[[Any], Input]
 
 
 def shape_of(x: InputSpec) -> Any:
-    """x with every array, struct or shape tuple (float32) in it as a `jax.ShapeDtypeStruct`.
+    """x with every array, struct or shape tuple (float32) replaced by a `jax.ShapeDtypeStruct`.
 
     >>> shape_of((1, 28, 28, 1))
     ShapeDtypeStruct(shape=(1, 28, 28, 1), dtype=float32)
@@ -111,16 +111,16 @@ def shape_of(x: InputSpec) -> Any:
 
 
 def fold(key: jax.Array, name: str, call: int = 0) -> jax.Array:
-    """The key of a part or a parameter: it depends on its name and call count, and on nothing beside it.
+    """The key of a part or parameter: depends only on its name and call count, not on other parts.
 
     Raises:
-      ShapeError: what is no key.
+      ShapeError: if `key` is not a random key.
     """
     return jax.random.fold_in(check_key(key), zlib.crc32(f"{name}/{call}".encode()))
 
 
 def lift(part: Part) -> Layer:
-    """Any callable from array to array as a stateless layer named after it; a Layer as it is.
+    """Wrap any callable from array to array as a stateless layer named after it; return a Layer unchanged.
 
     >>> lift(jax.nn.relu)
     relu
@@ -154,22 +154,22 @@ def stateless_layer(name: str, function: Callable[..., Any]) -> Layer:
 
 
 def compose(name: str, parts: Mapping[str, Part], flow: Flow) -> Layer:
-    """Makes one layer of parts: the only place that threads params, state and keys.
+    """Builds a layer from parts: the only place that threads params, state and keys.
 
     Args:
-      name: what kind it is.
-      parts: layers, or callables to be lifted, by name.
-      flow: (call, x) -> y, plain Python; `call("part", h)` runs a part. A part that is called twice
-        shares its weights, and its state goes from call to call. `call("part", h, by=layer)` runs
-        another layer on the part's params and state, as tied weights want it.
+      name: kind of layer.
+      parts: layers or callables by name.
+      flow: (call, x) -> y, plain Python; `call("part", h)` runs a part. Calling a part twice
+        shares its weights and passes its state from call to call. `call("part", h, by=layer)` runs
+        another layer on the params and state of the part, for tied weights.
 
     Returns:
       A Layer whose params and state are {part: ...}. Each part's key is folded from its name (and call
-      count), so swapping one part leaves the others' weights and noise as they were. An error inside
-      a part names the path to it.
+      count), so swapping one part does not change the weights and noise of the others. Errors
+      inside a part name its path.
 
     Raises:
-      ShapeError: at `init`, where a part is never called; at `apply`, params of another net.
+      ShapeError: at `init`, if a part is never called; at `apply`, if params or state belong to another net.
 
     >>> double = compose("double", {"half": jnp.tanh}, lambda call, x: call("half", x) + call("half", x))
     >>> double.apply({"half": {}}, {"half": {}}, jnp.zeros(2))
@@ -226,16 +226,16 @@ def is_net_input(shape: Sequence[int]) -> bool:
 
 
 def run_flow(layer: Layer, x: Any, run: Callable[..., Any], path: Path = ()) -> Any:
-    """Run a composite's flow with a function of one's choice at every `call(part, h, by=None)`.
+    """Run the flow of a composite with a custom function for every `call(part, h, by=None)`.
 
     Args:
       layer: a layer with a flow.
       x: its input.
-      run: (part, path, h, by) -> y. A part that is a composite itself is its business, too.
-      path: of the layer; an error raised inside a part names the path from `layer` to it.
+      run: (part, path, h, by) -> y; it also handles parts that are composites themselves.
+      path: path of the layer; an error raised inside a part names the path from `layer` to it.
 
     Returns:
-      The flow's output.
+      The output of the flow.
 
     Raises:
       ShapeError: if the flow calls a part that the layer does not have.
@@ -254,7 +254,7 @@ def run_flow(layer: Layer, x: Any, run: Callable[..., Any], path: Path = ()) -> 
 
 
 def _inputs(layer: Layer, x: Any) -> dict[Path, Any]:
-    """What each leaf layer of a composite gets to see, from one abstract run: nothing is computed."""
+    """The input of each leaf layer of a composite, from one abstract evaluation."""
     seen: dict[Path, Any] = {}
 
     def program(x: Any) -> Any:
@@ -274,17 +274,17 @@ def _inputs(layer: Layer, x: Any) -> dict[Path, Any]:
 
     try:
         jax.eval_shape(program, x)
-    except ShapeError as error:  # says all there is to say: no word about JAX's own frames
+    except ShapeError as error:  # drop JAX's note about its own frames
         error.__notes__ = [note for note in getattr(error, "__notes__", []) if "JAX has removed" not in note]
         raise
     return seen
 
 
 def gather(layer: Layer, path: Path, leaves: Mapping[Path, tuple[Params, State]]) -> tuple[Params, State]:
-    """The params and state of a part, from those of the leaf layers that have run so far.
+    """The params and state of a part, collected from those of the leaf layers that have run so far.
 
     Raises:
-      ShapeError: if one of them has not.
+      ShapeError: if one of its leaf layers has not run yet.
     """
     if layer.flow is None:
         if path not in leaves:
@@ -301,7 +301,7 @@ def _unzip(born: Mapping[str, tuple[Params, State]]) -> tuple[Params, State]:
 
 
 def _materialize(layer: Layer, key: Any, seen: Mapping[Path, Any], path: Path = ()) -> tuple[Params, State]:
-    """Initializes every leaf for the input it was seen with."""
+    """Initializes every leaf layer for its input."""
     if layer.flow is None:
         if path not in seen:
             raise ShapeError(
@@ -316,10 +316,10 @@ def _materialize(layer: Layer, key: Any, seen: Mapping[Path, Any], path: Path = 
 
 @contextmanager
 def _inside(part: str, parts: Mapping[str, Layer]) -> Iterator[None]:
-    """Names the part in the profile, and in whatever is raised inside it."""
+    """Names the part in profiles and in errors raised inside it."""
     if part not in parts:
         raise ShapeError(
-            "a flow may call its own parts only",
+            "a flow may only call its own parts",
             got=f"call({part!r}){did_you_mean(part, parts)}",
             fix=", ".join(parts),
         )
@@ -335,12 +335,12 @@ def _inside(part: str, parts: Mapping[str, Layer]) -> Iterator[None]:
 
 
 def path_of(error: BaseException) -> Path:
-    """The path of the part that an error was raised in; empty if it was raised outside of any part."""
+    """The path of the part in which an error was raised; empty outside of any part."""
     return error.path if isinstance(error, ShapeError) else getattr(error, "_jaxconv_path", ())
 
 
 def _note(error: Exception, part: str) -> None:
-    """One note with the whole path, grown from the inside out."""
+    """One note with the complete path, extended from the inside out."""
     words, path = "at {} (jaxconv)", (part, *path_of(error))
     old = words.format("/".join(path[1:]))
     notes = [note for note in getattr(error, "__notes__", []) if note != old]
@@ -361,7 +361,7 @@ def _check_parts(word: str, tree: Any, parts: Mapping[str, Layer]) -> None:
 
 
 def check_params(layer: str, params: Any, names: Iterable[str], word: str = "params") -> None:
-    """Raises ShapeError where a leaf layer is handed something other than its own params or state."""
+    """Raises ShapeError if a leaf layer is given params or state of another layer."""
     names = tuple(names)
     if not isinstance(params, Mapping) or set(params) != set(names):
         came = ", ".join(params) or "nothing" if isinstance(params, Mapping) else type(params).__name__

@@ -40,7 +40,7 @@ def LocalConv(
       and `bias` [*out, features]: Π out times as many as `Conv` has.
 
     Raises:
-      ShapeError: as `Conv`; at `apply`, an input of another size than `init` saw.
+      ShapeError: as `Conv`; at `apply`, if the input has another size than at `init`.
 
     >>> import jax
     >>> params, _ = LocalConv(3, 3).init(jax.random.key(0), (1, 6, 6, 1))

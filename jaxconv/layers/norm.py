@@ -1,4 +1,4 @@
-"""Normalization as layers."""
+"""Normalization layers."""
 
 import math
 import numbers
@@ -22,18 +22,18 @@ from jaxconv.ops._norm import affine, batch_norm, standardize
 def BatchNorm(
     *, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, bias: bool = True, axis_name: Any = None
 ) -> Layer:
-    """Normalizes each channel by the batch's statistics in training, by running ones otherwise.
+    """Normalizes each channel by the batch statistics in training, by running statistics otherwise.
 
     Args:
-      momentum: the share of the old running statistics that stays at each step, as in Flax and Haiku:
-        new = momentum * old + (1 - momentum) * batch. (torch's momentum is 1 - this.)
+      momentum: decay of the running statistics, as in Flax and Haiku: new = momentum * old + (1 - momentum) * batch
+        (torch's momentum is 1 - this).
       eps: added to the variance.
-      scale, bias: whether there are trained ones.
-      axis_name: of devices (or of a vmap) to take the batch statistics over, too.
+      scale, bias: whether to learn a scale and a bias.
+      axis_name: mapped axis (of `vmap`, `shard_map`) that the batch statistics are also taken over.
 
     Returns:
       A Layer [N, ..., C] -> the same; params `scale`, `bias` [C]; state `mean`, `var` [C] in f32 or
-      wider. The variance is the biased one (divided by the count). An empty batch leaves the state as it is.
+      wider. The variance is the biased one (divided by the count). An empty batch leaves the state unchanged.
 
     Source: Ioffe and Szegedy, Batch Normalization, 2015.
 
@@ -42,7 +42,7 @@ def BatchNorm(
     ({'bias': (2,), 'scale': (2,)}, {'mean': (2,), 'var': (2,)})
     """
     if isinstance(momentum, bool) or not isinstance(momentum, numbers.Real) or not 0 <= momentum < 1:
-        raise ShapeError("momentum, the share of the old statistics that stays, must lie in [0, 1)", got=f"{momentum=}")
+        raise ShapeError("momentum, the decay of the running statistics, must be in [0, 1)", got=f"{momentum=}")
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
@@ -64,7 +64,7 @@ def BatchNorm(
         channels = state["mean"].shape
         if x.shape[-1:] != channels or state["var"].shape != channels:
             raise ShapeError(
-                f"batch_norm must get the {count(math.prod(channels), 'channel')} that init saw",
+                f"batch_norm needs {count(math.prod(channels), 'channel')}, as at init",
                 got=f"x {x.shape}, mean {channels}, var {state['var'].shape}",
                 kind="channels",
                 expected=math.prod(channels),
@@ -85,14 +85,14 @@ def BatchNorm(
 
 
 def _affine_layer(name: str, op: Callable[..., Any], scale: bool, bias: bool) -> Layer:
-    """A stateless norm with its trained scale and bias [C], where it has them."""
+    """A stateless norm with a learned scale and bias [C], if requested."""
     names = [n for n, has in (("scale", scale), ("bias", bias)) if has]
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         fill = {"scale": ones, "bias": zeros}
         params = {n: fill[n](key, x.shape[-1:], param_dtype(x)) for n in names}
-        jax.eval_shape(lambda x: apply(params, {}, x)[0], x)  # fails here where apply would
+        jax.eval_shape(lambda x: apply(params, {}, x)[0], x)  # fail at init, not at apply
         return params, {}
 
     def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
@@ -103,7 +103,7 @@ def _affine_layer(name: str, op: Callable[..., Any], scale: bool, bias: bool) ->
 
 
 def GroupNorm(groups: int = 32, *, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> Layer:
-    """`jaxconv.group_norm` with trained scale and bias [C]: [N, *spatial, C] -> the same.
+    """`jaxconv.group_norm` with learned scale and bias [C]: [N, *spatial, C] -> the same.
 
     >>> jax.tree.map(jnp.shape, GroupNorm(2).init(jax.random.key(0), (1, 4, 4, 6))[0])
     {'bias': (6,), 'scale': (6,)}
@@ -112,7 +112,7 @@ def GroupNorm(groups: int = 32, *, eps: float = 1e-5, scale: bool = True, bias: 
 
 
 def LayerNorm(*, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> Layer:
-    """`jaxconv.layer_norm` with trained scale and bias [C]: [..., C] -> the same.
+    """`jaxconv.layer_norm` with learned scale and bias [C]: [..., C] -> the same.
 
     >>> jax.tree.map(jnp.shape, LayerNorm(bias=False).init(jax.random.key(0), (1, 4, 4, 6))[0])
     {'scale': (6,)}
@@ -121,7 +121,7 @@ def LayerNorm(*, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> La
 
 
 def InstanceNorm(*, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> Layer:
-    """`jaxconv.instance_norm` with trained scale and bias [C]: [N, *spatial, C] -> the same.
+    """`jaxconv.instance_norm` with learned scale and bias [C]: [N, *spatial, C] -> the same.
 
     >>> jax.tree.map(jnp.shape, InstanceNorm().init(jax.random.key(0), (1, 4, 4, 6))[0])
     {'bias': (6,), 'scale': (6,)}
@@ -130,7 +130,7 @@ def InstanceNorm(*, eps: float = 1e-5, scale: bool = True, bias: bool = True) ->
 
 
 def RMSNorm(*, eps: float = 1e-6, scale: bool = True) -> Layer:
-    """`jaxconv.rms_norm` with a trained scale [C]: [..., C] -> the same.
+    """`jaxconv.rms_norm` with a learned scale [C]: [..., C] -> the same.
 
     >>> jax.tree.map(jnp.shape, RMSNorm().init(jax.random.key(0), (1, 4, 4, 6))[0])
     {'scale': (6,)}

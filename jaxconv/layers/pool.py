@@ -1,4 +1,4 @@
-"""Pools as layers: no parameters, a stride that defaults to the size."""
+"""Pooling layers: no parameters; the stride defaults to the kernel size."""
 
 import dataclasses
 from typing import Any
@@ -12,7 +12,7 @@ from jaxconv.layers.layer import Layer, shape_of, stateless_layer
 
 
 def _pool(name: str, kernel_size: Ints, **arguments: Any) -> Layer:
-    """The layer of an op, which fails at `init` where it would at `apply`."""
+    """The layer of a pooling op; invalid arguments fail at `init`."""
     op = getattr(ops, name)
     layer = stateless_layer(name, lambda x, *, key, train: op(x, kernel_size, **arguments))
 

@@ -1,4 +1,4 @@
-"""Convolutions that are cheaper because they are made of smaller ones."""
+"""Depthwise, depthwise separable and spatially separable convolutions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,12 +16,12 @@ from jaxconv.layers.layer import Layer, shape_of
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
 def DepthwiseConv(kernel_size: Ints, *, multiplier: int = 1, **arguments: Any) -> Layer:
-    """A convolution of every channel by itself, each giving `multiplier` maps.
+    """Depthwise convolution: every channel is convolved separately to `multiplier` feature maps.
 
     Args:
-      kernel_size: of the local receptive field, as in `Conv`.
-      multiplier: maps for each channel.
-      arguments: `Conv`'s, but for features and groups.
+      kernel_size: size of the local receptive field, as in `Conv`.
+      multiplier: feature maps per channel.
+      arguments: as in `Conv`, except features and groups.
 
     Returns:
       A Layer [N, *spatial, C] -> [N, *out, C * multiplier]; params `kernel` [*k, 1, C * multiplier] and `bias`.
@@ -36,8 +36,10 @@ def DepthwiseConv(kernel_size: Ints, *, multiplier: int = 1, **arguments: Any) -
     """
     geometry.integer(multiplier, "multiplier")
     for word in {"features", "groups"} & set(arguments):
-        raise ShapeError(f"{word} of a depthwise convolution follow from its input", got=f"{word}={arguments[word]}")
-    Conv(1, kernel_size, **arguments)  # a wrong argument fails here and not at init
+        raise ShapeError(
+            f"{word} of a depthwise convolution are determined by its input", got=f"{word}={arguments[word]}"
+        )
+    Conv(1, kernel_size, **arguments)  # invalid arguments fail here, not at init
 
     def as_conv(channels: int) -> Layer:
         return Conv(channels * multiplier, kernel_size, groups=channels, **arguments)
@@ -59,14 +61,14 @@ def DepthwiseConv(kernel_size: Ints, *, multiplier: int = 1, **arguments: Any) -
 def SeparableConv(
     features: int, kernel_size: Ints, *, multiplier: int = 1, bias: bool = True, middle: Any = None, **arguments: Any
 ) -> Layer:
-    """A depthwise convolution in space, then a 1×1 convolution across channels.
+    """Depthwise separable convolution: depthwise in space, then 1×1 across channels.
 
     Args:
-      features: maps of the result.
-      kernel_size, multiplier: of the depthwise convolution.
-      bias: of the pointwise convolution (the depthwise one needs none before it, unless `middle` is given).
-      middle: a layer or callable between the two (a norm or an activation, say).
-      arguments: of the depthwise convolution: stride, padding, dilation, ….
+      features: number of output feature maps.
+      kernel_size, multiplier: as in `DepthwiseConv`.
+      bias: whether the pointwise convolution has a bias (the depthwise one has none).
+      middle: a layer or callable between the two, such as a norm or an activation.
+      arguments: further arguments of the depthwise convolution: stride, padding, dilation, ….
 
     Returns:
       A Layer [N, *spatial, C] -> [N, *out, features] with parts `depthwise`, `pointwise` (and `middle`).
@@ -98,20 +100,20 @@ def SpatiallySeparableConv(
     bias: bool = True,
     **arguments: Any,
 ) -> Layer:
-    """A k×k convolution as one of k×1 and one of 1×k: 2k weights for each pair of channels instead of k².
+    """A k×k convolution as k×1 followed by 1×k: 2k weights for each pair of channels instead of k².
 
     Args:
-      features: maps of each of them.
+      features: feature maps of each convolution.
       kernel_size: one int for each spatial axis.
-      stride, padding, dilation: as in `Conv`; each convolution takes its own axis's share.
-      bias: of the last; the others need none.
-      arguments: `Conv`'s others.
+      stride, padding, dilation: as in `Conv`; each convolution takes the value of its axis.
+      bias: whether the last convolution has a bias; the others have none.
+      arguments: further arguments of `Conv`.
 
     Returns:
       A Layer [N, *spatial, C] -> [N, *out, features] with parts `axis0`, `axis1`, ….
 
     Raises:
-      ShapeError: a size that is not one int for each axis.
+      ShapeError: if kernel_size is not one int for each axis.
 
     Source: Szegedy et al., Rethinking the Inception Architecture, 2015.
 

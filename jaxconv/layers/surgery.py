@@ -1,4 +1,4 @@
-"""Changing a net that stands: another part, a shorter net, weights that stay as they are."""
+"""Model surgery: replace a part, truncate to a backbone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,12 @@ from jaxconv.layers.layer import Layer, Part, compose, lift
 
 
 def replace(net: Layer, path: str, part: Part) -> Layer:
-    """The net with one part replaced; `init` draws the same weights as before for all the others.
+    """The net with one part replaced; `init` samples the same weights as before for all other parts.
 
     Args:
-      net: a composite.
-      path: of the part, "head" or "stage1/conv0".
-      part: the layer or callable that takes its place.
+      net: a composite layer.
+      path: path of the part, "head" or "stage1/conv0".
+      part: the new layer or callable.
 
     Returns:
       A new Layer.
@@ -70,7 +70,7 @@ def backbone(net: Layer, upto: str) -> Layer:
 
 
 class _Reached(Exception):
-    """Carries the last part's output out of the flow."""
+    """Carries the output of the last part out of the flow."""
 
     def __init__(self, y: Any):
         self.y = y
@@ -108,7 +108,7 @@ def _cut(net: Layer, upto: str, whole: str) -> Layer:
 
 
 def check_path(path: Any) -> str:
-    """`path` if it is text; raises ShapeError otherwise."""
+    """`path` if it is a string; raises ShapeError otherwise."""
     if not isinstance(path, str):
         raise ShapeError("a path must be text like 'stage1/conv0'", got=f"{path!r}", kind="path")
     return path

@@ -1,4 +1,4 @@
-"""Transposed convolutions: of their own, and as the way back through another layer."""
+"""Transposed convolution, and the adjoint of any linear layer."""
 
 from typing import Any
 
@@ -37,15 +37,16 @@ def ConvTranspose(
     impl: str | None = None,
     precision: lax.PrecisionLike = None,
 ) -> Layer:
-    """A transposed convolution with `features` maps: `jaxconv.conv_transpose` with its own kernel.
+    """Transposed convolution with `features` feature maps: `jaxconv.conv_transpose` with a trainable kernel.
 
     Args:
-      features: maps of the result.
-      kernel_size, stride, padding, padding_mode, dilation, groups: of the convolution whose adjoint it is.
-      output_padding, output_size: which of the sizes that convolution maps to x's; see `jaxconv.conv_transpose`.
-      bias: whether each map adds one number of its own.
-      kernel_init, bias_init: (key, shape, dtype) -> array; see `jaxconv.initializers`. One output cell's
-        fan-in is c_in/groups channels under k/s taps an axis.
+      features: number of output feature maps.
+      kernel_size, stride, padding, padding_mode, dilation, groups: arguments of the convolution whose adjoint it is.
+      output_padding, output_size: output size among those that the convolution maps to the size of x; see
+        `jaxconv.conv_transpose`.
+      bias: whether to add a bias to each feature map.
+      kernel_init, bias_init: (key, shape, dtype) -> array; see `jaxconv.initializers`. The fan-in of an output cell
+        is c_in/groups channels times k/s taps per axis.
       impl, precision: as in `jaxconv.conv`.
 
     Returns:
@@ -53,7 +54,7 @@ def ConvTranspose(
       and `bias` [features]; out = (n - 1)*s + d*(k - 1) + 1 - lo - hi + output_padding.
 
     Raises:
-      ShapeError: sizes, channels or groups that cannot be.
+      ShapeError: if sizes, channels or groups are invalid.
 
     >>> layer = ConvTranspose(4, 3, stride=2, padding="same")
     >>> params, state = layer.init(jax.random.key(0), (1, 7, 7, 8))
@@ -73,7 +74,7 @@ def ConvTranspose(
         params = {"kernel": kernel}
         if bias:
             params["bias"] = bias_init(fold(key, "bias"), (features,), dtype)
-        jax.eval_shape(lambda x: apply(params, {}, x)[0], x)  # fails here where apply would
+        jax.eval_shape(lambda x: apply(params, {}, x)[0], x)  # fail at init, not at apply
         return params, {}
 
     def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
@@ -92,20 +93,20 @@ def ConvTranspose(
 
 
 def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = True) -> Layer:
-    """The layer that leads back: from a linear layer's output to exactly its input's shape.
+    """The adjoint of a linear layer: from its output to exactly the shape of its input.
 
     Args:
       layer: `Conv`, `DepthwiseConv`, `LocalConv`, `ConvTranspose` or `Dense`.
-      input_shape: what `layer` was made for, [N, ..., C_in]; N may be another one later.
-      tied: True runs on the layer's own params, its bias left out: `call("encode", y, by=adjoint(..., tied=True))`.
-      bias: whether the way back, where it has weights of its own, adds one number to each channel.
+      input_shape: input shape of `layer`, [N, ..., C_in]; N may differ later.
+      tied: whether to share the params of `layer`, without its bias: `call("encode", y, by=adjoint(..., tied=True))`.
+      bias: whether an untied adjoint adds a bias to each channel.
 
     Returns:
-      A Layer [N, *out, C_out] -> [N, *spatial, C_in]: the transpose of `layer` as a matrix. Not tied, its
-      params are a `kernel` shaped as the layer's, and `bias` [C_in].
+      A Layer [N, *out, C_out] -> [N, *spatial, C_in]: the transpose of `layer` as a matrix. If
+      untied, its params are a `kernel` of the same shape as the kernel of `layer`, and `bias` [C_in].
 
     Raises:
-      ShapeError: a layer without a kernel; at `apply`, an input that is not the layer's output.
+      ShapeError: if the layer has no kernel; at `apply`, if the input does not have the output shape of `layer`.
 
     >>> from jaxconv.layers import Conv
     >>> down = Conv(8, 3, stride=2)
@@ -127,7 +128,7 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
     def check_out(came: tuple[int, ...]) -> None:
         if came[1:] != out:
             raise ShapeError(
-                f"this adjoint leads back from [N, {', '.join(map(str, out))}]", got=f"{came}", kind="shape"
+                f"this adjoint needs an input [N, {', '.join(map(str, out))}]", got=f"{came}", kind="shape"
             )
 
     def init(key: Any, y: Any) -> tuple[Params, State]:

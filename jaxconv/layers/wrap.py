@@ -1,4 +1,4 @@
-"""Layers that change how another one runs, and not what it computes."""
+"""Wrappers that change how a layer runs: rematerialization, precision, repetition."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from jaxconv.layers.layer import Layer, Part, lift, shape_of
 
 
 def _around(name: str, layer: Layer, init: Callable[..., Any], apply: Callable[..., Any], again: Any) -> Layer:
-    """A wrapper with the inner layer's own parts and params, so that putting it on changes no tree."""
+    """A wrapper with the parts and params of the inner layer, so that wrapping changes no tree."""
 
     def rebuild(parts: Mapping[str, Layer]) -> Layer:
         assert layer.rebuild is not None
@@ -27,14 +27,14 @@ def _around(name: str, layer: Layer, init: Callable[..., Any], apply: Callable[.
 
 
 def remat(layer: Part, *, policy: Callable[..., bool] | None = None) -> Layer:
-    """Computes the layer again in the backward pass instead of keeping what it computed.
+    """Rematerialization: recomputes the layer in the backward pass instead of storing its activations.
 
     Args:
       layer: a layer or callable.
-      policy: what is kept all the same; one of `jax.checkpoint_policies`.
+      policy: which values are stored; one of `jax.checkpoint_policies`.
 
     Returns:
-      A Layer with the same params, state and values, that needs less memory and more time.
+      A Layer with the same params, state and values that uses less memory and more time.
 
     >>> net = remat(jnp.sin)
     >>> net.apply({}, {}, jnp.zeros(2))[0]
@@ -52,18 +52,18 @@ def remat(layer: Part, *, policy: Callable[..., bool] | None = None) -> Layer:
 
 
 def cast(layer: Part, dtype: DTypeLike) -> Layer:
-    """Computes in `dtype`: params are kept in float32 and cast where they are used.
+    """Mixed precision: params stay in float32 and are cast to `dtype` where they are used.
 
     Args:
       layer: a layer or callable.
       dtype: jnp.bfloat16 or jnp.float16.
 
     Returns:
-      A Layer with the same params and state. Its floating inputs are cast on the way in, and its result
-      goes back to their type (float32 for integers). Statistics stay in float32.
+      A Layer with the same params and state. Floating inputs are cast to `dtype`, and the output is cast back to
+      their dtype (float32 for integer inputs). Running statistics stay in float32.
 
     Raises:
-      ShapeError: a dtype that is not floating.
+      ShapeError: if `dtype` is not floating.
 
     >>> jax.eval_shape(lambda x: cast(jnp.sin, jnp.bfloat16).apply({}, {}, x)[0], jnp.ones(2)).dtype
     dtype('float32')
@@ -73,7 +73,7 @@ def cast(layer: Part, dtype: DTypeLike) -> Layer:
     with contextlib.suppress(TypeError):
         low = jnp.dtype(given) if given is not None else None  # NumPy reads None as float64
     if low is None or not jnp.issubdtype(low, jnp.floating):
-        raise ShapeError("cast computes in a floating type", got=str(low or repr(given)), fix="jnp.bfloat16")
+        raise ShapeError("cast needs a floating dtype", got=str(low or repr(given)), fix="jnp.bfloat16")
 
     def to(kind: Any) -> Callable[[Any], Any]:
         return lambda v: v.astype(kind) if jnp.issubdtype(v.dtype, jnp.floating) else v
@@ -97,20 +97,20 @@ def cast(layer: Part, dtype: DTypeLike) -> Layer:
 
 
 def repeat(layer: Part, n: int, *, unroll: int = 1) -> Layer:
-    """n copies of a layer in a row, each with weights of its own, run by one scan.
+    """n copies of a layer in sequence, each with its own weights, run by one scan.
 
-    The compiler sees the layer once, whatever n.
+    The layer is compiled once, whatever n.
 
     Args:
-      layer: a layer or callable whose output has its input's shape and dtype.
-      n: how many.
-      unroll: copies in one step of the scan.
+      layer: a layer or callable whose output has the shape and dtype of its input.
+      n: number of copies.
+      unroll: copies per scan iteration.
 
     Returns:
-      A Layer whose params and state are the layer's with a new first axis of n.
+      A Layer whose params and state are those of `layer` with a leading axis of size n.
 
     Raises:
-      ShapeError: a layer that changes the shape or dtype.
+      ShapeError: if the layer changes the shape or dtype.
 
     >>> from jaxconv.layers import Dense
     >>> params, state = repeat(Dense(4), 3).init(jax.random.key(0), (1, 4))
@@ -122,7 +122,7 @@ def repeat(layer: Part, n: int, *, unroll: int = 1) -> Layer:
     def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
         params, state = jax.vmap(lambda i: layer.init(jax.random.fold_in(key, i), x))(jnp.arange(n))
-        jax.eval_shape(lambda x: apply(params, state, x)[0], x)  # fails here where apply would
+        jax.eval_shape(lambda x: apply(params, state, x)[0], x)  # fail at init, not at apply
         return params, state
 
     def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
@@ -131,7 +131,9 @@ def repeat(layer: Part, n: int, *, unroll: int = 1) -> Layer:
         if copies - {(n,)}:
             came = ", ".join(str(c[0]) if c else "none" for c in sorted(copies))
             raise ShapeError(
-                f"params and state of repeat({layer.name}, {n}) must have a first axis of {n}", got=came, kind="params"
+                f"params and state of repeat({layer.name}, {n}) must have a leading axis of size {n}",
+                got=came,
+                kind="params",
             )
 
         def step(h: Any, copy: tuple[Params, State, Any]) -> tuple[Any, State]:
@@ -141,7 +143,9 @@ def repeat(layer: Part, n: int, *, unroll: int = 1) -> Layer:
             if shape_of(y) != shape_of(h):
                 shapes = (", ".join(f"{v.shape} {v.dtype}" for v in jax.tree.leaves(tree)) for tree in (h, y))
                 raise ShapeError(
-                    "a repeated layer must keep its input's shape and dtype", got=" -> ".join(shapes), kind="shape"
+                    "a repeated layer must preserve the shape and dtype of its input",
+                    got=" -> ".join(shapes),
+                    kind="shape",
                 )
             return y, state
 
@@ -161,7 +165,7 @@ def stateless(net: Layer) -> Stateless:
     """`init(key, x) -> params` and `apply(params, x, *, key=None, train=False) -> y` of a net without state.
 
     Raises:
-      ShapeError: at `init`, a net that has state (running statistics, say).
+      ShapeError: at `init`, if the net has state (running statistics, for example).
 
     >>> init, apply = stateless(lift(jax.nn.relu))
     >>> apply(init(jax.random.key(0), (1, 2)), jnp.array([[-1.0, 1.0]]))
@@ -182,7 +186,7 @@ def stateless(net: Layer) -> Stateless:
 
     def apply(params: Params, x: Any, *, key: Any = None, train: bool = False) -> Any:
         if not isinstance(params, Mapping):
-            raise ShapeError("params must be what init gave: a dict", got=type(params).__name__, kind="params")
+            raise ShapeError("params must be the dict that init returned", got=type(params).__name__, kind="params")
         return net.apply(params, _empty_state(net, params), x, key=key, train=train)[0]
 
     return Stateless(init, apply)
