@@ -131,7 +131,7 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  cause: x (1, 3, 32, 32) looks like NCHW, expected channels last\n"
         "  fix: jnp.moveaxis(x, 1, -1)"),
     "initialized for 28×28": ((NOTES, (64, 32, 32, 1), (1, 28, 28, 1)),
-        "at dense0: dense must get the 640 values that its kernel was initialized for\n"
+        "at dense0: dense needs 640 inputs on the last axis, as at init\n"
         "  got: x (64, 1000), kernel (640, 100)\n"
         "  before: x (64, 32, 32, 1) → 2 layers → relu0 14×14×20 → conv1 10×10×40 → max_pool1 5×5×40 → relu1 "
         "5×5×40 → flatten0 1000\n"
@@ -139,32 +139,31 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  fix: inputs of that size, params of net.init(key, (64, 32, 32, 1)), or global_avg_pool instead of "
         "flatten"),
     "initialized for 32×32": ((jc.chain(CONV(8, 3), FLAT, head=jc.Dense(10)), (64, 28, 28, 3), (1, 32, 32, 3)),
-        "at head: dense must get the 7200 values that its kernel was initialized for\n"
+        "at head: dense needs 7200 inputs on the last axis, as at init\n"
         "  got: x (64, 5408), kernel (7200, 10)\n"
         "  before: x (64, 28, 28, 3) → conv0 26×26×8 → flatten0 5408\n"
         "  cause: the net was initialized for inputs of 32×32, x is 28×28\n"
         "  fix: inputs of that size, params of net.init(key, (64, 28, 28, 3)), or global_avg_pool instead of "
         "flatten"),
     "a flat net of other images": ((jc.chain(FLAT, jc.Dense(10)), (1, 28, 28, 1), (1, 8, 8, 1)),
-        "at dense0: dense must get the 64 values that its kernel was initialized for\n"
+        "at dense0: dense needs 64 inputs on the last axis, as at init\n"
         "  got: x (1, 784), kernel (64, 10)\n"
         "  before: x (1, 28, 28, 1) → flatten0 784\n"
         "  cause: the net was initialized for inputs of 8×8, x is 28×28\n"
         "  fix: inputs of that size, params of net.init(key, (1, 28, 28, 1)), or global_avg_pool instead of "
         "flatten"),
     "a head without a map of that size": ((jc.chain(FLAT, jc.Dense(10)), (1, 28, 28, 1), (1, 4, 8, 1)),
-        "at dense0: dense must get the 32 values that its kernel was initialized for\n"
+        "at dense0: dense needs 32 inputs on the last axis, as at init\n"
         "  got: x (1, 784), kernel (32, 10)\n"
         "  before: x (1, 28, 28, 1) → flatten0 784\n"
         "  cause: the layer was initialized for 32 values, which no square input of 1 channel has there\n"
         "  fix: params, state = net.init(key, x) with this x"),
     "signals of another length": ((SIGNALS, (2, 80, 1), (2, 100, 1)),
-        "at dense0: dense must get the 120 values that its kernel was initialized for\n"
+        "at dense0: dense needs 120 inputs on the last axis, as at init\n"
         "  got: x (2, 80), kernel (120, 3)\n"
         "  before: x (2, 80, 1) → conv0 72×4 → max_pool0 18×4 → conv1 10×8 → flatten0 80\n"
         "  cause: the net was initialized for inputs of 100 to 103, x is 80\n"
-        "  fix: inputs of that size, params of net.init(key, (2, 80, 1)), or global_avg_pool instead of "
-        "flatten"),
+        "  fix: inputs of that size, params of net.init(key, (2, 80, 1)), or global_avg_pool instead of flatten"),
     "gray where init saw color": ((jc.chain(CONV(8, 3), RELU), (1, 32, 32, 1), (1, 32, 32, 3)),
         "at conv0: x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
         "  got: x (1, 32, 32, 1), kernel (3, 3, 3, 8)\n"
@@ -172,7 +171,7 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  cause: the net was initialized for another input: here it expects 3 channels\n"
         "  fix: an input of those channels, or params of net.init(key, x) with this x"),
     "other channels for a norm": ((jc.chain(jc.BatchNorm()), (1, 8, 8, 4), (1, 8, 8, 3)),
-        "at batch_norm0: batch_norm must get the 3 channels that init saw\n"
+        "at batch_norm0: batch_norm needs 3 channels, as at init\n"
         "  got: x (1, 8, 8, 4), mean (3,), var (3,)\n"
         "  before: x (1, 8, 8, 4)\n"
         "  cause: the net was initialized for another input: here it expects 3 channels\n"
@@ -188,24 +187,24 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  before: x (28, 28)\n"
         "  fix: x[None, :, :, None] for one gray image [H, W]; x[None], kernel_size=(5,) for one signal [W, C]"),
     "a shortcut around a valid convolution": ((SKIP, (1, 9, 9, 3)),
-        "at residual0: body and shortcut must give the same shape\n"
+        "at residual0: body and shortcut must have the same output shape\n"
         "  got: body (1, 5, 5, 4), shortcut (1, 7, 7, 4)\n"
         "  before: x (1, 9, 9, 3) → conv0 7×7×4 → residual0/body 5×5×4\n"
         "  fix: padding='same' in the body"),
     "a shortcut around a stride": ((jc.residual(CONV(4, 3, stride=2, padding="same")), (1, 8, 8, 4)),
-        "body and shortcut must give the same shape\n"
+        "body and shortcut must have the same output shape\n"
         "  got: body (1, 4, 4, 4), shortcut (1, 8, 8, 4)\n"
         "  before: x (1, 8, 8, 4) → body 4×4×4\n"
         "  fix: shortcut=Conv(4, 1, stride=2)"),
     "halves of an odd size": ((UNEVEN, (1, 30, 30, 3)),
-        "at residual1: body and shortcut must give the same shape\n"
+        "at residual1: body and shortcut must have the same output shape\n"
         "  got: body (1, 8, 8, 8), shortcut (1, 7, 7, 8)\n"
         "  before: x (1, 30, 30, 3) → 4 layers → residual1/body 8×8×8 → residual1/shortcut/avg_pool0 7×7×8 → "
         "residual1/shortcut/conv0 7×7×8\n"
         "  cause: this net takes 28×28, but not 30×30\n"
         "  fix: an input of 28×28"),
     "branches that shrink differently": ((INCEPTION, (1, 8, 8, 3)),
-        "branches must give the same shape but for the channels to be merged by concat\n"
+        "branches must have the same output shape, except for the channels, to be merged by concat\n"
         "  got: conv0 (1, 6, 6, 4), conv1 (1, 4, 4, 4)\n"
         "  before: x (1, 8, 8, 3) → conv0 6×6×4 → conv1 4×4×4"),
     "groups that do not divide": ((GROUPS, (1, 8, 8, 3)),

@@ -90,7 +90,7 @@ def test_dirac_changes_nothing(groups, quick_jit):
 def test_dirac_refuses_even_kernels():
     with pytest.raises(jc.ShapeError) as caught:
         inits.dirac(None, (2, 2, 1, 1))
-    message = "dirac needs odd kernel sizes: an even one has no middle\n  got: (2, 2, 1, 1)"
+    message = "dirac needs odd kernel sizes: an even kernel has no center\n  got: (2, 2, 1, 1)"
     assert str(caught.value) == message
 
 

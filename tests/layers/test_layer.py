@@ -136,7 +136,7 @@ def test_other_errors_carry_the_path_as_a_note():
     ("call", "message"),
     [
         (lambda: jc.compose("w", {"conv": jnp.sin}, lambda call, x: call("cnov", x)).init(jax.random.key(0), (2,)),
-         "a flow may call its own parts only\n  got: call('cnov'); did you mean 'conv'?\n  fix: conv"),
+         "a flow may only call its own parts\n  got: call('cnov'); did you mean 'conv'?\n  fix: conv"),
         (lambda: jc.compose("w", {"a": jnp.sin, "b": jnp.sin}, only_a).init(jax.random.key(0), (2,)),
          "every part must be called by the flow\n  got: 'b' is never called\n  fix: remove it"),
         (lambda: small().apply({"conv0": {}}, {}, jnp.ones((1, 6, 6, 1))),

@@ -46,31 +46,32 @@ TABLE = [
     Row("Conv.apply on other channels", lambda: jc.Conv(4, 3).apply(CONV, {}, zeros(1, 8, 8, 1)),
         "x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
         "  got: x (1, 8, 8, 1), kernel (3, 3, 3, 4)\n"
-        "  fix: an input with the 3 channels that init saw"),
+        "  fix: an input with 3 channels, as at init"),
     Row("DepthwiseConv.apply on other channels", lambda: jc.DepthwiseConv(3).apply({"kernel": zeros(3, 3, 1, 3), "bias": zeros(3)}, {}, zeros(1, 8, 8, 5)),
-        "x must have 3 channels (1 for each of 3 groups) on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 3 channels (1 for each of 3 groups) on its last axis, as the kernel [*k, C_in/groups, "
+        "C_out] says\n"
         "  got: x (1, 8, 8, 5), kernel (3, 3, 1, 3)\n"
-        "  fix: an input with the 3 channels that init saw"),
+        "  fix: an input with 3 channels, as at init"),
     Row("BatchNorm on other channels", lambda: jc.BatchNorm().apply({"scale": zeros(3), "bias": zeros(3)}, {"mean": zeros(3), "var": zeros(3)}, zeros(1, 8, 8, 5)),
-        "batch_norm must get the 3 channels that init saw\n"
+        "batch_norm needs 3 channels, as at init\n"
         "  got: x (1, 8, 8, 5), mean (3,), var (3,)"),
     Row("BatchNorm with a var of another length", lambda: jc.BatchNorm().apply({"scale": zeros(3), "bias": zeros(3)}, {"mean": zeros(3), "var": zeros(2)}, X, train=True),
-        "batch_norm must get the 3 channels that init saw\n"
+        "batch_norm needs 3 channels, as at init\n"
         "  got: x (1, 8, 8, 3), mean (3,), var (2,)"),
     Row("residual of a body that loses the border", lambda: init(jc.residual(jc.Conv(4, 3)), 1, 8, 8, 3),
-        "body and shortcut must give the same shape\n"
+        "body and shortcut must have the same output shape\n"
         "  got: body (1, 6, 6, 4), shortcut (1, 8, 8, 3)\n"
         "  fix: padding='same' in the body, and shortcut=Conv(4, 1)"),
     Row("residual of a body that strides", lambda: init(jc.residual(jc.Conv(4, 3, stride=2, padding="same")), 1, 8, 8, 3),
-        "body and shortcut must give the same shape\n"
+        "body and shortcut must have the same output shape\n"
         "  got: body (1, 4, 4, 4), shortcut (1, 8, 8, 3)\n"
         "  fix: shortcut=Conv(4, 1, stride=2)"),
     Row("residual of a body of other maps", lambda: init(jc.residual(jc.Conv(4, 1)), 1, 8, 8, 3),
-        "body and shortcut must give the same shape\n"
+        "body and shortcut must have the same output shape\n"
         "  got: body (1, 8, 8, 4), shortcut (1, 8, 8, 3)\n"
         "  fix: shortcut=Conv(4, 1)"),
     Row("residual of flatten", lambda: init(jc.residual(jc.flatten), 1, 8, 8, 3),
-        "body and shortcut must give the same shape\n"
+        "body and shortcut must have the same output shape\n"
         "  got: body (1, 192), shortcut (1, 8, 8, 3)"),
     Row("dropout of integers", lambda: jc.dropout(np.ones(4, np.int32), 0.5, jax.random.key(0)),
         "dropout needs a floating type\n"
@@ -87,11 +88,11 @@ TABLE = [
         "  got: kernel_size=3\n"
         "  fix: kernel_size=(3, 3)"),
     Row("cast to None", lambda: jc.cast(jc.Conv(4, 3), None),
-        "cast computes in a floating type\n"
+        "cast needs a floating dtype\n"
         "  got: None\n"
         "  fix: jnp.bfloat16"),
     Row("cast to a word", lambda: jc.cast(jc.Conv(4, 3), "bf16"),
-        "cast computes in a floating type\n"
+        "cast needs a floating dtype\n"
         "  got: 'bf16'\n"
         "  fix: jnp.bfloat16"),
     Row("torch's circular", lambda: jc.conv(X, K, padding=1, padding_mode="circular"),
@@ -141,11 +142,11 @@ TABLE = [
     Row("ConvTranspose with another's kernel", lambda: jc.ConvTranspose(3, 3).apply({"kernel": zeros(5, 5, 3, 4), "bias": zeros(3)}, {}, Y),
         "this conv_transpose's kernel must be (3, 3, 3, 4)\n"
         "  got: kernel (5, 5, 3, 4)\n"
-        "  fix: params of this very layer"),
+        "  fix: params initialized by this layer"),
     Row("LocalConv with another's kernel", lambda: jc.LocalConv(4, 3).apply({"kernel": zeros(6, 6, 3, 3, 3, 5), "bias": zeros(6, 6, 5)}, {}, X),
         "this local_conv's kernel must be (6, 6, 3, 3, 3, 4)\n"
         "  got: kernel (6, 6, 3, 3, 3, 5)\n"
-        "  fix: params of this very layer"),
+        "  fix: params initialized by this layer"),
     Row("local_conv with a shared kernel", lambda: jc.local_conv(X, K),
         "local_conv needs a kernel for each position: [*out, *k, C_in, C_out]\n"
         "  got: kernel (3, 3, 3, 4), x (1, 8, 8, 3)\n"
@@ -186,7 +187,7 @@ TABLE = [
     Row("Dense with a kernel of other features", lambda: jc.Dense(3).apply({"kernel": zeros(4, 5), "bias": zeros(3)}, {}, zeros(1, 4)),
         "this dense's kernel must be (4, 3)\n"
         "  got: kernel (4, 5)\n"
-        "  fix: params of this very layer"),
+        "  fix: params initialized by this layer"),
     Row("a kernel that is None", lambda: jc.Dense(3).apply({"kernel": None, "bias": zeros(3)}, {}, zeros(1, 4)),
         "params of dense must be arrays\n"
         "  got: kernel=None"),
@@ -213,10 +214,10 @@ TABLE = [
         "bias_init must be a function (key, shape, dtype) -> array\n"
         "  got: bias_init=0.0"),
     Row("repeat of a layer that changes the shape", lambda: init(jc.repeat(jc.Dense(8), 3), 1, 4),
-        "a repeated layer must keep its input's shape and dtype\n"
+        "a repeated layer must preserve the shape and dtype of its input\n"
         "  got: (1, 4) float32 -> (1, 8) float32"),
     Row("repeat with params of another n", lambda: jc.repeat(jc.Dense(4), 2).apply({"kernel": zeros(3, 4, 4), "bias": zeros(3, 4)}, {}, zeros(1, 4)),
-        "params and state of repeat(dense, 2) must have a first axis of 2\n"
+        "params and state of repeat(dense, 2) must have a leading axis of size 2\n"
         "  got: 3"),
     Row("adjoint of a pool", lambda: jc.adjoint(jc.MaxPool(2), (1, 8, 8, 3)),
         "adjoint needs a linear layer with a kernel: Conv, DepthwiseConv, LocalConv, ConvTranspose or Dense\n"
@@ -226,7 +227,7 @@ TABLE = [
         "  got: chain\n"
         "  fix: the adjoints of its parts, in reverse order"),
     Row("adjoint.init on another shape", lambda: init(jc.adjoint(jc.Conv(4, 3), (1, 8, 8, 3)), 1, 5, 5, 4),
-        "this adjoint leads back from [N, 6, 6, 4]\n"
+        "this adjoint needs an input [N, 6, 6, 4]\n"
         "  got: (1, 5, 5, 4)"),
     Row("freeze of nothing", lambda: jc.optim.freeze(optax.sgd(0.1)),
         "freeze needs patterns\n"

@@ -33,10 +33,10 @@ TABLE = [
     Row("batch_norm with a scalar var", lambda: jc.batch_norm(X, zeros(3), 1.0),
         "var must have one value for each of the 3 channels\n  got: ()"),
     Row("BatchNorm of momentum 1", lambda: jc.BatchNorm(momentum=1.0),
-        "momentum, the share of the old statistics that stays, must lie in [0, 1)\n"
+        "momentum, the decay of the running statistics, must be in [0, 1)\n"
         "  got: momentum=1.0"),
     Row("BatchNorm of momentum NaN", lambda: jc.BatchNorm(momentum=NAN),
-        "momentum, the share of the old statistics that stays, must lie in [0, 1)\n"
+        "momentum, the decay of the running statistics, must be in [0, 1)\n"
         "  got: momentum=nan"),
     Row("BatchNorm of one axis", lambda: init(jc.BatchNorm(), 3),
         "batch_norm needs [N, ..., C]\n  got: (3,)"),
@@ -53,7 +53,7 @@ TABLE = [
         "  got: nothing\n"
         "  fix: params, state = net.init(key, x)"),
     Row("BatchNorm trained on other channels", lambda: jc.BatchNorm().apply(NORM, STATS, zeros(1, 8, 8, 4), train=True),
-        "batch_norm must get the 3 channels that init saw\n  got: x (1, 8, 8, 4), mean (3,), var (3,)"),
+        "batch_norm needs 3 channels, as at init\n  got: x (1, 8, 8, 4), mean (3,), var (3,)"),
     Row("group_norm with groups that do not divide", lambda: jc.group_norm(X, 2),
         "groups must divide the channels\n  got: groups=2, 3 channels"),
     Row("group_norm with no groups", lambda: jc.group_norm(X, 0),
@@ -106,15 +106,15 @@ TABLE = [
         "  got: kernel\n"
         "  fix: params, state = net.init(key, x)"),
     Row("Dense on another input size in a net", lambda: headed(jc.flatten, 192),
-        "at head: dense must get the 192 values that its kernel was initialized for\n"
+        "at head: dense needs 192 inputs on the last axis, as at init\n"
         "  got: x (1, 64), kernel (192, 3)\n"
-        "  fix: an input of the size that init saw; global_avg_pool instead of flatten takes any size",
+        "  fix: an input of the size used at init; global_avg_pool instead of flatten takes any size",
         fixed=lambda: headed(jc.global_avg_pool, 4)),
     # convolutions made of smaller ones, masks, initializers
     Row("DepthwiseConv with features", lambda: jc.DepthwiseConv(3, features=8),
-        "features of a depthwise convolution follow from its input\n  got: features=8"),
+        "features of a depthwise convolution are determined by its input\n  got: features=8"),
     Row("DepthwiseConv with groups", lambda: jc.DepthwiseConv(3, groups=3),
-        "groups of a depthwise convolution follow from its input\n  got: groups=3"),
+        "groups of a depthwise convolution are determined by its input\n  got: groups=3"),
     Row("DepthwiseConv with multiplier 0", lambda: jc.DepthwiseConv(3, multiplier=0),
         "multiplier must be ≥ 1\n  got: multiplier=0"),
     Row("SeparableConv larger than the input", lambda: init(jc.SeparableConv(4, 9), 1, 8, 8, 3),
@@ -139,7 +139,7 @@ TABLE = [
         "a fan needs a shape [*k, C_in, C_out]\n  got: (4,)\n  fix: initializers.zeros",
         fixed=lambda: init(jc.Conv(4, 3, bias_init=jc.initializers.zeros), 1, 8, 8, 3)),
     Row("dirac of an even size", lambda: init(jc.Conv(3, 2, kernel_init=jc.initializers.dirac), 1, 8, 8, 3),
-        "dirac needs odd kernel sizes: an even one has no middle\n  got: (2, 2, 3, 3)",
+        "dirac needs odd kernel sizes: an even kernel has no center\n  got: (2, 2, 3, 3)",
         fixed=lambda: init(jc.Conv(3, 3, kernel_init=jc.initializers.dirac), 1, 8, 8, 3)),
     # combinators
     Row("branch with an unknown merge", lambda: jc.branch(jnp.sin, jnp.cos, merge="concatenate"),
@@ -149,41 +149,41 @@ TABLE = [
     Row("branch of nothing", lambda: jc.branch(),
         "branch needs at least one part\n  got: none"),
     Row("branch of maps of other sizes", lambda: init(jc.branch(jc.Conv(4, 3), jc.Conv(4, 5)), 1, 8, 8, 3),
-        "branches must give the same shape but for the channels to be merged by concat\n"
+        "branches must have the same output shape, except for the channels, to be merged by concat\n"
         "  got: conv0 (1, 6, 6, 4), conv1 (1, 4, 4, 4)"),
     Row("branch summing other channels",
         lambda: init(jc.branch(a=jc.Conv(4, 3), b=jc.Conv(5, 3), merge="sum"), 1, 8, 8, 3),
-        "branches must give the same shape to be merged by sum\n"
+        "branches must have the same output shape to be merged by sum\n"
         "  got: a (1, 6, 6, 4), b (1, 6, 6, 5)"),
     Row("residual of other channels", lambda: init(jc.residual(jc.Conv(4, 3, padding="same")), 1, 8, 8, 3),
-        "body and shortcut must give the same shape\n"
+        "body and shortcut must have the same output shape\n"
         "  got: body (1, 8, 8, 4), shortcut (1, 8, 8, 3)\n"
         "  fix: shortcut=Conv(4, 1)",
         fixed=lambda: init(jc.residual(jc.Conv(4, 3, padding="same"), shortcut=jc.Conv(4, 1, stride=1)), 1, 8, 8, 3)),
     Row("residual of another stride in a net",
         lambda: init(jc.chain(block=jc.residual(jc.Conv(4, 2, stride=2))), 1, 8, 8, 3),
-        "at block: body and shortcut must give the same shape\n"
+        "at block: body and shortcut must have the same output shape\n"
         "  got: body (1, 4, 4, 4), shortcut (1, 8, 8, 3)\n"
         "  fix: shortcut=Conv(4, 1, stride=2)",
         fixed=lambda: init(jc.residual(jc.Conv(4, 2, stride=2), shortcut=jc.Conv(4, 1, stride=2)), 1, 8, 8, 3)),
     Row("residual with a shortcut of other channels",
         lambda: init(jc.residual(jc.Conv(4, 3, padding="same"), shortcut=jc.Conv(5, 1)), 1, 8, 8, 3),
-        "body and shortcut must give the same shape\n"
+        "body and shortcut must have the same output shape\n"
         "  got: body (1, 8, 8, 4), shortcut (1, 8, 8, 5)"),
     Row("repeat of nothing", lambda: jc.repeat(jc.Dense(8), 0),
         "n must be ≥ 1\n  got: n=0"),
     Row("cast to int", lambda: jc.cast(jc.Dense(8), jnp.int32),
-        "cast computes in a floating type\n  got: int32\n  fix: jnp.bfloat16",
+        "cast needs a floating dtype\n  got: int32\n  fix: jnp.bfloat16",
         fixed=lambda: jc.cast(jc.Dense(8), jnp.bfloat16)),
     Row("chain with an automatic name given again", lambda: jc.chain(jc.Conv(4, 3), conv0=jc.Conv(4, 3)),
-        "a part's name must be its own; 'conv0' is the automatic name of another part", error=ValueError),
+        "names of parts must be unique; 'conv0' is the automatic name of another part", error=ValueError),
     Row("chain of a number", lambda: jc.chain(jc.Conv(4, 3), 3),
         "a part must be a Layer or a callable from array to array; got 3", error=TypeError),
     Row("chain of a word", lambda: jc.chain(jc.Conv(4, 3), "relu"),
         "a part must be a Layer or a callable from array to array; got 'relu'", error=TypeError),
     Row("compose that calls what it has not",
         lambda: init(jc.compose("w", {"conv": jnp.sin}, lambda call, x: call("cnov", x)), 1, 2),
-        "a flow may call its own parts only\n"
+        "a flow may only call its own parts\n"
         "  got: call('cnov'); did you mean 'conv'?\n"
         "  fix: conv",
         fixed=lambda: init(jc.compose("w", {"conv": jnp.sin}, lambda call, x: call("conv", x)), 1, 2)),
@@ -234,12 +234,12 @@ TABLE = [
         "  fix: the adjoints of its parts, in reverse order",
         fixed=lambda: jc.chain(jc.adjoint(jc.Conv(4, 3), (1, 8, 8, 3)))),
     Row("adjoint of another output", lambda: jc.adjoint(jc.Conv(4, 3), X.shape).apply(BACK, {}, zeros(1, 5, 5, 4)),
-        "this adjoint leads back from [N, 6, 6, 4]\n  got: (1, 5, 5, 4)"),
+        "this adjoint needs an input [N, 6, 6, 4]\n  got: (1, 5, 5, 4)"),
     Row("adjoint of an unbatched output", lambda: jc.adjoint(jc.Conv(4, 3), X.shape).apply(BACK, {}, zeros(6, 6, 4)),
-        "this adjoint leads back from [N, 6, 6, 4]\n  got: (6, 6, 4)"),
+        "this adjoint needs an input [N, 6, 6, 4]\n  got: (6, 6, 4)"),
     Row("adjoint of another conv's output in a net",
         lambda: init(jc.chain(jc.Conv(4, 3), jc.adjoint(jc.Conv(5, 3), (1, 8, 8, 3))), 1, 8, 8, 3),
-        "at adjoint0: this adjoint leads back from [N, 6, 6, 5]\n  got: (1, 6, 6, 4)"),
+        "at adjoint0: this adjoint needs an input [N, 6, 6, 5]\n  got: (1, 6, 6, 4)"),
 ]
 # fmt: on
 

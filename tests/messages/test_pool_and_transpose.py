@@ -39,11 +39,11 @@ TABLE = [
     Row("Conv with a kernel of another size", lambda: jc.Conv(4, 5).apply(CONV, {}, X),
         "this conv's kernel must be (5, 5, 3, 4)\n"
         "  got: kernel (3, 3, 3, 4)\n"
-        "  fix: params of this very layer"),
+        "  fix: params initialized by this layer"),
     Row("Conv with a kernel of other features", lambda: jc.Conv(8, 3).apply(CONV, {}, X),
         "this conv's kernel must be (3, 3, 3, 8)\n"
         "  got: kernel (3, 3, 3, 4)\n"
-        "  fix: params of this very layer"),
+        "  fix: params initialized by this layer"),
     Row("Conv with a bias of other length", lambda: jc.Conv(4, 3).apply({"kernel": K, "bias": zeros(3)}, {}, X),
         "bias must have one value for each of the 4 maps\n  got: bias (3,)"),
     Row("Conv applied to NCHW", lambda: jc.Conv(4, 3).apply(CONV, {}, zeros(1, 3, 8, 8)),
