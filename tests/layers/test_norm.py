@@ -71,7 +71,7 @@ def test_axis_name_takes_the_statistics_over_all_shards(rng):
     ("call", "message"),
     [
         (lambda: jc.BatchNorm(momentum=1.0),
-         "momentum, the share of the old statistics that stays, must lie in [0, 1)\n  got: momentum=1.0"),
+         "momentum, the decay of the running statistics, must be in [0, 1)\n  got: momentum=1.0"),
         (lambda: jc.BatchNorm().init(jax.random.key(0), (3,)), "batch_norm needs [N, ..., C]\n  got: (3,)"),
         (lambda: jc.batch_norm(jnp.ones((2, 3)), jnp.ones(2), jnp.ones(3)),
          "mean must have one value for each of the 3 channels\n  got: (2,)"),

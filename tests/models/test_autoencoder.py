@@ -78,7 +78,7 @@ def test_its_encoder_is_a_backbone():
 def test_another_size_than_init_saw_is_refused():
     net = models.autoencoder(6)
     params, state = net.init(jax.random.key(0), (1, 12, 12, 1))
-    with pytest.raises(jc.ShapeError, match="dense must get the 288 values"):
+    with pytest.raises(jc.ShapeError, match="dense needs 288 inputs"):
         net.apply(params, state, jnp.ones((1, 28, 28, 1)))
 
 
