@@ -1,7 +1,7 @@
 """Sizes, paddings and receptive fields of windowed operations, on plain ints.
 
 jc.geometry.output_size(28, 5)  # 24, by the output-size formula
-jc.geometry.solve(out=14, n=28, kernel_size=3)  # every (stride, padding, dilation) that gives 14, the simplest first
+jc.geometry.solve(out=14, n=28, kernel_size=3)  # every (stride, padding, dilation) that gives 14, simplest first
 """
 
 from jaxconv.geometry.inverse import Solution, solve

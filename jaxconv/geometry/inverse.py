@@ -1,4 +1,4 @@
-"""The output-size formula read backwards: which stride, padding and dilation lead from one size to another."""
+"""Inverse of the output-size formula: strides, paddings and dilations that give a wanted output size."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -9,16 +9,16 @@ from jaxconv.geometry.sizes import PADDINGS, Pair, integer, output_size, pads, s
 
 __all__ = ["Solution", "solve"]
 
-# Words before numbers, and both before pairs; where several mean the same pads the first is said.
+# Order of preference. Where several paddings add the same cells, the first is returned.
 _SIMPLEST = ("valid", "same", "int", "full", "causal", "same_lower", "pair")
 
 
 class Solution(NamedTuple):
-    """The arguments of a layer along one axis: `Conv(features, kernel, **solution._asdict())`.
+    """Arguments of a layer along one axis: `Conv(features, kernel_size, **solution._asdict())`.
 
     Attributes:
       stride: cells from one window to the next.
-      padding: a word of `PADDINGS` where one means it, else an int, else a pair (lo, hi).
+      padding: a name of `PADDINGS` if one is equivalent, else an int, else a pair (lo, hi).
       dilation: cells from one tap of the kernel to the next.
     """
 
@@ -39,26 +39,27 @@ def solve(
     largest_stride: int | None = None,
     largest_dilation: int = 4,
 ) -> list[Solution]:
-    """Every small (stride, padding, dilation) with which a kernel makes `out` windows of `n` cells.
+    """Every small (stride, padding, dilation) that gives `out` outputs from `n` inputs along one axis.
 
-    Strides go up to `largest_stride`, dilations to `largest_dilation`. Paddings are the words, equal ones and
-    pairs that differ by one, all of them up to d*(k - 1) a side: beyond it a window would see padding alone.
+    Paddings tried: the named ones, equal ones, and pairs that differ by one, each up to d*(k - 1) per side; with more,
+    a window would cover padding alone.
 
     Args:
-      out: windows wanted along one axis.
-      n: cells of the input along it, n.
+      out: output size along the axis.
+      n: input size along the axis.
       kernel_size: taps of the kernel, k.
-      stride, padding, dilation: those that stand already; padding a word, an int or a pair (lo, hi).
+      stride, padding, dilation: fixed values; None to search. `padding` is a name, an int or a pair (lo, hi).
       ceil_mode: whether a last partial window counts, as in a pool with `ceil_mode=True`.
-      largest_stride: the kernel or 8, whichever is more, if not given.
-      largest_dilation: of a kernel of more than one tap.
+      largest_stride: upper limit of the search; None for max(8, kernel_size).
+      largest_dilation: upper limit of the search; a kernel of one tap has dilation 1.
 
     Returns:
-      The simplest first: by dilation, then by padding ("valid", "same", an int, the other words, a pair), then by
-      stride and by padded cells. A padding that was given is kept as it was written.
+      Solutions, simplest first: by dilation, then by padding ("valid", "same", an int, the other names, a pair), then
+      by stride and number of padded cells. A fixed padding is returned as given.
 
     Raises:
-      ShapeError: nothing gives `out`; it names the nearest that can be reached, and how.
+      ShapeError: if no solution gives `out`; the message has the nearest sizes that can be reached, and their
+        arguments.
 
     >>> solve(14, 28, 3)[:2]
     [Solution(stride=2, padding='same', dilation=1), Solution(stride=2, padding=1, dilation=1)]
@@ -70,66 +71,68 @@ def solve(
     strides = range(1, most + 1) if stride is None else [integer(stride, "stride")]
     furthest = integer(largest_dilation, "largest_dilation") if kernel_size > 1 else 1
     dilations = range(1, furthest + 1) if dilation is None else [integer(dilation, "dilation")]
-    found: list[tuple[Any, Solution]] = []
-    reached: dict[int, tuple[Any, Solution]] = {}
-    widest = 0
+    solutions: list[tuple[Any, Solution]] = []
+    reached: dict[int, tuple[Any, Solution]] = {}  # by output size, the simplest that gives it
+    largest_kernel = 0
     for d in dilations:
         for s in strides:
-            for said, pair in _paddings(n, kernel_size, s, d, padding):
+            for candidate, pair in _paddings(n, kernel_size, s, d, padding):
                 o = output_size(n, kernel_size, stride=s, padding=pair, dilation=d, ceil_mode=ceil_mode)
-                widest = max(widest, (n + sum(pair) - 1) // d + 1)
-                one = _order(said, s, d, pair), Solution(s, said, d)
+                largest_kernel = max(largest_kernel, (n + sum(pair) - 1) // d + 1)
+                ranked = _rank(candidate, s, d, pair), Solution(s, candidate, d)
                 if o == out:
-                    found.append(one)
+                    solutions.append(ranked)
                 elif o > 0:
-                    reached[o] = min(one, reached.get(o, one), key=_first)
-    if not found:
-        given = {"stride": stride, "padding": padding, "dilation": dilation}
-        held = "".join(f", {word}={value!r}" for word, value in given.items() if value is not None)
-        _refuse(out, {o: one for o, (_, one) in reached.items()}, f"{out=}, {n=}, {kernel_size=}{held}", widest)
-    return [one for _, one in sorted(found, key=_first)]
+                    reached[o] = min(ranked, reached.get(o, ranked), key=_sort_key)
+    if not solutions:
+        fixed = {"stride": stride, "padding": padding, "dilation": dilation}
+        arguments = "".join(f", {name}={value!r}" for name, value in fixed.items() if value is not None)
+        got = f"{out=}, {n=}, {kernel_size=}{arguments}"
+        _raise_unreachable(out, {o: solution for o, (_, solution) in reached.items()}, got, largest_kernel)
+    return [solution for _, solution in sorted(solutions, key=_sort_key)]
 
 
 def _paddings(
-    n: int, kernel_size: int, stride: int, dilation: int, given: Padding | None
+    n: int, kernel_size: int, stride: int, dilation: int, fixed: Padding | None
 ) -> Iterator[tuple[Padding, Pair]]:
-    """Paddings to try, each once: the simplest way to say it, and (lo, hi)."""
+    """Paddings to try, each once: in its simplest spelling, and as (lo, hi)."""
 
     def pair(padding: Padding) -> Pair:
         return pads(padding, (n,), (kernel_size,), (stride,), (dilation,))[0]
 
-    if given is not None:
-        yield given, pair(given)
+    if fixed is not None:
+        yield fixed, pair(fixed)
         return
-    words = {pair(word): word for word in reversed(_SIMPLEST) if word in PADDINGS}
-    yield from ((word, both) for both, word in words.items())
+    named = {pair(name): name for name in reversed(_SIMPLEST) if name in PADDINGS}
+    yield from ((name, both) for both, name in named.items())
     reach = span(kernel_size, dilation) - 1
     equal = [(amount, amount) for amount in range(reach + 1)]
     uneven = [both for low in range(reach) for both in ((low, low + 1), (low + 1, low))]
     for both in equal + uneven:
-        if both not in words:
+        if both not in named:
             yield both[0] if both[0] == both[1] else both, both
 
 
-def _order(said: Padding, stride: int, dilation: int, pair: Pair) -> tuple[int, ...]:
-    kind = said if isinstance(said, str) else "int" if isinstance(said, int) else "pair"
+def _rank(padding: Padding, stride: int, dilation: int, pair: Pair) -> tuple[int, ...]:
+    kind = padding if isinstance(padding, str) else "int" if isinstance(padding, int) else "pair"
     return dilation, _SIMPLEST.index(kind), stride, sum(pair), pair[0]
 
 
-def _first(item: tuple[Any, Solution]) -> Any:
+def _sort_key(item: tuple[Any, Solution]) -> Any:
     return item[0]
 
 
-def _refuse(out: int, reached: dict[int, Solution], got: str, widest: int) -> None:
-    """Raises ShapeError: what cannot be reached, and the nearest that can."""
+def _raise_unreachable(out: int, reached: dict[int, Solution], got: str, largest_kernel: int) -> None:
+    """Raise ShapeError with the nearest output sizes that can be reached."""
     if not reached:
-        fix = f"a kernel of at most {widest}, or padding='same'"
-        raise ShapeError("a kernel must fit into the padded input at least once", got=got, fix=fix, kind="window")
+        fix = f"a kernel of at most {largest_kernel}, or padding='same'"
+        raise ShapeError("the kernel must fit into the padded input", got=got, fix=fix, kind="window")
     below, above = (o for o in reached if o < out), (o for o in reached if o > out)
     nearest = [o for o in (max(below, default=None), min(above, default=None)) if o is not None]
-    ways = [f"out={o} by " + ", ".join(f"{w}={v!r}" for w, v in reached[o]._asdict().items()) for o in nearest]
+    fixes = [f"out={o} with " + ", ".join(f"{k}={v!r}" for k, v in reached[o]._asdict().items()) for o in nearest]
     raise ShapeError(
-        f"out must be reached by a small stride, padding and dilation; the nearest: {' and '.join(map(str, nearest))}",
+        "some small stride, padding and dilation must give this output size; nearest possible: "
+        + " and ".join(map(str, nearest)),
         got=got,
-        fix="; ".join(ways),
+        fix="; ".join(fixes),
     )

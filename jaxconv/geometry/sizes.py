@@ -4,7 +4,7 @@ For input size n, kernel k, stride s, padding (lo, hi) and dilation d:
 
     out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1
 
-Every operation of this package gets its output shape from here and is held to it.
+Every windowed operation computes its output shape here, and asserts that its result has it.
 """
 
 import dataclasses
@@ -18,16 +18,16 @@ from jaxconv._base.types import Padding, PaddingMode, PaddingWord
 PADDINGS: tuple[PaddingWord, ...] = ("valid", "same", "same_lower", "full", "causal")
 PADDING_MODES: tuple[PaddingMode, ...] = ("zeros", "reflect", "edge", "wrap")
 
-_TORCH = {"circular": "wrap", "replicate": "edge", "constant": "zeros"}
+_FROM_TORCH = {"circular": "wrap", "replicate": "edge", "constant": "zeros"}
 
 Pair = tuple[int, int]
 
 
 def integer(value: Any, name: str, least: int = 1) -> int:
-    """`value` as an int that is at least `least`.
+    """`value` as an int ≥ `least`.
 
     Raises:
-      ShapeError: a float, a bool, or an int that is too small.
+      ShapeError: if it is a float, a bool, or too small.
     """
     try:
         if isinstance(value, bool):
@@ -59,17 +59,17 @@ def per_axis(value: Any, rank: int, name: str, least: int = 1) -> tuple[int, ...
 
 
 def span(kernel_size: int, dilation: int = 1) -> int:
-    """Input cells from a kernel's first tap to its last, both counted: d*(k - 1) + 1."""
+    """Extent of a dilated kernel in input cells: d*(k - 1) + 1."""
     return dilation * (kernel_size - 1) + 1
 
 
 def output_size(
     n: int, kernel_size: int, *, stride: int = 1, padding: Pair = (0, 0), dilation: int = 1, ceil_mode: bool = False
 ) -> int:
-    """How many windows fit along one axis; 0 or less where none does.
+    """Number of windows along one axis; ≤ 0 if none fits.
 
-    With `ceil_mode` a last partial window counts too, even if it is the only one, and the last window must start inside
-    the input or its low padding: one that starts in the high padding is dropped, as in torch and ONNX.
+    With `ceil_mode`, a last partial window counts, too, even if it is the only one. A window that starts in the high
+    padding is dropped, as in torch and ONNX.
 
     >>> output_size(28, 5), output_size(28, 3, stride=2, padding=(1, 1)), output_size(5, 2, stride=2, ceil_mode=True)
     (24, 14, 3)
@@ -86,7 +86,7 @@ def output_size(
 def exact_high(n: int, kernel_size: int, out: int, *, stride: int = 1, low: int = 0, dilation: int = 1) -> int:
     """The high padding with which the last of `out` windows ends where the padded input does.
 
-    It is negative where the windows leave cells unseen. With it, `output_size` gives `out` back.
+    Negative if no window reaches the last cells. `output_size` with this padding is `out`.
 
     >>> exact_high(28, 3, 14, stride=2, low=1), exact_high(28, 5, 24), exact_high(5, 2, 3, stride=2)
     (0, 0, 1)
@@ -95,7 +95,7 @@ def exact_high(n: int, kernel_size: int, out: int, *, stride: int = 1, low: int 
 
 
 def formula(n: int, kernel_size: int, stride: int, padding: Pair, dilation: int, ceil_mode: bool = False) -> str:
-    """The output-size formula with its numbers, for messages and tables.
+    """The output-size formula with its numbers, as text for messages and tables.
 
     >>> formula(28, 5, 1, (0, 0), 1)
     'floor((28 + 0 + 0 - 1*(5 - 1) - 1) / 1) + 1 = 24'
@@ -106,30 +106,30 @@ def formula(n: int, kernel_size: int, stride: int, padding: Pair, dilation: int,
     return f"{word}(({n} + {padding[0]} + {padding[1]} - {dilation}*({kernel_size} - 1) - 1) / {stride}) + 1 = {value}"
 
 
-def _word(word: str, n: int, kernel_size: int, stride: int, dilation: int) -> Pair:
+def _named_padding(name: str, n: int, kernel_size: int, stride: int, dilation: int) -> Pair:
     reach = dilation * (kernel_size - 1)
-    if word == "valid":
+    if name == "valid":
         return 0, 0
-    if word == "full":
+    if name == "full":
         return reach, reach
-    if word == "causal":
+    if name == "causal":
         return reach, 0
     total = max((-(-n // stride) - 1) * stride + reach + 1 - n, 0)  # same: out = ceil(n / s)
     low, high = total // 2, total - total // 2
-    return (low, high) if word == "same" else (high, low)
+    return (low, high) if name == "same" else (high, low)
 
 
 def padding_mode_of(word: str) -> str | None:
-    """The padding_mode that a word, of ours or of torch's, means; None where it means none.
+    """The padding_mode for a name of jaxconv's or torch's; None if there is none.
 
     >>> padding_mode_of("circular"), padding_mode_of("edge"), padding_mode_of("same")
     ('wrap', 'edge', None)
     """
-    return word if word in PADDING_MODES else _TORCH.get(word)
+    return word if word in PADDING_MODES else _FROM_TORCH.get(word)
 
 
 def is_pair(value: Any) -> bool:
-    """Whether `value` is one (lo, hi), and not a pair for each of two axes."""
+    """Whether `value` is one pair (lo, hi), not a pair for each of two axes."""
     return isinstance(value, Sequence) and len(value) == 2 and not any(isinstance(v, Sequence) for v in value)
 
 
@@ -140,16 +140,16 @@ def pads(
     stride: Sequence[int],
     dilation: Sequence[int],
 ) -> tuple[Pair, ...]:
-    """The (lo, hi) cells that `padding` adds to each spatial axis of `shape`.
+    """Padding as one pair (lo, hi) of cells per spatial axis of `shape`.
 
     Args:
-      padding: `"valid"`, `"same"` (out = ceil(n/s), the odd cell high), `"same_lower"` (the odd cell
-        low), `"full"` (d(k-1) on both sides), `"causal"` (d(k-1) low), an int, a pair for all axes, or
-        a pair for each axis.
-      shape, kernel_size, stride, dilation: one int for each spatial axis.
+      padding: "valid" (none), "same" (out = ceil(n/s), an odd cell goes to the high side), "same_lower" (to the low
+        side), "full" (d(k-1) on both sides), "causal" (d(k-1) on the low side), an int, one pair for all axes, or a
+        pair per axis.
+      shape, kernel_size, stride, dilation: one int per spatial axis.
 
     Raises:
-      ShapeError: an unknown word, a negative or non-integer amount, or the wrong number of pairs.
+      ShapeError: if a name is unknown, an amount is negative or not an int, or the number of pairs is wrong.
 
     >>> pads("same", (28, 28), (5, 4), (1, 1), (1, 1)), pads(((0, 1), (2, 2)), (9, 9), (3, 3), (1, 1), (1, 1))
     (((2, 2), (1, 2)), ((0, 1), (2, 2)))
@@ -165,7 +165,7 @@ def pads(
                 fix=f"padding='same', padding_mode={mode!r}" if mode else "",
             )
         columns = zip(shape, kernel_size, stride, dilation, strict=True)
-        return tuple(_word(padding, *column) for column in columns)
+        return tuple(_named_padding(padding, *column) for column in columns)
     if hasattr(padding, "tolist"):
         padding = padding.tolist()  # an array
     if padding is not None and not isinstance(padding, Sequence):
@@ -174,7 +174,7 @@ def pads(
     pairs: list[Any] = [padding] * rank if is_pair(padding) else list(padding or ())
     if len(pairs) != rank or not all(is_pair(pair) for pair in pairs):
         raise ShapeError(
-            "padding must be a word, an int, one pair (lo, hi), or a pair for each of the "
+            "padding must be a name, an int, one pair (lo, hi), or a pair for each of the "
             f"{count(rank, 'spatial axis')}",
             got=f"padding={padding!r}",
         )
@@ -194,7 +194,7 @@ def output_shape(
     """The output-size formula on every spatial axis.
 
     Raises:
-      ShapeError: an axis without cells, or a kernel that reaches past the padded input.
+      ShapeError: if an axis is empty, or the kernel does not fit into the padded input.
 
     >>> output_shape((28, 28), (5, 5), (1, 1), ((0, 0), (0, 0)), (1, 1))
     (24, 24)
@@ -234,7 +234,9 @@ def output_shape(
 def taps_inside(
     n: int, kernel_size: int, stride: int, low: int, dilation: int, out: int
 ) -> tuple[tuple[bool, ...], ...]:
-    """For each of `out` windows along one axis, which taps fall on the n cells behind `low` padding.
+    """Mask of the taps on the input: for each of `out` windows along one axis of n cells, one bool per tap.
+
+    The others are on padding, of which there are `low` cells before the input.
 
     >>> [sum(window) for window in taps_inside(5, 3, 2, 1, 1, 3)]
     [2, 3, 2]
@@ -243,7 +245,7 @@ def taps_inside(
 
 
 def looks_channels_first(shape: Sequence[int]) -> bool:
-    """Whether a batch of images looks like [N, C, H, W]: 1 or 3 rows, and as many columns as channels, above 4.
+    """Whether the shape of a batch of images looks like [N, C, H, W]: C is 1 or 3, and H = W > 4.
 
     >>> looks_channels_first((8, 3, 32, 32)), looks_channels_first((8, 32, 32, 3))
     (True, False)
@@ -253,10 +255,9 @@ def looks_channels_first(shape: Sequence[int]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class ReceptiveField:
-    """What one output unit sees along one axis of the input, in input cells.
+    """Receptive field of the outputs along one axis, in input cells.
 
-    `size` cells, beginning at `first` for output 0 (negative where it looks at padding), moved by
-    `jump` from one output to the next.
+    Output i depends on the `size` cells from `first + i * jump`; cells at negative positions are padding.
 
     >>> field = ReceptiveField().through(5).through(2, stride=2).through(5).through(2, stride=2)
     >>> field.size, field.jump, field.center
@@ -268,12 +269,12 @@ class ReceptiveField:
     first: int = 0
 
     def through(self, kernel_size: int, *, stride: int = 1, low: int = 0, dilation: int = 1) -> "ReceptiveField":
-        """The field after one more windowed operation, seen from its output."""
+        """Receptive field of the outputs of one more windowed operation, applied after this field's."""
         return ReceptiveField(
             self.size + dilation * (kernel_size - 1) * self.jump, self.jump * stride, self.first - low * self.jump
         )
 
     @property
     def center(self) -> float:
-        """Where the middle of output 0's field lies on the input axis."""
+        """Position of the center of output 0's field on the input axis."""
         return self.first + (self.size - 1) / 2

@@ -1,4 +1,4 @@
-"""The formula backwards: every solution is one, none is missing, the simplest stands first."""
+"""geometry.solve against brute force: every solution is valid, none is missing, simplest first."""
 
 import itertools
 
@@ -15,12 +15,12 @@ WORDS = {"valid", "same", "same_lower", "full", "causal"}
 
 
 def count(size, kernel, stride, pair, dilation, ceil_mode):
-    """Windows, by moving one over the padded cells."""
+    """Number of windows, by moving one over the padded cells."""
     low, high = pair
     end, start, windows = low + size + high, 0, 0
     while start + dilation * (kernel - 1) < end:
         windows, start = windows + 1, start + stride
-    last = start - stride + dilation * (kernel - 1)  # of no window the one before the first
+    last = start - stride + dilation * (kernel - 1)  # if there is no window: the one before the first
     return windows + (ceil_mode and last < end - 1 and start < low + size)
 
 
@@ -29,7 +29,7 @@ def pair_of(solution, size, kernel):
 
 
 def tries(size, kernel, stride, dilation):
-    """Pads in bounds: equal ones, those that differ by one, and those of the words."""
+    """Paddings within the search limits: equal ones, those that differ by one, and the named ones."""
     reach = dilation * (kernel - 1)
     sides = range(reach + 1)
     pairs = {(low, high) for low, high in itertools.product(sides, sides) if abs(low - high) <= 1}
@@ -57,7 +57,7 @@ def test_all_solutions_and_no_others(ceil_mode):
             assert [one.dilation for one in found] == sorted(one.dilation for one in found)
 
 
-def test_a_word_is_said_wherever_one_means_it():
+def test_named_paddings_come_first():
     for out, size, kernel in itertools.product(range(1, 12), (5, 8), (1, 2, 3)):
         for one in solve(out, size, kernel) if out in (size, -(-size // 2), size - kernel + 1) else []:
             words = {geometry.pads(w, (size,), (kernel,), (one.stride,), (one.dilation,))[0]: w for w in WORDS}
@@ -71,7 +71,7 @@ def test_a_word_is_said_wherever_one_means_it():
     st.integers(1, 300), st.integers(1, 11), st.integers(1, 8), st.integers(0, 10), st.booleans(), st.integers(1, 4),
     st.booleans(),
 )  # fmt: skip
-def test_there_and_back(size, kernel, stride, low, odd, dilation, ceil_mode):
+def test_round_trip(size, kernel, stride, low, odd, dilation, ceil_mode):
     dilation = dilation if kernel > 1 else 1
     reach = dilation * (kernel - 1)
     low = min(low, reach)
@@ -101,11 +101,11 @@ def test_there_and_back(size, kernel, stride, low, odd, dilation, ceil_mode):
         ((28, 28, 1), {}, Solution(1, "valid", 1)),
     ],
 )
-def test_the_simplest_stands_first(arguments, words, first):
+def test_simplest_first(arguments, words, first):
     assert solve(*arguments, **words)[0] == first
 
 
-def test_a_solution_is_a_layers_arguments():
+def test_solutions_are_arguments_of_a_layer():
     x = jax.ShapeDtypeStruct((1, 23, 23, 2), "float32")
     for out in (7, 12, 23, 30):
         for one in solve(out, 23, 3)[:12]:
@@ -114,7 +114,7 @@ def test_a_solution_is_a_layers_arguments():
             assert y.shape == (1, out, out, 4)
 
 
-NEAREST = "out must be reached by a small stride, padding and dilation; the nearest: "
+NEAREST = "some small stride, padding and dilation must give this output size; nearest possible: "
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ NEAREST = "out must be reached by a small stride, padding and dilation; the near
     [
         ((15, 28, 3), {"stride": 2, "padding": "same"},
          NEAREST + "14\n  got: out=15, n=28, kernel_size=3, stride=2, padding='same'\n"
-         "  fix: out=14 by stride=2, padding='same', dilation=1"),
+         "  fix: out=14 with stride=2, padding='same', dilation=1"),
         ((24, 28, 5), {"padding": "same"},
          NEAREST + "14 and 28\n  got: out=24, n=28, kernel_size=5, padding='same'\n"
-         "  fix: out=14 by stride=2, padding='same', dilation=1; out=28 by stride=1, padding='same', dilation=1"),
+         "  fix: out=14 with stride=2, padding='same', dilation=1; out=28 with stride=1, padding='same', dilation=1"),
         ((100, 28, 3), {}, NEAREST + "36\n  got: out=100, n=28, kernel_size=3\n"
-         "  fix: out=36 by stride=1, padding='full', dilation=4"),
+         "  fix: out=36 with stride=1, padding='full', dilation=4"),
         ((5, 3, 7), {"padding": 0},
-         "a kernel must fit into the padded input at least once\n  got: out=5, n=3, kernel_size=7, padding=0\n"
+         "the kernel must fit into the padded input\n  got: out=5, n=3, kernel_size=7, padding=0\n"
          "  fix: a kernel of at most 3, or padding='same'"),
         ((0, 28, 3), {}, "out must be ≥ 1\n  got: out=0"),
         ((14, 28, 3), {"stride": 2.0}, "stride must be an int\n  got: stride=2.0\n  fix: stride=2"),

@@ -17,7 +17,7 @@ def test_output_size_counts_the_windows_that_fit(ceil_mode):
         reach, padded = d * (k - 1), n + lo + hi
         starts = [start for start in range(0, padded, s) if start + reach < padded]
         following = starts[-1] + s if starts else 0
-        if ceil_mode and following - s + reach < padded - 1:  # what the last whole window leaves, a partial one takes
+        if ceil_mode and following - s + reach < padded - 1:  # a partial window covers the cells that are left
             starts.append(following)
         count = sum(start < n + lo for start in starts) if ceil_mode else len(starts)
         found = geometry.output_size(n, k, stride=s, padding=(lo, hi), dilation=d, ceil_mode=ceil_mode)
@@ -25,14 +25,14 @@ def test_output_size_counts_the_windows_that_fit(ceil_mode):
 
 
 @pytest.mark.parametrize("word", geometry.PADDINGS)
-def test_padding_words_agree_with_the_oracle(word):
+def test_named_paddings_match_the_reference(word):
     for n, k, s, _, d in GRID:
         assert geometry.pads(word, (n,), (k,), (s,), (d,)) == tuple(
             map(tuple, oracle.pads(word, (n,), (k,), (s,), (d,)))
         )
 
 
-def test_same_gives_ceil_of_n_over_s_and_full_every_overlap():
+def test_sizes_under_same_and_full():
     for n, k, s, _, d in GRID:
         for word in ("same", "same_lower"):
             (pair,) = geometry.pads(word, (n,), (k,), (s,), (d,))
@@ -52,7 +52,7 @@ def test_taps_inside_by_marking():
         assert geometry.taps_inside(n, k, s, lo, d, out) == want
 
 
-def test_receptive_field_is_what_perturbing_the_input_finds():
+def test_receptive_field_by_tracking_dependencies():
     layers = [(3, 1, 1, 1), (2, 2, 0, 1), (3, 1, 2, 2), (3, 2, 1, 1)]  # size, stride, low, dilation
     n = 40
     seen = [{i} for i in range(n)]
@@ -82,7 +82,7 @@ def test_receptive_field_is_what_perturbing_the_input_finds():
          "  got: padding='smae'; did you mean 'same'?"),
         (lambda: geometry.pads(-1, (5,), (3,), (1,), (1,)), "padding must be ≥ 0\n  got: padding=-1"),
         (lambda: geometry.pads(((1, 1), (1, 1)), (5,), (3,), (1,), (1,)),
-         "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 1 spatial axis\n"
+         "padding must be a name, an int, one pair (lo, hi), or a pair for each of the 1 spatial axis\n"
          "  got: padding=((1, 1), (1, 1))"),
         (lambda: geometry.output_shape((3,), (5,), (1,), ((0, 1),), (1,), op="conv"),
          "conv: a kernel of 5 must fit into the padded input of 3 + 0 + 1 cells on spatial axis 0\n"

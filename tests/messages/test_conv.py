@@ -115,19 +115,19 @@ TABLE = [
     Row("conv with a negative high padding", lambda: jc.conv(X, K, padding=((1, -1), (0, 0))),
         "padding must be ≥ 0\n  got: padding=-1"),
     Row("conv with one number in the padding", lambda: jc.conv(X, K, padding=(1,)),
-        "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
+        "padding must be a name, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
         "  got: padding=(1,)"),
     Row("conv with torch.nn.functional.pad's four", lambda: jc.conv(X, K, padding=(1, 1, 1, 1)),
-        "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
+        "padding must be a name, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
         "  got: padding=(1, 1, 1, 1)"),
     Row("conv with three pairs for two axes", lambda: jc.conv(X, K, padding=((1, 1), (1, 1), (1, 1))),
-        "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
+        "padding must be a name, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
         "  got: padding=((1, 1), (1, 1), (1, 1))"),
     Row("conv with a pair and an int", lambda: jc.conv(X, K, padding=((1, 1), 1)),
-        "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
+        "padding must be a name, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
         "  got: padding=((1, 1), 1)"),
     Row("conv with a word for each axis", lambda: jc.conv(X, K, padding=("same", "valid")),
-        "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
+        "padding must be a name, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
         "  got: padding=('same', 'valid')"),
     Row("conv with a float in a pair", lambda: jc.conv(X, K, padding=(1, 2.0)),
         "padding must be an int\n  got: padding=2.0\n  fix: padding=2",

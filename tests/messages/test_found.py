@@ -78,10 +78,10 @@ TABLE = [
         "  got: int32\n"
         "  fix: x.astype(jnp.float32)"),
     Row("SpatiallySeparableConv with a padding of one axis", lambda: jc.SpatiallySeparableConv(4, (3, 3), padding=((1, 1),)),
-        "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
+        "padding must be a name, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
         "  got: padding=((1, 1),)"),
     Row("SpatiallySeparableConv with three paddings", lambda: jc.SpatiallySeparableConv(4, (3, 3), padding=((1, 1), (1, 1), (1, 1))),
-        "padding must be a word, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
+        "padding must be a name, an int, one pair (lo, hi), or a pair for each of the 2 spatial axes\n"
         "  got: padding=((1, 1), (1, 1), (1, 1))"),
     Row("SpatiallySeparableConv with one int", lambda: jc.SpatiallySeparableConv(4, 3),
         "kernel_size must be one int for each spatial axis\n"
