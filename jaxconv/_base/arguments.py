@@ -1,4 +1,4 @@
-"""A function's arguments as a table of a config file gives them: checked by its signature and called by name."""
+"""Functions called by name from a config file: lookup, argument checks against the signature, defaults."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Function = Callable[..., Any]
 
 
 def find(path: str, name: str, registry: Mapping[str, Function]) -> Function:
-    """The function that a name of a config means.
+    """Look up a function by its name in a config.
 
     Args:
-      path: where the name stands in the config, "net.name" for example.
-      name: a key of `registry`, or "module:function" of the user's own.
-      registry: the functions that are known by name.
+      path: key of the config, "net.name" for example.
+      name: a key of `registry`, or a user's "module:function".
+      registry: the known functions by name.
 
     Raises:
-      ConfigError: there is none of that name, or its module cannot be imported.
+      ConfigError: if there is no such function, or its module cannot be imported.
 
     >>> find("net.name", "math:sqrt", {})(4)
     2.0
@@ -39,12 +39,12 @@ def find(path: str, name: str, registry: Mapping[str, Function]) -> Function:
         if name in registry:
             return registry[name]
         raise ConfigError(not_one_of(path, name, registry, also=', or "module:function"'))
-    # What is the user's own lies beside the config that he launches from there.
+    # Resolve user modules relative to the working directory.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # whatever the user's module raises is a mistake in the name's target
+    except (Exception, SystemExit) as error:  # any exception of the user's module is a mistake in the config
         raise ConfigError(f"{path}: cannot import {module_name!r}: {type(error).__name__}: {error}") from error
     function = getattr(module, attribute, None)
     if not callable(function):
@@ -54,12 +54,12 @@ def find(path: str, name: str, registry: Mapping[str, Function]) -> Function:
 
 
 def current(section: str, function: Function, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments under the names that a function has for them now, with a DeprecationWarning for each old one.
+    """Arguments under their current names, with a DeprecationWarning for each old name.
 
     Args:
-      section: of the config, "net" for example.
-      function: the function; `renamed_arguments` says which names it had.
-      arguments: as TOML gives them.
+      section: section of the config, "net" for example.
+      function: the function; `renamed_arguments` lists its old names.
+      arguments: values from TOML.
 
     Raises:
       ConfigError: if an argument is given under both names.
@@ -73,17 +73,17 @@ def current(section: str, function: Function, arguments: Mapping[str, Any]) -> d
 def problems(
     section: str, name: str, function: Function, arguments: Mapping[str, Any], elsewhere: tuple[str, ...] = ()
 ) -> list[str]:
-    """Say what is wrong with a function's arguments, one line each.
+    """Check the arguments of a function against its signature and annotations.
 
     Args:
-      section: of the config, "net" for example.
-      name: what the config calls the function.
-      function: the function; its annotations say what each argument must be.
-      arguments: as TOML gives them.
-      elsewhere: parameters that need not be given, since the caller fills them in.
+      section: section of the config, "net" for example.
+      name: name of the function in the config.
+      function: the function.
+      arguments: values from TOML.
+      elsewhere: parameters that the caller fills in.
 
     Returns:
-      A line for each argument that is unknown, of another type, or missing.
+      A line for each argument that is unknown, missing or of the wrong type.
 
     >>> def net(classes: int, size: int = 3): ...
     >>> problems("net", "tiny", net, {"siez": 5, "size": "big"}, elsewhere=("classes",))
@@ -105,11 +105,11 @@ def problems(
 
 
 def typed(function: Function, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments without problems, each as its annotation wants it: a list as a tuple, for example.
+    """Convert valid arguments to the types of the annotations: a list to a tuple, for example.
 
     Args:
       function: the function.
-      arguments: as TOML gives them.
+      arguments: values from TOML.
 
     >>> def net(features: tuple[int, ...]): ...
     >>> typed(net, {"features": [20, 40]})
@@ -119,11 +119,11 @@ def typed(function: Function, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_defaults(function: Function, arguments: Mapping[str, Any], elsewhere: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The arguments, and the function's defaults for those not given, as TOML can write them.
+    """The arguments, completed with the defaults of the function, as TOML values.
 
     Args:
       function: the function.
-      arguments: those given.
+      arguments: the given values.
       elsewhere: parameters that the caller fills in.
 
     >>> def net(classes=10, sizes=(3, 5), act=max): ...
@@ -139,7 +139,7 @@ def with_defaults(function: Function, arguments: Mapping[str, Any], elsewhere: t
 
 
 def _typed(function: Function, key: str, value: Any) -> tuple[Any, str]:
-    """A TOML value as the parameter's annotation wants it, or what it must be."""
+    """A TOML value converted to the annotated type, or the requirement that it violates."""
     from pydantic import TypeAdapter, ValidationError
     from pydantic.errors import PydanticSchemaGenerationError
 
@@ -147,7 +147,7 @@ def _typed(function: Function, key: str, value: Any) -> tuple[Any, str]:
         hint = typing.get_type_hints(function).get(key)
         adapter = TypeAdapter(hint) if hint is not None else None
     except (NameError, TypeError, PydanticSchemaGenerationError):
-        adapter = None  # an annotation that cannot be looked up or checked is no mistake of the config
+        adapter = None  # an annotation that cannot be resolved is not a mistake in the config
     if adapter is None:
         return value, ""
     try:
@@ -172,12 +172,12 @@ _WORDS = {
 
 
 def must(problem: Any) -> str:
-    """One of pydantic's problems as what must hold."""
+    """The requirement behind a pydantic error."""
     return _WORDS.get(problem["type"], problem["msg"].replace("Input should be", "must be"))
 
 
 def _must(found: list[Any], hint: Any) -> str:
-    """What must hold; of a union, what each of its members asks for."""
+    """The requirement behind pydantic errors; for a union, that of each member."""
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     lines = []
     for problem in found if union else found[:1]:

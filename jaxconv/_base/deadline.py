@@ -1,4 +1,4 @@
-"""Time limit of a call that may block in the network."""
+"""Time limit for calls that may block on the network."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Result = TypeVar("Result")
 
 
 def within(seconds: float, function: Callable[[], Result]) -> Result:
-    """Call a function in a thread of its own, and wait for it no longer than a limit.
+    """Call a function in a separate thread and wait for it up to a limit.
 
-    Timeouts of sockets restart with each byte; this one does not. What takes longer is left behind in a thread that
-    does not keep the process alive.
+    Unlike socket timeouts, the limit does not restart with each byte. A call that takes longer continues in a daemon
+    thread, which does not keep the process alive.
 
     Args:
-      seconds: the limit.
-      function: what to call.
+      seconds: time limit.
+      function: the function to call.
 
     Raises:
       TimeoutError: if it takes longer.
-      BaseException: whatever the function raises.
+      BaseException: any exception of the function.
 
     >>> within(60, lambda: 1 + 1)
     2

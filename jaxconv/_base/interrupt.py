@@ -1,4 +1,4 @@
-"""Ctrl-C at the command line: no traceback, and a second one ends the process at once, whatever it is doing."""
+"""Ctrl-C at the command line: no traceback; a second Ctrl-C ends the process immediately."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 __all__ = ["again", "at_the_command_line", "leave", "printing_to", "saving", "saying"]
 
-GRACE_SECONDS = 1.0  # for cleaning up after the first Ctrl-C, if nothing is to be saved
+GRACE_SECONDS = 1.0  # time to clean up after the first Ctrl-C if there is nothing to save
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _leaving = threading.Lock()
 _watched = False
@@ -23,7 +23,7 @@ _stderr = 2
 
 @contextlib.contextmanager
 def at_the_command_line() -> Iterator[None]:
-    """Answer Ctrl-C for a whole command; afterwards it ends the process silently."""
+    """Handle Ctrl-C for the duration of a command; afterwards it ends the process silently."""
     global _watched
     before = sys.unraisablehook
     ours, theirs = os.pipe()
@@ -36,7 +36,7 @@ def at_the_command_line() -> Iterator[None]:
         before(problem)
 
     signal.signal(signal.SIGINT, _raise)
-    # Python's own handlers run between two bytecodes of the main thread, and it may be compiling for minutes.
+    # Python runs its handlers between two bytecodes of the main thread, which may be compiling for minutes.
     signal.set_wakeup_fd(theirs, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=[ours], daemon=True).start()
     sys.unraisablehook, _watched = unraisable, True
@@ -50,7 +50,7 @@ def at_the_command_line() -> Iterator[None]:
 
 @contextlib.contextmanager
 def saving() -> Iterator[None]:
-    """While a first signal is answered by saving a run, however long that takes."""
+    """Context: the first signal saves the run, however long that takes."""
     global _saving
     before, _saving = _saving, True
     try:
@@ -61,10 +61,10 @@ def saving() -> Iterator[None]:
 
 @contextlib.contextmanager
 def saying(message: Callable[[], str]) -> Iterator[None]:
-    """While an interrupted command says something else than "interrupted".
+    """Context: an interrupted command prints this message instead of "interrupted".
 
     Args:
-      message: makes the text, when it is needed.
+      message: returns the text when it is needed.
     """
     global _message
     before, _message = _message, message
@@ -76,7 +76,7 @@ def saying(message: Callable[[], str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def printing_to(descriptor: int) -> Iterator[None]:
-    """While file descriptor 2 is redirected: where an interrupted command prints its message."""
+    """Context: an interrupted command prints its message to this file descriptor, since 2 is redirected."""
     global _stderr
     before, _stderr = _stderr, descriptor
     try:
@@ -86,17 +86,17 @@ def printing_to(descriptor: int) -> Iterator[None]:
 
 
 def again(number: int) -> NoReturn:
-    """Answer a second signal: end the process if it is a command, or else raise KeyboardInterrupt."""
+    """Handle a second signal: end the process if it is a command, else raise KeyboardInterrupt."""
     if _watched:
         leave(number)
     raise KeyboardInterrupt
 
 
 def leave(number: int) -> NoReturn:
-    """End the process now and without cleaning up, as kill -9 would; whatever is being written never looks whole.
+    """End the process now, without cleanup, as kill -9 would; writes are atomic, so no file is left incomplete.
 
     Args:
-      number: the signal's; the exit code is 128 more.
+      number: signal number; the exit code is 128 + number.
     """
     if not _leaving.acquire(blocking=False):
         threading.Event().wait()  # another thread is ending the process
@@ -114,16 +114,16 @@ def leave(number: int) -> NoReturn:
 
 
 def _raise(number: int, frame: Any) -> None:
-    """The first Ctrl-C, outside training."""
+    """Handle the first Ctrl-C outside of training."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            leave(number)  # an extension module that is interrupted half imported may crash
+            leave(number)  # an extension module interrupted during import may crash
         frame = frame.f_back
     raise KeyboardInterrupt
 
 
 def _watch(pipe: int) -> None:
-    """End the process at a second signal, and after a first one that nothing answers."""
+    """End the process at the second signal, or if the first is not handled in time."""
     seen = 0
     while content := os.read(pipe, 1):
         if content[0] in _NUMBERS:
@@ -137,10 +137,10 @@ def _watch(pipe: int) -> None:
 
 
 def _is_command() -> bool:
-    """Whether this process was started as `jaxconv` or `python -m jaxconv`, which then has just begun to import."""
+    """Whether this process was started as `jaxconv` or `python -m jaxconv` and is still importing."""
     first = getattr(sys, "argv", [""])[:1]
     return first == ["-m"] or [os.path.basename(name) for name in first] == ["jaxconv"]
 
 
 if _is_command() and threading.current_thread() is threading.main_thread():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command can answer: no traceback out of an import
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command handles it: no traceback from an import

@@ -1,64 +1,50 @@
-"""Limits on what a file may unpack to, checked before it is unpacked."""
+"""Limits on the unpacked size of files, checked before unpacking."""
 
 from __future__ import annotations
 
 import collections
-import os
 import struct
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 
+from jaxconv._base import limits
 from jaxconv._base.errors import DataError
 
-__all__ = ["DEFLATE_RATIO", "available_memory", "check_archive", "check_names", "check_room"]
+__all__ = ["DEFLATE_RATIO", "check_archive", "check_names", "check_room"]
 
 DEFLATE_RATIO = 1032
 """Bytes that one byte of a deflate stream can unpack to, at most (https://zlib.net/zlib_tech.html)."""
 
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
-
-def available_memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or its container's where that is less."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for file in map(Path, _LIMITS):
-        try:
-            limits.append(int(file.read_text("utf-8")))
-        except (OSError, ValueError):  # not there, or "max"
-            continue
-    return min(limits)
-
 
 def check_room(name: object, needed: int) -> None:
-    """Refuse what cannot fit into memory.
+    """Check that unpacked data fits into memory.
 
     Args:
       name: the file, or the part of it, for the message.
-      needed: bytes that it unpacks to.
+      needed: unpacked size in bytes.
 
     Raises:
-      DataError: if that is more than there is.
+      DataError: if it does not fit.
 
     >>> check_room("bomb.npz", 1 << 60)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     jaxconv.DataError: bomb.npz must fit into memory: it unpacks to 1,073,741,824.0 GiB, there are ... GiB
     """
-    limit = available_memory()
+    limit = limits.process_memory_bytes()
     if needed > limit:
         sizes = ", there are ".join(f"{size / 2**30:,.1f} GiB" for size in (needed, limit))
         raise DataError(f"{name} must fit into memory: it unpacks to {sizes}")
 
 
 def check_names(path: object, names: Sequence[str]) -> None:
-    """Refuse names that stand for more than one thing: which of them is meant cannot be said.
+    """Check that names are unique.
 
     Args:
       path: the file, for the message.
-      names: all that it holds.
+      names: all names in it.
 
     Raises:
-      DataError: if one comes twice.
+      DataError: if there are duplicates.
 
     >>> check_names("a.npz", ["x", "y", "x"])
     Traceback (most recent call last):
@@ -70,11 +56,11 @@ def check_names(path: object, names: Sequence[str]) -> None:
 
 
 def check_archive(path: object, archive: zipfile.ZipFile) -> None:
-    """Refuse a zip archive whose table of contents is inconsistent or does not fit into memory.
+    """Check the table of contents of a zip archive for consistency and size.
 
     Args:
       path: the file, for the message.
-      archive: open for reading; only its table of contents is looked at.
+      archive: the archive, open for reading; only its table of contents is used.
 
     Raises:
       DataError: if members are missing from its table, two have one name, one is encrypted or in a method other than
@@ -97,7 +83,7 @@ _END, _ZIP64 = struct.Struct("<4s6xH8xH"), 0xFFFF
 
 
 def _count(archive: zipfile.ZipFile) -> int:
-    """Members that the archive's last record says there are, which zipfile does not compare with its table."""
+    """Number of members according to the last record of the archive, which zipfile does not verify."""
     assert archive.fp is not None
     archive.fp.seek(-_END.size - len(archive.comment), 2)
     signature, count, _ = _END.unpack(archive.fp.read(_END.size))

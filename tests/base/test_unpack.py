@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from jaxconv._base import unpack
+from jaxconv._base import limits
 from jaxconv._base.errors import DataError
 from jaxconv._base.unpack import check_archive, check_room
 
@@ -13,7 +13,7 @@ from jaxconv._base.unpack import check_archive, check_room
 @pytest.fixture
 def room(monkeypatch):
     """`room(n)`: as if there were n bytes of memory."""
-    return lambda size: monkeypatch.setattr(unpack, "available_memory", lambda: size)
+    return lambda size: monkeypatch.setattr(limits, "process_memory_bytes", lambda: size)
 
 
 def archive(members, method=zipfile.ZIP_DEFLATED):
@@ -31,12 +31,12 @@ def error(call, *arguments):
 
 
 def test_the_limit_is_the_machines_or_the_containers(tmp_path, monkeypatch):
-    physical = unpack.available_memory()
+    physical = limits.process_memory_bytes()
     assert 2**28 < physical < 2**50
     for text, limit in [("12345\n", 12345), ("max\n", physical), (str(1 << 62), physical)]:
         (tmp_path / "max").write_text(text)
-        monkeypatch.setattr(unpack, "_LIMITS", (*unpack._LIMITS, str(tmp_path / "max")))
-        assert unpack.available_memory() == limit
+        monkeypatch.setattr(limits, "_CGROUP_LIMITS", (*limits._CGROUP_LIMITS, str(tmp_path / "max")))
+        assert limits.process_memory_bytes() == limit
 
 
 def test_room(room):

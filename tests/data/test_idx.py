@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.damage import survives
 
-from jaxconv._base import unpack
+from jaxconv._base import limits
 from jaxconv._base.errors import DataError
 from jaxconv.data.idx import decode_idx, read_idx
 
@@ -82,7 +82,7 @@ def test_no_more_is_unpacked_than_the_head_promises(tmp_path, monkeypatch):
          "4,294,967,296 bytes of values, which 32 packed ones cannot hold"),
     ]:  # fmt: skip
         path.write_bytes(gzip.compress(bomb, mtime=0))
-        monkeypatch.setattr(unpack, "available_memory", lambda: 6 << 20)
+        monkeypatch.setattr(limits, "process_memory_bytes", lambda: 6 << 20)
         tracemalloc.start()
         assert _error(path) == f"{path} {message}"
         peak = tracemalloc.get_traced_memory()[1]
@@ -97,7 +97,7 @@ def test_a_file_of_another_size_is_not_read(tmp_path, monkeypatch):
     assert _error(path, size=40) == (
         f"{path} has bytes too many: expected 40 bytes, found 1,099,511,627,776; delete it and fetch it again"
     )
-    monkeypatch.setattr(unpack, "available_memory", lambda: 1 << 30)
+    monkeypatch.setattr(limits, "process_memory_bytes", lambda: 1 << 30)
     assert _error(path) == f"{path} must fit into memory: it unpacks to 1,024.0 GiB, there are 1.0 GiB"
 
 

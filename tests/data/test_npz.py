@@ -9,7 +9,7 @@ import pytest
 from support.damage import survives
 
 from jaxconv import data
-from jaxconv._base import unpack
+from jaxconv._base import limits
 from jaxconv._base.errors import DataError
 from jaxconv._base.npz import read_arrays
 
@@ -221,7 +221,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     path = tmp_path / "x.npz"
     np.savez_compressed(path, x=np.zeros(8 << 20, np.uint8))
     assert path.stat().st_size < 1 << 14
-    monkeypatch.setattr(unpack, "available_memory", lambda: 4 << 20)
+    monkeypatch.setattr(limits, "process_memory_bytes", lambda: 4 << 20)
     tracemalloc.start()
     with pytest.raises(DataError, match=r"x.npz must fit into memory: it unpacks to 0.0 GiB, there are 0.0 GiB"):
         read_arrays(path)
