@@ -1,1 +1,1 @@
-"""What a net is, read from its jaxpr; and what is true on the device at hand: checks and measurements of the engine."""
+"""Model analysis from the jaxpr: summary, receptive fields, memory."""

@@ -1,4 +1,4 @@
-"""What every cell of an operation's result sees, given what the cells of its operands see: one rule an operation."""
+"""Receptive-field rules: one per operation, from the fields of the operands to that of the result."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ SAME_PLACE = {"cumsum": "axis", "cumprod": "axis", "cummax": "axis", "cummin": "
 
 
 def through(name: str, params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
-    """The reach of an operation's result along one input axis.
+    """Receptive field of an operation's result along one input axis.
 
     Args:
       name, params: of the primitive.
-      shapes, fields: of each operand; None where it does not depend on the input.
+      shapes, fields: of each operand; a field is None if the operand does not depend on the input.
       out: the result's shape.
 
     Returns:
-      A Reach, or None where nothing is seen. What no rule is known for sees all that its operands see.
+      A Reach, or None if the result does not depend on the input. An operation without a rule depends on everything.
     """
     if all(f is None for f in fields):
         return None
@@ -69,7 +69,7 @@ def through(name: str, params: Any, shapes: Sequence[Shape], fields: Sequence[Re
 
 
 def _everything(fields: Sequence[Reach | None], rank: int) -> Reach | None:
-    """Every cell of the result sees whatever any cell of any operand does."""
+    """Every cell of the result depends on all cells of all operands."""
     hulls = [f and f.reduced(range(f.low.ndim)).each(lambda a, _: a.reshape((1,) * rank), dim=None) for f in fields]
     found = union(hulls, rank)
     return found and found.clipped()
@@ -103,7 +103,7 @@ def _by_group(a: np.ndarray, reduce: Any, channels: int, groups: int, maps: int)
 def _select(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
     choice = params["choice"]
     win = choice.win
-    columns = zip(win.size, win.stride, win.padding, win.dilation, choice.n, win.out, strict=True)
+    columns = zip(win.kernel_size, win.stride, win.padding, win.dilation, choice.n, win.out, strict=True)
     axes = [(Axis(o, k, s, lo, d), Axis(n, k, 1, d * (k - 1) - lo, d, s)) for k, s, (lo, _), d, n, o in columns]
     moved = []
     for field, wide in zip(fields, (choice.slot == "y", False), strict=True):
@@ -137,7 +137,7 @@ def _pad(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], o
 
 
 def _dynamic(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
-    """A slice from who knows where: along the axes that are cut, everything."""
+    """A slice at an unknown position: everything along the sliced axes."""
     field = alone(fields)
     return NotImplemented if field is None else field.reduced([d for d, n in enumerate(out) if n != shapes[0][d]])
 

@@ -1,4 +1,4 @@
-"""What every cell sees after cells were cut out, turned, put side by side or given another shape."""
+"""Receptive-field rules of slices, transposes, concatenations and reshapes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Shape = tuple[int, ...]
 
 
 def alone(fields: Sequence[Reach | None]) -> Reach | None:
-    """The first operand's reach where no other operand has one."""
+    """The first operand's field, if no other operand has one."""
     return None if any(f is not None for f in fields[1:]) else fields[0]
 
 
@@ -105,11 +105,11 @@ def reshape(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None]
 
 
 def _groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
-    """The runs of dimensions that a reshape leaves together: (of the old shape, of the new)."""
+    """Groups of dimensions that a reshape maps to each other: (old dimensions, new dimensions)."""
     groups, i, j = [], 0, 0
     while i < len(old) or j < len(new):
         a, b = [i] if i < len(old) else [], [j] if j < len(new) else []
-        if a and b and old[i] != new[j] and 1 in (old[i], new[j]):  # a lone 1 that comes or goes
+        if a and b and old[i] != new[j] and 1 in (old[i], new[j]):  # an axis of 1 is added or removed
             a, b = ([i], []) if old[i] == 1 else ([], [j])
         i, j = i + len(a), j + len(b)
         while a and b and math.prod(old[d] for d in a) != math.prod(new[d] for d in b):
@@ -124,7 +124,7 @@ def _groups(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
 def concatenate(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
     dim, found = params["dimension"], [f for f in fields if f is not None]
     sized = [(shape[dim], f) for shape, f in zip(shapes, fields, strict=True) if f is not None]
-    lead = max(sized, key=lambda pair: (pair[1].dim is not None, pair[0]))[1]  # not a turned round border
+    lead = max(sized, key=lambda pair: (pair[1].dim is not None, pair[0]))[1]  # not a wrapped border
     first = found[0]
     if dim != lead.dim and len(found) == len(fields) and all(
         f.dim == first.dim and f.jump == first.jump and f.low.shape[dim] == 1 and
@@ -172,7 +172,7 @@ def _again(a: np.ndarray, _: Any, n: int, times: int, dim: int) -> np.ndarray:
 
 
 def gather(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
-    """Cells from who knows where: along the axes that are cut, everything."""
+    """Cells at unknown positions: everything along the sliced axes."""
     field, numbers = alone(fields), params["dimension_numbers"]
     if field is None or numbers.operand_batching_dims:
         return NotImplemented
@@ -184,7 +184,7 @@ def gather(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None],
 
 
 def piece(name: str, params: Any, shape: Shape, field: Reach | None, which: int) -> Reach | None:
-    """The reach of one of the results of a split or unstack."""
+    """The field of one of the results of a split or unstack."""
     axis, sizes = params["axis"], params.get("sizes") or (1,) * shape[params["axis"]]
     start = tuple(int(sum(sizes[:which])) if d == axis else 0 for d in range(len(shape)))
     part = tuple(int(sizes[which]) if d == axis else n for d, n in enumerate(shape))

@@ -1,4 +1,4 @@
-"""How much memory a program's arrays take at once, and what training keeps of them."""
+"""Activation memory: the peak of a program, and what training stores for the backward pass."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MIDDLE = "between forward and backward"
 
 
 def peak(program: Program, without: Sequence[Array] = ()) -> tuple[int, Operation | None]:
-    """The most bytes alive at once, and the operation during which they are.
+    """Peak bytes of live arrays, and the operation at the peak.
 
-    Each operation makes its result anew and in order, and an array goes after its last use; parameters, and arrays
-    `without`, are not counted. A compiler that fuses operations needs less.
+    Operations run in order, each allocates its results, and an array is freed after its last use. Parameters and the
+    arrays in `without` are not counted. A compiler that fuses operations needs less.
     """
     most, now, where, change = 0, 0, None, [0] * (len(program.operations) + 2)
     for array, born, dies in _lives(program, without):
@@ -37,7 +37,7 @@ def peak(program: Program, without: Sequence[Array] = ()) -> tuple[int, Operatio
 
 
 def _lives(program: Program, without: Sequence[Array] = ()) -> Iterator[tuple[Array, int, int]]:
-    """Each array that owns memory and is no parameter: during which operations it is alive."""
+    """The first and last operation of the lifetime of each array that owns memory and is no parameter."""
     left_out, inputs = {id(a.root) for a in without}, {id(a) for a in program.inputs}
     born: dict[int, int] = {id(a): 0 for a in program.inputs}
     dies: dict[int, int] = {id(a.root): len(program.operations) for a in program.outputs}
@@ -53,13 +53,13 @@ def _lives(program: Program, without: Sequence[Array] = ()) -> Iterator[tuple[Ar
 
 
 class Training:
-    """What the backward pass asks for, by the gradient of all floating parameters and inputs.
+    """Memory of the gradient with respect to all floating parameters and inputs.
 
-    Both numbers are None where JAX cannot differentiate the function backwards.
+    Both numbers are None if JAX cannot differentiate the function in reverse mode.
 
     Attributes:
-      kept: bytes that are alive between the forward and the backward pass, parameters not counted.
-      peak: the most bytes alive at once in both, parameters and gradients that come out not counted.
+      kept: bytes of residuals between forward and backward pass, without parameters.
+      peak: peak bytes over both passes, without parameters and the resulting gradients.
     """
 
     def __init__(self, fn: Callable[..., Any], params: Any, inputs: Any):
@@ -96,7 +96,7 @@ class Training:
 
 
 class Grown:
-    """The training memory of a net whose batch is a symbol; None where it grows in no straight line."""
+    """Training memory of a net with a symbolic batch; None if it is not affine in the batch size."""
 
     def __init__(self, found: Sequence[Any], symbol: str):
         self._found, self._symbol = found, symbol
@@ -118,7 +118,7 @@ class Grown:
 
 
 def _trace(make: Callable[..., Any], fn: Callable[..., Any], params: Any, inputs: Any) -> tuple[Any, list[int | None]]:
-    """The jaxpr of make(fn of the floating leaves, those leaves), and which of its inputs are parameters."""
+    """The jaxpr of make(fn of the floating leaves, those leaves), and the parameter number of each input."""
     leaves, tree = jax.tree.flatten((params, inputs))
     floating = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
 

@@ -1,4 +1,4 @@
-"""A program as flat lists: its operations, and the arrays that go from one to the next."""
+"""Flat representation of a program: its operations and arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxconv.analysis.windows import Products
 __all__ = ["MOVES", "Array", "Operation", "Program"]
 
 MOVES = {"convert_element_type", "reshape", "transpose", "broadcast_in_dim", "squeeze", "copy", "copy_p"}
-"""Operations that only bring a parameter into shape: what reads their result is what uses it."""
+"""Operations that only change the shape or dtype of a parameter; the user of the result counts as its user."""
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -22,10 +22,10 @@ class Array:
 
     Attributes:
       shape, dtype: its own.
-      fields: what it sees of each input axis that is followed; None where it does not depend on the input.
-      maker: the operation that made it, or None.
-      parameter: the parameter that it is, perhaps cast or reshaped.
-      store: the array in whose memory it lies.
+      fields: receptive field along each followed input axis; None if it does not depend on the input.
+      maker: the operation that produced it, or None.
+      parameter: number of the parameter that it is, perhaps cast or reshaped.
+      store: the array whose memory it shares.
     """
 
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class Array:
 
     @property
     def bytes(self) -> int:
-        """Its size in memory."""
+        """Size in memory."""
         return math.prod(self.shape) * (self.dtype.itemsize if hasattr(self.dtype, "itemsize") else 4)
 
     @property
@@ -48,15 +48,15 @@ class Array:
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Operation:
-    """One operation that is no call.
+    """One operation (a primitive that is not a call).
 
     Attributes:
       name, params: of its primitive.
       path: the scopes around it.
-      call: the name of the `jax.nn` function it lies in and which call that is, or None.
+      call: name and number of the enclosing call of a `jax.nn` function, or None.
       operands, results: arrays.
-      times: how often it is run.
-      products: what it multiplies, where it does.
+      times: number of executions.
+      products: its multiplications, if it is a convolution or matrix product.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Operation:
 
     @property
     def other(self) -> int:
-        """Operations on numbers that are no multiplication of a convolution or matrix product."""
+        """Scalar operations other than the MACs of convolutions and matrix products."""
         if self.products is not None:
             return 0
         if self.name in ELEMENTWISE - MOVES:
@@ -84,13 +84,13 @@ class Operation:
 
 @dataclasses.dataclass
 class Program:
-    """Everything that a function does.
+    """All operations of a function.
 
     Attributes:
       operations: in order; the body of a loop once, with `times`.
       inputs, outputs: the arrays.
       constants: floating arrays that the function closes over, by parameter number.
-      notes: what could not be counted exactly.
+      notes: inexact counts.
     """
 
     operations: list[Operation]

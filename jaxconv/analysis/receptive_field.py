@@ -1,4 +1,4 @@
-"""What each cell of an array sees of an input: intervals of input cells, and how windows and unions move them."""
+"""Receptive fields as intervals of input cells, and how windows and unions change them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NOTHING = 1 << 40
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """Windows along one axis of an array: tap m of window o lies at cell (o*stride + m*dilation - low) / base.
+    """Windows along one axis of an array: tap m of window o is at cell (o*stride + m*dilation - low) / base.
 
-    `base` is the spacing of the array's cells where it is dilated itself; between them lie holes.
+    `base` is the spacing of the array's cells if it is dilated itself, with holes between them.
     """
 
     out: int
@@ -31,26 +31,26 @@ class Axis:
     base: int = 1
 
     def taps(self) -> tuple[np.ndarray, np.ndarray]:
-        """The cell [out, size] of each tap, and whether it is one, or a hole."""
+        """The cell [out, size] of each tap, and whether it is a cell (not a hole)."""
         at = np.arange(self.out)[:, None] * self.stride + np.arange(self.size) * self.dilation - self.low
         return at // self.base, at % self.base == 0
 
     def inside(self, n: int) -> int:
-        """How many taps of all windows fall on the n cells, neither on padding nor on holes."""
+        """Number of taps, over all windows, on the n cells, neither on padding nor on holes."""
         at, real = self.taps()
         return int((real & (at >= 0) & (at < n)).sum())
 
 
 @dataclasses.dataclass(frozen=True)
 class Reach:
-    """The cells of one input axis that the cells of an array see.
+    """Receptive field of each cell of an array along one input axis.
 
     Attributes:
-      low, high: the first and the last input cell, arrays that broadcast to the array's shape; empty where low > high.
-      seen_low, seen_high: the same on an input without borders, where padding is more input.
-      dim: the dimension of the array along which the input axis still lies, if there is one.
+      low, high: first and last input cell, arrays that broadcast to the array's shape; empty where low > high.
+      seen_low, seen_high: the same on an unbounded input, with padding counted as input.
+      dim: the dimension of the array that corresponds to the input axis, if there is one.
       jump: input cells from one cell along `dim` to the next.
-      whole: whether a reduction or a table of indices made the field: there is no input beyond the borders then.
+      whole: whether the field comes from a reduction or gather, so that nothing lies beyond the borders.
     """
 
     low: np.ndarray
@@ -63,7 +63,7 @@ class Reach:
 
     @classmethod
     def of_input(cls, shape: Sequence[int], dim: int) -> Reach:
-        """What an input's own cells see along its dimension `dim`: themselves."""
+        """Field of the input's own cells along its dimension `dim`: themselves."""
         cells = np.arange(shape[dim]).reshape([-1 if d == dim else 1 for d in range(len(shape))])
         return cls(cells, cells, cells, cells, dim, Fraction(1))
 
@@ -79,17 +79,17 @@ class Reach:
         return self.low, self.high, self.seen_low, self.seen_high
 
     def clipped(self) -> Reach:
-        """The same without anything beyond the borders."""
+        """The field within the borders."""
         return dataclasses.replace(self, seen_low=self.low, seen_high=self.high, whole=True)
 
     def reduced(self, dims: Sequence[int]) -> Reach:
-        """The hull over dimensions, which stay with length 1."""
+        """The hull over dimensions, which keep length 1."""
         dims = tuple(dims)
         hull = self.each(lambda a, f: f(a, axis=dims, keepdims=True))
         return dataclasses.replace(hull.clipped(), dim=None, jump=None) if self.dim in dims else hull
 
     def windows(self, dim: int, n: int, axis: Axis) -> Reach:
-        """What windows along a dimension of n cells see."""
+        """Field of windows along a dimension of n cells."""
         at, real = axis.taps()
         inside = real & (at >= 0) & (at < n)
         own = dim == self.dim
@@ -116,7 +116,7 @@ class Reach:
         return Reach(low, high, *seen, self.dim, step, self.whole)
 
     def _beyond(self, at: np.ndarray, n: int) -> tuple[np.ndarray, Any]:
-        """For cells that may lie outside an array of n: the cell a whole number of periods away, and how far it is."""
+        """For cells that may be outside an array of n: an inner cell, whole periods away, and the shift."""
         if self.jump is None:
             return np.clip(at, 0, n - 1), 0
         period = min(self.jump.denominator, n)
@@ -126,7 +126,7 @@ class Reach:
         return at - periods * period, shift
 
     def tight(self) -> Reach:
-        """The same with length 1 along every dimension (but the input axis' own) on which nothing depends."""
+        """The field with length 1 along every dimension (except `dim`) on which it does not depend."""
         field = self
         for dim in range(self.low.ndim):
             if dim == self.dim or all(a.shape[dim] == 1 for a in self.arrays):
@@ -136,7 +136,7 @@ class Reach:
         return field
 
     def summary(self, shape: Sequence[int]) -> tuple[int, Fraction | None, float] | None:
-        """The largest field, the jump, and the center of output 0's field; None where nothing is seen."""
+        """Largest field, jump, and center of output 0's field; None if the field is empty."""
         low, high = (self.low, self.high) if self.whole else (self.seen_low, self.seen_high)
         low, high = np.broadcast_arrays(low, high)
         if low.size == 0 or not (low <= high).any():
@@ -157,7 +157,7 @@ _ARRAYS = ("low", "high", "seen_low", "seen_high")
 
 
 def union(fields: Sequence[Reach | None], rank: int) -> Reach | None:
-    """What is seen by cells that each see one cell of several arrays, of the same shape or scalars."""
+    """Field of the result of an elementwise operation on arrays of one shape, or scalars."""
     found = [f for f in fields if f is not None]
     if not found:
         return None

@@ -20,23 +20,22 @@ LONGEST_PATH = 30
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """A net layer by layer, and in all. As text a table of at most 80 columns.
+    """Layers and totals of a net. As text a table of at most 80 characters.
 
     Attributes:
-      rows: the layers, in the order that they run.
-      input: the shape that was given.
-      parameters: numbers that are trained; those that no operation reads, too.
-      macs: multiplications with their additions in convolutions and matrix products, for the whole batch.
-      inside: the same without the taps that fall on padding.
-      other: operations of every other kind.
+      rows: the layers, in execution order.
+      input: shape of the input.
+      parameters: number of parameters, including unused ones.
+      macs: multiply-accumulates in convolutions and matrix products, for the full batch.
+      inside: MACs excluding taps on padding.
+      other: all other scalar operations.
       parameter_bytes: of all parameters.
-      peak_bytes: the most bytes of activations alive at once in a forward pass, each operation on its own.
-      peak_at: the path of the layer where that is.
-      training: `.kept`, the bytes that a forward pass keeps for the backward pass, and `.peak`; worked out
-        when asked for.
-      notes: what is not exact.
-      symbol: the name of the batch where it has no number, else "". Whatever grows with it is an `Affine` then, in the
-        rows, too: `found.macs(64)` is the number for a batch of 64.
+      peak_bytes: peak activation memory of a forward pass, without fusion.
+      peak_at: path of the layer at the peak.
+      training: `.kept`, the bytes stored for the backward pass, and `.peak`; computed on access.
+      notes: inexact numbers.
+      symbol: name of a symbolic batch, else "". Numbers that grow with it, also those in rows, are then `Affine`:
+        `found.macs(64)` is the number for a batch of 64.
     """
 
     rows: tuple[Row, ...]
@@ -54,12 +53,12 @@ class Summary:
 
     @property
     def moved(self) -> int:
-        """Bytes that all layers read and write, each running as one."""
+        """Bytes that all layers read and write, each fused into one operation."""
         return sum(row.moved for row in self.rows)
 
     @property
     def intensity(self) -> float:
-        """Arithmetic intensity: 2 * MACs / bytes moved; where the batch is a symbol, what that nears as it grows."""
+        """Arithmetic intensity: 2 * MACs / bytes moved; for a symbolic batch, the limit for large batches."""
         if isinstance(self.moved, Affine):
             return 2 * self.macs.each / self.moved.each if isinstance(self.macs, Affine) else 0.0
         return 2 * self.macs / self.moved if self.moved else 0.0
@@ -68,7 +67,7 @@ class Summary:
         return text(self)
 
     def text(self, width: int = 80) -> str:
-        """A table of as many columns as `width` characters hold, and the totals."""
+        """A table with as many columns as fit into `width` characters, and the totals."""
         return text(self, width)
 
     def markdown(self) -> str:
@@ -76,11 +75,11 @@ class Summary:
         return markdown(self)
 
     def json(self) -> str:
-        """All numbers, for programs."""
+        """All numbers as JSON."""
         return json_text(self)
 
     def html(self) -> str:
-        """A page that stands alone."""
+        """A self-contained HTML page."""
         return page(self)
 
     def _repr_html_(self) -> str:
@@ -88,7 +87,7 @@ class Summary:
 
 
 def _short(number: Any, units: Sequence[str] = ("", " k", " M", " G", " T")) -> str:
-    """A count in at most three digits before the unit: 118.01 M."""
+    """A count with at most three digits before the unit: 118.01 M."""
     if isinstance(number, Affine):
         return number.words(lambda n: _short(n, units))
     for unit in units:
@@ -103,7 +102,7 @@ def _bytes(number: Any) -> str:
 
 
 def _by(values: Sequence[Any]) -> str:
-    """One word where all axes are alike, else one for each: 3×3, 2."""
+    """One text if all axes are equal, else one for each: 3×3, 2."""
     return "×".join(map(_number, values))
 
 
@@ -121,7 +120,7 @@ def _number(value: Any) -> str:
 
 
 def window(row: Row) -> str:
-    """A layer's windows in one word: 3×3 s2 p1 d2 g32; ᵀ for a transposed convolution."""
+    """A layer's windows in short: 3×3 s2 p1 d2 g32; ᵀ for a transposed convolution."""
     if not row.size:
         return ""
     settings = {"s": row.stride, "p": row.padding, "d": row.dilation}
@@ -132,7 +131,7 @@ def window(row: Row) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column: its head, its cells, how early it goes where there is no room (0: never), and its side."""
+    """A column: its head, its cells, how early it is dropped for lack of room (0: never), and its alignment."""
 
     head: str
     cell: Callable[[Row, Summary], str]
@@ -147,9 +146,9 @@ COLUMNS = (
     Column("parameters", lambda r, s: f"{r.parameters:,}" if r.parameters else ""),
     Column("share", lambda r, s: f"{r.parameters / s.parameters:.1%}" if r.parameters else "", 4),
     Column("MACs", lambda r, s: _short(r.macs) if r.macs else ""),
-    Column("off padding", lambda r, s: _short(r.inside) if r.macs else "", 5),
+    Column("w/o padding", lambda r, s: _short(r.inside) if r.macs else "", 5),
     Column("bytes", lambda r, s: _bytes(r.bytes), 6),
-    Column("sees", lambda r, s: _by([f.size for f in r.field]), 8),
+    Column("RF", lambda r, s: _by([f.size for f in r.field]), 8),
     Column("jump", lambda r, s: _each([f.jump for f in r.field]) if r.field else "", 3),
     Column("center", lambda r, s: _each([f.center for f in r.field]) if r.field else "", 2),
     Column("MAC/byte", lambda r, s: f"{r.macs / r.moved:.1f}" if r.macs and r.moved and not s.symbol else "", 1),
@@ -157,7 +156,7 @@ COLUMNS = (
 
 
 def totals(found: Summary) -> dict[str, str]:
-    """The numbers of the whole net, in words."""
+    """Totals of the net by name, as text."""
     large = f" where {found.symbol} is large" if found.symbol else ""
     kept, most = found.training.kept, found.training.peak
     needed = f"{_bytes(kept)} kept for the backward pass, {_bytes(most)} at most" if kept is not None and most else "–"
@@ -166,15 +165,15 @@ def totals(found: Summary) -> dict[str, str]:
         "parameters": f"{found.parameters:,} ({_bytes(found.parameter_bytes)})",
         "MACs": f"{found.macs:,}; {found.inside:,} without the taps on padding",
         "other operations": f"{found.other:,}",
-        "forward memory": f"{_bytes(found.peak_bytes)} at most, at {found.peak_at}",
+        "forward memory": f"peak {_bytes(found.peak_bytes)}, at {found.peak_at}",
         "training memory": needed,
-        "intensity": f"{found.intensity:.1f} operations a byte moved{large}",
+        "intensity": f"{found.intensity:.1f} operations per byte moved{large}",
         **{f"note {i}": note for i, note in enumerate(found.notes, 1)},
     }
 
 
 def text(found: Summary, width: int = 80) -> str:
-    """A plain table no wider than `width` where that can be, and the totals below."""
+    """A plain table, no wider than `width` if possible, and the totals below."""
     columns = list(COLUMNS)
     while True:
         cells = [[c.head for c in columns], *([c.cell(row, found) for c in columns] for row in found.rows)]
@@ -204,7 +203,7 @@ def markdown(found: Summary) -> str:
 
 
 def json_text(found: Summary) -> str:
-    """Every number, exact."""
+    """All exact numbers as JSON."""
     numbers = (
         "parameters", "macs", "inside", "other", "parameter_bytes", "peak_bytes", "peak_at", "moved", "intensity",
     )  # fmt: skip
@@ -254,7 +253,7 @@ def _left(column: Column) -> str:
 
 
 def page(found: Summary) -> str:
-    """A page of its own: no script, nothing fetched."""
+    """A self-contained HTML page without scripts."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>Summary</title></head>\n'

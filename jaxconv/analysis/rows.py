@@ -1,4 +1,4 @@
-"""Operations gathered into rows: one for each layer, in the order that they run."""
+"""Group operations into rows, one for each layer, in execution order."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["Field", "Row", "gather"]
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What one output cell of a layer sees along one axis of the input, in input cells.
+    """Receptive field of a layer's output along one axis of the input, in input cells.
 
     Attributes:
-      size: cells of the largest field; padding counts as cells, but not around a whole input (after a global pool).
-      jump: from one output cell to the next; None where no axis of the output runs along the input's.
+      size: cells of the largest field; padding counts as cells, except after a reduction such as a global pool.
+      jump: from one output cell to the next; None if no axis of the output corresponds to the input's.
       center: of output 0's field.
     """
 
@@ -34,20 +34,20 @@ class Row:
     """One layer.
 
     Attributes:
-      path: the names of the scopes that lead to it; "#2" at the second call of the same.
-      output: the shape of its output, as the batch was given.
+      path: names of the enclosing scopes; the second call of a layer has the suffix "#2".
+      output: shape of its output, with the batch.
       dtype: of the output.
-      size, stride, padding, dilation: of its windows, for each spatial axis; () where it has none.
+      size, stride, padding, dilation: of its windows, for each spatial axis; () without windows.
       groups: of channels.
-      transposed: whether its convolution is a transposed one.
-      parameters: its own; 0 where they are another row's, used again.
-      macs: multiplications with their additions in convolutions and matrix products, for the whole batch.
-      inside: the same without the taps that fall on padding.
-      other: operations of every other kind, one for each number that comes out (goes in, for sums).
+      transposed: whether it is a transposed convolution.
+      parameters: number of its own parameters; 0 if shared with an earlier row.
+      macs: multiply-accumulates in convolutions and matrix products, for the full batch.
+      inside: MACs excluding taps on padding.
+      other: all other operations, one per output number (per input number for reductions).
       bytes: of its output.
-      moved: bytes of all that it reads (its parameters, too) and gives to others.
-      field: what an output cell sees, for each axis of the input that is followed; () where nothing.
-      times: how often a loop runs it; parameters, macs and other are those of all times, the output the last.
+      moved: bytes of its inputs, parameters and outputs.
+      field: receptive field along each followed axis of the input; () if there is none.
+      times: number of executions in a loop; parameters, macs and other are totals, the output is the last.
     """
 
     path: str
@@ -74,7 +74,7 @@ def gather(program: Program, sizes: dict[int, int]) -> tuple[list[Row], dict[int
 
     Args:
       program: from `walk`.
-      sizes: numbers in each parameter.
+      sizes: number of elements of each parameter.
     """
     names = _assign(program.operations)
     order = list(dict.fromkeys(names))
@@ -147,7 +147,7 @@ def _field(output: Array) -> tuple[Field, ...]:
 
 
 def _window(operations: list[Operation], alone: bool) -> dict[str, Any]:
-    """The windows of a layer: its convolution's, or else, where it has a scope or call of its own, its pool's."""
+    """The windows of a layer: its convolution's, or else its pool's if it has a scope or call of its own."""
     for operation in operations:
         made = operation.products
         if made is not None and made.size:
@@ -160,7 +160,7 @@ def _window(operations: list[Operation], alone: bool) -> dict[str, Any]:
 
 
 def _reduced(operations: list[Operation], alone: bool) -> dict[int, tuple[Any, ...]]:
-    """(size, stride, padding, dilation) for each dimension that a pool's windows lie on."""
+    """(size, stride, padding, dilation) for each dimension of a pool's windows."""
     for o in operations:
         if o.name.startswith("reduce_window"):
             n = len(o.params["window_dimensions"])
@@ -192,15 +192,15 @@ def _reduced(operations: list[Operation], alone: bool) -> dict[int, tuple[Any, .
     return {d: found.get(d, (1, 1, (0, 0), 1)) for d in spatial} if found and set(found) <= set(spatial) else {}
 
 
-# ---------------------------------------------------------------- which row
+# ---------------------------------------------------------------- assignment of operations to rows
 
 
 def _assign(operations: list[Operation]) -> list[str]:
     """The row of each operation.
 
-    A scope that holds no other is a layer, and one again where the program comes back to it or to its weights. What
-    lies in no scope, or beside others in one, begins a row at each convolution, product, pool, `jax.nn` function,
-    reshape, and where two branches meet.
+    An innermost scope is a layer, and another row each time the program returns to it or to its weights. Operations
+    outside of scopes, or beside scopes, start a row at each convolution, product, pool, `jax.nn` function, reshape,
+    and where two branches meet.
     """
     composite = _composites(operations)
     names: list[str | None] = []
@@ -251,12 +251,12 @@ def _composites(operations: list[Operation]) -> set[tuple[str, ...]]:
 
 
 def _weights(o: Operation) -> set[int]:
-    """The parameters that a convolution or product multiplies with."""
+    """The parameters that a convolution or product multiplies by."""
     return {a.parameter for a in o.operands if a.parameter is not None} if o.products is not None else set()
 
 
 def _label(o: Operation, current: dict[str, Any]) -> str | None:
-    """The name of the row that an operation begins; None where it belongs to the one before."""
+    """The name of the row that an operation starts; None if it belongs to the row before."""
     if o.call is not None:
         return None if o.call == current["call"] else o.call[0]
     if o.products is not None:

@@ -30,28 +30,28 @@ def summary(
     train: bool = False,
     axes: Sequence[int] | None = None,
 ) -> Summary:
-    """Every layer of a net: its shapes, parameters, multiplications, memory and receptive field.
+    """Summarize a net: shapes, parameters, MACs, memory and receptive field of every layer.
 
-    Nothing is computed and no array is made: the function is traced, and its jaxpr is read. Multiplications are exact,
-    and so are fields, as the hull of all cells that may matter, through every operation but these: a gather or dynamic
-    slice, a product with a fixed matrix that holds zeros (`jax.image.resize`) and a while loop see all they could.
+    Nothing is computed or allocated: the function is traced and its jaxpr analyzed. MACs are exact. Receptive fields
+    are exact, too, as the hull of all cells that can matter, with three exceptions that count as seeing everything: a
+    gather or dynamic slice, a product with a constant matrix that contains zeros (`jax.image.resize`), a while loop.
 
     Args:
-      net: a Layer; or any function that JAX can trace, of whichever library.
-      x: its input, of the batch that the numbers shall be for: an array, a `jax.ShapeDtypeStruct` or a shape. The
-        batch may be a symbol, as in `("n", 28, 28, 1)` or of `jax.export.symbolic_shape`: the net is read at three
-        batches, and the numbers are those that grow with n in a straight line.
+      net: a Layer, or any function that JAX can trace, of any library.
+      x: its input with the batch size to count for: an array, a `jax.ShapeDtypeStruct` or a shape. The batch may be
+        a symbol, as in `("n", 28, 28, 1)` or from `jax.export.symbolic_shape`: numbers are then affine in n, fitted
+        at three batch sizes.
       args: further arguments of a function.
-      params: of a Layer: those that `init` gives if left out. Of a function: its first argument, before x; if left
-        out, the floating arrays that it closes over are its parameters.
-      train: whether a Layer's rows are those of training.
-      axes: the spatial axes of x; all between the first and the last if left out (2, 3 for NCHW).
+      params: for a Layer, those of `init` if omitted. For a function, its first argument, before x; if omitted, the
+        floating arrays that it closes over count as parameters.
+      train: analyze a Layer in training mode.
+      axes: the spatial axes of x; all between the first and the last if omitted (2, 3 for NCHW).
 
     Returns:
-      Summary: `print` shows it; `.markdown()`, `.json()` and `.html()` give it to others.
+      A Summary: `print` shows a table; `.markdown()`, `.json()` and `.html()` export it.
 
     Raises:
-      ShapeError: the net does not take such an input, or what it does grows with a symbol in no straight line.
+      ShapeError: if the net rejects the input, or a number is not affine in a symbolic batch.
 
     >>> import jaxconv as jc
     >>> found = summary(jc.chain(jc.Conv(8, 3, padding="same"), jax.nn.relu, jc.MaxPool(2)), (1, 28, 28, 1))
@@ -66,7 +66,7 @@ def summary(
     x = shape_of(x)
     if isinstance(net, Layer):
         if args:
-            raise ShapeError("summary of a Layer takes its input alone", got=f"{len(args)} more arguments")
+            raise ShapeError("summary of a Layer takes no arguments beside its input", got=f"{len(args)} more")
         run, params, inputs, learn = _layer(net, x, params, train)
     elif callable(net):
         run, params, inputs = _function(net, x, args, params)
@@ -92,7 +92,7 @@ def summary(
     most, where = peak(program)
     total = sum(math.prod(a.shape) for a in held.values())
     unread = total - sum(row.parameters for row in rows)
-    notes = [*program.notes, *([f"{unread:,} parameters are read by no operation"] if unread else [])]
+    notes = [*program.notes, *([f"{unread:,} parameters are unused"] if unread else [])]
     return Summary(
         rows=tuple(rows),
         input=tuple(image),
@@ -109,7 +109,7 @@ def summary(
 
 
 def _joined(found: Sequence[Summary], symbol: str) -> Summary:
-    """The summaries of one net at the batches of `AT` as one of a batch that is a symbol."""
+    """Merge summaries of one net at the batch sizes of `AT` into one with a symbolic batch."""
 
     def joined(values: Sequence[Any], what: str) -> Any:
         if all(value == values[0] for value in values):
@@ -129,7 +129,7 @@ def _joined(found: Sequence[Summary], symbol: str) -> Summary:
 
 
 def _layer(net: Layer, x: Any, params: Any, train: bool) -> tuple[Any, Any, Any, tuple[Any, Any]]:
-    """A Layer as a function of (params, inputs), and the same in training, with its inputs."""
+    """A Layer as a function of (params, inputs), and the same in training mode, with its inputs."""
     net = shapes_only(net)
     born, state = jax.eval_shape(lambda: net.init(jax.random.key(0), x))
     params = born if params is None else shape_of(params) if jax.tree.leaves(params) else params
@@ -145,11 +145,11 @@ def _layer(net: Layer, x: Any, params: Any, train: bool) -> tuple[Any, Any, Any,
 
 
 def _function(net: Callable[..., Any], x: Any, args: Sequence[Any], params: Any) -> tuple[Any, Any, Any]:
-    """A function as one of (params, inputs); arguments that are no arrays stay as they are."""
+    """A function as one of (params, inputs); arguments other than arrays are bound."""
     leaves, tree = jax.tree.flatten(args)
     traced = [hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves]
     given = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v, t in zip(leaves, traced, strict=True) if t]
-    # Layers of some libraries are parameters and functions in one tree: only what is an array is an input.
+    # Layers of some libraries are trees of parameters and functions: only arrays are inputs.
     params_leaves, params_tree = jax.tree.flatten(params)
     arrays = {i: leaf for i, leaf in enumerate(params_leaves) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")}
 
@@ -166,12 +166,12 @@ def _function(net: Callable[..., Any], x: Any, args: Sequence[Any], params: Any)
 
 
 def _hoisted(closed: ClosedJaxpr, leaves: Sequence[Any]) -> tuple[Any, Any]:
-    """A function of (what it closed over, its inputs), and those inputs."""
+    """A function of (its closed-over arrays, its inputs), and those inputs."""
     jaxpr = closed.jaxpr.replace(constvars=(), invars=[*closed.jaxpr.constvars, *closed.jaxpr.invars])
     function = jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))
     return lambda consts, inputs: function(*consts, *inputs), list(leaves)
 
 
 def _image(leaves: Sequence[Any]) -> int:
-    """Which leaf of x is the image: the first with spatial axes, or else the first."""
+    """Index of the image among the leaves of x: the first with spatial axes, or else the first."""
     return next((i for i, leaf in enumerate(leaves) if len(leaf.shape) >= 3), 0)

@@ -1,4 +1,4 @@
-"""Numbers that grow with a batch of unknown size: a + b·n, and shapes that hold one."""
+"""Symbolic batch sizes: counts that are affine in n, and shapes with a symbolic batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxconv._base.errors import ShapeError
 __all__ = ["AT", "Affine", "affine", "with_batch"]
 
 AT = (2, 3, 7)
-"""The batches that a net is read at where its own is a symbol: two give the line, the third has to lie on it."""
+"""Batch sizes at which a net with a symbolic batch is analyzed: two define the affine function, the third tests it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Affine:
         return bool(self.fixed or self.each)
 
     def words(self, show: Callable[[int], str]) -> str:
-        """In words, each of its two numbers shown by a function."""
+        """As text, with a function that formats each of the two numbers."""
         grows = self.symbol if self.each == 1 and show(1) == "1" else f"{self.symbol}·{show(self.each)}"
         return f"{show(self.fixed)} + {grows}" if self.fixed else grows
 
@@ -55,15 +55,15 @@ class Affine:
 
 
 def affine(values: Sequence[Any], symbol: str, what: str) -> Any:
-    """The line through numbers found at the batches of `AT`; a plain number where they are all the same.
+    """The affine function through the values at the batch sizes `AT`; a plain number if they are equal.
 
     Args:
-      values: one for each batch.
+      values: one for each batch size.
       symbol: the batch's name.
-      what: they are, for the message.
+      what: name of the values, for the message.
 
     Raises:
-      ShapeError: they are no whole numbers on one line.
+      ShapeError: if they are not integers on one line.
 
     >>> affine([25, 35, 75], "n", "MACs"), affine([4, 4, 4], "n", "MACs")
     (Affine(fixed=5, each=10, symbol='n'), 4)
@@ -77,7 +77,7 @@ def affine(values: Sequence[Any], symbol: str, what: str) -> Any:
     if line is None or line.fixed < 0 or [line(n) for n in AT] != list(values):
         came = ", ".join(f"{len(value)}" if isinstance(value, tuple) else str(value) for value in values)
         raise ShapeError(
-            f"with a batch of {symbol}, every number must grow with {symbol} in a straight line",
+            f"with a batch of {symbol}, every count must be affine in {symbol}",
             got=f"{what}: {came} for {symbol} = {', '.join(map(str, AT))}",
             fix=f"a number in place of {symbol}",
         )
@@ -85,14 +85,14 @@ def affine(values: Sequence[Any], symbol: str, what: str) -> Any:
 
 
 def with_batch(x: Any) -> tuple[str, Callable[[int], Any]] | None:
-    """Where the batch of x is a symbol: its name, and x with a number in its place; None where all sizes are numbers.
+    """The name of a symbolic batch, and a function that substitutes a number; None if all sizes are numbers.
 
     Args:
-      x: what `shape_of` takes, but the first axis may be a name, or a symbol of `jax.export.symbolic_shape`; in a
-        tree of inputs the same in all that have one.
+      x: as in `shape_of`, but the first axis may be a name, or a symbol of `jax.export.symbolic_shape`; in a tree of
+        inputs, the same symbol in all.
 
     Raises:
-      ShapeError: a symbol stands beside the batch, or there are two, or it is no lone name.
+      ShapeError: if an axis other than the batch is symbolic, or there are two symbols, or an expression of one.
 
     >>> name, at = with_batch(("n", 28, 28, 1))
     >>> name, at(3)
@@ -105,7 +105,7 @@ def with_batch(x: Any) -> tuple[str, Callable[[int], Any]] | None:
     if beside or len(names) > 1 or not next(iter(names)).isidentifier():
         came = ", ".join(f"({', '.join(map(str, shape))})" for shape in _shapes(x))
         raise ShapeError(
-            "the batch alone may be a symbol; all other sizes of x must be numbers", got=came, fix='("n", 28, 28, 1)'
+            "only the batch may be symbolic; all other sizes of x must be numbers", got=came, fix='("n", 28, 28, 1)'
         )
 
     def at(n: int) -> Any:
@@ -132,7 +132,7 @@ def _is_struct(leaf: Any) -> bool:
 
 
 def _is_shape(v: Any) -> bool:
-    """A tuple of sizes of which the first may be a name: not a tuple of inputs."""
+    """Whether a value is a tuple of sizes, perhaps with a name first, and not a tuple of inputs."""
     return isinstance(v, tuple) and bool(v) and all(map(_is_size, v)) and any(isinstance(n, int) for n in v)
 
 

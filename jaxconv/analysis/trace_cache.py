@@ -1,4 +1,4 @@
-"""Layers of a net that are the same one again, traced once: a deep net is many copies of a few layers."""
+"""Trace cache for repeated layers: a deep net is many copies of a few layers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis))
 
 
 def shapes_only(net: Layer) -> Layer:
-    """The same net for abstract evaluation: layers with equal settings share one trace, and `init` gives zeros.
+    """The net for abstract evaluation: layers with equal settings share one trace, and `init` returns zeros.
 
-    Shared are layers that have parameters: they are what is dear to trace. One whose function holds an array, or what
-    could hold one, stays as it is.
+    Only layers with parameters share traces, as they are expensive to trace. A layer whose function holds an array, or
+    an object that could hold one, is left unchanged.
 
     Args:
       net: any Layer.
@@ -42,7 +42,7 @@ def shapes_only(net: Layer) -> Layer:
         key = key_of(layer.init), key_of(layer.apply)
         if not _known(key):
             return layer
-        if key not in shared:  # the layer is kept, so that no other object gets an id that is in a key
+        if key not in shared:  # storing the layer keeps ids in keys unique
             shared[key] = layer, _zeros(layer.init), _once(layer.apply)
         _, init, apply = shared[key]
         return dataclasses.replace(layer, init=init, apply=apply)
@@ -51,7 +51,7 @@ def shapes_only(net: Layer) -> Layer:
 
 
 def _once(apply: Callable[..., Any]) -> Callable[..., Any]:
-    """A layer's `apply`, traced once for each shape where the layer has parameters."""
+    """A layer's `apply`, traced once per shape if the layer has parameters."""
     traced = jax.jit(apply, static_argnames="train")
 
     def run(params: Any, state: Any, x: Any, *, key: Any = None, train: bool = False) -> Any:
@@ -61,7 +61,7 @@ def _once(apply: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _zeros(init: Callable[..., Any]) -> Callable[..., Any]:
-    """What a layer's `init` gives, with zeros in place of random numbers; called once for each shape."""
+    """A layer's `init` with zeros in place of random numbers; called once per shape."""
     born: dict[Any, Any] = {}
 
     def zeros(key: Any, x: Any) -> Any:
@@ -78,14 +78,14 @@ def _zeros(init: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _nothing(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-    """Zeros that take no memory, and no operation to make them."""
+    """Zeros without memory or computation."""
     return np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape)
 
 
 def key_of(value: Any, depth: int = 0) -> Any:
     """A key that two functions share only if they are the same code on the same settings.
 
-    What is neither a function, a record nor plain data counts as the same only where it is the same object.
+    Values other than functions, dataclasses and plain data are compared by identity.
 
     >>> def power(n):
     ...     return lambda x: x**n
@@ -96,7 +96,7 @@ def key_of(value: Any, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         return UNKNOWN, id(value)
     if isinstance(value, _PLAIN):
-        return type(value), repr(value)  # 0.0 and -0.0 are equal, and not the same
+        return type(value), repr(value)  # 0.0 and -0.0 compare equal but differ
     if type(value) in (tuple, list):
         return type(value), tuple(map(inner, value))
     if type(value) in (dict, types.MappingProxyType):
@@ -113,7 +113,7 @@ def key_of(value: Any, depth: int = 0) -> Any:
 
 
 def _holds_nothing(value: Any) -> bool:
-    """Whether an object is a type, a module, or a library's own function, which no user's array is in."""
+    """Whether an object is a type, a module, or a library function, none of which holds a user's array."""
     if isinstance(value, types.BuiltinFunctionType):
         return value.__self__ is None or isinstance(value.__self__, types.ModuleType)
     library = type(value).__module__.partition(".")[0] in ("jax", "jaxlib", "numpy", "ml_dtypes")
@@ -121,5 +121,5 @@ def _holds_nothing(value: Any) -> bool:
 
 
 def _known(key: Any) -> bool:
-    """Whether nothing in a key could hold an array."""
+    """Whether no value in a key could hold an array."""
     return all(map(_known, key)) if isinstance(key, tuple) else key is not UNKNOWN

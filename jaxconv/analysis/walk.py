@@ -1,4 +1,4 @@
-"""A jaxpr as one flat list of operations: calls entered, loops run on shapes alone, every array followed."""
+"""Flatten a jaxpr into a list of operations: enter calls, run loops on shapes alone, track every array."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from jaxconv.analysis.windows import products
 __all__ = ["walk"]
 
 VIEWS = {"reshape", "squeeze", "expand_dims", "copy_p", "optimization_barrier"}
-"""Operations whose result lies where their operand does."""
+"""Operations whose result shares the memory of their operand."""
 
 
 def walk(closed: ClosedJaxpr, parameters: Sequence[int | None], followed: int = 0, dims: Sequence[int] = ()) -> Program:
-    """Goes through a jaxpr and all that it calls.
+    """Flatten a jaxpr and all jaxprs that it calls.
 
     Args:
       closed: from `jax.make_jaxpr`.
-      followed: which of its inputs is the one whose cells are followed.
-      dims: the dimensions of it that are; none leaves all fields empty.
-      parameters: for each input the number of the parameter that it is, or None.
+      parameters: for each input its parameter number, or None.
+      followed: index of the input to track receptive fields of.
+      dims: dimensions of that input to track; without any, all fields are empty.
     """
     walker = _Walker(len(dims), sum(p is not None for p in parameters))
     inputs = [_array(v.aval) for v in closed.jaxpr.invars]
@@ -78,7 +78,7 @@ class _Walker:
         call: Any,
         needed: Sequence[bool] | None = None,
     ) -> list[Array]:
-        """The results of a jaxpr, computed by its live operations alone; one that is not needed sees nothing."""
+        """The results of a jaxpr, computed by its live operations alone; a result that is not needed has no field."""
         jaxpr, consts = opened(program)
         live = self.live(jaxpr, needed or [True] * len(jaxpr.outvars))
 
@@ -105,7 +105,7 @@ class _Walker:
             call = (label, self._calls)
         if name == "shard_map":
             times *= p["mesh"].size
-            self.note("inside shard_map every device's part is counted, and a result sees the whole input")
+            self.note("inside shard_map the shares of all devices are counted, and a result depends on the full input")
         results = self.run(inner, operands, path, times, call, needed)
         if name == "shard_map":
             return [_array(v.aval, fields=self.all_of(operands), maker=r.maker) for v, r in
@@ -139,7 +139,9 @@ class _Walker:
         if all(a.fields is None for a in operands):
             return None
         if name in ("gather", "dynamic_slice"):
-            self.note(f"what a {name} picks is not known: along the axes that it cuts, its result sees everything")
+            self.note(
+                f"the indices of a {name} are unknown: along the axes that it slices, its result depends on everything"
+            )
         columns = ([None if a.fields is None else a.fields[i] for a in operands] for i in range(self.axes))
         return tuple(through(name, params, shapes, column, out) for column in columns)
 
@@ -148,7 +150,7 @@ class _Walker:
         return fields and tuple(piece(name, params, operand.shape, f, which) for f in fields)
 
     def all_of(self, operands: list[Array]) -> Any:
-        """Fields of an array whose every cell sees what any operand does."""
+        """Fields of an array each of whose cells depends on all operands."""
         return self.fields("?", {}, [a.shape for a in operands], operands, ())
 
     def note(self, text: str) -> None:
@@ -158,7 +160,7 @@ class _Walker:
     # ---------------------------------------------------------------- loops
 
     def scan(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
-        """Every step on its own, as a field grows from one to the next; counted is the last, so many times."""
+        """Run every step, as fields grow from one to the next; count the last one times the length."""
         p, inner = eqn.params, eqn.params["jaxpr"]
         fixed, first = p["num_consts"], p["num_consts"] + p["num_carry"]
         carry, length = operands[fixed:first], p["length"]
@@ -185,7 +187,7 @@ class _Walker:
         return [*carry, *stacked]
 
     def element(self, array: Array, at: int) -> Array:
-        """One slice along the first axis, that axis gone."""
+        """One slice along the first axis, without that axis."""
         part = Array(array.shape[1:], array.dtype, maker=array.maker, parameter=array.parameter, store=array)
         if array.fields is not None:
             cut = {"start_indices": (at, *(0,) * len(part.shape)), "strides": None}
@@ -195,7 +197,7 @@ class _Walker:
         return part
 
     def stack(self, ys: list[Array], shape: tuple[int, ...]) -> Any:
-        """The fields of arrays put side by side along a new first axis."""
+        """Fields of arrays stacked along a new first axis."""
         if all(y.fields is None for y in ys):
             return None
         ys = ys + ys[-1:] * (shape[0] - len(ys))
@@ -206,15 +208,15 @@ class _Walker:
         return self.fields("concatenate", {"dimension": 0}, [row.shape for row in rows], rows, shape)
 
     def loop(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
-        self.note("a while loop is counted as one step, and its result sees all that goes in")
+        self.note("a while loop is counted as one step, and its result depends on all its inputs")
         p = eqn.params
         results = self.run(p["body_jaxpr"], operands[p["cond_nconsts"] :], path, times, call)
         return [_array(v.aval, fields=self.all_of(operands), maker=r.maker) for v, r in
                 zip(eqn.outvars, results, strict=True)]  # fmt: skip
 
     def cond(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
-        """The costliest branch is counted; a result sees what it does in any."""
-        self.note("of a cond the branch with the most multiplications is counted")
+        """Count the most expensive branch; a result has the union of its fields in all branches."""
+        self.note("for a cond, the branch with the most MACs is counted")
         begin, tried = len(self.operations), []
         for branch in eqn.params["branches"]:
             results = self.run(branch, operands[1:], path, times, call)
@@ -232,7 +234,7 @@ class _Walker:
 
 
 def _alike(a: Any, b: Any) -> bool:
-    """Whether two arrays see the same."""
+    """Whether two arrays have equal fields."""
     if a is None or b is None:
         return a is b
     pairs = [(f, g) for f, g in zip(a, b, strict=True) if f is not g]
@@ -243,7 +245,7 @@ def _alike(a: Any, b: Any) -> bool:
 
 
 def _known(eqn: Any, inner: Any) -> str | None:
-    """The name of a called function that a row can bear: one of `jax.nn`, or a pool of ours."""
+    """The name of a called function that gets a row: one of `jax.nn`, or a pool of ours."""
     name = str(eqn.params.get("name", ""))
     if hasattr(jax.nn, name):
         return name
@@ -255,6 +257,6 @@ _POOLS = {"window_max": "max_pool", "window_sum": "window_sum", "_norm": "lp_poo
 
 
 def _scopes(eqn: Any) -> tuple[str, ...]:
-    """The names of `jax.named_scope` around an operation, without what vmap, grad and `jnp.einsum` add."""
+    """The names of `jax.named_scope` around an operation, without those that vmap, grad and `jnp.einsum` add."""
     names = (str(p.name) for p in getattr(eqn.source_info.name_stack, "stack", ()) if type(p).__name__ == "Scope")
     return tuple(name for name in names if "->" not in name)

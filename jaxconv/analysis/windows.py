@@ -1,4 +1,4 @@
-"""Convolutions and products of a jaxpr as counts: windows, multiplications, and those that meet no zero."""
+"""Windows and MACs of the convolutions and matrix products of a jaxpr."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Convolution:
     """A convolution as windows on one of its operands.
 
     Attributes:
-      operand: which operand the windows move over.
+      operand: index of the operand that the windows move over.
       lead, spatial, features: its dimensions: batch (and members), spatial, channels.
       axes: the windows on each spatial dimension.
       groups: of channels.
@@ -40,7 +40,7 @@ class Convolution:
 
 
 def conv_axes(params: Any, shapes: Sequence[Shape], out: Shape) -> Convolution | None:
-    """Reads `jax.lax`'s convolution, or the engine's; None where the result is a kernel, or batches are groups."""
+    """Parse a convolution of `jax.lax` or of the engine; None if its result is a kernel, or batches are groups."""
     if "form" in params:
         return _of_form(params["form"], out)
     if params["batch_group_count"] > 1:
@@ -71,11 +71,11 @@ def _of_form(form: Form, out: Shape) -> Convolution | None:
 
 @dataclasses.dataclass(frozen=True)
 class Products:
-    """What one convolution or matrix product multiplies.
+    """Multiplications of one convolution or matrix product.
 
     Attributes:
-      macs: multiplications, each with its addition, taps on padding counted.
-      inside: the same without taps that fall on padding.
+      macs: multiply-accumulates, including taps on padding.
+      inside: MACs excluding taps on padding.
       size, stride, padding, dilation: of its windows, for each spatial axis; empty for a matrix product.
       groups: of channels.
       transposed: whether it is a transposed convolution; size, stride and padding are those of its adjoint.
@@ -92,7 +92,7 @@ class Products:
 
 
 def products(name: str, params: Any, shapes: Sequence[Shape], out: Shape) -> Products | None:
-    """The multiplications of one operation; None where it is neither a convolution nor a matrix product."""
+    """Multiplications of one operation; None if it is neither a convolution nor a matrix product."""
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
         macs = math.prod(out) * math.prod(shapes[0][d] for d in contracted)
@@ -103,7 +103,7 @@ def products(name: str, params: Any, shapes: Sequence[Shape], out: Shape) -> Pro
 
 
 def _form_products(form: Form) -> Products:
-    """The three derivatives of one trilinear form multiply the same numbers."""
+    """The three derivatives of a trilinear form have equal MACs."""
     rest = form.maps * form.x[0] * form.k[-2] * form.k[-1]
     columns = zip(form.y[1:-1], form.kernel_size, form.stride, form.padding, form.dilation, form.x[1:-1], strict=True)
     inside = math.prod(Axis(o, k, s, lo, d).inside(n) for o, k, s, (lo, _), d, n in columns)

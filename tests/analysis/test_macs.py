@@ -135,7 +135,7 @@ def counted(module, shape):
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in NETS])
 def test_as_many_as_torch_does(name):
     height, width = (204, 220) if name == "unet" else (224, 256) if name != "inception_v3" else (299, 310)
-    words = {"classes": 2} if name == "unet" else {}
+    words = {"num_classes": 2} if name == "unet" else {}
     with torch.device("meta"):
         module = NETS[name]()
     found = jc.summary(models.registry[name](**words), (2, height, width, 3))

@@ -202,7 +202,7 @@ def test_memory_by_hand():
 def test_what_has_no_backward_pass_has_no_number():
     found = summary(lambda x: jax.lax.while_loop(lambda c: c.sum() < 3, jnp.tanh, x), (2, 4))
     assert (found.training.kept, found.training.peak) == (None, None)
-    assert found.notes == ("a while loop is counted as one step, and its result sees all that goes in",)
+    assert found.notes == ("a while loop is counted as one step, and its result depends on all its inputs",)
     assert "training memory   –" in str(found)
 
 
@@ -300,7 +300,7 @@ MESSAGES = {
     ),
     "more inputs": (
         lambda: summary(example(), (1, 28, 28, 1), 3),
-        "summary of a Layer takes its input alone\n  got: 1 more arguments",
+        "summary of a Layer takes no arguments beside its input\n  got: 1 more",
     ),
     "axes": (
         lambda: summary(example(), (1, 28, 28, 1), axes=(4,)),

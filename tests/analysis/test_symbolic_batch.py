@@ -105,21 +105,21 @@ def pairs(x):
     return flat @ flat.T
 
 
-beside = 'the batch alone may be a symbol; all other sizes of x must be numbers\n  got: {}\n  fix: ("n", 28, 28, 1)'
+beside = 'only the batch may be symbolic; all other sizes of x must be numbers\n  got: {}\n  fix: ("n", 28, 28, 1)'
 MESSAGES = {
     "every pair of images": (
         lambda: summary(pairs, ("n", 4, 4, 1)),
-        "with a batch of n, every number must grow with n in a straight line\n"
+        "with a batch of n, every count must be affine in n\n"
         "  got: macs of dot0: 64, 144, 784 for n = 2, 3, 7\n  fix: a number in place of n",
     ),
     "another program": (
         lambda: summary(lambda x: jnp.sin(x) if len(x) > 2 else jnp.sin(x.sum((1, 2))), ("n", 4, 4, 1)),
-        "with a batch of n, every number must grow with n in a straight line\n"
+        "with a batch of n, every count must be affine in n\n"
         "  got: path of reduce_sum0: reduce_sum0, sin0, sin0 for n = 2, 3, 7\n  fix: a number in place of n",
     ),
     "a loop in Python": (
         lambda: summary(lambda x: [image @ jnp.ones((1, 2)) for image in x], ("n", 4, 4, 1)),
-        "with a batch of n, every number must grow with n in a straight line\n"
+        "with a batch of n, every count must be affine in n\n"
         "  got: rows of the net: 3, 4, 8 for n = 2, 3, 7\n  fix: a number in place of n",
     ),
     "height": (lambda: summary(small(), (1, "h", 8, 2)), beside.format("(1, h, 8, 2)")),
