@@ -19,7 +19,8 @@ from jaxconv._accelerate.rewrite import accelerate
 from jaxconv._base.errors import ConfigError, DataError, ShapeError
 from jaxconv.layers import *  # noqa: F403
 from jaxconv.layers import __all__ as _layers
-from jaxconv.layers.layer import Layer, compose
+from jaxconv.layers.composition import compose
+from jaxconv.layers.layer import Layer
 from jaxconv.ops import *  # noqa: F403
 from jaxconv.ops import __all__ as _ops
 

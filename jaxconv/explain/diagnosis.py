@@ -11,7 +11,8 @@ from jaxconv._base.errors import ShapeError, count
 from jaxconv.explain.shape_walk import Step, Walk, Walker
 from jaxconv.explain.sizes import first_line, shortest
 from jaxconv.geometry import looks_channels_first
-from jaxconv.layers.layer import path_of, shape_of
+from jaxconv.layers.composition import path_of
+from jaxconv.layers.layer import shape_of
 
 __all__ = ["diagnose"]
 

@@ -10,7 +10,8 @@ import jax
 
 from jaxconv._base.errors import ShapeError, did_you_mean
 from jaxconv._base.types import Params, State
-from jaxconv.layers.layer import Layer, Path, lift, run_flow
+from jaxconv.layers.composition import run_flow
+from jaxconv.layers.layer import Layer, Path, lift
 
 __all__ = ["check_layer", "kinds", "output_structs", "outputs", "run_parts", "spread"]
 

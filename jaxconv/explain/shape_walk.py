@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv._base.types import Params, State
-from jaxconv.layers.layer import Layer, Path, gather, lift, net_input, path_of, run_flow, shape_of
+from jaxconv.layers.composition import gather, net_input, path_of, run_flow
+from jaxconv.layers.layer import Layer, Path, lift, shape_of
 
 __all__ = ["Step", "Walk", "Walker"]
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError, count
 from jaxconv.geometry import looks_channels_first
-from jaxconv.layers.layer import is_net_input
+from jaxconv.layers.composition import is_net_input
 
 
 def param_dtype(x: jax.ShapeDtypeStruct) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError, did_you_mean
-from jaxconv.layers.layer import Call, Layer, Part, compose, lift
+from jaxconv.layers.composition import compose
+from jaxconv.layers.layer import Call, Layer, Part, lift
 
 
 def name_parts(layers: Sequence[Part], named: Mapping[str, Part]) -> dict[str, Layer]:

@@ -5,7 +5,8 @@ from typing import Any
 
 from jaxconv._base.errors import ShapeError, did_you_mean
 from jaxconv._base.types import Params, State
-from jaxconv.layers.layer import Layer, Part, compose, lift
+from jaxconv.layers.composition import compose
+from jaxconv.layers.layer import Layer, Part, lift
 
 
 def replace(net: Layer, path: str, part: Part) -> Layer:

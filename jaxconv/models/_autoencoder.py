@@ -10,8 +10,9 @@ import jax
 from jaxconv._base.types import Params, State
 from jaxconv.layers import Conv, Dense, adjoint, backbone
 from jaxconv.layers.checks import param_dtype
+from jaxconv.layers.composition import compose
 from jaxconv.layers.initializers import he_normal, zeros
-from jaxconv.layers.layer import Layer, check_params, compose, shape_of
+from jaxconv.layers.layer import Layer, check_params, shape_of
 from jaxconv.ops import flatten
 from jaxconv.ops._conv import add_bias, check_bias
 

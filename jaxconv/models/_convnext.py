@@ -14,8 +14,9 @@ from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import State
 from jaxconv.layers import AdaptiveAvgPool, Conv, Dense, DepthwiseConv, DropPath, LayerNorm, chain
 from jaxconv.layers.checks import param_dtype
+from jaxconv.layers.composition import compose
 from jaxconv.layers.initializers import Normal
-from jaxconv.layers.layer import Layer, Part, compose, shape_of
+from jaxconv.layers.layer import Layer, Part, shape_of
 from jaxconv.models._stages import ending, numbered
 from jaxconv.ops import flatten
 

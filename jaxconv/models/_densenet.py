@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from jaxconv import geometry
 from jaxconv.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, MaxPool, chain
+from jaxconv.layers.composition import compose
 from jaxconv.layers.initializers import he_normal
-from jaxconv.layers.layer import Layer, compose
+from jaxconv.layers.layer import Layer
 from jaxconv.models._stages import ending
 
 __all__ = ["densenet", "densenet121", "densenet161", "densenet169", "densenet201"]

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, MaxPool, chain
+from jaxconv.layers.composition import compose
 from jaxconv.layers.initializers import Normal
-from jaxconv.layers.layer import Layer, Part, compose
+from jaxconv.layers.layer import Layer, Part
 from jaxconv.models._stages import ending
 
 __all__ = ["inception_v3"]

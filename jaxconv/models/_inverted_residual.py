@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from jaxconv.layers import AdaptiveAvgPool, BatchNorm, Conv, DepthwiseConv
+from jaxconv.layers.composition import compose
 from jaxconv.layers.initializers import VarianceScaling
-from jaxconv.layers.layer import Layer, Part, compose
+from jaxconv.layers.layer import Layer, Part
 from jaxconv.models._stages import numbered
 
 __all__ = ["conv_norm", "eighths", "inverted_residual", "squeeze_excite"]

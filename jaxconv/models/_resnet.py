@@ -10,8 +10,9 @@ import jax
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError
 from jaxconv.layers import BatchNorm, Conv, Dense, MaxPool
+from jaxconv.layers.composition import compose
 from jaxconv.layers.initializers import VarianceScaling
-from jaxconv.layers.layer import Layer, compose
+from jaxconv.layers.layer import Layer
 from jaxconv.models._stages import ending, numbered
 
 __all__ = [

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError
 from jaxconv.layers import BatchNorm, Dense, Dropout, chain
-from jaxconv.layers.layer import Layer, Part, compose
+from jaxconv.layers.composition import compose
+from jaxconv.layers.layer import Layer, Part
 from jaxconv.models._resnet import conv, residual_block
 from jaxconv.models._stages import ending, numbered
 

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError
 from jaxconv.layers import BatchNorm, Conv, ConvTranspose, Dropout, MaxPool, backbone, chain
+from jaxconv.layers.composition import compose
 from jaxconv.layers.initializers import he_normal
-from jaxconv.layers.layer import Layer, compose
+from jaxconv.layers.layer import Layer
 
 __all__ = ["unet"]
 
