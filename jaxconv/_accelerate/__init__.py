@@ -1,1 +1,1 @@
-"""The engine under any JAX program."""
+"""Run the convolutions and pools of any JAX program on the engine."""

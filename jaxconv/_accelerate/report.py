@@ -1,4 +1,4 @@
-"""The report of `accelerate`: the convolutions of a program, and what XLA alone does with each."""
+"""Report of `accelerate`: the convolutions of a program, how XLA runs each, and how the engine does."""
 
 import dataclasses
 from typing import Any
@@ -16,8 +16,8 @@ class Found:
     Attributes:
       where: the name stack.
       lhs, rhs, out: shapes.
-      lax: what XLA would do with it as it stands.
-      slot: which slot of a form it is: "y" forward, "x" the input's gradient, "k" the kernel's.
+      lax: how XLA would run it.
+      slot: "y" for a forward pass, "x" for the input's gradient, "k" for the kernel's.
       engine: the formulation that the engine chooses.
     """
 
@@ -31,7 +31,7 @@ class Found:
 
 
 class Report(tuple[Found, ...]):
-    """What `accelerate.report` found; as text a table of one line for each convolution."""
+    """Result of `accelerate.report`; as text a table with a line for each convolution."""
 
     def __str__(self) -> str:
         head = ("where", "lhs", "rhs", "result", "XLA alone", "jaxconv")
@@ -44,7 +44,7 @@ class Report(tuple[Found, ...]):
 
 
 def xla_alone(p: Any, lhs: jax.core.ShapedArray, rhs: jax.core.ShapedArray, loop: bool, platform: str) -> str:
-    """What XLA does with a convolution of parameters p, in a few words; for a CPU as read in its sources."""
+    """How XLA runs a convolution with parameters p, in a few words; for CPU according to its source code."""
     if platform != "cpu":
         return f"XLA's {platform} convolution"
     numbers = p["dimension_numbers"]

@@ -1,8 +1,8 @@
-"""The engine under somebody else's program: every convolution and pool that a JAX function runs, replaced.
+"""Replace every convolution and pool of a JAX function by the engine's.
 
-The function is traced to a jaxpr and evaluated again, operation by operation: what `lax` calls a convolution or
-a window reduction goes to the engine, what holds further jaxprs (jit, scan, cond, …) is rebuilt around theirs,
-and everything else is bound as it was.
+The function is traced to a jaxpr and evaluated operation by operation: convolutions and window reductions of `lax` go
+to the engine, operations with inner jaxprs (jit, scan, cond, …) are rebuilt with rewritten ones, and all others are
+bound unchanged.
 """
 
 import contextlib
@@ -28,28 +28,28 @@ from jaxconv.ops._pool import lowest, window_max
 ENTERED = CALLS - {"composite"} | LOOPS | {"cond"}
 """The primitives whose jaxprs are rewritten; a composite is left to the library that lowers it."""
 POOLED = {"float64", *EXACT_IN_F32}
-"""The dtypes of pools that are replaced: those with an infinity, and sums as wide as XLA's."""
+"""Dtypes of pools that are replaced: those with an infinity, and sums as wide as XLA's."""
 
 
 def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """`fn` with every convolution and every pooling, forward and gradient, run by the engine.
+    """Run every convolution and pool of `fn`, forward and gradient, on the engine.
 
-    Looks into jit, scan, while, cond, remat, custom_jvp, custom_vjp and shard_map; whatever vmap and grad made
-    inside `fn` is there too. The result composes with `jax.jit` (also with donated and static arguments),
-    `jax.grad` and `jax.vmap`, Flax's `nnx.jit` and Equinox's `filter_jit`, outside and inside. All that is no
-    convolution and no pool is left bit for bit.
+    Also inside jit, scan, while, cond, remat, custom_jvp, custom_vjp and shard_map, and in the results of vmap and grad
+    inside `fn`. The result composes with `jax.jit` (also with donated and static arguments), `jax.grad` and `jax.vmap`,
+    Flax's `nnx.jit` and Equinox's `filter_jit`, outside and inside. All other operations keep their results bit for
+    bit.
 
     Args:
-      fn: any function that JAX can trace, a whole differentiated train step as well. NumPy and JAX arrays in
-        its arguments are traced; anything else (numbers, strings, functions) it receives as it is. It may
-        update Flax NNX objects, dicts, lists, dataclasses and pytrees among them in place.
+      fn: any function that JAX can trace, including a complete train step with gradients and optimizer. NumPy and JAX
+        arrays in its arguments are traced; all other values (numbers, strings, functions) are passed unchanged. It may
+        update Flax NNX objects, dicts, lists, dataclasses and pytrees among its arguments in place.
 
     Returns:
-      A function of the same arguments and results, also of those that are no arrays. It traces `fn` at each
-      call: put it inside `jax.jit`.
+      A function of the same arguments and results, including those other than arrays. It traces `fn` at each call, so
+      use it inside `jax.jit`.
 
     Raises:
-      TypeError: when called, if `fn` leaves arrays that it computed in an object of another kind.
+      TypeError: when called, if `fn` stores computed arrays in an object of another kind.
 
     >>> import jax.numpy as jnp
     >>> def step(x, k):
@@ -72,7 +72,7 @@ def _run(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 
 def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
-    """Every convolution that `fn(*args, **kwargs)` runs: where, its shapes, what XLA does with it and what we do.
+    """Report every convolution that `fn(*args, **kwargs)` runs: its scope, shapes, and how XLA and the engine run it.
 
     Nothing is computed; arguments may be `jax.ShapeDtypeStruct`s.
 
@@ -98,7 +98,7 @@ accelerate.report = report  # type: ignore[attr-defined]
 
 
 def _evaluate(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: bool, *args: Any) -> list[Any]:
-    """Runs a jaxpr with its convolutions and pools replaced."""
+    """Run a jaxpr with its convolutions and pools replaced."""
     jaxpr, consts = opened(program)
     codes: dict[Any, jax.Array] = {}
     chosen_later = {_choice_key(eqn, 1) for eqn in jaxpr.eqns if eqn.primitive.name == "select_and_scatter_add"}
@@ -126,7 +126,7 @@ def _scope(eqn: JaxprEqn) -> Iterator[None]:
 
 
 def _other(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
-    """An operation that is not replaced itself, with the jaxprs in it rewritten."""
+    """Run an operation that is not replaced, with its inner jaxprs rewritten."""
     name = eqn.primitive.name
     if name not in ENTERED:
         return bind(eqn, values)
@@ -145,7 +145,7 @@ def _rewritten(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: bo
 
 
 def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
-    """Rebuilt by the public function, which puts the mesh's axes in scope for the trace."""
+    """Rebuild a shard_map by the public function, which puts the mesh axes in scope for the trace."""
     p = eqn.params
     manual = p["newly_manual_axes"] if "newly_manual_axes" in p else p["manual_axes"]
     inner = functools.partial(_evaluate, p["jaxpr"], found, loop)
@@ -157,11 +157,11 @@ def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- what is replaced
+# ---------------------------------------------------------------- replacements
 
 
 def _conv(eqn: JaxprEqn, lhs: jax.Array, rhs: jax.Array) -> list[Any] | None:
-    """A convolution by the engine; None where its result is to be sharded as told, or its padding is a symbol."""
+    """A convolution on the engine; None if its result has an explicit sharding, or its padding is symbolic."""
     p = eqn.params
     if p.get("out_sharding") is not None or not all_static(n for pair in p["padding"] for n in pair):
         return None
@@ -173,7 +173,7 @@ def _conv(eqn: JaxprEqn, lhs: jax.Array, rhs: jax.Array) -> list[Any] | None:
 
 
 def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_later: set[Any]) -> list[Any] | None:
-    """A window reduction by slices; None for all that is none, or that `windows_of` cannot hold."""
+    """A window reduction by slices; None for other operations, and for windows that `windows_of` cannot represent."""
     name, p = eqn.primitive.name, eqn.params
     if name not in ("reduce_window_max", "reduce_window_sum", "select_and_scatter_add"):
         return None
@@ -212,7 +212,7 @@ def _array(atom: Any) -> jax.core.ShapedArray:
 
 
 def _choice_key(eqn: JaxprEqn, operand: int) -> Any:
-    """The same for a max-pool and for its gradient: the array and the windows."""
+    """A key that a max-pool and its gradient share: the array and the windows."""
     p, rank = eqn.params, len(eqn.params["padding"])
     pads = tuple(map(tuple, p["padding"]))
     dilations = (tuple(p.get(name, (1,) * rank)) for name in ("base_dilation", "window_dilation"))

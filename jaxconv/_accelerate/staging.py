@@ -1,4 +1,4 @@
-"""Any Python function as a jaxpr, whatever it takes, returns and updates in place."""
+"""Trace any Python function to a jaxpr, with arbitrary arguments, results and in-place updates."""
 
 import contextlib
 import copy
@@ -16,19 +16,19 @@ from jax.extend.core import ClosedJaxpr
 
 ARRAYS = (jax.Array, np.ndarray, np.generic)
 DEPTH = 4
-"""How many objects deep tracers are looked for in objects that are no pytrees."""
+"""Depth to which objects other than pytrees are searched for tracers."""
 
 Rebuild = Callable[[list[Any]], Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Staged:
-    """One call of a function, traced.
+    """One traced call of a function.
 
     Attributes:
       jaxpr: of its arrays.
       values: the arrays among its arguments, in the jaxpr's order.
-      result: from the jaxpr's results to the function's; with `update=True` its arguments are updated, too.
+      result: (jaxpr results) -> function results; with `update=True` the arguments are updated, too.
     """
 
     jaxpr: ClosedJaxpr
@@ -37,15 +37,15 @@ class Staged:
 
 
 def stage(fn: Callable[..., Any], args: Any, kwargs: Any, arrays: tuple[type, ...] = ARRAYS) -> Staged:
-    """Traces `fn(*args, **kwargs)`.
+    """Trace `fn(*args, **kwargs)`.
 
     Args:
-      fn: any function that JAX can trace. Of its results, too, what is no array is passed on as it is.
-      args, kwargs: its arguments: `arrays` in pytrees and in dataclasses are traced, anything else is passed
-        on as it is. What `fn` updates in place in dicts, lists, dataclasses and pytrees is updated by `result`.
+      fn: any function that JAX can trace. Results other than arrays are passed through unchanged.
+      args, kwargs: its arguments: `arrays` in pytrees and dataclasses are traced, all other values are passed
+        unchanged. In-place updates of dicts, lists, dataclasses and pytrees are repeated by `result`.
 
     Raises:
-      TypeError: if `fn` leaves traced values in another object, where they would be of no use.
+      TypeError: if `fn` stores traced values in another object, where they would leak.
     """
     fn, args = _unbound(fn, args)
     leaves, rebuild = _flatten((args, kwargs), arrays)
@@ -64,7 +64,7 @@ def stage(fn: Callable[..., Any], args: Any, kwargs: Any, arrays: tuple[type, ..
         same = len(after) == len(given) and all(a is b for a, b in zip(after, given, strict=True))
         structures: list[Any] = [jax.tree.structure(tree) for tree in (inputs, (args, kwargs))]
         results["updated"] = not same or structures[0] != structures[1]
-        own = {id(leaf) for i, leaf in enumerate(given) if i not in traced}  # passed on as it is, a tracer, too
+        own = {id(leaf) for i, leaf in enumerate(given) if i not in traced}  # passed unchanged, even if a tracer
         where = [i for i, leaf in enumerate(final) if isinstance(leaf, Tracer) and id(leaf) not in own]
         results["leaves"], results["where"], results["before"] = final, where, before
         return [final[i] for i in where]
@@ -92,9 +92,9 @@ def lifted(
     kwargs: Any,
     spare: bool = False,
 ) -> Any:
-    """`run(fn, args, kwargs)`; where Flax NNX objects are among the arguments, on their state as pytrees.
+    """Call `run(fn, args, kwargs)`, with Flax NNX objects among the arguments split into state pytrees.
 
-    NNX itself then carries out their updates, also of variables that several of them share; with `spare` on copies.
+    NNX then applies their updates, also of shared variables; with `spare`, to copies.
     """
     fn, args = _unbound(fn, args)
     if any(map(_is_graph_node, jax.tree.leaves((args, kwargs), is_leaf=_is_graph_node))):
@@ -115,16 +115,16 @@ def _unbound(fn: Any, args: Any) -> tuple[Callable[..., Any], Any]:
 
 
 def _is_graph_node(value: Any) -> bool:
-    """Whether a value is a Flax NNX object; none can be where Flax has not been imported."""
+    """Whether a value is a Flax NNX object; none is if Flax has not been imported."""
     nnx = sys.modules.get("flax.nnx")
     return nnx is not None and isinstance(value, (getattr(nnx, "Pytree", None) or nnx.Object, nnx.Variable))
 
 
-# ---------------------------------------------------------------- dataclasses that are no pytrees
+# ---------------------------------------------------------------- dataclasses other than pytrees
 
 
 def _flatten(tree: Any, arrays: tuple[type, ...]) -> tuple[list[Any], Rebuild]:
-    """`jax.tree.flatten` that also opens dataclasses which JAX does not know, where `arrays` are in them."""
+    """`jax.tree.flatten` that also flattens unregistered dataclasses with `arrays` in them."""
     nodes, structure = jax.tree.flatten(tree)
     parts = [_open(node, arrays) for node in nodes]
 
@@ -144,7 +144,7 @@ def _open(node: Any, arrays: tuple[type, ...]) -> tuple[list[Any], Rebuild]:
             def make(leaves: list[Any]) -> Any:
                 new = copy.copy(node)
                 for name, value in zip(names, rebuild(leaves), strict=True):
-                    object.__setattr__(new, name, value)  # also where it is frozen
+                    object.__setattr__(new, name, value)  # works for frozen ones, too
                 return new
 
             return inside, make
@@ -155,11 +155,11 @@ def _fields(record: Any) -> list[str]:
     return [field.name for field in dataclasses.fields(record) if hasattr(record, field.name)]
 
 
-# ---------------------------------------------------------------- what a function updates in place
+# ---------------------------------------------------------------- in-place updates
 
 
 def _update(old: Any, new: Any) -> Any:
-    """`old` made equal to `new`, dicts, lists and objects in place; returns what is to stand in its place."""
+    """Make `old` equal to `new`, in place for dicts, lists and objects; returns the replacement."""
     if old is new or type(old) is not type(new):
         return new
     if isinstance(old, dict):
@@ -182,7 +182,7 @@ def _update(old: Any, new: Any) -> Any:
 
 
 def _hidden(roots: Any) -> dict[int, str]:
-    """Tracers in objects that are no pytrees: by their id, where each is."""
+    """Tracers in objects other than pytrees: their location by id."""
     found: dict[int, str] = {}
     seen: set[int] = set()
     level = [(leaf, "") for leaf in jax.tree.leaves(roots)]
@@ -195,7 +195,7 @@ def _hidden(roots: Any) -> dict[int, str]:
 
 
 def _inside(leaf: Any) -> Iterator[tuple[str, Any]]:
-    """What an object or a function holds, each under a name for messages."""
+    """The contents of an object or function, each with a name for messages."""
     if isinstance(leaf, types.MethodType):
         yield "self", (leaf.__self__, leaf.__func__)
     elif isinstance(leaf, functools.partial):
@@ -206,7 +206,7 @@ def _inside(leaf: Any) -> Iterator[tuple[str, Any]]:
             if not isinstance(value := leaf.__globals__.get(name), (type, types.ModuleType, types.FunctionType)):
                 yield name, value
         for name, cell in zip(leaf.__code__.co_freevars, leaf.__closure__ or (), strict=True):
-            with contextlib.suppress(ValueError):  # a name that is not bound yet
+            with contextlib.suppress(ValueError):  # an unbound name
                 yield name, cell.cell_contents
     elif not isinstance(leaf, (type, types.ModuleType, Tracer, *ARRAYS)):
         for name, value in dict(getattr(leaf, "__dict__", {})).items():
@@ -214,7 +214,7 @@ def _inside(leaf: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _refuse_leaks(what: Any, before: dict[int, str]) -> None:
-    """Raises TypeError if tracers are hidden that were not hidden before."""
+    """Raise TypeError if there are new tracers in objects other than pytrees."""
     leaked = sorted({name for key, name in _hidden(what).items() if key not in before})
     if leaked:
         raise TypeError(

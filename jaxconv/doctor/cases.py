@@ -1,4 +1,4 @@
-"""What `doctor` tries: small convolutions of every kind, and the shapes of bugs that are known."""
+"""Test cases of `doctor`: small convolutions of every kind, and the shapes of known bugs."""
 
 import dataclasses
 from typing import Any
@@ -9,14 +9,14 @@ from jaxconv.geometry import pads, per_axis
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One thing to try.
+    """One test case.
 
     Attributes:
       name: as printed.
-      form: the shapes, the window and the dtype; where no convolution is meant, its kernel is the window.
+      form: shapes, window and dtype; for other operations, the kernel is the window.
       kind: "conv", "max_pool", "dilated" (a window sum of an input with holes) or "cropped" (a convolution
         of an input without its first cell on the last axis).
-      steps: 1 for a computation of its own, more for as many steps of a `lax.scan`.
+      steps: 1 for a single call, more for the steps of a `lax.scan`.
     """
 
     name: str
@@ -36,14 +36,14 @@ def case(
     groups: int = 1,
     kind: str = "conv",
 ) -> Case:
-    """A case in f32, its window given as to `jaxconv.conv`."""
+    """A case in f32, with the window arguments of `jaxconv.conv`."""
     rank = len(x) - 2
     s, d = per_axis(stride, rank, "stride"), per_axis(dilation, rank, "dilation")
     pairs = pads(padding, x[1:-1], k[:-2], s, d)
     return Case(f"{rank}d {name}", Form("y", x, k, s, pairs, d, groups), kind)
 
 
-# The known bugs of XLA and of oneDNN, and the pools, stand where `--quick` finds them: every third, from the first.
+# `--quick` runs every third case from the first: the known bugs of XLA and oneDNN, and the pools, are among them.
 ENTRY = (
     # One channel, one result on the last axis, a stride there: garbage from oneDNN 3.7.3 on AVX-512.
     case("3x2 one wide, stride (1,2)", (2, 8, 3, 1), (3, 2, 1, 8), stride=(1, 2)),
@@ -148,5 +148,5 @@ CASES = (
 
 
 def chosen(quick: bool = False) -> range:
-    """The numbers of the cases to try: all, or every third."""
+    """Indices of the cases to run: all, or every third."""
     return range(0, len(CASES), 3 if quick else 1)

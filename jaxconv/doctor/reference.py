@@ -1,7 +1,6 @@
-"""What `doctor` holds everything to: windowed operations from their definitions, in NumPy and f64.
+"""Reference implementation for `doctor`: windowed operations by definition, in NumPy and f64.
 
-The loops run over the kernel's taps; positions are strided slices. Nothing here is shared with the engine but
-the record of a form's shapes.
+Loops run over the kernel's taps; positions are strided slices. Only the record of shapes is shared with the engine.
 """
 
 import itertools
@@ -16,7 +15,7 @@ Index = tuple[slice, ...]
 
 
 def conv(x: np.ndarray, k: np.ndarray, g: np.ndarray, form: Form) -> Arrays:
-    """A convolution "y" of x and k, and the gradients "x" and "k" of sum(g * y).
+    """Convolution "y" of x and k, and the gradients "x" and "k" of sum(g * y).
 
     Args:
       x: [N, *spatial, C].
@@ -39,7 +38,7 @@ def conv(x: np.ndarray, k: np.ndarray, g: np.ndarray, form: Form) -> Arrays:
 
 
 def max_pool(x: np.ndarray, g: np.ndarray, form: Form) -> Arrays:
-    """The maximum "y" of each window, and the gradient "x" of sum(g * y), a tie's to the first in window order."""
+    """Maximum "y" of each window, and the gradient "x" of sum(g * y), for ties to the first in window order."""
     x, g = np.asarray(x, np.float64), np.asarray(g, np.float64)
     padded = _padded(x, form, -np.inf)
     taps = list(_taps(padded.shape, form))
@@ -51,7 +50,7 @@ def max_pool(x: np.ndarray, g: np.ndarray, form: Form) -> Arrays:
 
 
 def spread(x: np.ndarray, axis: int, step: int) -> np.ndarray:
-    """x with step - 1 zeros between every two of its cells along an axis."""
+    """x with step - 1 zeros between neighboring cells along an axis."""
     shape = list(x.shape)
     shape[axis] = (shape[axis] - 1) * step + 1
     y = np.zeros(shape)
@@ -69,7 +68,7 @@ def _unpadded(padded: np.ndarray, shape: tuple[int, ...], form: Form) -> np.ndar
 
 
 def _taps(padded: tuple[int, ...], form: Form) -> Iterator[tuple[tuple[int, ...], Index]]:
-    """Every tap of the kernel in window order, with the cells of a padded input that it meets."""
+    """Each tap of the kernel in window order, with its cells of the padded input."""
     axes = list(zip(padded[1:-1], form.kernel_size, form.stride, form.dilation, strict=True))
     for tap in itertools.product(*(range(k) for _, k, _, _ in axes)):
         ends = (n - d * (k - 1 - m) for m, (n, k, _, d) in zip(tap, axes, strict=True))

@@ -1,7 +1,7 @@
-"""`jaxconv doctor`: whether convolutions are right on this device and these versions, each held to NumPy in f64.
+"""`jaxconv doctor`: test convolutions on this device and these versions against NumPy in f64.
 
-The cases run in child processes, which may crash or hang. A child is given items, "12" for case 12 or "12:dots"
-for one formulation of it; it writes a line of JSON about the device, and then one for each item, in order.
+The cases run in child processes, which may crash or hang. A child takes items, "12" for case 12 or "12:dots" for one
+formulation of it; it writes a line of JSON about the device, then one for each item, in order.
 """
 
 import concurrent.futures
@@ -34,14 +34,14 @@ RIGHT, WRONG = 0, 1
 
 @dataclasses.dataclass
 class Report:
-    """What was found.
+    """Result of all cases.
 
     Attributes:
-      about: what the device and the versions are, by name.
-      findings: what is wrong.
-      results: arrays compared.
-      cases: tried.
-      seconds: it took.
+      about: device and versions, by name.
+      findings: wrong or missing results.
+      results: number of arrays compared.
+      cases: number of cases run.
+      seconds: run time.
     """
 
     about: dict[str, str]
@@ -51,31 +51,31 @@ class Report:
     seconds: float = 0.0
 
     def blames(self, finding: Finding) -> bool:
-        """Whether a finding concerns what jaxconv runs, or may run, here."""
+        """Whether a finding concerns an implementation that jaxconv may use on this platform."""
         return finding.who in (AUTO, TOGETHER, *eligible(self.about["platform"]))
 
     @property
     def exit_code(self) -> int:
-        """0 where jaxconv is right, whatever plain XLA does; 1 where it would be wrong."""
+        """0 if jaxconv is correct, whatever plain XLA does; 1 if it is not."""
         return WRONG if any(map(self.blames, self.findings)) else RIGHT
 
 
 def main(quick: bool = False) -> int:
-    """Tries all cases, prints what disagrees, and gives the exit code."""
+    """Run all cases, print the disagreements, and return the exit code."""
     terminal = sys.stderr.isatty()
 
-    def tell(done: int, total: int) -> None:
+    def progress(done: int, total: int) -> None:
         if terminal:
             end = "" if done < total else "\r\x1b[K"
             print(f"\r{done} of {total} cases{end}", end="", file=sys.stderr, flush=True)
 
-    report = examine(quick, tell)
+    report = examine(quick, progress)
     print(*lines(report), sep="\n")
     return report.exit_code
 
 
-def examine(quick: bool = False, tell: Callable[[int, int], None] = lambda done, total: None) -> Report:
-    """The report on all cases, or on a third; `tell` hears how many are done. Two children share the work."""
+def examine(quick: bool = False, progress: Callable[[int, int], None] = lambda done, total: None) -> Report:
+    """Run all cases, or a third, in two child processes; `progress(done, total)` is called after each case."""
     start, cases = time.monotonic(), chosen(quick)
     lock, done, stopped = threading.Lock(), [0], threading.Event()
 
@@ -84,13 +84,13 @@ def examine(quick: bool = False, tell: Callable[[int, int], None] = lambda done,
             raise InterruptedError
         with lock:
             done[0] += 1
-            tell(done[0], len(cases))
+            progress(done[0], len(cases))
 
     workers = min(2, cpu_cores())
     parts = [list(map(str, cases[first::workers])) for first in range(workers)]
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         try:
-            reports = list(pool.map(lambda part: collect(part, tell=one_more), parts))
+            reports = list(pool.map(lambda part: collect(part, progress=one_more), parts))
         except BaseException:  # Ctrl-C: the pool waits for its threads, which end at their next case
             stopped.set()
             raise
@@ -99,7 +99,7 @@ def examine(quick: bool = False, tell: Callable[[int, int], None] = lambda done,
     return Report(reports[0].about, findings, sum(report.results for report in reports), len(cases), seconds)
 
 
-# ---------------------------------------------------------------- the children
+# ---------------------------------------------------------------- child processes
 
 
 class _LostError(Exception):
@@ -110,20 +110,20 @@ def collect(
     items: Sequence[str],
     command: Sequence[str] = CHILD,
     limit_seconds: float = LIMIT_SECONDS,
-    tell: Callable[[], None] = lambda: None,
+    progress: Callable[[], None] = lambda: None,
 ) -> Report:
-    """What children say about the items, one child after the other.
+    """Run items in child processes, one child after the other.
 
-    Where one is lost, who of that case did it is asked one by one, and a new child goes on.
+    If a child is lost, a new one continues, and the implementations of that case are then run one by one.
 
     Args:
-      items: numbers of cases.
-      command: what starts a child; the items follow as arguments.
-      limit_seconds: without a line, after which a child counts as hung.
-      tell: called after each case.
+      items: indices of cases.
+      command: command line of a child; the items follow as arguments.
+      limit_seconds: time without output after which a child counts as hung.
+      progress: called after each case.
 
     Raises:
-      ConfigError: a child that ends before it says anything.
+      ConfigError: if a child ends without output.
     """
     report, unexplained = Report({}, []), dict[str, str]()
     waiting, again = deque(items), list[str]()
@@ -141,7 +141,7 @@ def collect(
                     unexplained[_name(item)] = row["failed"]
                     again += (f"{item}:{who}" for who in everyone())
                 if ":" not in item:
-                    tell()
+                    progress()
         if not waiting:
             waiting, again = deque(again), []
     for case in unexplained.keys() - {finding.case for finding in report.findings if finding.reason}:
@@ -158,7 +158,7 @@ def _first(read: Callable[[float], dict[str, Any]], limit_seconds: float) -> dic
 
 
 def _enter(report: Report, item: str, row: dict[str, Any]) -> bool:
-    """Enters what came about an item; False where a whole case was lost, so that nobody is known to have done it."""
+    """Record the output for an item; False if a complete case was lost, so that the implementation is unknown."""
     if "failed" not in row:
         report.findings += [Finding(*found) for found in row["findings"]]
         report.results += row["results"]
@@ -175,7 +175,7 @@ def _name(item: str) -> str:
 
 @contextlib.contextmanager
 def _child(command: Sequence[str], items: Collection[str]) -> Iterator[Callable[[float], dict[str, Any]]]:
-    """A child at work; gives the function that waits so many seconds for its next line."""
+    """A running child; yields a function that waits a number of seconds for its next line."""
     rows: queue.Queue[str] = queue.Queue()
     here = os.pathsep.join(path for path in sys.path if path)
     environment = os.environ | {"PYTHONPATH": here, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -217,14 +217,14 @@ def _child(command: Sequence[str], items: Collection[str]) -> Iterator[Callable[
 
 
 def serve(items: Sequence[str]) -> None:
-    """What a child does: a line about the device, then one for each item."""
+    """Run as a child: write a line about the device, then one for each item."""
     print(json.dumps(_about()), flush=True)
     for item in items:
         number, _, who = item.partition(":")
         try:
             findings, results = check(CASES[int(number)], (who,) if who else ())
             row = {"findings": [dataclasses.astuple(finding) for finding in findings], "results": results}
-        except Exception as error:  # anything that a compiler may raise is a finding
+        except Exception as error:  # any exception of a compiler is a finding
             row = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"}
         print(json.dumps(row), flush=True)
 
@@ -246,13 +246,13 @@ def _about() -> dict[str, str]:
     }
 
 
-# ---------------------------------------------------------------- what is printed
+# ---------------------------------------------------------------- text
 
 _ROW, _WIDTH = "{:<36} {:<26} {:<4} {}", 80
 
 
 def lines(report: Report) -> Iterator[str]:
-    """The report in lines of 80 columns at most: the device, what disagrees (worst first), and a summary."""
+    """The report in lines of at most 80 characters: the device, disagreements (worst first), and a summary."""
     for name, text in report.about.items():
         yield f"{name:<9}{text}"[:_WIDTH]
     yield ""

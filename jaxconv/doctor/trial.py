@@ -1,4 +1,4 @@
-"""One case of `doctor`: everything that can compute it, in one compiled function, held to NumPy in f64."""
+"""Run one case of `doctor` by every implementation, in one compiled function, and compare with NumPy in f64."""
 
 import dataclasses
 import functools
@@ -22,21 +22,21 @@ from jaxconv.ops._pool import max_pool
 
 AUTO, XLA = "auto", "XLA"
 TOLERANCE = {"float32": 2e-5, "bfloat16": 2e-2}
-"""The error that is none, as a share of the largest |value| that is right."""
+"""Tolerated error, relative to the largest |value| of the reference."""
 
 Arrays = dict[str, Any]
 Compute = Callable[[Any, Any, Any], Arrays]
-"""(x, k, cotangent of y) -> the slots that it computes: "y", and the gradients "x" and "k"."""
+"""(x, k, cotangent of y) -> the slots that are computed: "y", and the gradients "x" and "k"."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A result that is wrong, or none at all.
+    """A wrong or missing result.
 
     Attributes:
       case: the case's name.
       who: "auto", a formulation, or "XLA": plain `jax.lax`.
-      slot: "y", "x", "k"; "" where nothing came.
+      slot: "y", "x", "k"; "" without a result.
       error: the largest |error| as a share of the largest |value| that is right; infinite where nothing came.
       reason: why nothing came.
     """
@@ -49,21 +49,21 @@ class Finding:
 
 
 def everyone() -> tuple[str, ...]:
-    """All that can be tried, whether or not it runs here."""
+    """All implementations, whether or not they run on this device."""
     return (AUTO, *engine.FORMULATIONS, XLA)
 
 
 def eligible(platform: str) -> list[str]:
-    """The formulations that jaxconv may choose of itself on a platform."""
+    """The formulations that jaxconv may choose on a platform."""
     return sorted({rule.impl for rule in RULES.get(platform, ())})
 
 
 def check(case: Case, who: Collection[str] = ()) -> tuple[list[Finding], int]:
-    """What is wrong in a case, and how many results were compared.
+    """The wrong results of a case, and the number of results compared.
 
     Args:
-      case: what to try.
-      who: of `everyone`; all if none is named.
+      case: the test case.
+      who: implementations from `everyone`; all if empty.
     """
     trials = {name: compute for name, compute in _TRIALS[case.kind](case.form).items() if not who or name in who}
     if not trials:
@@ -81,7 +81,7 @@ def check(case: Case, who: Collection[str] = ()) -> tuple[list[Finding], int]:
 
 
 def _draw(case: Case) -> list[np.ndarray]:
-    """x, k and the cotangent of y for every step; of few values where ties matter."""
+    """x, k and the cotangent of y for every step; with few distinct values if ties matter."""
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
     arrays = (rng.normal(size=(case.steps, *getattr(case.form, slot))) for slot in SLOTS)
     return [(v.round() if case.kind == "max_pool" else v).astype(jnp.dtype(case.form.dtype)) for v in arrays]
@@ -116,16 +116,16 @@ def _error(got: np.ndarray, want: np.ndarray) -> float:
     return float(np.abs(got - want).max() / (np.abs(want).max() or 1))
 
 
-# ---------------------------------------------------------------- who computes what
+# ---------------------------------------------------------------- implementations
 
 
 def _precision() -> str | None:
-    """What a CPU computes anyway; elsewhere f32 means less by default, which is no mistake."""
+    """Full f32, the only precision on CPU; other devices default to less, which is no error."""
     return None if jax.default_backend() == "cpu" else "highest"
 
 
 def _plain(x: Any, k: Any, form: Form) -> jax.Array:
-    """`jax.lax`'s own convolution, as every library calls it."""
+    """The convolution of `jax.lax`, as every library calls it."""
     spatial = "DHW"[-form.rank :]
     return lax.conv_general_dilated(
         x, k, form.stride, form.padding, rhs_dilation=form.dilation, feature_group_count=form.groups,
@@ -181,7 +181,7 @@ def _dilated_trials(form: Form) -> dict[str, Compute]:
 
 
 def _cropped_trials(form: Form) -> dict[str, Compute]:
-    """A crop on the last axis and, on those of length 1 before it, an interior padding that does nothing."""
+    """A crop on the last axis, and on axes of length 1 before it an interior padding without effect."""
     no_op = [(0, 0, int(n == 1)) for n in form.x[1:-2]]
     crop = [(0, 0, 0), *no_op, (-1, 0, 0), (0, 0, 0)]
     less = form.open("y", x=(*form.x[:-2], form.x[-2] - 1, form.x[-1]), precision=_precision())

@@ -133,7 +133,7 @@ for item in sys.argv[1:]:
 def test_a_child_that_crashes_is_told_and_the_rest_goes_on():
     told = []
     command = child("if item in ('2', '2:dots'): print('boom', file=sys.stderr); os._exit(3)")
-    report = doctor.collect(["1", "2", "3"], command, tell=lambda: told.append(1))
+    report = doctor.collect(["1", "2", "3"], command, progress=lambda: told.append(1))
     assert report.findings == [Finding(CASES[2].name, "dots", "", float("inf"), "ended with code 3: boom")]
     assert report.results == 3 * (2 + len(engine.FORMULATIONS) + 1)
     assert len(told) == 3
