@@ -4,6 +4,7 @@ import collections
 import functools
 import itertools
 import os
+import random
 import zlib
 
 import jax
@@ -17,6 +18,7 @@ pytest.register_assert_rewrite("messages.calls")
 
 def pytest_addoption(parser):
     parser.addoption("--update-messages", action="store_true", help="rewrite the expected texts of failing assertions")
+    parser.addoption("--sample", type=int, default=0, help="seed of the eighth of `sampled` cases that are quick")
 
 
 def pytest_configure(config):
@@ -31,18 +33,17 @@ def pytest_configure(config):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Of a test marked `sampled` a quarter of the cases is quick, the others are slow.
-
-    The quarter is drawn by the names of the cases, and so the same in every process.
-    """
+def pytest_collection_modifyitems(config, items):
+    """Doctests are slow; of a test marked `sampled` an eighth of the cases is quick, and the others are slow."""
     cases = collections.defaultdict(list)
     for item in items:
-        if item.get_closest_marker("sampled") and hasattr(item, "callspec") and not item.get_closest_marker("slow"):
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker(pytest.mark.slow)
+        elif item.get_closest_marker("sampled") and hasattr(item, "callspec") and not item.get_closest_marker("slow"):
             cases[item.nodeid.split("[")[0]].append(item)
     for group in cases.values():
-        group.sort(key=lambda item: zlib.crc32(item.nodeid.encode()))
-        for item in group[-(-len(group) // 4) :]:
+        quick = random.Random(config.getoption("sample")).sample(group, -(-len(group) // 8))
+        for item in set(group).difference(quick):
             item.add_marker(pytest.mark.slow)
 
 

@@ -1,6 +1,7 @@
 """The levels of the package, measured from its imports: nothing imports upward, nothing in a circle."""
 
 import ast
+import functools
 import graphlib
 import pathlib
 import subprocess
@@ -32,8 +33,10 @@ LEVELS = (
 """From the lowest to the highest, as CONTRIBUTING has them; the packages of one level may import each other."""
 
 
+@functools.cache
 def imported(name):
-    """(line, module below jaxconv) of every import of this package in a file, wherever it is in it."""
+    """[(line, module below jaxconv)] of every import of this package in a file, wherever it is in it."""
+    modules = []
     for node in ast.walk(ast.parse(FILES[name].read_text())):
         if isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
@@ -45,10 +48,16 @@ def imported(name):
         for full in found:
             package, _, below = full.partition(".")
             if package == "jaxconv":
-                yield node.lineno, below
+                modules.append((node.lineno, below))
+    return modules
 
 
-IMPORTS = {name: {module for _, module in imported(name)} - {name} for name in FILES}
+@functools.cache
+def imports():
+    """The modules that each module imports."""
+    return {name: {module for _, module in imported(name)} - {name} for name in FILES}
+
+
 LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages.split() or [""]}
 
 
@@ -65,13 +74,13 @@ def without_cycles(graph):
 
 
 def test_no_module_imports_in_a_circle():
-    graph = {name: found for name, found in IMPORTS.items() if name}
+    graph = {name: found for name, found in imports().items() if name}
     assert set(without_cycles(graph)) >= set(graph)
 
 
 def test_no_package_imports_in_a_circle():
     graph = {}
-    for name, found in IMPORTS.items():
+    for name, found in imports().items():
         if name:  # `jaxconv` itself names every package: lazily, for those above it
             graph.setdefault(package(name), set()).update({package(m) for m in found} - {package(name)})
     assert set(graph) | {""} == set(LEVEL), "a package without a level"

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import compose, cutmix, flip, mixup, random_choice, shift, sometimes
@@ -31,10 +31,10 @@ def test_sometimes_and_random_choice_choose_for_each_image(batch_of, quick_jit):
     changed = np.asarray(quick_jit(sometimes(add(1), 0.3))(jax.random.key(0), batch).image) - batch.image
     assert set(np.unique(changed)) == {0, 1}
     assert (changed == changed[:, :1, :1]).all()
-    assert stats.binomtest(int(changed[:, 0, 0, 0].sum()), 600, 0.3).pvalue > 1e-3
+    assert scipy.stats.binomtest(int(changed[:, 0, 0, 0].sum()), 600, 0.3).pvalue > 1e-3
     chosen = np.asarray(quick_jit(random_choice(add(0), add(1), add(2)))(jax.random.key(0), batch).image) - batch.image
     counts = [int((np.round(chosen[:, 0, 0, 0]) == amount).sum()) for amount in range(3)]
-    assert stats.chisquare(counts).pvalue > 1e-3
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_choices_of_different_types_meet(batch_of, quick_jit):

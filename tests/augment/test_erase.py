@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from jaxconv._base.errors import ConfigError
 from jaxconv.augment import cutout, random_erasing
@@ -34,7 +34,7 @@ def test_cutout_is_a_square_around_any_pixel(quick_jit, batch_of, size):
     seen = [mask.tobytes() for mask in changed]
     assert set(seen) == set(squares)
     expected = [900 * len(middles) / 30 for middles in squares.values()]
-    assert stats.chisquare([seen.count(square) for square in squares], expected).pvalue > 1e-3
+    assert scipy.stats.chisquare([seen.count(square) for square in squares], expected).pvalue > 1e-3
 
 
 def test_fills(quick_jit, batch_of):
@@ -50,7 +50,8 @@ def test_fills(quick_jit, batch_of):
     noise = changes["noise"][hole]
     assert (noise.min() < 8) & (noise.max() > 247)
     assert (
-        stats.kstest((noise.ravel() + np.random.default_rng(0).uniform(size=noise.size)) / 256, "uniform").pvalue > 1e-3
+        scipy.stats.kstest((noise.ravel() + np.random.default_rng(0).uniform(size=noise.size)) / 256, "uniform").pvalue
+        > 1e-3
     )
     for result in changes.values():
         np.testing.assert_array_equal(result[~hole], batch.image[~hole])
@@ -62,7 +63,7 @@ def test_erased_boxes_lie_inside_with_their_area_and_shape(quick_jit, batch_of):
     result = np.asarray(augment(jax.random.key(0), batch).image)
     boxes = [rectangle(changed) for changed in (result != batch.image)[..., 0]]
     erased = [box for box in boxes if box]
-    assert stats.binomtest(len(erased), 600, 0.6).pvalue > 1e-3
+    assert scipy.stats.binomtest(len(erased), 600, 0.6).pvalue > 1e-3
     share = np.array([height * width / 320 for _, _, height, width in erased])
     assert (share.min() > 0.08) & (share.max() < 0.43)
     assert abs(share.mean() - 0.25) < 0.02
@@ -73,7 +74,7 @@ def test_erased_boxes_lie_inside_with_their_area_and_shape(quick_jit, batch_of):
 def test_cutout_with_a_probability(quick_jit, batch_of):
     batch = batch_of((600, 4, 4, 1))
     result = quick_jit(cutout(2, 0, probability=0.2))(jax.random.key(0), batch).image
-    assert stats.binomtest(int((result != batch.image).any((1, 2, 3)).sum()), 600, 0.2).pvalue > 1e-3
+    assert scipy.stats.binomtest(int((result != batch.image).any((1, 2, 3)).sum()), 600, 0.2).pvalue > 1e-3
 
 
 def test_messages():

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import cutmix, mixup
@@ -37,7 +37,7 @@ def test_mixup_is_linear_in_image_and_label(own_class, quick_jit, alpha):
     np.testing.assert_allclose(result.image, expected, rtol=1e-4)
     mixed = own < 1
     assert len(set(partner[mixed])) > 0.98 * mixed.sum(), "partners are a permutation"
-    assert stats.kstest(own[mixed], stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+    assert scipy.stats.kstest(own[mixed], scipy.stats.beta(alpha, alpha).cdf).pvalue > 1e-3
 
 
 def test_cutmix_labels_are_the_shares_of_pixels(quick_jit):

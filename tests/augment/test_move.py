@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+import scipy
 
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import expand, flip, shift
@@ -35,7 +35,7 @@ def moves_made(images, results, moves, padding_mode="zeros"):
 
 def as_likely_as(made, outcomes):
     """All outcomes equally often, by a chi-square test."""
-    return stats.chisquare([made.count(outcome) for outcome in outcomes]).pvalue > 1e-3
+    return scipy.stats.chisquare([made.count(outcome) for outcome in outcomes]).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_flip(quick_jit, batch_of, vertical):
     result = np.asarray(quick_jit(flip(0.3, vertical=vertical))(jax.random.key(0), batch).image)
     chosen = (result == mirrored).all((1, 2, 3))
     assert ((result == batch.image).all((1, 2, 3)) != chosen).all()
-    assert stats.binomtest(int(chosen.sum()), 400, 0.3).pvalue > 1e-3
+    assert scipy.stats.binomtest(int(chosen.sum()), 400, 0.3).pvalue > 1e-3
 
 
 def test_zero_changes_nothing():

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy
 from PIL import Image
-from scipy import ndimage, stats
 
 from jaxconv._base.errors import ConfigError
 from jaxconv.augment import affine, elastic, random_resized_crop, rotate
@@ -49,7 +49,7 @@ def test_boxes_lie_inside_and_spread_evenly(quick_jit):
     small = share < 0.3  # these fit in every shape, so that nothing is selected
     assert abs(np.log(width / height)[small].mean()) < 0.05
     room = rows - height
-    assert stats.kstest((top + np.random.default_rng(0).uniform(size=n)) / (room + 1), "uniform").pvalue > 1e-3
+    assert scipy.stats.kstest((top + np.random.default_rng(0).uniform(size=n)) / (room + 1), "uniform").pvalue > 1e-3
 
 
 def test_where_no_box_fits_it_is_the_largest_in_the_middle(quick_jit):
@@ -72,7 +72,7 @@ def test_transform_is_scipys(quick_jit, batch_of, assert_close, padding_mode):
         turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
         back = np.linalg.inv(scale[number] * turn @ np.array([[1, 0], [t, 1]]))
         channels = [
-            ndimage.affine_transform(
+            scipy.ndimage.affine_transform(
                 image[..., c].astype(np.float64), back, middle - back @ middle, order=1, mode=GRID_WORD[padding_mode]
             )
             for c in range(2)
@@ -99,8 +99,8 @@ def test_angles_scales_and_slants_spread_evenly_over_their_ranges(quick_jit):
     scale, angle = np.hypot(forth[:, 0, 1], forth[:, 1, 1]), np.arctan2(-forth[:, 0, 1], forth[:, 1, 1])
     tangent = (forth[:, 0, 0] * forth[:, 0, 1] + forth[:, 1, 0] * forth[:, 1, 1]) / scale**2
     for got, low, high in [(np.degrees(angle), -20, 20), (scale, 0.8, 1.5), (np.degrees(np.arctan(tangent)), -10, 10)]:
-        assert stats.kstest((got - low) / (high - low), "uniform").pvalue > 1e-3
-    assert abs(stats.pearsonr(angle, scale).statistic) < 0.2
+        assert scipy.stats.kstest((got - low) / (high - low), "uniform").pvalue > 1e-3
+    assert abs(scipy.stats.pearsonr(angle, scale).statistic) < 0.2
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.5, 6.0])
@@ -108,7 +108,7 @@ def test_smoothing_is_scipys(quick_jit, rng, assert_close, sigma):
     noise = rng.uniform(-1, 1, (2, 3, 9, 14)).astype(np.float32)
     got = quick_jit(smoothed, static_argnums=1)(noise, sigma)
     wide = noise.astype(np.float64)
-    assert_close(got, ndimage.gaussian_filter(wide, (0, 0, sigma, sigma), mode="constant", truncate=8))
+    assert_close(got, scipy.ndimage.gaussian_filter(wide, (0, 0, sigma, sigma), mode="constant", truncate=8))
 
 
 def test_pixels_come_from_places_that_smooth_noise_says(quick_jit):

@@ -52,10 +52,9 @@ def finished(tmp_path_factory):
     """A config, a finished run, and what the command printed into a pipe."""
     folder = tmp_path_factory.mktemp("cli")
     (folder / "tiny.toml").write_text(CONFIG)
-    process = start("train", folder / "tiny.toml", "--out", folder / "run")
-    out, err = process.communicate(timeout=300)
-    assert (process.returncode, err) == (0, "")
-    return folder / "run", out
+    result = invoke("train", folder / "tiny.toml", "--out", folder / "run")
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    return folder / "run", result.stdout
 
 
 def test_training_prints_plain_lines_into_a_pipe(finished):
