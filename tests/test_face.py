@@ -52,6 +52,7 @@ def test_the_changelog_has_this_version_below_what_is_unreleased():
 def test_the_changelog_lists_every_deprecated_name():
     table = re.findall(r"^\|.*\| `([\w.]+)` \| `([\w.]+)` \|$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
     expected = {(f"jc.{old}", f"jc.{new}") for old, new in jc._DEPRECATED.items()}
+    expected |= {(f"jc.port.{old}", f"jc.port.{new}") for old, new in jc.port._DEPRECATED.items()}
     for module in (jc, models, augment):
         functions = [getattr(module, name) for name in module.__all__]
         for function in functions:

@@ -17,9 +17,13 @@ from jaxconv.port.weights.save import save, state_dict
 
 __all__ = ["Comparison", "PortError", "compare", "download", "load", "pretrained", "save", "state_dict"]
 
+# Old names, for one release: name -> the new one.
+_DEPRECATED = {"begin": "pretrained"}
+
 
 def __getattr__(name: str) -> object:
-    if name == "begin":  # the old name, for one release
-        warnings.warn("jaxconv.port.begin is now jaxconv.port.pretrained", DeprecationWarning, stacklevel=2)
-        return pretrained
+    if name in _DEPRECATED:
+        new = _DEPRECATED[name]
+        warnings.warn(f"jaxconv.port.{name} is now jaxconv.port.{new}", DeprecationWarning, stacklevel=2)
+        return globals()[new]
     raise AttributeError(f"module 'jaxconv.port' has no attribute {name!r}")
