@@ -1,4 +1,4 @@
-"""Result and accumulation dtypes, whatever `jax_numpy_dtype_promotion` is set to."""
+"""Result and accumulation dtypes, independent of `jax_numpy_dtype_promotion`."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def accum_dtype(dtype: Any) -> jnp.dtype:
 
 
 def upcast(x: jax.Array) -> jax.Array:
-    """`x` in its accumulation dtype; see `wide_dtype`."""
+    """`x` in its accumulation dtype; see `accum_dtype`."""
     return x.astype(accum_dtype(x.dtype))
 
 

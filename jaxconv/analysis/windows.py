@@ -104,7 +104,7 @@ def products(name: str, params: Any, shapes: Sequence[Shape], out: Shape) -> Pro
 
 def _form_products(form: Form) -> Products:
     """The three derivatives of a trilinear form have equal MACs."""
-    rest = form.maps * form.x[0] * form.k[-2] * form.k[-1]
+    rest = form.num_members * form.x[0] * form.k[-2] * form.k[-1]
     columns = zip(form.y[1:-1], form.kernel_size, form.stride, form.padding, form.dilation, form.x[1:-1], strict=True)
     inside = math.prod(Axis(o, k, s, lo, d).inside(n) for o, k, s, (lo, _), d, n in columns)
     macs = rest * math.prod(form.y[1:-1]) * math.prod(form.kernel_size)

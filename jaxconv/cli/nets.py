@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from jaxconv.engine.form import Form
-    from jaxconv.engine.tune import Measured
+    from jaxconv.engine.tune import Measurement
 
 __all__ = ["add_to"]
 
@@ -141,7 +141,7 @@ def tune(config_path: ConfigPath, overrides: Overrides = None) -> None:
         typer.echo(f"wrote {cache_file()}; to train with it: JAXCONV_IMPL=tune jaxconv train {config_path}")
 
 
-def _report_choice(form: Form, found: Measured) -> None:
+def _report_choice(form: Form, found: Measurement) -> None:
     typer.echo(f"{_words(form)}: {_choice(found)}")
 
 
@@ -166,7 +166,7 @@ def _words(form: Form) -> str:
     return ", ".join([f"{what} {x}, {k}", *rest])
 
 
-def _choice(found: Measured) -> str:
+def _choice(found: Measurement) -> str:
     time = {name: f"{name} {ms:.3f} ms" for name, ms in found.ms.items()}
     if found.impl == found.auto:
         return f"{time.get(found.impl, found.impl)}, auto the same"

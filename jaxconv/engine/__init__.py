@@ -1,4 +1,4 @@
-"""The engine: convolution in the formulation that is right and fast on the device at hand."""
+"""Convolution engine: each convolution in the fastest correct formulation for this device."""
 
 import contextlib
 import contextvars
@@ -19,10 +19,10 @@ _chosen: contextvars.ContextVar[str | None] = contextvars.ContextVar("impl", def
 
 
 def check_impl(impl: str, where: str = "impl") -> str:
-    """`impl` if it is "auto", "tune" or a formulation.
+    """`impl`, if it is "auto", "tune" or a formulation.
 
     Raises:
-      ConfigError: an unknown word, with the place it came from.
+      ConfigError: if it is unknown; the message begins with `where`.
     """
     known = ("auto", "tune", *FORMULATIONS)
     if impl not in known:
@@ -32,10 +32,13 @@ def check_impl(impl: str, where: str = "impl") -> str:
 
 @contextlib.contextmanager
 def using(*, impl: str) -> Iterator[None]:
-    """Sets the formulation of every convolution traced inside the block that names none itself.
+    """Set the formulation of all convolutions traced in this block without an `impl` argument.
 
-    It is read when a function is traced: a function that `jit` has compiled keeps what it was traced with.
-    "auto" takes what the rules say; "tune" measures each convolution once, where it is compiled, and keeps the fastest.
+    Takes effect at trace time: a function that `jit` has already compiled is unchanged.
+
+    Args:
+      impl: "auto" selects by the rules; "tune" measures each convolution once, when it is compiled, and caches the
+        fastest; or the name of a formulation.
 
     >>> import jaxconv as jc, jax.numpy as jnp
     >>> with jc.using(impl="einsum"):
@@ -50,13 +53,13 @@ def using(*, impl: str) -> Iterator[None]:
 
 
 def resolved(impl: str | None) -> str:
-    """`impl`; where it is None, `using`'s or `$JAXCONV_IMPL`'s or "auto"."""
-    word = impl or _chosen.get()
-    return check_impl(word) if word else check_impl(os.environ.get("JAXCONV_IMPL") or "auto", "JAXCONV_IMPL")
+    """`impl`; if None, that of `using`, of `$JAXCONV_IMPL`, or "auto"."""
+    name = impl or _chosen.get()
+    return check_impl(name) if name else check_impl(os.environ.get("JAXCONV_IMPL") or "auto", "JAXCONV_IMPL")
 
 
 def precision_of(precision: Any) -> Any:
-    """`precision` as something hashable; where it is None, what jax's configuration says now."""
+    """`precision` as a hashable value; if None, JAX's current default."""
     if precision is None:
         return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     return tuple(precision) if isinstance(precision, list) else precision

@@ -1,4 +1,4 @@
-"""Dispatch of a convolution to its formulation."""
+"""Dispatch of each form to a formulation."""
 
 import jax
 
@@ -12,24 +12,25 @@ from jaxconv.engine.simplify import simplified
 def choose(form: Form, place: Place) -> str:
     """The formulation for a form of one member.
 
-    `form.impl` where that is set and can run it, the measured one where it is "tune", else the rules'.
+    `form.impl` if it names a formulation that can run the form; the fastest measured one if it is "tune" and this place
+    can be measured; else the rules' choice.
     """
     form = simplified(form).form
-    if form.impl == "tune" and tune.possible(place):
-        return tune.best(form, place)
+    if form.impl == "tune" and tune.can_measure(place):
+        return tune.fastest(form, place)
     if form.impl not in ("auto", "tune") and can_run(form.impl, form, place):
         return form.impl
     return preferred(form, place)
 
 
 def run(a: jax.Array, b: jax.Array, form: Form, place: Place) -> jax.Array:
-    """The open slot of `form` from its two operands, by the formulation that the rules choose."""
+    """Compute the open slot of `form` from its two operands by the chosen formulation."""
     simple = simplified(form.open(form.slot, members=None))
     one = simple.form
     impl = choose(one, place)
-    if not (impl == "lax" and form.slot == "y"):  # the others sum in the operands' type or wider
-        wide = promoted(a.dtype, form.dtype)
-        a, b = a.astype(wide), b.astype(wide)
+    if not (impl == "lax" and form.slot == "y"):  # lax sums in form.dtype; the others in the operands' dtype or wider
+        dtype = promoted(a.dtype, form.dtype)
+        a, b = a.astype(dtype), b.astype(dtype)
 
     def formulation(a: jax.Array, b: jax.Array) -> jax.Array:
         first, second = one.operands
@@ -38,6 +39,6 @@ def run(a: jax.Array, b: jax.Array, form: Form, place: Place) -> jax.Array:
 
     if form.members is None:
         return formulation(a, b)
-    if place.platform == "cpu":  # one after the other, each as fast as alone
+    if place.platform == "cpu":  # one at a time, each as fast as without vmap
         return jax.lax.map(lambda pair: formulation(*pair), (a, b))
     return jax.vmap(formulation)(a, b)

@@ -1,15 +1,15 @@
-"""Convolution as one trilinear form, of which the result and both gradients are the three derivatives.
+"""Convolution as a trilinear form, whose three derivatives are the result and both gradients.
 
     T(x, k, y) = Σ_{n, i, m, c, o}  x[n, i*s + m*d - lo, c] * k[m, c, o] * y[n, i, o]
 
-Leave one of the three open and T is linear in it: its coefficients are, for the open slot
+T is linear in each of its three slots. Given two of them, its derivative with respect to the third (the open slot) is
 
     "y"   the convolution of x with k,
-    "x"   the input's gradient (the transposed convolution) of k and y,
-    "k"   the kernel's gradient of x and y.
+    "x"   the input gradient (a transposed convolution), from k and y,
+    "k"   the kernel gradient, from x and y.
 
-Every derivative of such a map, of any order, is another of the three. Groups cut the channels of x and
-the maps of y into equal parts; k holds the channels of one part.
+Each of these is bilinear in its two operands, and its derivatives, of any order, are again one of the three. With
+groups, the channels of x and of y are split into equal parts, and k has the input channels of one part.
 """
 
 import dataclasses
@@ -23,22 +23,23 @@ from jaxconv.geometry import Pair, output_size
 
 SLOTS = ("x", "k", "y")
 EXACT_IN_F32 = ("float32", "bfloat16", "float16")
-"""The dtypes whose every value is an f32 too: what CPU code for f32 can compute."""
+"""Dtypes whose values are all exact in f32: f32 code on the CPU can compute them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """T with one slot open, every argument written out for each spatial axis.
+    """T with one slot open: a static description of one convolution or gradient.
 
     Attributes:
-      slot: what is computed: "y", "x" or "k", from the other two in the order x, k, y.
-      x, k: the shapes [N, *spatial, C] and [*k, C/groups, O] of one member.
-      stride, padding, dilation: one int, or one pair (lo, hi) of cells ≥ 0, for each spatial axis.
+      slot: the open slot, "y", "x" or "k". It is computed from the other two, which are given in the order x, k, y.
+      x, k: shapes [N, *spatial, C] and [*k, C/groups, O] of one member.
+      stride, padding, dilation: one int, or one pair (lo, hi) of cells ≥ 0, per spatial axis.
       groups: divides C and O.
-      members: None, or how many such maps are computed at once, stacked on a first axis of every array.
+      members: number of independent problems, stacked on a new first axis of every array (from `vmap` over both
+        operands); None for one problem without that axis.
       dtype: of the result.
       precision: of the products.
-      impl: "auto", "tune", or the formulation to use where it can run the form.
+      impl: "auto", "tune", or a formulation, used if it can run the form.
     """
 
     slot: str
@@ -55,7 +56,7 @@ class Form:
 
     @property
     def rank(self) -> int:
-        """Spatial axes."""
+        """Number of spatial axes."""
         return len(self.stride)
 
     @property
@@ -65,14 +66,14 @@ class Form:
 
     @property
     def y(self) -> tuple[int, ...]:
-        """The shape [N, *out, O] of one member."""
+        """Shape [N, *out, O] of one member."""
         axes = zip(self.x[1:-1], self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
         out = (output_size(n, k, stride=s, padding=p, dilation=d) for n, k, s, p, d in axes)
         return (self.x[0], *out, self.k[-1])
 
     @property
     def operands(self) -> tuple[str, str]:
-        """The two slots that are given, in order."""
+        """The two given slots, in order."""
         first, second = (slot for slot in SLOTS if slot != self.slot)
         return first, second
 
@@ -83,23 +84,23 @@ class Form:
 
     @property
     def depthwise(self) -> bool:
-        """Whether every channel is a group of its own."""
+        """Whether every channel is its own group."""
         return self.k[-2] == 1 and self.groups > 1
 
     def shape(self, slot: str) -> tuple[int, ...]:
-        """The shape of a slot's array, with the members' axis where there is one."""
-        one: tuple[int, ...] = getattr(self, slot)
-        return one if self.members is None else (self.members, *one)
+        """Shape of a slot's array, including the axis of members, if any."""
+        member: tuple[int, ...] = getattr(self, slot)
+        return member if self.members is None else (self.members, *member)
 
     @property
-    def maps(self) -> int:
-        """How many such maps are computed: the members, or one."""
+    def num_members(self) -> int:
+        """Number of problems: `members`, or 1."""
         return 1 if self.members is None else self.members
 
     def axes(self, slot: str) -> tuple[str | None, ...]:
-        """The axes of a slot's array by name: "m" members, "n", "c" or "o"; None for a spatial axis.
+        """Names of the axes of a slot's array: "m" (members), "n", "c" or "o"; None for a spatial axis.
 
-        Where there are groups, the channels of a kernel are those of a group, and no axis of another array.
+        Slots share axes of equal names. With groups, the kernel's input channels are those of one group: another name.
         """
         first, last = {"x": ("n", "c"), "k": ("c", "o"), "y": ("n", "o")}[slot]
         spatial = (None,) * self.rank
@@ -110,18 +111,18 @@ class Form:
         return ("m", *names) if self.members is not None else names
 
     def open(self, slot: str, **changes: Any) -> "Form":
-        """The same T with another slot open."""
+        """The same T with this slot open, and with other fields replaced by `changes`."""
         return dataclasses.replace(self, slot=slot, **changes)
 
 
 Formulation = Callable[[jax.Array, jax.Array, Form], jax.Array]
-"""One way to compute a form: (its two operands, the form of one member) -> its open slot, of `form.dtype`."""
+"""Algorithm for a form: (first operand, second operand, form of one member) -> open slot, of `form.dtype`."""
 
 
 def shared_index(slot: str, operand: str) -> str:
-    """The index that an operand shares with the result alone: "n", "c" or "o".
+    """The index that an operand shares with the result but not with the other operand: "n", "c" or "o".
 
-    Every two of x[n, ·, c], k[·, c, o], y[n, ·, o] share exactly one.
+    Each two of x[n, ·, c], k[·, c, o] and y[n, ·, o] share exactly one.
     """
     letters = {"x": "nc", "k": "co", "y": "no"}
     (letter,) = set(letters[slot]) & set(letters[operand])

@@ -1,4 +1,4 @@
-"""The full meaning of `lax`'s convolution and window reductions, brought to the engine's forms."""
+"""Conversion of `lax`'s general convolutions and window reductions to the engine's forms and windows."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def conv_general_dilated(
     *,
     impl: str = "auto",
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated` with all of its arguments, by the engine.
+    """`jax.lax.conv_general_dilated`, with all of its arguments, by the engine.
 
     >>> x, k = jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
     >>> conv_general_dilated(x, k, (1, 1), ((-1, 2), (0, 0)), lhs_dilation=(2, 1)).shape
@@ -55,73 +55,73 @@ def conv_general_dilated(
         )
     x, k = lax.transpose(lhs, (n, *cells, c)), lax.transpose(rhs, (*taps, i, o))
     groups = max(feature_group_count, batch_group_count)
-    if batch_group_count > 1:  # batches that meet kernels of their own are channels of their own
+    if batch_group_count > 1:  # the same as feature groups, with the batch groups moved into the channels
         x = x.reshape(groups, -1, *x.shape[1:])
         x = jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
     dtype = jnp.dtype(preferred_element_type or jnp.promote_types(x.dtype, k.dtype))
     pads = tuple((int(lo), int(hi)) for lo, hi in padding)
-    same = {"dtype": str(dtype), "precision": precision, "impl": impl, "groups": groups}
-    y = _canonical(x, k, tuple(window_strides), pads, a, d, same)
-    back = [0] * y.ndim
+    shared = {"dtype": str(dtype), "precision": precision, "impl": impl, "groups": groups}
+    y = _canonical(x, k, tuple(window_strides), pads, a, d, shared)
+    permutation = [0] * y.ndim
     for at, axis in zip((out[0], out[1], *out[2:]), (0, y.ndim - 1, *range(1, y.ndim - 1)), strict=True):
-        back[at] = axis
-    return lax.transpose(y, back)
+        permutation[at] = axis
+    return lax.transpose(y, permutation)
 
 
-def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: Ints, d: Ints, same: Any) -> jax.Array:
-    """[N, *n, C] dilated by a and padded, convolved with [*k, C/groups, O]: the open slot of one form."""
+def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: Ints, d: Ints, shared: Any) -> jax.Array:
+    """[N, *n, C], dilated by a and padded, convolved with [*k, C/groups, O], as the open slot of one form."""
     if any(step > 1 for step in a):
         if all(step == 1 for step in s):
-            return _adjoint(x, k, pads, a, d, same)
+            return _adjoint(x, k, pads, a, d, shared)
         x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((0, 0, step - 1) for step in a), (0, 0, 0)])
     x = zeros_around(x, tuple((min(lo, 0), min(hi, 0)) for lo, hi in pads))
     pads = tuple((max(lo, 0), max(hi, 0)) for lo, hi in pads)
-    if 0 in x.shape:  # all was cropped: what is left is padding
+    if 0 in x.shape:  # everything was cropped: only padding is left
         x, pads = zeros_around(x, pads), ((0, 0),) * len(s)
-    form = Form("y", x.shape, k.shape, s, pads, d, **same)
+    form = Form("y", x.shape, k.shape, s, pads, d, **shared)
     if min(form.y[1:-1]) < 1:
         return jnp.zeros((form.y[0], *(max(n, 0) for n in form.y[1:-1]), form.y[-1]), form.dtype)
     if math.prod(form.y[1:-1]) >= math.prod(form.kernel_size):
         return bind(x, k, form)
-    # A kernel larger than the result is itself the gradient of a result: T with k and y exchanged.
+    # A kernel larger than the result: compute it as a kernel gradient, T with k and y exchanged.
     swapped = swap_batch_and_channels(x, form.groups)
     axes = zip(x.shape[1:-1], form.y[1:-1], form.kernel_size, s, pads, d, strict=True)
     ends = [(lo, exact_high(n, t, out, stride=step, low=lo, dilation=e)) for n, out, t, step, (lo, _), e in axes]
-    if any(n + hi < 1 for n, (_, hi) in zip(x.shape[1:-1], ends, strict=True)):  # what is cropped is padding, too
+    if any(n + hi < 1 for n, (_, hi) in zip(x.shape[1:-1], ends, strict=True)):  # crops low padding, too
         swapped, ends = zeros_around(swapped, tuple((lo, 0) for lo, _ in ends)), [(0, hi) for _, hi in ends]
     swapped = zeros_around(swapped, tuple((0, min(hi, 0)) for _, hi in ends))
     kernel = (*form.y[1:-1], x.shape[0], k.shape[-1])
-    exchanged = Form("k", swapped.shape, kernel, d, tuple((lo, max(hi, 0)) for lo, hi in ends), s, **same)
+    exchanged = Form("k", swapped.shape, kernel, d, tuple((lo, max(hi, 0)) for lo, hi in ends), s, **shared)
     return jnp.moveaxis(bind(swapped, jnp.moveaxis(k, -2, 0), exchanged), -2, 0)
 
 
-def _adjoint(x: jax.Array, k: jax.Array, pads: tuple[Pair, ...], a: Ints, d: Ints, same: Any) -> jax.Array:
-    """A convolution of a dilated input is the input's gradient of a strided one with the kernel turned round."""
+def _adjoint(x: jax.Array, k: jax.Array, pads: tuple[Pair, ...], a: Ints, d: Ints, shared: Any) -> jax.Array:
+    """A convolution of a dilated input is the input gradient of a strided convolution with the flipped kernel."""
     sizes, crops, ends = [], [], []
     for n, taps, (lo, hi), step, e in zip(x.shape[1:-1], k.shape[:-2], pads, a, d, strict=True):
         dilated, reach = (n - 1) * step + 1, e * (taps - 1)
         out = dilated + lo + hi - reach
-        low = reach - lo  # the strided convolution's padding; where negative, so many results see nothing
-        seen = out + min(low, 0)
-        high = dilated + reach - seen - max(low, 0)
-        sizes.append(seen + min(high, 0))
+        low = reach - lo  # padding of the strided convolution; if negative, that many results depend on no cell
+        covered = out + min(low, 0)
+        high = dilated + reach - covered - max(low, 0)
+        sizes.append(covered + min(high, 0))
         crops.append((max(-low, 0), max(-high, 0)))
         ends.append((max(low, 0), max(high, 0)))
-    turned = flip_kernel(k, same["groups"])
+    flipped = flip_kernel(k, shared["groups"])
     if min(sizes) < 1:
         shape = tuple(max(n + lo + hi, 0) for n, (lo, hi) in zip(sizes, crops, strict=True))
-        return jnp.zeros((x.shape[0], *shape, k.shape[-1]), same["dtype"])
-    form = Form("x", (x.shape[0], *sizes, k.shape[-1]), turned.shape, a, tuple(ends), d, **same)
-    return zeros_around(bind(turned, x, form), tuple(crops))
+        return jnp.zeros((x.shape[0], *shape, k.shape[-1]), shared["dtype"])
+    form = Form("x", (x.shape[0], *sizes, k.shape[-1]), flipped.shape, a, tuple(ends), d, **shared)
+    return zeros_around(bind(flipped, x, form), tuple(crops))
 
 
 def windows_of(
     shape: Ints, window: Ints, strides: Ints, padding: Any, dilation: Ints | None = None
 ) -> tuple[Ints, Window] | None:
-    """A `lax` window reduction as windows on [N, *spatial, C]: the shape to bring the array to, and the windows.
+    """A `lax` window reduction as windows on [N, *spatial, C]: the shape to reshape the array to, and the windows.
 
-    None where its windows are on more than three axes, on axes apart or of unknown size, or padded by a negative
-    amount.
+    None if the windows cover more than three axes, axes that are not adjacent or of symbolic size, or if a padding is
+    negative.
     """
     dilation = dilation or (1,) * len(shape)
     plain = [(k, s, *p) == (1, 1, 0, 0) for k, s, p in zip(window, strides, padding, strict=True)]

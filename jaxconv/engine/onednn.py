@@ -1,8 +1,8 @@
-"""Convolution by oneDNN, the library that XLA's CPU client carries and does not use of itself.
+"""Convolution by oneDNN, which XLA's CPU client contains but does not use by default.
 
-XLA calls it for custom calls of the names `__onednn$…`, which its own rewriter makes under an
-experimental flag. We write the same custom call: `jaxlib` then runs the kernels that torch runs. The
-call is no public interface, so it is used only where `available` has seen it compute a convolution.
+XLA runs oneDNN for custom calls named `__onednn$…`, which its own rewriter emits under an experimental flag. This
+module emits the same custom call, so that `jaxlib` runs the kernels that torch runs. The call is not a public
+interface; `available` therefore tests it on a small convolution first.
 """
 
 import functools
@@ -22,19 +22,19 @@ from jaxconv.engine.reductions import by_reduction
 from jaxconv.engine.window import zeros_around
 
 KNOWN = ("0.10.",)
-"""The jaxlib versions whose encoding of the call is the one written here; others must be allowed by hand."""
+"""jaxlib versions known to use this encoding of the call; JAXCONV_ONEDNN=1 allows others."""
 
 
 @functools.cache
 def available() -> bool:
-    """Whether this process's jaxlib runs the call and gets a small convolution right.
+    """Whether this process's jaxlib runs the call, and correctly for a small convolution.
 
-    `JAXCONV_ONEDNN=0` says no, `1` tries a version that is not in KNOWN too.
+    `JAXCONV_ONEDNN=0` disables it, `1` also tries versions that are not in KNOWN.
     """
-    import jaxlib.version  # here: the first call comes when a convolution is compiled, not at import
+    import jaxlib.version  # first needed when a convolution is compiled, not at import
 
-    word = os.environ.get("JAXCONV_ONEDNN", "")
-    if word == "0" or not (word == "1" or jaxlib.version.__version__.startswith(KNOWN)) or not _avx2():
+    switch = os.environ.get("JAXCONV_ONEDNN", "")
+    if switch == "0" or not (switch == "1" or jaxlib.version.__version__.startswith(KNOWN)) or not _avx2():
         return False
     x = np.arange(24, dtype=np.float32).reshape(1, 3, 2, 4) % 5
     k = np.arange(32, dtype=np.float32).reshape(2, 1, 4, 4) % 3
@@ -52,72 +52,71 @@ def available() -> bool:
 
 @functools.cache
 def _warn_of_cache(folder: str | None) -> None:
-    """Once for a folder: XLA cannot serialize the call, so JAX's persistent cache keeps no program that holds it."""
+    """Warn once per folder: XLA cannot serialize the call, so JAX's persistent cache cannot store programs with it."""
     if not folder:
         return
     warnings.filterwarnings("ignore", "Error writing persistent compilation cache entry.*MemoryError")
     warnings.warn(
-        f"programs with convolutions by oneDNN are compiled anew in each process: JAX's persistent cache in {folder} "
-        "cannot store them; JAXCONV_ONEDNN=0 runs them by formulations that it can store",
+        f"programs with oneDNN convolutions are recompiled in each process: JAX's persistent cache in {folder} cannot "
+        "store them; set JAXCONV_ONEDNN=0 to use formulations that can be cached",
         stacklevel=2,
     )
 
 
 def _avx2() -> bool:
-    """Without AVX2 oneDNN falls back on the code that `fits` is there to avoid."""
+    """Whether the CPU has AVX2; without, oneDNN falls back to the GEMM code that `fits` excludes."""
     try:
         with open("/proc/cpuinfo") as file:
             return " avx2 " in file.read()
-    except OSError:  # no Linux: its jaxlib carries no oneDNN either
+    except OSError:  # not Linux, where jaxlib contains no oneDNN either
         return False
 
 
 def fits(form: Form) -> bool:
-    """Whether oneDNN has a kernel of its own for a form, in f32 or what f32 can hold.
+    """Whether oneDNN has a direct kernel for a form, of a dtype that is exact in f32.
 
-    Where every group is one channel in and one out, it has them for images without dilation. For the rest it
-    falls back on im2col and GEMM, whose nested parallel loops wait for each other in XLA's thread pool for
-    ever (jaxlib 0.10.2; seen with ONEDNN_VERBOSE=1 and gdb). tests/engine/test_onednn.py watches this.
+    If every group has one input and one output channel, it has direct kernels only for images without dilation.
+    Otherwise it would fall back to im2col and GEMM, whose nested parallel loops deadlock in XLA's thread pool
+    (jaxlib 0.10.2; found with ONEDNN_VERBOSE=1 and gdb). tests/engine/test_onednn.py tests for it.
     """
     if form.dtype not in EXACT_IN_F32:
         return False
-    given = form.x[0] if form.slot == "k" else form.k[-2]  # what "input channels" are in the reduced convolution
-    if form.groups == 1 or given > 1 or form.k[-1] > form.groups:
+    c_in = form.x[0] if form.slot == "k" else form.k[-2]  # input channels of the convolution that `by_reduction` runs
+    if form.groups == 1 or c_in > 1 or form.k[-1] > form.groups:
         return True
     return form.rank == 2 and all(d == 1 for d in form.dilation) and (form.slot != "k" or set(form.stride) == {1})
 
 
 @by_reduction
 def conv_onednn(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) -> jax.Array:
-    """oneDNN's direct convolution, f32; the gradients are convolutions too. Halves are computed in f32."""
+    """oneDNN's direct convolution in f32, also for half precision; gradients are convolutions, too."""
     _warn_of_cache(jax.config.jax_compilation_cache_dir)  # type: ignore[attr-defined]
-    wanted = np.float32
-    like = jax.ShapeDtypeStruct(form.y, wanted)
+    result = jax.ShapeDtypeStruct(form.y, np.float32)
     config = {"outer_dimension_partitions": [], "onednn_conv_config": _config(k.ndim, order, form)}
     call = jax.ffi.ffi_call(
-        "__onednn$convolution", like, custom_call_api_version=2, legacy_backend_config=json.dumps(config)
+        "__onednn$convolution", result, custom_call_api_version=2, legacy_backend_config=json.dumps(config)
     )
-    return call(x.astype(wanted), k.astype(wanted)).astype(x.dtype)
+    return call(x.astype(np.float32), k.astype(np.float32)).astype(x.dtype)
 
 
 def conv_images(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
-    """The kernel's gradient, summed over blocks of images that stay in cache; the other slots are conv_onednn's.
+    """Kernel gradient, summed over blocks of images that fit in cache; the other slots are those of conv_onednn.
 
-    oneDNN reads all of y again for every input channel, so a block holds about 2 MB of it. Of a depthwise
-    map the images of a block are channels, which makes its gradient a depthwise convolution again.
+    oneDNN rereads all of y for every input channel; a block therefore has about 2 MB of it. For a depthwise
+    convolution, the images of a block become channels, which makes the gradient a depthwise convolution, too.
     """
     if form.slot != "k" or 0 in (*x.shape, *y.shape):
         return conv_onednn(x, y, form)
-    wide = _summed(x.astype(jnp.float32), y.astype(jnp.float32), form.open("k", dtype="float32"))
-    return wide.astype(form.dtype)
+    total = _sum_over_blocks(x.astype(jnp.float32), y.astype(jnp.float32), form.open("k", dtype="float32"))
+    return total.astype(form.dtype)
 
 
-def _summed(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
-    """`conv_images` of a kernel's gradient, in f32."""
+def _sum_over_blocks(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
+    """The kernel gradient of `conv_images`, in f32."""
     if form.depthwise and max(form.stride) > 1:
         return _by_phases(x, y, form)
     part = _depthwise_block if form.depthwise else conv_onednn
-    size = block(form)
+    size = block_size(form)
     one = form.open("k", x=(size, *form.x[1:]))
     if size == form.x[0]:
         return part(x, y, one)
@@ -129,8 +128,8 @@ def _summed(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
     return jax.lax.scan(add, jnp.zeros(form.k, jnp.float32), blocks)[0]
 
 
-def block(form: Form) -> int:
-    """Images that `conv_images` takes at a time: a divisor of the batch, some MB of y, at least 8 of a dense map."""
+def block_size(form: Form) -> int:
+    """Images per block of `conv_images`: a divisor of the batch, some MB of y, at least 8 unless depthwise."""
     n, image = form.x[0], 4 * math.prod(form.y[1:])
     if form.depthwise:
         return max(b for b in range(1, n + 1) if n % b == 0 and (b == 1 or b * image <= 1.6e6))
@@ -138,7 +137,7 @@ def block(form: Form) -> int:
 
 
 def _depthwise_block(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
-    """[n, *spatial, C] -> [1, *spatial, (n, C)], one depthwise convolution, and the sum over n."""
+    """[n, *spatial, C] -> [1, *spatial, (n, C)], one depthwise convolution, then the sum over n."""
     n, c = form.x[0], form.x[-1]
     x, y = (jnp.moveaxis(v, 0, -2).reshape(1, *v.shape[1:-1], -1) for v in (x, y))
     one = form.open("k", x=x.shape, k=(*form.kernel_size, 1, n * c), groups=n * c)
@@ -146,7 +145,10 @@ def _depthwise_block(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
 
 
 def _by_phases(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
-    """Tap a + s*u of a strided map is tap u of an unstrided one on every sth cell from a: no dilated kernel."""
+    """Kernel gradient under a stride s, without a dilated kernel.
+
+    Tap a + s*u is tap u of a convolution of stride 1 on every sth cell from a.
+    """
     x, total = zeros_around(x, form.padding), jnp.zeros(form.k, jnp.float32)
     for first in itertools.product(*map(range, form.stride)):
         size = tuple(len(range(a, k, s)) for a, k, s in zip(first, form.kernel_size, form.stride, strict=True))
@@ -158,12 +160,12 @@ def _by_phases(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
         phase = form.open("k", x=cells.shape, k=(*size, *form.k[-2:]), stride=ones, padding=none)
         axes = zip(first, form.stride, form.kernel_size, size, strict=True)
         spread = [*((a, k - a - s * (taps - 1) - 1, s - 1) for a, s, k, taps in axes), (0, 0, 0), (0, 0, 0)]
-        total = total + jax.lax.pad(_summed(cells, y, phase), jnp.float32(0), spread)
+        total = total + jax.lax.pad(_sum_over_blocks(cells, y, phase), jnp.float32(0), spread)
     return total
 
 
 def _config(ndim: int, order: tuple[int, int], form: Form) -> dict[str, Any]:
-    """The call's OneDnnConvolutionConfig as JSON: which axis is which, and the window. Integers are strings there."""
+    """OneDnnConvolutionConfig of the call, as JSON: the meaning of the axes, and the window. Integers are strings."""
     text = functools.partial(map, str)
     c_in, c_out = (ndim + a for a in order)
     spatial = [a for a in range(ndim) if a not in (c_in, c_out)]

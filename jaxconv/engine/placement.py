@@ -1,8 +1,8 @@
-"""Meshes under the primitives: how operands vary over devices, how results are sharded, and lowering as local code.
+"""Device meshes: varying axes of operands, shardings of results, and lowering as code of one device.
 
-The primitives carry the types of `shard_map` and of explicit meshes. What computes them is traced without: as
-code for one device, or for XLA's partitioner to split. A formulation that transposes or loops would otherwise
-have to repeat every cast of these types, and would sum over devices again where it forgets one.
+The primitives carry the types of `shard_map` and of explicit meshes. Their formulations are traced without these types,
+as code for one device or for XLA's partitioner. A formulation that transposes or loops would otherwise have to repeat
+every cast of these types, and would sum over devices twice if one were missing.
 """
 
 import functools
@@ -18,7 +18,7 @@ from jaxconv._base.errors import ShapeError
 
 
 def match_varying_axes(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Both varying over the same axes of a `shard_map`, as every primitive of two operands must have them."""
+    """Cast both operands to vary over the same axes of a `shard_map`, as a primitive of two operands requires."""
     types = [jax.typeof(v) for v in (a, b)]
     varying: list[frozenset[Any]] = [
         t.mat.varying if hasattr(t, "mat") else getattr(t, "vma", frozenset()) for t in types
@@ -34,18 +34,18 @@ def match_varying_axes(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array
 
 
 def result_sharding(aval: Any, axes: Sequence[str | None], operands: Sequence[tuple[Any, Sequence[str | None]]]) -> Any:
-    """The sharding of a result on an explicit mesh: each named axis is split as the operands split it.
+    """Sharding of a result on an explicit mesh: each named axis is sharded as in the operands.
 
-    What an operand splits and the result lacks is a sum, which the partitioner completes over the devices. A mesh
-    axis splits one axis of the result: the first that asks for it.
+    A named axis that the result lacks is summed over; the partitioner completes the sum over devices. A mesh axis
+    shards one axis of the result: the first that has it.
 
     Args:
-      aval: an operand's type, of the result's rank or not.
-      axes: the result's axes by name; None for a spatial one.
-      operands: the operands' types, each with its axes by name.
+      aval: type of an operand; for the mesh if no operand is on one.
+      axes: names of the axes of the result; None for a spatial axis.
+      operands: type of each operand, with the names of its axes.
 
     Raises:
-      ShapeError: a spatial axis that is split.
+      ShapeError: if a spatial axis is sharded.
     """
     mesh = next((t.sharding.mesh for t, _ in operands if not t.sharding.mesh.empty), aval.sharding.mesh)
     split: dict[str, Any] = {}
@@ -53,9 +53,9 @@ def result_sharding(aval: Any, axes: Sequence[str | None], operands: Sequence[tu
         for axis, (name, by) in enumerate(zip(names, t.sharding.spec, strict=True)):
             if by is not None and name is None:
                 raise ShapeError(
-                    "on an explicit mesh spatial axes must be whole on every device",
+                    "on an explicit mesh, spatial axes must not be sharded",
                     got=f"axis {axis} of {t.str_short()}",
-                    fix="jax.sharding.reshard(x, P('data')) splits the batch alone",
+                    fix="jax.sharding.reshard(x, P('data')) to shard only the batch",
                 )
             if by is not None and name is not None:
                 split.setdefault(name, by)
@@ -70,7 +70,7 @@ def result_sharding(aval: Any, axes: Sequence[str | None], operands: Sequence[tu
 
 
 def zeros_sharded_like(v: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """Zeros of v's dtype that vary over devices as v does, and whose first axis is split as v's is."""
+    """Zeros of v's dtype, varying over the same mesh axes as v, and with the first axis sharded as v's."""
     zeros, sharding = jnp.zeros(shape, v.dtype), jax.typeof(v).sharding
     if any(by is not None for by in sharding.spec):
         spec = PartitionSpec(sharding.spec[0], *(None,) * (len(shape) - 1))
@@ -79,13 +79,13 @@ def zeros_sharded_like(v: jax.Array, shape: Sequence[int]) -> jax.Array:
 
 
 def resharded(v: jax.Array, like: Any) -> jax.Array:
-    """`v` with the sharding of the type `like`; on no mesh, or one that is not explicit, as it is."""
+    """`v` with the sharding of the type `like`; without an explicit mesh, unchanged."""
     sharding = like.sharding
     return v if jax.typeof(v).sharding == sharding else jax.sharding.reshard(v, sharding)
 
 
 def local_lowering(fun: Callable[..., jax.Array], **fixed: Any) -> Callable[..., Any]:
-    """A lowering rule: `fun` traced without the operands' mesh types, its result sharded as promised."""
+    """A lowering rule: `fun` traced without the mesh types of its operands, its result with the declared sharding."""
 
     def rule(ctx: Any, *operands: Any, **params: Any) -> Any:
         plain = [jax.core.ShapedArray(a.shape, a.dtype, a.weak_type) for a in ctx.avals_in]

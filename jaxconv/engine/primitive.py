@@ -1,8 +1,9 @@
-"""The primitive behind every convolution: the open derivative of one trilinear form.
+"""JAX primitives: the convolution form, and the selection of maxima.
 
-Its jvp, transpose and batching rules stay within the family (see `form`), so gradients of any order, in
-either mode, under vmap, scan or remat, are the same three operations, each lowered by `rules`. This is the
-one file that speaks to JAX's interpreters; it holds for jax 0.10 and 0.11 (tests/engine/test_primitive.py).
+The jvp, transpose and batching rules of `conv_p` give forms again (see `form`). Gradients of any order, in forward or
+reverse mode, under vmap, scan or remat, are therefore convolutions or gradients that `dispatch` runs by its fastest
+formulation. All rules for JAX's interpreters are in this file; tested with jax 0.10 and 0.11
+(tests/engine/test_primitive.py).
 """
 
 import functools
@@ -18,18 +19,18 @@ from jaxconv.engine.dispatch import run
 from jaxconv.engine.form import Form, shared_index
 from jaxconv.engine.placement import local_lowering, match_varying_axes, resharded, result_sharding
 from jaxconv.engine.rules import Place
-from jaxconv.engine.select import Choice, chosen
+from jaxconv.engine.select import Choice, apply_choice
 
 conv_p = Primitive("jaxconv_conv")
 
 
 def bind(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
-    """The open slot of `form` from the other two, in the order x, k, y; of dtype `form.dtype`."""
+    """Compute the open slot of `form`, in `form.dtype`, from the other two in the order x, k, y."""
     dtype = promoted(a.dtype, b.dtype)
     a, b = match_varying_axes(a.astype(dtype), b.astype(dtype))
     for slot, array in zip(form.operands, (a, b), strict=True):
         if array.shape != form.shape(slot):
-            raise ValueError(f"{slot} must be {form.shape(slot)} in {form}; got {array.shape}")
+            raise ValueError(f"expected {slot} of shape {form.shape(slot)} for {form}, got {array.shape}")
     return conv_p.bind(a, b, form=form)
 
 
@@ -40,7 +41,7 @@ def _compiled(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
 
 @conv_p.def_impl
 def _eager(a: jax.Array, b: jax.Array, *, form: Form) -> jax.Array:
-    with jax.disable_jit(False):  # the primitive has no code but what it is compiled to
+    with jax.disable_jit(False):  # the primitive can run only compiled
         return _compiled(a, b, form=form)
 
 
@@ -56,12 +57,12 @@ def _abstract(a: Any, b: Any, *, form: Form) -> Any:
 
 def _transpose(which: int, ct: jax.Array, a: Any, b: Any, *, form: Form) -> jax.Array:
     """The cotangent of one operand: the same T with that operand's slot open."""
-    lost, kept = form.operands[which], form.operands[1 - which]
-    like = (a if which == 0 else b).aval
-    given = {form.slot: ct, kept: b if which == 0 else a}
-    back = form.open(lost, dtype=str(like.dtype))
-    first, second = back.operands
-    return resharded(bind(given[first], given[second], back), like)
+    slot, other = form.operands[which], form.operands[1 - which]
+    aval = (a if which == 0 else b).aval
+    arrays = {form.slot: ct, other: b if which == 0 else a}
+    gradient = form.open(slot, dtype=str(aval.dtype))
+    first, second = gradient.operands
+    return resharded(bind(arrays[first], arrays[second], gradient), aval)
 
 
 ad.defbilinear(conv_p, functools.partial(_transpose, 0), functools.partial(_transpose, 1))
@@ -71,26 +72,27 @@ ad.defbilinear(conv_p, functools.partial(_transpose, 0), functools.partial(_tran
 
 
 def _batch(arrays: Any, axes: Any, *, form: Form) -> tuple[jax.Array, int]:
+    """vmap over both operands adds members; over one, it enlarges that operand's n, c or o."""
     a, b = (v if axis is None else jnp.moveaxis(v, axis, 0) for v, axis in zip(arrays, axes, strict=True))
     count = (b if axes[0] is None else a).shape[0]
     if None not in axes:
-        members = form.maps * count
+        members = form.num_members * count
         a, b = (v.reshape(members, *getattr(form, slot)) for v, slot in zip((a, b), form.operands, strict=True))
         y = bind(a, b, form.open(form.slot, members=members))
         return y.reshape(count, *form.shape(form.slot)), 0
-    # One operand alone: its new axis joins the index that it shares with the result.
+    # Over one operand: merge the new axis into the index that only this operand and the result have.
     slot = form.operands[0 if axes[1] is None else 1]
     letter = shared_index(form.slot, slot)
     merged = _merge(b if axes[0] is None else a, slot, letter, form)
-    wide = _widened(form, letter, count)
-    y = bind(a, merged, wide) if axes[0] is None else bind(merged, b, wide)
+    enlarged = _enlarged(form, letter, count)
+    y = bind(a, merged, enlarged) if axes[0] is None else bind(merged, b, enlarged)
     return _split(y, form.slot, letter, form, count), 0
 
 
 batching.primitive_batchers[conv_p] = _batch
 
 
-def _widened(form: Form, letter: str, count: int) -> Form:
+def _enlarged(form: Form, letter: str, count: int) -> Form:
     """`form` with index n, c or o `count` times as long."""
     x, k = list(form.x), list(form.k)
     for shape, axis in {"n": [(x, 0)], "c": [(x, -1), (k, -2)], "o": [(k, -1)]}[letter]:
@@ -98,10 +100,10 @@ def _widened(form: Form, letter: str, count: int) -> Form:
     return form.open(form.slot, x=tuple(x), k=tuple(k))
 
 
-def _cut(slot: str, letter: str, form: Form) -> tuple[int, int, int]:
-    """Where an index lies in a slot's array: its axis, and its sizes outside and inside of the merged axis.
+def _merge_position(slot: str, letter: str, form: Form) -> tuple[int, int, int]:
+    """Position of a new axis within the axis of an index: (axis, size outside of the new axis, size inside of it).
 
-    Images come outside, so that a batch split over devices stays split; groups come outside of channels.
+    Images are outside, so that a batch sharded over devices stays sharded; groups are outside of channels.
     """
     lead = form.members is not None
     if letter == "n":
@@ -113,8 +115,8 @@ def _cut(slot: str, letter: str, form: Form) -> tuple[int, int, int]:
 
 
 def _merge(v: jax.Array, slot: str, letter: str, form: Form) -> jax.Array:
-    """[count, (members), ...] -> the same with the first axis inside the axis of `letter`."""
-    axis, outer, inner = _cut(slot, letter, form)
+    """[count, (members), ...] -> the same with the first axis merged into the axis of `letter`."""
+    axis, outer, inner = _merge_position(slot, letter, form)
     count, rest = v.shape[0], v.shape[1:]
     v = v.reshape(count, *rest[:axis], outer, inner, *rest[axis + 1 :])
     v = jnp.moveaxis(v, 0, axis + 1)  # [..., outer, count, inner, ...]
@@ -123,26 +125,26 @@ def _merge(v: jax.Array, slot: str, letter: str, form: Form) -> jax.Array:
 
 def _split(v: jax.Array, slot: str, letter: str, form: Form, count: int) -> jax.Array:
     """The inverse of `_merge`."""
-    axis, outer, inner = _cut(slot, letter, form)
+    axis, outer, inner = _merge_position(slot, letter, form)
     rest = form.shape(slot)
     v = v.reshape(*rest[:axis], outer, count, inner, *rest[axis + 1 :])
     return jnp.moveaxis(v, axis + 1, 0).reshape(count, *rest)
 
 
-# ---------------------------------------------------------------- the choice of a maximum
+# ---------------------------------------------------------------- selection of maxima
 
 select_p = Primitive("jaxconv_select")
 
 
 def select(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
-    """`engine.select.chosen` as a linear map of v with its adjoint for transpose."""
+    """`engine.select.apply_choice`: linear in v, with the adjoint map as its transpose."""
     v, code = match_varying_axes(v, code)
     return select_p.bind(v, code, choice=choice)
 
 
 @functools.partial(jax.jit, static_argnames="choice")
 def _select_compiled(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
-    return chosen(v, code, choice)
+    return apply_choice(v, code, choice)
 
 
 @select_p.def_impl
@@ -151,7 +153,7 @@ def _select_eager(v: jax.Array, code: jax.Array, *, choice: Choice) -> jax.Array
         return _select_compiled(v, code, choice)
 
 
-mlir.register_lowering(select_p, local_lowering(chosen))
+mlir.register_lowering(select_p, local_lowering(apply_choice))
 ad.defjvp(select_p, lambda moved, v, code, *, choice: select(moved, code, choice), None)
 
 
@@ -170,7 +172,7 @@ def _select_transpose(ct: Any, v: Any, code: Any, *, choice: Choice) -> Any:
 
 
 def _select_batch(arrays: Any, axes: Any, *, choice: Choice) -> tuple[jax.Array, int]:
-    """The new axis joins the images, inside of them: a batch split over devices stays split."""
+    """Merge the new axis into the batch, inside of the images: a batch sharded over devices stays sharded."""
     count = next(v.shape[axis] for v, axis in zip(arrays, axes, strict=True) if axis is not None)
     v, code = (
         jnp.broadcast_to(jnp.expand_dims(a, 1), (a.shape[0], count, *a.shape[1:]))
@@ -195,13 +197,13 @@ def _lower(platform: str, ctx: Any, a: Any, b: Any, *, form: Form) -> Any:
 
 
 def _one_device(module: Any) -> bool:
-    """Whether the code will run where it stands: not exported, nor for XLA to cut up among devices."""
+    """Whether the program will run on one device of this process: not exported, not partitioned by XLA."""
     if getattr(module.lowering_parameters, "for_export", True):
         return False
     context = module.axis_context
     if hasattr(context, "num_devices"):
         return bool(context.num_devices == 1)
-    mesh = getattr(context, "mesh", None)  # shard_map: one device's part, if every axis is manual
+    mesh = getattr(context, "mesh", None)  # shard_map: one device's shard, if every axis is manual
     return mesh is not None and (mesh.size == 1 or set(mesh.axis_names) == set(context.manual_axes))
 
 

@@ -1,7 +1,7 @@
-"""Both gradients of a convolution, written as plain convolutions.
+"""Gradients of a convolution as forward convolutions.
 
-A formulation that can only run forward gives all three slots by these; they hold no layouts but
-`[N, *spatial, C]`, no window reversal and no dilated input, so they cost the same in a loop body.
+They extend a forward-only formulation to all three slots. They need no other layout than `[N, *spatial, C]`, no window
+reversal and no dilated input, and therefore cost the same inside loops.
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ from jaxconv.engine.window import pad_wide, zeros_around
 from jaxconv.geometry import exact_high
 
 Forward = Callable[[jax.Array, jax.Array, tuple[int, int], Form], jax.Array]
-"""forward(x, kernel, order, form) -> [N, *out, O]: a valid-sized convolution; `order` says which axes of the
-kernel are (input channels, output maps), the rest are spatial, in order."""
+"""forward(x, kernel, order, form) -> [N, *out, O]. `order`: axes of the kernel for (input channels, output channels);
+the others are spatial, in order."""
 
 
 def by_reduction(forward: Forward) -> Formulation:
-    """All three slots from a forward convolution alone."""
+    """A formulation for all three slots from a forward convolution."""
 
     def formulation(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
         if 0 in (*a.shape, *b.shape, *form.shape(form.slot)):
@@ -37,14 +37,14 @@ def by_reduction(forward: Forward) -> Formulation:
 
 
 def swap_batch_and_channels(x: jax.Array, groups: int) -> jax.Array:
-    """Batch and the channels of each group change places: [N, *n, (g, c)] -> [c, *n, (g, N)]."""
+    """Swap the batch with the channels of each group: [N, *n, (g, c)] -> [c, *n, (g, N)]."""
     n, *spatial, channels = x.shape
     x = jnp.moveaxis(x.reshape(n, *spatial, groups, channels // groups), (0, -1), (-1, 0))
     return x.reshape(channels // groups, *spatial, groups * n)
 
 
 def flip_kernel(k: jax.Array, groups: int) -> jax.Array:
-    """The kernel turned round in space, its axes exchanged within each group: [*k, c, (g, o)] -> [*k, o, (g, c)]."""
+    """Flip the kernel in space and swap its channel axes within each group: [*k, c, (g, o)] -> [*k, o, (g, c)]."""
     *size, c, maps = k.shape
     k = lax.rev(k, range(len(size))).reshape(*size, c, groups, maps // groups)
     return jnp.swapaxes(k, -1, -3).reshape(*size, maps // groups, groups * c)
@@ -58,25 +58,25 @@ def _convolve(
     forward: Forward, x: jax.Array, k: jax.Array, order: tuple[int, int], stride: Any, padding: Any, dilation: Any,
     groups: int, precision: Any,
 ) -> jax.Array:  # fmt: skip
-    """One forward convolution with padding of either sign: what is negative is cropped, what is wide is padded."""
+    """One forward convolution with padding of either sign: crops x for negative and pads it for wide padding."""
     size = [n for a, n in enumerate(k.shape) if a - k.ndim not in order]
     c_in, c_out = (k.shape[a] for a in order)
     dilation = tuple(1 if n == 1 else d for n, d in zip(size, dilation, strict=True))
-    words = tuple(stride), ((0, 0),) * len(size), dilation, groups
+    arguments = tuple(stride), ((0, 0),) * len(size), dilation, groups
     spatial = tuple(n + lo + hi for n, (lo, hi) in zip(x.shape[1:-1], padding, strict=True))
-    form = Form("y", (x.shape[0], *spatial, x.shape[-1]), (*size, c_in, c_out), *words, dtype=str(x.dtype))
+    form = Form("y", (x.shape[0], *spatial, x.shape[-1]), (*size, c_in, c_out), *arguments, dtype=str(x.dtype))
     x = zeros_around(x, tuple((min(lo, 0), min(hi, 0)) for lo, hi in padding))
     if 0 in x.shape:
         return jnp.zeros(form.y, x.dtype)
-    kept = tuple((max(lo, 0), max(hi, 0)) for lo, hi in padding)
-    x, kept = pad_wide(x, kept, size, dilation)
-    return forward(x, k, order, dataclasses.replace(form, x=x.shape, padding=kept, precision=precision))
+    pads = tuple((max(lo, 0), max(hi, 0)) for lo, hi in padding)
+    x, pads = pad_wide(x, pads, size, dilation)
+    return forward(x, k, order, dataclasses.replace(form, x=x.shape, padding=pads, precision=precision))
 
 
 def _kernel_gradient(forward: Forward, x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
-    """T is symmetric in k and y once batch and channels of x change places: y is a kernel as large as the map.
+    """With batch and channels of x swapped, T is symmetric in k and y: convolve x with y as the kernel.
 
-    x [N, *n, (g, c)] -> [c, *n, (g, N)], a kernel y [N, *out, (g, o)] of stride d and dilation s gives [c, *k, (g, o)].
+    x [N, *n, (g, c)] -> [c, *n, (g, N)]; the kernel y [N, *out, (g, o)], stride d, dilation s; result [c, *k, (g, o)].
     """
     swapped = swap_batch_and_channels(x, form.groups)
     axes = zip(form.x[1:-1], form.y[1:-1], form.kernel_size, form.stride, form.padding, form.dilation, strict=True)
@@ -87,10 +87,10 @@ def _kernel_gradient(forward: Forward, x: jax.Array, y: jax.Array, form: Form) -
 
 
 def _input_gradient(forward: Forward, k: jax.Array, y: jax.Array, form: Form) -> jax.Array:
-    """A convolution with the flipped kernel; under a stride one for each residue of the input's cells.
+    """A convolution with the flipped kernel; with a stride s, one for each residue a of the input cells mod s.
 
-    Cell j = a + s*t is met by the taps with m*d ≡ a + lo (mod s) alone: m = m0 + e*u, e = s / gcd(s, d). They are
-    a kernel of dilation d*e/s, and t runs with stride 1: no zero is ever multiplied.
+    Only the taps with m*d ≡ a + lo (mod s) multiply cell j = a + s*t: m = m0 + e*u with e = s / gcd(s, d). They form a
+    kernel of dilation d*e/s, applied with stride 1 over t. No multiplication has a zero from a dilated input.
     """
     flipped, order = _flipped_kernel(k, form)
     parts = {}
@@ -100,11 +100,11 @@ def _input_gradient(forward: Forward, k: jax.Array, y: jax.Array, form: Form) ->
             n, out, size = form.x[1 + axis], form.y[1 + axis], form.kernel_size[axis]
             s, d, lo = form.stride[axis], form.dilation[axis], form.padding[axis][0]
             step = s // math.gcd(s, d)
-            found = [m for m in range(size) if (m * d - a - lo) % s == 0][::-1]  # the flipped kernel's order
-            taps.append(slice(size - 1 - found[0], size, step) if found else slice(0, 0))
-            first, dd, cells = (found[-1] if found else 0), d * step // s, -(-(n - a) // s)
+            residue_taps = [m for m in range(size) if (m * d - a - lo) % s == 0][::-1]  # in the flipped kernel's order
+            taps.append(slice(size - 1 - residue_taps[0], size, step) if residue_taps else slice(0, 0))
+            first, dd, cells = (residue_taps[-1] if residue_taps else 0), d * step // s, -(-(n - a) // s)
             q = (a + lo - first * d) // s
-            low = dd * (len(found) - 1) - q
+            low = dd * (len(residue_taps) - 1) - q
             pads.append((low, cells - out + q))
             dilation.append(dd)
             sizes.append(cells)
@@ -119,14 +119,17 @@ def _input_gradient(forward: Forward, k: jax.Array, y: jax.Array, form: Form) ->
 
 
 def _flipped_kernel(k: jax.Array, form: Form) -> tuple[jax.Array, tuple[int, int]]:
-    """The kernel turned round in space, with its (input, output) axes exchanged, by name where that costs nothing."""
+    """The flipped kernel with channel axes swapped, and its `order`; without groups, swapped in `order` alone."""
     if form.groups == 1:
         return lax.rev(k, range(form.rank)), (-1, -2)
     return flip_kernel(k, form.groups), (-2, -1)
 
 
 def _interleave(parts: dict[tuple[int, ...], jax.Array], stride: tuple[int, ...], shape: tuple[int, ...]) -> jax.Array:
-    """Cell a + s*t of each axis from cell t of part a; the last axis first, so no array has more than two axes more."""
+    """Interleave the parts: cell a + s*t of each axis is cell t of part a.
+
+    Goes from the last axis to the first, so that no array needs more than two extra axes.
+    """
     for axis in reversed(range(len(stride))):
         s, n = stride[axis], shape[1 + axis]
         heads = {residues[:axis] for residues in parts}
@@ -135,7 +138,7 @@ def _interleave(parts: dict[tuple[int, ...], jax.Array], stride: tuple[int, ...]
 
 
 def _merge(parts: list[jax.Array], axis: int, n: int) -> jax.Array:
-    """Cells of the parts in turn along one axis, n in all."""
+    """Interleave the cells of the parts along one axis, n in total."""
     if len(parts) == 1:
         return parts[0]
     most = parts[0].shape[axis]

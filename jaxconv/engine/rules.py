@@ -1,4 +1,4 @@
-"""Which formulation runs a convolution where: the table of rules, and what carries it out."""
+"""Rules for choosing a formulation, with the measurements behind them."""
 
 import dataclasses
 import math
@@ -25,11 +25,11 @@ FORMULATIONS: dict[str, Formulation] = {
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a convolution will run.
+    """Target of a compiled convolution.
 
     Attributes:
       platform: "cpu", "gpu" or "tpu".
-      one_device: the code runs as it stands, on one device; not exported, not cut up by XLA.
+      one_device: whether the program runs on one device: not exported, not partitioned by XLA.
     """
 
     platform: str = "cpu"
@@ -38,10 +38,13 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """The first rule of a platform that names the form's slot and whose condition holds says what runs it.
+    """One rule of a platform; the first that matches a form decides.
 
     Attributes:
-      why: the measurement behind it: ms of each of its slots against those of lax.
+      impl: the formulation.
+      slots: open slots it applies to.
+      when: condition on the form and its place.
+      why: the measurement behind it: ms per slot, against those of lax.
     """
 
     impl: str
@@ -55,15 +58,15 @@ def _onednn(form: Form, place: Place) -> bool:
 
 
 def _images(form: Form, place: Place) -> bool:
-    """Depthwise kernel gradients, and those of dense maps too large for the cache."""
+    """Kernel gradients of depthwise convolutions, and of dense ones whose y exceeds the cache."""
     return can_run("images", form, place) and (form.depthwise or 4 * math.prod(form.y) > 6.5e6)
 
 
-def _f32(form: Form, place: Place) -> bool:
+def _exact_in_f32(form: Form, place: Place) -> bool:
     return form.dtype in EXACT_IN_F32
 
 
-def _overhanging(form: Form, place: Place) -> bool:
+def _kernel_exceeds_maps(form: Form, place: Place) -> bool:
     cells = zip(form.kernel_size, form.x[1:-1], form.y[1:-1], strict=True)
     return any(taps > min(n, out) for taps, n, out in cells)
 
@@ -81,8 +84,15 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("onednn", "xky", _onednn, "3×3 8×56²×64: 19, 15, 18 against 24, 30, 50; 64×2²×512: 10 against 798"),
         Rule("shifted", "xy", lambda form, place: form.depthwise, "3×3 8×28²×192: 1.4, 0.9 against 38, 38"),
         Rule("dots", "xky", lambda form, place: form.groups > 1, "32 groups, 8×14²×256: 7, 9, 4 against 8, 8, 1193"),
-        Rule("dots", "xy", _overhanging, "3×3 64×2²×512: 11, 13 against 798, 789; XLA exchanges kernel and input"),
-        Rule("canonical", "xy", _f32, "the one layout that XLA's CPU code has a fast loop for, in any computation"),
+        Rule(
+            "dots", "xy", _kernel_exceeds_maps, "3×3 64×2²×512: 11, 13 against 798, 789; XLA exchanges kernel and input"
+        ),
+        Rule(
+            "canonical",
+            "xy",
+            _exact_in_f32,
+            "the one layout that XLA's CPU code has a fast loop for, in any computation",
+        ),
         Rule("dots", "xky", _always, "kernel gradients 47, 158 against 50, 909; f64 has no fast loop at all"),
     ),
     "gpu": (Rule("lax", "xky", _always, "XLA matches JAX's own gradients to cuDNN"),),
@@ -91,8 +101,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
 
 
 def can_run(impl: str, form: Form, place: Place) -> bool:
-    """Whether a formulation has a way to compute a form in a place, which compiles in sensible time."""
-    if impl == "shifted":  # one multiply-add for each tap and channel of a group, all in one loop
+    """Whether a formulation can compute a form there, and compiles in reasonable time."""
+    if impl == "shifted":  # one multiply-add per tap and channel of a group, all in one fused loop
         return form.groups > 1 and form.k[-2] <= 4
     if impl not in ("onednn", "images"):
         return True
@@ -101,32 +111,32 @@ def can_run(impl: str, form: Form, place: Place) -> bool:
     if impl == "images" and form.slot == "k" and form.depthwise:
         if form.k[-1] != form.groups or form.rank != 2 or max(form.dilation) > 1:
             return False
-        form = form.open("k", stride=(1,) * form.rank)  # strides go by phases, each without one
+        form = form.open("k", stride=(1,) * form.rank)  # `conv_images` splits a strided kernel into unstrided ones
     return onednn.fits(form) and onednn.available()
 
 
 def implements(impl: str, form: Form, place: Place) -> bool:
-    """Whether a formulation can run a form, and does so in a way of its own."""
-    if impl == "images" and form.slot != "k":  # there it is "onednn"
+    """Whether a formulation can run a form and is not the same as another one for it."""
+    if impl == "images" and form.slot != "k":  # the same as "onednn"
         return False
     return can_run(impl, form, place)
 
 
 def is_candidate(impl: str, form: Form, place: Place) -> bool:
-    """Whether a formulation is made for a form, and may be the fastest there."""
+    """Whether a formulation is worth timing: it implements the form, and may be the fastest."""
     if not implements(impl, form, place):
         return False
     kernel = form.slot == "k"
     if impl == "images":
-        return form.groups == 1 and onednn.block(form) < form.x[0]
+        return form.groups == 1 and onednn.block_size(form) < form.x[0]
     if impl == "lax":
         return not (place.platform == "cpu" and kernel and form.groups > 8)
     if impl == "canonical":
-        return _f32(form, place) and not (kernel and form.groups > 1)
+        return _exact_in_f32(form, place) and not (kernel and form.groups > 1)
     return impl != "einsum"
 
 
 def preferred(form: Form, place: Place) -> str:
-    """The formulation that the rules name for a form of one member."""
+    """The formulation that the rules choose for a form of one member."""
     form = simplified(form).form
     return next(rule.impl for rule in RULES[place.platform] if form.slot in rule.slots and rule.when(form, place))

@@ -1,8 +1,8 @@
-"""Where the maximum of each window lies, and the two linear maps that this choice makes: no scatter, no gather.
+"""Argmax of each window, and its gather and scatter-add, as fused loops over strided slices.
 
-A window's choice is one code: its tap's number along each axis, in a base that the axis' period divides.
-`pick` takes every window's chosen cell; `place`, its adjoint, gives every cell the sum of the windows that
-chose it. Both read the arrays in order, as fused loops over strided slices.
+The argmax is stored as one integer code per window: the index of the tap along each axis, as a digit in a base that is
+a multiple of the stride. Gathering takes the selected cell of each window; its adjoint, scatter-add, gives each cell
+the sum over the windows that selected it. Both read arrays in order, without XLA's gather and scatter.
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ from jaxconv.engine.window import Window, all_static, slices
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One linear map between x [N, *n, C] and the windows' [N, *out, C], given each window's code.
+    """A linear map between x [N, *n, C] and windows [N, *out, C], given the code of each window.
 
     Attributes:
-      slot: "y" picks, "x" places.
-      n: the spatial size of x.
+      slot: "y" gathers from x to the windows, "x" scatter-adds from the windows to x.
+      n: spatial size of x.
       win: the windows.
     """
 
@@ -36,25 +36,25 @@ class Choice:
 
     @property
     def adjoint(self) -> "Choice":
-        """The other map."""
+        """The adjoint map."""
         return dataclasses.replace(self, slot="x" if self.slot == "y" else "y")
 
     @property
     def bases(self) -> tuple[int, ...]:
-        """The base of the code's digit for each axis: taps, rounded up to whole strides."""
+        """Base of the digit of each axis: the number of taps, rounded up to a multiple of the stride."""
         return tuple(-(-k // s) * s for k, s in zip(self.win.kernel_size, self.win.stride, strict=True))
 
     @property
     def dtype(self) -> np.dtype:
-        """The narrowest integers that hold every code and -1."""
+        """Smallest integer dtype for all codes and -1."""
         return np.min_scalar_type(-math.prod(self.bases) - 1)
 
     def shape(self, v: tuple[int, ...]) -> tuple[int, ...]:
-        """The result's shape for an operand of shape v."""
+        """Shape of the result for an operand of shape v."""
         return (v[0], *(self.win.out if self.slot == "y" else self.n), v[-1])
 
     def code(self, taps: Sequence[Any]) -> Any:
-        """The code of a tap, or of arrays of its numbers: digit after digit, the first axis' first."""
+        """The code of a tap, given its index along each axis (ints or arrays); the first axis is most significant."""
         code = taps[0]
         for base, tap in zip(self.bases[1:], taps[1:], strict=True):
             code = code * base + tap
@@ -62,11 +62,13 @@ class Choice:
 
 
 def first_maximum(x: jax.Array, win: Window, fill: float | int) -> tuple[jax.Array, jax.Array]:
-    """The largest value of each window, and the code of the first cell in window order that holds it.
+    """The maximum of each window, and the code of the first cell in window order that attains it.
+
+    NaN exceeds all other values.
 
     Args:
       x: [N, *n, C].
-      fill: what padding holds; it is chosen only where a window holds nothing else. NaN wins over all.
+      fill: value of the padding, which is selected only in a window of padding alone.
 
     Returns:
       Two arrays [N, *out, C].
@@ -74,52 +76,54 @@ def first_maximum(x: jax.Array, win: Window, fill: float | int) -> tuple[jax.Arr
     choice = Choice("y", x.shape[1:-1], win)
     best = win.padded(x, fill)
     code = jnp.zeros_like(best, choice.dtype)
-    for axis in reversed(win.axes):  # the last axis first: of equals the first in window order stays
-        base = math.prod(choice.bases[axis:])  # of the digits behind this axis'
-        real = win.taps_on_input(x.shape[axis], axis)
+    for axis in reversed(win.axes):  # last axis first, so that ties go to the first cell in window order
+        base = math.prod(choice.bases[axis:])  # place value of this axis' digit
+        inside = win.taps_on_input(x.shape[axis], axis)
         codes, values = slices(code, win, axis), slices(best, win, axis)
-        best, code, seen = values[0], codes[0], real[0]
+        best, code, on_input = values[0], codes[0], inside[0]
         for tap, value in enumerate(values[1:], 1):
             better = (value > best) | ((value != value) & (best == best))
-            if not seen.all():  # padding so far: the first real cell takes over, be it as low
-                better = better | (~seen & real[tap])
+            if not on_input.all():  # only padding so far: the first cell of the input replaces it, even at equal value
+                better = better | (~on_input & inside[tap])
             best = jnp.where(better, value, best)
             code = jnp.where(better, codes[tap] + choice.dtype.type(tap * base), code)
-            seen = seen | real[tap]
+            on_input = on_input | inside[tap]
         best, code = lax.optimization_barrier((best, code))
     return best, code
 
 
-def chosen(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
-    """Carries a choice out: `pick` or `place`."""
+def apply_choice(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
+    """Gather or scatter-add v, by `choice.slot`."""
     if 0 in v.shape:
         return jnp.zeros(choice.shape(v.shape), v.dtype)
-    return _pick(v, code, choice) if choice.slot == "y" else _place(v, code, choice)
+    return _gather(v, code, choice) if choice.slot == "y" else _scatter_add(v, code, choice)
 
 
-def _pick(x: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
+def _gather(x: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     x, none = choice.win.padded(x, 0), jnp.zeros((), x.dtype)
     taps = itertools.product(*map(range, choice.win.kernel_size))
-    return functools.reduce(jnp.add, (jnp.where(code == choice.code(t), _seen(x, choice.win, t), none) for t in taps))
+    return functools.reduce(
+        jnp.add, (jnp.where(code == choice.code(t), _tap_cells(x, choice.win, t), none) for t in taps)
+    )
 
 
-def _seen(x: jax.Array, win: Window, tap: tuple[int, ...]) -> jax.Array:
-    """What one tap of every window sees of the padded input: one slice, whose transpose is one padding."""
+def _tap_cells(x: jax.Array, win: Window, tap: tuple[int, ...]) -> jax.Array:
+    """The cells of the padded input under one tap of every window: one slice, whose transpose is one padding."""
     first = [m * d for m, d in zip(tap, win.dilation, strict=True)]
     limit = [at + (out - 1) * s + 1 for at, out, s in zip(first, win.out, win.stride, strict=True)]
     return lax.slice(x, (0, *first, 0), (x.shape[0], *limit, x.shape[-1]), (1, *win.stride, 1))
 
 
-def _place(g: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
-    """Cell J = s*T + A of the padded input is seen by the windows T - v, with tap A + s*v: one compare for each v.
+def _scatter_add(g: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
+    """Cell J = s*T + A of the padded input is tap A + s*v of window T - v: one comparison for each v.
 
-    With dilation a tap's residue depends on the window, so there `pick` is transposed instead; so it is where a size
-    is a symbol of `jax.export`.
+    With dilation, the residue of a tap depends on the window, and `_gather` is transposed instead; likewise with more
+    than two spatial axes or symbolic sizes.
     """
     win = choice.win
     if any(d > 1 for d in win.dilation) or len(win.kernel_size) > 2 or not all_static((*choice.n, *win.out)):
         like = jax.ShapeDtypeStruct((g.shape[0], *choice.n, g.shape[-1]), g.dtype)
-        return jax.linear_transpose(lambda x: _pick(x, code, choice), like)(g)[0]
+        return jax.linear_transpose(lambda x: _gather(x, code, choice), like)(g)[0]
     reach = [-(-k // s) for k, s in zip(win.kernel_size, win.stride, strict=True)]
     pads = [win.full_padding(n, axis) for axis, n in zip(win.axes, choice.n, strict=True)]
     steps = [-(-(n + lo) // s) for n, (lo, _), s in zip(choice.n, pads, win.stride, strict=True)]

@@ -1,4 +1,4 @@
-"""Depthwise convolution as shifted multiply-adds."""
+"""Depthwise convolution as multiply-adds of shifted inputs."""
 
 import functools
 import itertools
@@ -15,18 +15,18 @@ from jaxconv.engine.window import zeros_around
 
 @by_transposition
 def conv_shifted(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
-    """y = Σ_m x[i*s + m*d] * K[m], channel by channel: one fused loop over strided slices.
+    """y = Σ_m x[i*s + m*d] * K[m] per channel: one fused loop over strided slices.
 
-    Any grouped convolution can be so written, as one such sum for every channel of a group.
+    Other grouped convolutions need one such sum per input channel of a group.
     """
     c_in, maps = form.k[-2], form.k[-1] // form.groups
     x, weights = zeros_around(x, form.padding).astype(dot_dtype(x.dtype)), k.astype(dot_dtype(x.dtype))
     weights = weights.reshape(*form.kernel_size, c_in, form.groups, maps)
 
     def product(tap: tuple[int, ...]) -> jax.Array:
-        seen = tap_slice(tap, x, form.kernel_size, form.stride, form.dilation)
-        seen = seen.reshape(*seen.shape[:-1], form.groups, c_in, 1)
-        channels = (seen[..., c, :] for c in range(c_in))
+        cells = tap_slice(tap, x, form.kernel_size, form.stride, form.dilation)
+        cells = cells.reshape(*cells.shape[:-1], form.groups, c_in, 1)
+        channels = (cells[..., c, :] for c in range(c_in))
         return functools.reduce(
             jnp.add, (channel * channelwise(weights[tap][c], channel) for c, channel in enumerate(channels))
         )

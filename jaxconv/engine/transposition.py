@@ -1,4 +1,4 @@
-"""Both gradients of a convolution by JAX's own transposition of its forward code."""
+"""Gradients of a formulation by JAX's transposition of its forward code."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from jaxconv.engine.form import Form, Formulation
 
 
 def by_transposition(forward: Formulation) -> Formulation:
-    """All three slots from a forward convolution `forward(x, k, form)` that JAX can transpose."""
+    """A formulation for all three slots from a forward convolution `forward(x, k, form)` that JAX can transpose."""
 
     def formulation(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
         if 0 in (*a.shape, *b.shape, *form.shape(form.slot)):
@@ -16,10 +16,10 @@ def by_transposition(forward: Formulation) -> Formulation:
             return forward(a, b, form).astype(form.dtype)
         like = jax.ShapeDtypeStruct(getattr(form, form.slot), a.dtype)
         if form.slot == "x":
-            (found,) = jax.linear_transpose(lambda x: forward(x, a, form), like)(b)
+            (gradient,) = jax.linear_transpose(lambda x: forward(x, a, form), like)(b)
         else:
-            (found,) = jax.linear_transpose(lambda k: forward(a, k, form), like)(b)
-        return found.astype(form.dtype)
+            (gradient,) = jax.linear_transpose(lambda k: forward(a, k, form), like)(b)
+        return gradient.astype(form.dtype)
 
     formulation.__doc__ = forward.__doc__
     return formulation

@@ -1,8 +1,8 @@
-"""The choice by measurement: every formulation that can run a form is timed once, and the fastest is kept.
+"""Autotuning, `impl="tune"`: time all formulations that can run a form, cache the fastest.
 
-What `impl="tune"` does. The times are of each formulation alone, on random arrays, on the device at hand; inside a
-larger computation XLA may lay it out or fuse it otherwise. The choices are kept in a file, so that a form is measured
-once for a device and a version of JAX, not once a process.
+Each formulation is timed alone, on random arrays, on this device; within a larger program, XLA may choose another
+layout or fusion. A cache file stores the choices, so that each form is measured once per device and JAX version, not
+once per process.
 """
 
 import contextlib
@@ -28,22 +28,22 @@ from jaxconv.engine import onednn
 from jaxconv.engine.form import Form
 from jaxconv.engine.rules import FORMULATIONS, Place, is_candidate, preferred
 
-VARIABLE = "JAXCONV_CACHE"
-RUNS, ENOUGH = 5, 2.0
-"""Timed runs of a formulation, and the seconds after which fewer will do."""
+CACHE_VARIABLE = "JAXCONV_CACHE"
+RUNS, MAX_SECONDS = 5, 2.0
+"""Timed runs per formulation; fewer if they take more than MAX_SECONDS in total."""
 
 Records = dict[str, dict[str, Any]]
-"""What the file holds: {key: {"impl": name, "ms": {name: milliseconds}}}."""
+"""Content of the cache file: {key: {"impl": name, "ms": {name: milliseconds}}}."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """What measuring a form led to.
+class Measurement:
+    """Measurement of a form.
 
     Attributes:
       impl: the fastest formulation.
       ms: milliseconds by formulation.
-      auto: the formulation that the rules would have taken.
+      auto: the formulation that the rules choose.
     """
 
     impl: str
@@ -51,16 +51,15 @@ class Measured:
     auto: str
 
 
-seen: dict[tuple[Form, Place], Measured] = {}
-"""Every form that `best` was asked for in this process, with `impl="auto"`."""
+measurements: dict[tuple[Form, Place], Measurement] = {}
+"""Measurements of all forms tuned in this process; the forms have `impl="auto"`."""
 
-
-_listeners: list[Callable[[Form, Measured], None]] = []
+_listeners: list[Callable[[Form, Measurement], None]] = []
 
 
 @contextlib.contextmanager
-def listening(listener: Callable[[Form, Measured], None]) -> Iterator[None]:
-    """Call `listener` with each form that `best` measures or reads in the block, and with its times."""
+def listening(listener: Callable[[Form, Measurement], None]) -> Iterator[None]:
+    """In this block, call `listener` with each form that is tuned, and with its measurement."""
     _listeners.append(listener)
     try:
         yield
@@ -68,48 +67,48 @@ def listening(listener: Callable[[Form, Measured], None]) -> Iterator[None]:
         _listeners.remove(listener)
 
 
-def possible(place: Place) -> bool:
-    """Whether what is measured here holds there: one device, of a kind that this lone process has."""
-    if not place.one_device or jax.process_count() > 1:  # processes that choose apart would run different programs
+def can_measure(place: Place) -> bool:
+    """Whether measurements of this process apply: the only process, and the program runs on one of its devices."""
+    if not place.one_device or jax.process_count() > 1:  # processes could choose differently and run other programs
         return False
     try:
         return bool(jax.devices(place.platform))
-    except RuntimeError:  # lowered for a platform that is not here
+    except RuntimeError:  # lowered for a platform that this process does not have
         return False
 
 
-def best(form: Form, place: Place) -> str:
-    """The fastest formulation for a form of one member: read if it was measured before, else measured and kept.
+def fastest(form: Form, place: Place) -> str:
+    """The fastest formulation for a form of one member: from the cache, or else measured and cached.
 
     Raises:
-      DataError: the file of choices is damaged.
+      DataError: if the cache file is damaged.
     """
     form = form.open(form.slot, members=None, impl="auto")
-    records, name, auto = _kept(cache_file()), key(form, place), preferred(form, place)
+    records, name, auto = _records(cache_file()), key(form, place), preferred(form, place)
     if name not in records or records[name]["impl"] not in FORMULATIONS:
         ms = {impl: round(1e3 * seconds, 4) for impl, seconds in measure(form, place).items()}
-        fastest = min(ms, key=ms.__getitem__, default=auto)
-        near = auto in ms and ms[auto] <= 1.05 * ms[fastest]  # a tie is noise: it stays with the rules
-        records[name] = {"impl": auto if near else fastest, "ms": ms}
-        _keep(cache_file(), name, records[name])
+        winner = min(ms, key=ms.__getitem__, default=auto)
+        near = auto in ms and ms[auto] <= 1.05 * ms[winner]  # within noise: keep the rules' choice
+        records[name] = {"impl": auto if near else winner, "ms": ms}
+        _save(cache_file(), name, records[name])
     record = records[name]
-    first = (form, place) not in seen
-    seen[form, place] = Measured(record["impl"], record["ms"], auto)
+    first = (form, place) not in measurements
+    measurements[form, place] = Measurement(record["impl"], record["ms"], auto)
     for listener in _listeners if first else []:
-        listener(form, seen[form, place])
+        listener(form, measurements[form, place])
     return str(record["impl"])
 
 
 def candidates(form: Form, place: Place) -> list[str]:
-    """The formulations worth measuring: the rules' own choice, and all that can run the form in sensible time."""
+    """The formulations to measure: the rules' choice, and those that may be faster."""
     auto = preferred(form, place)
     return [name for name in FORMULATIONS if name == auto or is_candidate(name, form, place)]
 
 
 def measure(form: Form, place: Place) -> dict[str, float]:
-    """Seconds by formulation: the median of five runs after one that does not count.
+    """Seconds by formulation: the median of five runs after a warm-up run.
 
-    May be called while JAX lowers another function. A formulation that raises is left out.
+    Safe to call while JAX lowers another function. Formulations that raise are omitted.
     """
     form = form.open(form.slot, members=None)
     device, rng, measured = jax.devices(place.platform)[0], np.random.default_rng(0), {}
@@ -127,7 +126,7 @@ def measure(form: Form, place: Place) -> dict[str, float]:
 def _seconds(run: Callable[[], jax.Array]) -> float:
     run().block_until_ready()
     times: list[float] = []
-    while len(times) < RUNS and sum(times) < ENOUGH:
+    while len(times) < RUNS and sum(times) < MAX_SECONDS:
         began = time.perf_counter()
         run().block_until_ready()
         times.append(time.perf_counter() - began)
@@ -135,23 +134,23 @@ def _seconds(run: Callable[[], jax.Array]) -> float:
 
 
 def key(form: Form, place: Place) -> str:
-    """All that a choice depends on, in words: the device, the versions, the form."""
+    """Cache key of a form: device, versions and all fields of the form but `impl`."""
     import jaxlib.version
 
     device = jax.devices(place.platform)[0].device_kind
     if place.platform == "cpu":
         device += f" × {cpu_cores()}{'' if onednn.available() else ' without oneDNN'}"
     fields = (field.name for field in dataclasses.fields(form) if field.name != "impl")
-    words = " ".join(f"{name}={getattr(form, name)}" for name in fields)
-    return f"{device}; jax {jax.__version__}, jaxlib {jaxlib.version.__version__}; {words}"
+    values = " ".join(f"{name}={getattr(form, name)}" for name in fields)
+    return f"{device}; jax {jax.__version__}, jaxlib {jaxlib.version.__version__}; {values}"
 
 
-# ---------------------------------------------------------------- the file
+# ---------------------------------------------------------------- cache file
 
 
 def cache_file() -> Path:
-    """Where the choices are kept: `tune.json` in `$JAXCONV_CACHE`, else in the user's cache folder."""
-    folder = os.environ.get(VARIABLE)
+    """Path of the cache: `tune.json` in `$JAXCONV_CACHE`, or else in the user's cache directory."""
+    folder = os.environ.get(CACHE_VARIABLE)
     if folder:
         return Path(folder) / "tune.json"
     try:
@@ -162,8 +161,8 @@ def cache_file() -> Path:
 
 
 @functools.cache
-def _kept(file: Path) -> Records:
-    """The choices of this process: the file's, read once, and those it adds."""
+def _records(file: Path) -> Records:
+    """Records of this process: those of the file, read once, and its own."""
     return _read(file)
 
 
@@ -186,20 +185,20 @@ def _read(file: Path) -> Records:
 
 def _damaged(file: Path, got: str) -> DataError:
     return DataError(
-        f"{file} must hold the measured formulations as JSON; got {got}\n"
-        "  fix: delete it, and each convolution is measured again"
+        f"{file} must contain measured formulations as JSON; got {got}\n"
+        "  fix: delete it; convolutions are then measured again"
     )
 
 
-def _keep(file: Path, name: str, record: dict[str, Any]) -> None:
-    """Add a choice to the file, beside those that other processes added meanwhile."""
+def _save(file: Path, name: str, record: dict[str, Any]) -> None:
+    """Add a record to the file; keeps those that other processes have added."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(_read(file) | {name: record}, indent=1, ensure_ascii=False, sort_keys=True)
         write_atomically(file, (text + "\n").encode())
-    except OSError as error:  # a folder that cannot be written stops no convolution
+    except OSError as error:  # convolutions run without a cache, too
         warnings.warn(
-            f"measured formulations must be kept in {file}; got {error.strerror or error}; "
-            f"set {VARIABLE} to a folder that can be written, or each process measures again",
+            f"cannot cache measured formulations in {file}: {error.strerror or error}; set {CACHE_VARIABLE} to a "
+            "writable directory, or each process measures them again",
             stacklevel=2,
         )

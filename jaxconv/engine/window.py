@@ -1,4 +1,4 @@
-"""What every windowed operation reads from its arguments, and the promise it is held to."""
+"""Windowed operations: shared argument parsing, slicing, padding and shape checks."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from jaxconv.geometry import Pair
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """One windowed operation with every argument written out for each spatial axis."""
+    """Arguments and output size of one windowed operation, per spatial axis."""
 
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -27,42 +27,42 @@ class Window:
 
     @property
     def axes(self) -> range:
-        """The array axes that are spatial: all between batch and channels."""
+        """The spatial axes of an array [N, *spatial, C]."""
         return range(1, len(self.kernel_size) + 1)
 
     def full_padding(self, n: int, axis: int) -> Pair:
-        """The padding of a spatial axis with what `ceil_mode` adds high, so that the last window is whole."""
+        """Padding of a spatial axis of n cells, with the cells that `ceil_mode` adds to complete the last window."""
         i = axis - 1
         low, high = self.padding[i]
-        if not all_static([n]):  # a symbol of `jax.export`, for which `window` refuses `ceil_mode`
+        if not all_static([n]):  # symbolic: `window` rejects ceil_mode
             return low, high
-        words = {"stride": self.stride[i], "low": low, "dilation": self.dilation[i]}
-        return low, max(high, geometry.exact_high(n, self.kernel_size[i], self.out[i], **words))
+        arguments = {"stride": self.stride[i], "low": low, "dilation": self.dilation[i]}
+        return low, max(high, geometry.exact_high(n, self.kernel_size[i], self.out[i], **arguments))
 
     def padded(self, x: jax.Array, fill: Any) -> jax.Array:
-        """x: [N, *spatial, C] with `fill` on all sides, as far as the windows reach; every axis at once."""
+        """x [N, *spatial, C] padded with `fill` on all spatial axes, as far as the windows reach."""
         sides = ((*self.full_padding(x.shape[axis], axis), 0) for axis in self.axes)
         return jax.lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
 
     def taps_on_input(self, n: int, axis: int, padded: bool = False) -> np.ndarray:
-        """Which taps of the windows along an axis of n cells hold cells of the input (of the padded input).
+        """Mask of the taps that are on the input (with `padded`: on the padded input), along an axis of n cells.
 
         Returns:
-          Bools [k, …], the windows on `axis` of the array's axes and 1 elsewhere.
+          Bools [k, …]: one array per tap that broadcasts to [N, *out, C] and has the windows on `axis`.
         """
         i = axis - 1
         low, high = self.padding[i]
         if not all_static([n]):
             if not padded and (low or high):
                 raise ShapeError(
-                    "a padded pool must know which of its windows meet padding: its sizes must be numbers",
-                    got=f"spatial axis {i} of {n} cells, padding {(low, high)}",
-                    fix="padding='valid' after jc.pad, or an export for one size",
+                    "a padded pool needs static sizes, to know which windows overlap padding",
+                    got=f"spatial axis {i} of symbolic size {n}, padding {(low, high)}",
+                    fix="padding='valid' after jc.pad, or export with static sizes",
                 )
             return np.ones((self.kernel_size[i], *[1] * (len(self.kernel_size) + 2)), bool)
         cells, before = (low + n + high, 0) if padded else (n, low)
-        found = geometry.taps_inside(cells, self.kernel_size[i], self.stride[i], before, self.dilation[i], self.out[i])
-        return np.array(found).T.reshape(
+        inside = geometry.taps_inside(cells, self.kernel_size[i], self.stride[i], before, self.dilation[i], self.out[i])
+        return np.array(inside).T.reshape(
             self.kernel_size[i], *[-1 if a == axis else 1 for a in range(len(self.kernel_size) + 2)]
         )
 
@@ -77,16 +77,14 @@ def window(
     ceil_mode: bool = False,
     op: str = "window",
 ) -> Window:
-    """Reads the arguments of one windowed operation on spatial `shape`; raises ShapeError where it cannot be."""
+    """The `Window` of an operation on spatial `shape`; raises ShapeError if its arguments are invalid."""
     rank = len(shape)
     sizes = geometry.per_axis(kernel_size, rank, "kernel_size")
     strides = geometry.per_axis(stride, rank, "stride")
     dilations = geometry.per_axis(dilation, rank, "dilation")
     pairs = geometry.pads(padding, shape, sizes, strides, dilations)
     if ceil_mode and not all_static(shape):
-        raise ShapeError(
-            "ceil_mode needs sizes that are numbers", got=f"spatial shape {tuple(shape)}", fix="ceil_mode=False"
-        )
+        raise ShapeError("ceil_mode needs static sizes", got=f"spatial shape {tuple(shape)}", fix="ceil_mode=False")
     out = geometry.output_shape(shape, sizes, strides, pairs, dilations, ceil_mode=ceil_mode, op=op)
     return Window(sizes, strides, pairs, dilations, out)
 
@@ -97,22 +95,22 @@ def all_static(sizes: Iterable[Any]) -> bool:
 
 
 def as_batch(x: Any, kernel_size: Any, op: str) -> tuple[jax.Array, bool]:
-    """`x` as [N, *spatial, C], and whether it came without its batch axis; see `spatial_rank`."""
+    """`x` as [N, *spatial, C], and whether it was unbatched; see `spatial_rank`."""
     x = jnp.asarray(x)
     unbatched = x.ndim == spatial_rank(x.shape, kernel_size, op) + 1
     return (x[None] if unbatched else x), unbatched
 
 
 def spatial_rank(shape: Sequence[int], kernel_size: Any, op: str) -> int:
-    """How many spatial axes an input of `shape` has under a window of `kernel_size`.
+    """Number of spatial axes of an input of `shape` under a window of `kernel_size`.
 
-    A tuple says it, so an input of one axis less is a single example. An int fits 2 or 3 axes; on
-    fewer it could mean a batch of signals or a single image.
+    A tuple determines it: an input of one axis less is unbatched. An int needs a batch of 2 or 3 spatial axes, since
+    an input of 3 axes could be a batch of signals or an unbatched image.
 
     Raises:
-      ShapeError: a rank that does not fit, or an int that leaves it open.
+      ShapeError: if the rank does not match a tuple, or is ambiguous under an int.
     """
-    ndim, came = len(shape), f"{count(len(shape), 'axis')}: {tuple(shape)}"
+    ndim, got = len(shape), f"{count(len(shape), 'axis')}: {tuple(shape)}"
     if isinstance(kernel_size, str):
         raise ShapeError("kernel_size must be an int, or one for each spatial axis", got=f"kernel_size={kernel_size!r}")
     if isinstance(kernel_size, Sequence):
@@ -123,7 +121,7 @@ def spatial_rank(shape: Sequence[int], kernel_size: Any, op: str) -> int:
             names = ", ".join(("N", *"DHW"[-rank:], "C"))
             raise ShapeError(
                 f"{op} of size {tuple(kernel_size)} needs an input [{names}], or one example without N",
-                got=came,
+                got=got,
                 kind="rank",
             )
         return rank
@@ -136,26 +134,26 @@ def spatial_rank(shape: Sequence[int], kernel_size: Any, op: str) -> int:
             )
         if ndim == 3:
             fix = f"kernel_size=({kernel_size},) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]"
-        raise ShapeError(f"{op} with an int size needs [N, H, W, C] or [N, D, H, W, C]", got=came, fix=fix, kind="rank")
+        raise ShapeError(f"{op} with an int size needs [N, H, W, C] or [N, D, H, W, C]", got=got, fix=fix, kind="rank")
     return ndim - 2
 
 
 def assert_shape(y: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """`y`, after chex has held it to the shape that the formula promised (at trace time, at no cost)."""
-    import chex  # here and not at the top: it would be a third of our import time
+    """Assert at trace time that `y` has the shape that the formula predicts; return y."""
+    import chex  # at the top, it would take a third of the import time
 
     chex.assert_shape(y, tuple(shape))
     return y
 
 
 def slices(x: jax.Array, win: Window, axis: int) -> list[jax.Array]:
-    """What each tap of the windows along one axis sees, in order: k strided slices, no gather.
+    """The cells under each tap of the windows along one axis: k strided slices, no gather.
 
     Args:
       x: [N, *spatial, C], already padded along `axis` (see `Window.padded`).
 
     Returns:
-      k arrays, each of x's shape with `win.out` on `axis`.
+      k arrays of x's shape, but of size `win.out` along `axis`.
     """
     i = axis - 1
     stop = (win.out[i] - 1) * win.stride[i] + 1
@@ -165,7 +163,7 @@ def slices(x: jax.Array, win: Window, axis: int) -> list[jax.Array]:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def window_sum(x: jax.Array, win: Window) -> jax.Array:
-    """The sum of each window of x [N, *spatial, C], already padded: strided slices, one axis after the other."""
+    """Sum over each window of x [N, *spatial, C], already padded: adds strided slices, axis by axis."""
     for axis in win.axes:
         x = functools.reduce(jnp.add, slices(x, win, axis))
     return x
@@ -173,24 +171,24 @@ def window_sum(x: jax.Array, win: Window) -> jax.Array:
 
 @window_sum.defjvp
 def _window_sum_jvp(win: Window, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    """The same sum; of windows side by side by a reshape, whose transpose is a broadcast and not a padding."""
-    moved = tangents[0]
+    """The same sum of the tangent; for adjacent windows by a reshape: its transpose is a broadcast, not a padding."""
+    tangent = tangents[0]
     for axis in win.axes:
         i = axis - 1
         if win.kernel_size[i] == win.stride[i] and win.dilation[i] == 1:
-            cells = jax.lax.slice_in_dim(moved, 0, win.out[i] * win.kernel_size[i], axis=axis)
-            moved = cells.reshape(*moved.shape[:axis], win.out[i], win.kernel_size[i], *moved.shape[axis + 1 :]).sum(
-                axis + 1
-            )
+            cells = jax.lax.slice_in_dim(tangent, 0, win.out[i] * win.kernel_size[i], axis=axis)
+            tangent = cells.reshape(
+                *tangent.shape[:axis], win.out[i], win.kernel_size[i], *tangent.shape[axis + 1 :]
+            ).sum(axis + 1)
         else:
-            moved = functools.reduce(jnp.add, slices(moved, win, axis))
-    return window_sum(primals[0], win), moved
+            tangent = functools.reduce(jnp.add, slices(tangent, win, axis))
+    return window_sum(primals[0], win), tangent
 
 
 def pad_wide(
     x: jax.Array, pairs: tuple[Pair, ...], kernel_size: Sequence[int], dilation: Sequence[int]
 ) -> tuple[jax.Array, tuple[Pair, ...]]:
-    """x and its padding: padded already, with (0, 0) left, if any is wider than d(k-1).
+    """x and its padding; if any is wider than d(k-1), x padded, and no padding.
 
     XLA turns wider padding into a negative low padding in the input gradient, which its CPU code reads out of bounds
     (openxla/xla#48713).
@@ -202,9 +200,9 @@ def pad_wide(
 
 
 def zeros_around(x: jax.Array, pairs: tuple[Pair, ...]) -> jax.Array:
-    """x: [N, *spatial, C] with (lo, hi) cells of zeros on each spatial axis; negative ones are cropped.
+    """x [N, *spatial, C] with (lo, hi) zeros added on each spatial axis; negative amounts crop.
 
-    Cropped with a slice: XLA folds a negative `lax.pad` that feeds a convolution wrongly (openxla/xla#48715).
+    Crops with a slice: XLA folds a negative `lax.pad` into a convolution incorrectly (openxla/xla#48715).
     """
     for axis, (lo, hi) in enumerate(pairs, 1):
         if min(lo, hi) < 0:

@@ -1,4 +1,4 @@
-"""Convolution by XLA's own operation, with JAX's gradients and with ours."""
+"""Convolution by XLA's own operation, with JAX's gradients or as forward convolutions only."""
 
 from typing import Any
 
@@ -39,5 +39,5 @@ def conv_lax(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
 
 @by_reduction
 def conv_canonical(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) -> Any:
-    """`lax.conv_general_dilated` forward alone, in the one layout that XLA's CPU code runs fast anywhere."""
+    """`lax.conv_general_dilated`, forward only, in the one layout that XLA's CPU backend runs fast anywhere."""
     return _general(x, jnp.moveaxis(k, order, (-2, -1)), (-2, -1), form)

@@ -8,17 +8,17 @@ import jax
 
 from jaxconv import engine
 from jaxconv.engine.form import Form
-from jaxconv.engine.tune import Measured, listening, seen
+from jaxconv.engine.tune import Measurement, listening, measurements
 from jaxconv.run.build import build, matmul_precision
 from jaxconv.run.build.inputs import batch_struct
 from jaxconv.run.config import Config
 
 __all__ = ["tune"]
 
-Report = Callable[[Form, Measured], None]
+Report = Callable[[Form, Measurement], None]
 
 
-def tune(settings: Config, report: Report = lambda form, measured: None) -> dict[Form, Measured]:
+def tune(settings: Config, report: Report = lambda form, measured: None) -> dict[Form, Measurement]:
     """Time the formulations of the convolutions in a config's step; nothing is trained.
 
     Args:
@@ -32,9 +32,9 @@ def tune(settings: Config, report: Report = lambda form, measured: None) -> dict
       ConfigError, DataError, ShapeError: if the config is invalid.
     """
     inputs, _, training = build(settings)
-    seen.clear()
+    measurements.clear()
     batch = batch_struct(inputs.dataset, settings.train.batch_size)
     step = jax.vmap(training.step, in_axes=(0, None)) if training.ensemble else training.step
     with engine.using(impl="tune"), listening(report), matmul_precision(settings.precision):
         jax.jit(step).lower(jax.eval_shape(training.start), batch)
-    return {form: measured for (form, _), measured in seen.items()}
+    return {form: measured for (form, _), measured in measurements.items()}

@@ -24,8 +24,8 @@ READERS = {
     "picture": (open_picture, DataError, "cannot read {path}: {reason}"),
     "weights": (read, DataError, "cannot read {path}: {reason}"),
     "tuned": (_read, DataError,
-              "{path} must hold the measured formulations as JSON; got OSError: [Errno 22] {reason}: '{path}'\n"
-              "  fix: delete it, and each convolution is measured again"),
+              "{path} must contain measured formulations as JSON; got OSError: [Errno 22] {reason}: '{path}'\n"
+              "  fix: delete it; convolutions are then measured again"),
 }  # fmt: skip
 
 

@@ -69,8 +69,8 @@ def test_with_a_persistent_cache(onednn, tmp_path):
         assert rest == ["", "2"]
     else:
         assert rest == [
-            "programs with convolutions by oneDNN are compiled anew in each process: JAX's persistent cache in "
-            f"{tmp_path} cannot store them; JAXCONV_ONEDNN=0 runs them by formulations that it can store",
+            f"programs with oneDNN convolutions are recompiled in each process: JAX's persistent cache in {tmp_path} "
+            "cannot store them; set JAXCONV_ONEDNN=0 to use formulations that can be cached",
             "0",
         ]
 

@@ -168,7 +168,8 @@ def test_the_trilinear_form_is_one_number(rng):
 
 def test_operands_must_have_the_form_s_shapes():
     form = FORMS["dense"]
-    with pytest.raises(ValueError, match=r"k must be \(3, 2, 3, 4\) in Form\(slot='y'.*got \(3, 2, 4, 4\)"):
+    message = r"expected k of shape \(3, 2, 3, 4\) for Form\(slot='y'.*, got \(3, 2, 4, 4\)"
+    with pytest.raises(ValueError, match=message):
         bind(jnp.zeros(form.x), jnp.zeros((3, 2, 4, 4)), form)
 
 

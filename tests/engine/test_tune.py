@@ -1,4 +1,4 @@
-"""The choice by measurement: measured once, kept in a file, right whatever is chosen, and shown by the command."""
+"""Autotuning: each form is measured once and cached, every choice is correct, and the command reports them."""
 
 import functools
 import json
@@ -38,17 +38,17 @@ batch_size = 8
 
 @pytest.fixture(autouse=True)
 def file(monkeypatch, tmp_path):
-    """An empty cache for each test, and nothing in memory."""
+    """An empty cache for each test, in memory, too."""
     monkeypatch.setenv("JAXCONV_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("JAXCONV_IMPL", raising=False)
-    tune.seen.clear()
-    tune._kept.cache_clear()
+    tune.measurements.clear()
+    tune._records.cache_clear()
     return tmp_path / "cache" / "tune.json"
 
 
 @pytest.fixture
 def measured(monkeypatch):
-    """The forms that were measured, where "dots" is always the fastest."""
+    """The measured forms; "dots" is always the fastest."""
     calls = []
 
     def measure(form, place):
@@ -60,36 +60,36 @@ def measured(monkeypatch):
 
 
 def test_a_form_is_measured_once(measured, file):
-    assert [tune.best(FORM, HERE) for _ in range(3)] == ["dots"] * 3
+    assert [tune.fastest(FORM, HERE) for _ in range(3)] == ["dots"] * 3
     assert [form.impl for form in measured] == ["auto"]
     auto = FORM.open("y", impl="auto")
-    assert tune.seen == {(auto, HERE): tune.Measured("dots", {"lax": 2.0, "dots": 1.0}, choose(auto, HERE))}
+    assert tune.measurements == {(auto, HERE): tune.Measurement("dots", {"lax": 2.0, "dots": 1.0}, choose(auto, HERE))}
     assert json.loads(file.read_text()) == {tune.key(FORM, HERE): {"impl": "dots", "ms": {"lax": 2.0, "dots": 1.0}}}
     assert [path.name for path in file.parent.iterdir()] == ["tune.json"]
 
 
 def test_another_process_reads_the_file(measured):
-    tune.best(FORM, HERE)
-    tune._kept.cache_clear()
-    assert tune.best(FORM.open("y", impl="auto"), HERE) == "dots"
+    tune.fastest(FORM, HERE)
+    tune._records.cache_clear()
+    assert tune.fastest(FORM.open("y", impl="auto"), HERE) == "dots"
     assert len(measured) == 1
     for other in (FORM.open("k"), FORM.open("y", groups=2, k=(3, 3, 2, 8)), FORM.open("y", dtype="bfloat16")):
-        tune.best(other, HERE)
+        tune.fastest(other, HERE)
     assert len(measured) == 4
 
 
-def test_what_another_process_wrote_meanwhile_stays(measured, file):
-    tune.best(FORM, HERE)
+def test_records_of_other_processes_are_kept(measured, file):
+    tune.fastest(FORM, HERE)
     theirs = {"another form": {"impl": "lax", "ms": {"lax": 1.0}}}
     file.write_text(json.dumps(theirs))
-    tune.best(FORM.open("k"), HERE)
+    tune.fastest(FORM.open("k"), HERE)
     assert set(json.loads(file.read_text())) == {"another form", tune.key(FORM.open("k"), HERE)}
 
 
-def test_a_formulation_that_is_no_more_is_measured_again(measured, file):
+def test_a_removed_formulation_is_measured_again(measured, file):
     file.parent.mkdir()
     file.write_text(json.dumps({tune.key(FORM, HERE): {"impl": "winograd", "ms": {}}}))
-    assert tune.best(FORM, HERE) == "dots"
+    assert tune.fastest(FORM, HERE) == "dots"
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,10 @@ def test_a_damaged_file_is_reported(measured, file, text, got):
     file.parent.mkdir()
     file.write_text(text)
     with pytest.raises(DataError) as caught:
-        tune.best(FORM, HERE)
+        tune.fastest(FORM, HERE)
     assert str(caught.value) == (
-        f"{file} must hold the measured formulations as JSON; got {got}\n"
-        "  fix: delete it, and each convolution is measured again"
+        f"{file} must contain measured formulations as JSON; got {got}\n"
+        "  fix: delete it; convolutions are then measured again"
     )
     assert not measured
 
@@ -115,15 +115,15 @@ def test_a_damaged_file_is_reported(measured, file, text, got):
 def test_a_folder_that_cannot_be_written_is_a_warning(measured, file):
     file.parent.write_text("a file where the folder should be")
     with pytest.raises(DataError, match="NotADirectoryError"):
-        tune.best(FORM, HERE)
+        tune.fastest(FORM, HERE)
     file.parent.unlink()
-    tune._kept(file)
+    tune._records(file)
     file.parent.write_text("made meanwhile")
-    with pytest.warns(UserWarning, match="set JAXCONV_CACHE to a folder that can be written"):
-        assert tune.best(FORM, HERE) == "dots"
+    with pytest.warns(UserWarning, match="set JAXCONV_CACHE to a writable directory"):
+        assert tune.fastest(FORM, HERE) == "dots"
 
 
-def test_the_automatic_choice_where_no_measurement_holds(measured):
+def test_rules_apply_where_measurements_do_not(measured):
     auto = FORM.open("y", impl="auto")
     assert choose(FORM, HERE) == "dots"
     for place in (Place("cpu", one_device=False), Place("tpu")):
@@ -140,7 +140,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("platform", sorted(RULES))
-def test_candidates_hold_the_automatic_choice_and_never_einsum(platform):
+def test_candidates_include_the_rules_choice_and_not_einsum(platform):
     place = Place(platform)
     for form in CASES:
         names = tune.candidates(form, place)
@@ -151,7 +151,7 @@ def test_candidates_hold_the_automatic_choice_and_never_einsum(platform):
         assert ("shifted" in names) == (form.groups > 1)
 
 
-def test_measuring_leaves_out_what_raises(monkeypatch):
+def test_formulations_that_raise_are_omitted(monkeypatch):
     def cannot(a, b, form):
         raise NotImplementedError
 
@@ -178,11 +178,11 @@ def test_tuned_convolutions_and_gradients_are_right(rng, assert_close, file, gro
     got, want = both(x, k, "tune"), both(x, k, "einsum")
     for name, array in got.items():
         assert_close(array, want[name], name, tolerance=1e-5)
-    assert sorted(form.slot for form, _ in tune.seen) == ["k", "x", "y"]
+    assert sorted(form.slot for form, _ in tune.measurements) == ["k", "x", "y"]
     assert len(json.loads(file.read_text())) == 3
 
 
-def test_tune_is_a_word_everywhere(monkeypatch, measured):
+def test_every_way_to_select_tune(monkeypatch, measured):
     assert check_impl("tune") == "tune"
     x, k = jnp.ones(FORM.x), jnp.ones(FORM.k)
     with jc.using(impl="tune"):
@@ -217,6 +217,6 @@ def test_the_command_reports_a_damaged_file(tmp_path, file):
     result = CliRunner().invoke(app, ["tune", str(tmp_path / "tiny.toml")])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        f"error: {file} must hold the measured formulations as JSON; got a list\n"
-        "  fix: delete it, and each convolution is measured again\n"
+        f"error: {file} must contain measured formulations as JSON; got a list\n"
+        "  fix: delete it; convolutions are then measured again\n"
     )

@@ -147,15 +147,15 @@ def test_kernels_split_by_their_maps(rng, mesh, quick_jit, assert_close):
                 assert_close(one, right, what)
 
 
-def test_a_spatial_axis_must_be_whole(mesh):
+def test_a_sharded_spatial_axis_is_an_error(mesh):
     with jax.set_mesh(mesh):
         x = jax.device_put(jnp.ones((2, 8, 8, 3)), P(None, "data"))
         with pytest.raises(jc.ShapeError) as raised:
             jax.jit(jc.conv)(x, jnp.ones((3, 3, 3, 2)))
     assert str(raised.value) == (
-        "on an explicit mesh spatial axes must be whole on every device\n"
+        "on an explicit mesh, spatial axes must not be sharded\n"
         "  got: axis 1 of float32[2,8@data,8,3]\n"
-        "  fix: jax.sharding.reshard(x, P('data')) splits the batch alone"
+        "  fix: jax.sharding.reshard(x, P('data')) to shard only the batch"
     )
 
 

@@ -1,4 +1,4 @@
-"""Ops under `jax.export` with symbolic batch, height and width: the values of the sizes that come."""
+"""Ops under `jax.export` with symbolic batch, height and width, at several concrete sizes."""
 
 import jax
 import jax.numpy as jnp
@@ -40,13 +40,13 @@ def test_symbolic_sizes(name, assert_close):
         assert_close(exported.call(x), jax.jit(f)(x), name)
 
 
-def test_what_needs_numbers_says_so():
+def test_ops_that_need_static_sizes():
     with pytest.raises(jc.ShapeError) as raised:
         export.export(jax.jit(lambda x: jc.max_pool(x, 3, stride=2, padding=1)))(symbols())
     assert str(raised.value) == (
-        "a padded pool must know which of its windows meet padding: its sizes must be numbers\n"
-        "  got: spatial axis 0 of h cells, padding (1, 1)\n"
-        "  fix: padding='valid' after jc.pad, or an export for one size"
+        "a padded pool needs static sizes, to know which windows overlap padding\n"
+        "  got: spatial axis 0 of symbolic size h, padding (1, 1)\n"
+        "  fix: padding='valid' after jc.pad, or export with static sizes"
     )
-    with pytest.raises(jc.ShapeError, match="ceil_mode needs sizes that are numbers"):
+    with pytest.raises(jc.ShapeError, match="ceil_mode needs static sizes"):
         export.export(jax.jit(lambda x: jc.max_pool(x, 2, ceil_mode=True)))(symbols())
