@@ -15,18 +15,19 @@ from typing import Any
 from jaxconv._base.deprecation import with_new_names
 from jaxconv._base.errors import ConfigError, did_you_mean, no_argument, not_one_of
 
-__all__ = ["current", "find", "must", "problems", "typed", "with_defaults"]
+__all__ = ["current", "find", "given_problems", "missing", "must", "problems", "typed", "with_defaults"]
 
 Function = Callable[..., Any]
 
 
-def find(path: str, name: str, registry: Mapping[str, Function]) -> Function:
+def find(path: str, name: str, registry: Mapping[str, Function], *, custom: bool = True) -> Function:
     """Look up a function by its name in a config.
 
     Args:
       path: key of the config, "net.name" for example.
       name: a key of `registry`, or a user's "module:function".
       registry: the known functions by name.
+      custom: whether "module:function" is accepted.
 
     Raises:
       ConfigError: if there is no such function, or its module cannot be imported.
@@ -35,10 +36,10 @@ def find(path: str, name: str, registry: Mapping[str, Function]) -> Function:
     2.0
     """
     module_name, colon, attribute = name.partition(":")
-    if not colon:
+    if not colon or not custom:
         if name in registry:
             return registry[name]
-        raise ConfigError(not_one_of(path, name, registry, also=', or "module:function"'))
+        raise ConfigError(not_one_of(path, name, registry, also=', or "module:function"' if custom else ""))
     # Resolve user modules relative to the working directory.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -73,35 +74,89 @@ def current(section: str, function: Function, arguments: Mapping[str, Any]) -> d
 def problems(
     section: str, name: str, function: Function, arguments: Mapping[str, Any], elsewhere: tuple[str, ...] = ()
 ) -> list[str]:
-    """Check the arguments of a function against its signature and annotations.
+    """Check a function's arguments against its signature and annotations.
 
     Args:
-      section: section of the config, "net" for example.
-      name: name of the function in the config.
+      section: section of the config, such as "net".
+      name: the function's name in the config.
       function: the function.
-      arguments: values from TOML.
-      elsewhere: parameters that the caller fills in.
+      arguments: arguments as parsed from TOML.
+      elsewhere: parameters that the caller fills in if they are not given.
 
     Returns:
-      A line for each argument that is unknown, missing or of the wrong type.
+      A line for each argument that is unknown, of another type, or missing.
 
     >>> def net(classes: int, size: int = 3): ...
     >>> problems("net", "tiny", net, {"siez": 5, "size": "big"}, elsewhere=("classes",))
     ["net.siez: tiny takes classes, size; did you mean 'size'?", "net.size: must be a whole number, got 'big'"]
     """
+    return given_problems(section, name, function, arguments) + missing(section, name, function, arguments, elsewhere)
+
+
+def _annotated(function: Function, key: str, value: Any) -> str:
+    """What the annotation of a parameter asks for, if the value does not fit; else empty."""
+    return _typed(function, key, value)[1]
+
+
+def given_problems(
+    section: str,
+    name: str,
+    function: Function,
+    arguments: Mapping[str, Any],
+    *,
+    hidden: tuple[str, ...] = (),
+    extra: tuple[str, ...] = (),
+    near: tuple[str, ...] = (),
+    check: Callable[[Function, str, Any], str | None] | None = _annotated,
+) -> list[str]:
+    """Check the given arguments of a function; whether some are missing is not checked.
+
+    Args:
+      section: section of the config, such as "net".
+      name: the function's name in the config.
+      function: the function.
+      arguments: arguments as parsed from TOML.
+      hidden: parameters that a config cannot set.
+      extra: names accepted beside the function's parameters.
+      near: other names to suggest for a misspelled one.
+      check: `(function, key, value) -> what the value must be`, empty or None if it fits; None checks names alone.
+
+    Returns:
+      A line for each argument that is unknown or of another type.
+    """
     parameters = inspect.signature(function).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     known = [key for key, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    known = [key for key in (*known, *extra) if key not in hidden]
     lines = []
     for key, value in arguments.items():
         if key not in known:
             if not open_ended:
-                lines.append(no_argument(section, name, key, known))
-        elif wanted := _typed(function, key, value)[1]:
+                lines.append(no_argument(section, name, key, known, near))
+        elif wanted := check(function, key, value) if check else None:
             lines.append(f"{section}.{key}: {wanted}, got {value!r}")
-    required = [key for key in known if parameters[key].default is inspect.Parameter.empty]
-    missing = [key for key in required if key not in arguments and key not in elsewhere]
-    return lines + [f"{section}.{key}: must be given; {name} has no default for it" for key in missing]
+    return lines
+
+
+def missing(
+    section: str, name: str, function: Function, arguments: Mapping[str, Any], elsewhere: tuple[str, ...] = ()
+) -> list[str]:
+    """A line for each required parameter of a function that is not given.
+
+    Args:
+      section: section of the config, such as "net".
+      name: the function's name in the config.
+      function: the function.
+      arguments: the given arguments.
+      elsewhere: parameters that the caller fills in.
+    """
+    required = [
+        key
+        for key, p in inspect.signature(function).parameters.items()
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    absent = [key for key in required if key not in arguments and key not in elsewhere]
+    return [f"{section}.{key}: must be given; {name} has no default for it" for key in absent]
 
 
 def typed(function: Function, arguments: Mapping[str, Any]) -> dict[str, Any]:

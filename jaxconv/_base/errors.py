@@ -97,6 +97,19 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def raise_problems(problems: Iterable[str]) -> None:
+    """Raise a ConfigError with one line for each problem, if there are any.
+
+    >>> raise_problems([])
+    >>> raise_problems(["net.a: must be given", "net.b: must be given"])
+    Traceback (most recent call last):
+    jaxconv.ConfigError: net.a: must be given
+    net.b: must be given
+    """
+    if lines := list(problems):
+        raise ConfigError("\n".join(lines))
+
+
 def no_argument(section: str, name: str, key: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
     """The message for an unknown argument in a config.
 

@@ -1,4 +1,4 @@
-"""Random changes of training images: pure functions `(key, Batch) -> Batch`, every image with its own draw.
+"""Data augmentation: pure functions `(key, Batch) -> Batch` with independent randomness for each image.
 
 augment = compose(shift(4, padding_mode="reflect"), flip(), cutout(8))
 batch = augment(key, batch)

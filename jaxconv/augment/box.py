@@ -1,4 +1,4 @@
-"""Rectangles of pixels, one for each image."""
+"""Random boxes of pixels, one for each image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ATTEMPTS = 10  # as torchvision's RandomResizedCrop and RandomErasing
 
 
 class Box(NamedTuple):
-    """Rectangles in pixels, int32 [N] each; they may reach over the image's border."""
+    """Boxes in pixels, int32 [N] each; they may extend beyond the image."""
 
     top: jax.Array
     left: jax.Array
@@ -22,7 +22,7 @@ class Box(NamedTuple):
     width: jax.Array
 
     def covers(self, rows: int, columns: int) -> jax.Array:
-        """Whether each pixel of an image lies inside: bool [N, rows, columns, 1].
+        """Mask of the pixels inside: bool [N, rows, columns, 1].
 
         >>> one = Box(*(jnp.array([n]) for n in (-1, 1, 2, 1)))
         >>> one.covers(2, 3)[0, :, :, 0].astype(int).tolist()
@@ -34,17 +34,17 @@ class Box(NamedTuple):
 
 
 def _between(low: jax.Array, length: jax.Array, n: int) -> jax.Array:
-    place = jnp.arange(n)[None]
-    return (place >= low[:, None]) & (place < (low + length)[:, None])
+    index = jnp.arange(n)[None]
+    return (index >= low[:, None]) & (index < (low + length)[:, None])
 
 
-def around(row: jax.Array, column: jax.Array, height: jax.Array, width: jax.Array) -> Box:
-    """Boxes of a size around pixels, int32 [N] each; where the size is even, the pixel lies past the middle."""
+def centered_box(row: jax.Array, column: jax.Array, height: jax.Array, width: jax.Array) -> Box:
+    """Boxes of a size centered on pixels, int32 [N] each; for even sizes the pixel is just past the center."""
     return Box(row - height // 2, column - width // 2, height, width)
 
 
-def any_of(uniform: jax.Array, n: int | jax.Array) -> jax.Array:
-    """Uniform numbers in [0, 1) as whole numbers in [0, n), all equally likely."""
+def scaled_int(uniform: jax.Array, n: int | jax.Array) -> jax.Array:
+    """Map uniform numbers in [0, 1) to equally likely integers in [0, n)."""
     return jnp.floor(uniform * jnp.asarray(n, uniform.dtype)).astype(jnp.int32)
 
 
@@ -55,16 +55,16 @@ def random_box(
     ratio: tuple[float, float],
     otherwise: tuple[int, int],
 ) -> Box:
-    """Boxes inside images, of random area and shape at random places.
+    """Boxes of random area, aspect ratio and position inside the images.
 
-    Up to ten draws are made for each image until one fits into it.
+    The first of ten draws that fits into the image is taken.
 
     Args:
-      key: of the draw.
-      images: [N, H, W, C]; only the shape counts.
-      area: range of the box's share of the image, uniform.
-      ratio: range of its width over its height, uniform in the logarithm.
-      otherwise: (height, width) where none fits; such a box lies in the middle.
+      key: random key.
+      images: [N, H, W, C]; only the shape is used.
+      area: range of the box's fraction of the image area, uniform.
+      ratio: range of its aspect ratio (width / height), log-uniform.
+      otherwise: (height, width) of a centered box, used if no draw fits.
     """
     n, rows, columns, _ = images.shape
     drawn = draws(key, 2 * _ATTEMPTS + 2, n)
@@ -79,6 +79,6 @@ def random_box(
         jnp.where(found, jnp.take_along_axis(sides, first, axis=0)[0], side)
         for sides, side in zip((heights, widths), otherwise, strict=True)
     )
-    top = jnp.where(found, any_of(drawn[-2], rows - height + 1), (rows - height) // 2)
-    left = jnp.where(found, any_of(drawn[-1], columns - width + 1), (columns - width) // 2)
+    top = jnp.where(found, scaled_int(drawn[-2], rows - height + 1), (rows - height) // 2)
+    left = jnp.where(found, scaled_int(drawn[-1], columns - width + 1), (columns - width) // 2)
     return Box(top, left, height, width)

@@ -1,4 +1,4 @@
-"""Light and color; the results are floating, in the units that the images came in."""
+"""Color augmentation and normalization; results are floating, in the units of the input."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxconv._base.dtypes import channelwise
+from jaxconv._base.dtypes import channelwise, upcast
 from jaxconv._base.errors import ShapeError
-from jaxconv.augment.contract import Augment, draws, floating, images_of, number, one_each, refuse
+from jaxconv.augment.contract import Augment, check_arguments, draws, images_of, number_problem, per_image
 from jaxconv.data.dataset import Batch
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: how bright red, green and blue look
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma coefficients
 
 
 def color_jitter(
@@ -24,29 +24,29 @@ def color_jitter(
     hue: float | None = None,
     peak: float = 255,
 ) -> Augment:
-    """Change brightness, contrast, saturation and hue of each image, in this order, always the same.
+    """Change brightness, contrast, saturation and hue of each image, in this fixed order.
 
-    The first three are blends by a factor f uniform in [max(0, 1 - amount), 1 + amount]: with black,
-    with the image's mean gray, and with each pixel's gray. Hue is turned by an angle uniform in
-    ±amount of the whole circle. After each blend values are clipped to 0..peak.
+    The first three are blends by a factor uniform in [max(0, 1 - amount), 1 + amount]: with black, with the mean
+    luminance of the image, and with the luminance of each pixel. Hue is rotated by an angle uniform in ±amount of the
+    full circle. Values are clipped to 0..peak after each blend.
 
     Args:
-      strength: the amount of the first three; that of hue is a quarter of it (as in SimCLR), at most 0.5.
-      brightness: its own amount.
-      contrast: its own amount.
-      saturation: its own amount; like hue it changes only images of 3 channels, taken as red, green and blue.
-      hue: its own amount, from 0 to 0.5.
-      peak: the brightest value that a pixel can have.
+      strength: amount of the first three; hue gets a quarter of it (as in SimCLR), at most 0.5.
+      brightness: overrides the amount of brightness.
+      contrast: overrides the amount of contrast.
+      saturation: overrides the amount of saturation; like hue, it changes RGB images alone.
+      hue: overrides the amount of hue, from 0 to 0.5.
+      peak: maximum pixel value.
 
     Returns:
       `(key, batch) -> batch`; images [N, H, W, C] become float32 in 0..peak.
 
     Raises:
-      ConfigError: an amount is negative, or hue is above 0.5.
-      ShapeError: when called with anything but a Batch of images [N, H, W, C].
+      ConfigError: if an amount is negative, or hue is above 0.5.
+      ShapeError: when called, if not with a Batch of images [N, H, W, C].
 
     Source: Howard, Some Improvements on Deep Convolutional Neural Network Based Image Classification,
-    2013; the proportion of hue is from Chen et al., A Simple Framework for Contrastive Learning, 2020.
+    2013; the strength of hue is from Chen et al., A Simple Framework for Contrastive Learning, 2020.
 
     >>> batch = Batch(jnp.full([1, 2, 2, 3], 100, jnp.uint8), jnp.array([0]), jnp.ones(1))
     >>> augment = jax.jit(color_jitter(brightness=0.5, contrast=0, saturation=0, hue=0))
@@ -56,46 +56,46 @@ def color_jitter(
     """
     own = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
     amounts = {"strength": strength} | {word: amount for word, amount in own.items() if amount is not None}
-    refuse(
+    check_arguments(
         "color_jitter",
-        *(number(word, amount, "a number, 0 or more", lambda x: x >= 0) for word, amount in amounts.items()),
-        "" if hue is None else number("hue", hue, "a number from 0 to 0.5", lambda x: 0 <= x <= 0.5),
-        number("peak", peak, "a number above 0", lambda x: x > 0),
+        *(number_problem(word, amount, "a number, 0 or more", lambda x: x >= 0) for word, amount in amounts.items()),
+        "" if hue is None else number_problem("hue", hue, "a number from 0 to 0.5", lambda x: 0 <= x <= 0.5),
+        number_problem("peak", peak, "a number above 0", lambda x: x > 0),
     )
     blends = [strength if amount is None else amount for amount in own.values()]
     turn = min(strength / 4, 0.5) if hue is None else hue
     lows = [max(0.0, 1 - amount) for amount in blends]
 
     def run(key: jax.Array, batch: Batch) -> Batch:
-        images = floating(images_of("color_jitter", batch))
-        *drawn, round_ = map(one_each, draws(key, 4, len(images)))
+        images = upcast(images_of("color_jitter", batch))
+        *drawn, hue_draw = map(per_image, draws(key, 4, len(images)))
         ranges = zip(drawn, lows, blends, strict=True)
-        brighter, contrasted, saturated = (low + (1 + amount - low) * u for u, low, amount in ranges)
+        factors = [low + (1 + amount - low) * u for u, low, amount in ranges]
 
         def blend(image: jax.Array, other: jax.Array | float, factor: jax.Array) -> jax.Array:
             return jnp.clip(other + factor * (image - other), 0, peak)
 
-        images = blend(images, 0.0, brighter)
-        images = blend(images, gray(images).mean((1, 2), keepdims=True), contrasted)
+        images = blend(images, 0.0, factors[0])
+        images = blend(images, luminance(images).mean((1, 2), keepdims=True), factors[1])
         if images.shape[-1] == 3:
-            images = blend(images, gray(images), saturated)
-            images = turn_hue(images, turn * (2 * round_ - 1)) if turn > 0 else images
+            images = blend(images, luminance(images), factors[2])
+            images = rotate_hue(images, turn * (2 * hue_draw - 1)) if turn > 0 else images
         return batch._replace(image=images)
 
     return run
 
 
-def gray(images: jax.Array) -> jax.Array:
-    """[..., C] -> [..., 1]: how bright each pixel looks; but for 3 channels, their mean."""
+def luminance(images: jax.Array) -> jax.Array:
+    """[..., C] -> [..., 1]: luma of RGB; the mean of any other number of channels."""
     if images.shape[-1] != 3:
         return images.mean(-1, keepdims=True)
     return (images * channelwise(jnp.array(_LUMA, images.dtype), images)).sum(-1, keepdims=True)
 
 
-def turn_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
-    """Turn the hue (of HSV) of [..., 3], red, green and blue, by whole turns of the color circle [..., 1].
+def rotate_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
+    """Rotate the hue (of HSV) of RGB [..., 3] by full turns [..., 1].
 
-    >>> turn_hue(jnp.array([9.0, 0.0, 0.0]), jnp.array([1 / 3])).round()  # red becomes green
+    >>> rotate_hue(jnp.array([9.0, 0.0, 0.0]), jnp.array([1 / 3])).round()  # red becomes green
     Array([0., 9., 0.], dtype=float32)
     """
     red, green, blue = (images[..., c : c + 1] for c in range(3))
@@ -107,26 +107,26 @@ def turn_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
         (green - blue) / unit,
         jnp.where(value == green, (blue - red) / unit + 2, (red - green) / unit + 4),
     )
-    # Each channel is a trapezium over the circle, three sixths away from the next but one.
-    ends = channelwise(jnp.array([5.0, 3.0, 1.0], images.dtype), images)
-    place = ends + sector + 6 * turns
-    place = place - 6 * jnp.floor(place / 6)  # % 6 without a remainder, which is many times slower
+    # Each channel is a trapezoidal function of the hue, shifted by thirds of the circle.
+    offsets = channelwise(jnp.array([5.0, 3.0, 1.0], images.dtype), images)
+    place = offsets + sector + 6 * turns
+    place = place - 6 * jnp.floor(place / 6)  # % 6, many times faster than the remainder
     return value - chroma * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
 
 
 def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
-    """Bring pixels to mean 0 and standard deviation 1, channel by channel.
+    """Normalize each channel: `(images - mean) / std`.
 
     Args:
-      images: [..., C], any type.
-      mean: C numbers, in the pixels' units.
-      std: C numbers, in the pixels' units; a channel that never varies (0) is only centerd.
+      images: [..., C], any dtype.
+      mean: C numbers in pixel units.
+      std: C numbers in pixel units; a constant channel (0) is only centered.
 
     Returns:
       float32 [..., C].
 
     Raises:
-      ShapeError: there are not as many means or deviations as channels.
+      ShapeError: if the number of means or deviations is not that of channels.
 
     >>> print(normalize(jnp.array([[0, 4]], jnp.uint8), mean=[0.0, 2.0], std=[1.0, 2.0]))
     [[0. 1.]]

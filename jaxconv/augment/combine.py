@@ -1,4 +1,4 @@
-"""Augmentations made of augmentations."""
+"""Combinators of augmentations."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ConfigError, ShapeError
-from jaxconv.augment.contract import Augment, chance, draws, images_of, refuse
+from jaxconv.augment.contract import Augment, check_arguments, draws, images_of, probability_problem
 from jaxconv.augment.mix import soft_labels
 from jaxconv.data.dataset import Batch
 
 
 def compose(*augments: Augment) -> Augment:
-    """One augmentation after the other, each with a key folded from its position.
+    """Apply augmentations in order, each with its own key (folded from its position).
 
     Args:
-      *augments: in the order in which they run; none for no change.
+      *augments: augmentations in the order in which they run; none for the identity.
 
     Returns:
       `(key, batch) -> batch`.
@@ -37,26 +37,26 @@ def compose(*augments: Augment) -> Augment:
 
 
 def sometimes(augment: Augment, probability: float) -> Augment:
-    """Leave some images as they are.
+    """Augment each image with a given probability.
 
     Args:
-      augment: runs on the whole batch; what it did is kept for some images only.
-      probability: that it is kept for an image.
+      augment: augmentation; it runs on the full batch, and its result is selected per image.
+      probability: probability of augmenting an image.
 
     Returns:
-      `(key, batch) -> batch`; images and labels have the type that holds both kinds: where the
-      augmentation makes float32 and soft labels, all do.
+      `(key, batch) -> batch`; images and labels get the common type of both: float32 images and soft labels if the
+      augmentation makes them.
 
     Raises:
-      ConfigError: `probability` lies outside 0..1.
-      ShapeError: when called, the augmentation changes the images' shape.
+      ConfigError: if `probability` is outside 0..1.
+      ShapeError: when called, if the augmentation changes the images' shape.
 
     >>> from jaxconv.augment import flip
     >>> batch = Batch(jnp.array([[[[1], [2]]]]), jnp.array([0]), jnp.ones(1))
     >>> sometimes(flip(1.0), 0.0)(jax.random.key(0), batch).image.ravel()
     Array([1, 2], dtype=int32)
     """
-    refuse("sometimes", chance(probability))
+    check_arguments("sometimes", probability_problem(probability))
 
     def run(key: jax.Array, batch: Batch) -> Batch:
         coin, inner = jax.random.split(key)
@@ -67,17 +67,17 @@ def sometimes(augment: Augment, probability: float) -> Augment:
 
 
 def random_choice(*augments: Augment) -> Augment:
-    """One of several for each image, all equally likely.
+    """Apply one of several augmentations to each image, chosen uniformly.
 
     Args:
-      *augments: all run on the whole batch, and each image is taken from one of the results.
+      *augments: augmentations; all run on the full batch, and one result is selected per image.
 
     Returns:
-      `(key, batch) -> batch`; types as `sometimes`.
+      `(key, batch) -> batch`; dtypes as in `sometimes`.
 
     Raises:
-      ConfigError: there is nothing to choose from.
-      ShapeError: when called, the results differ in shape.
+      ConfigError: if there are no augmentations.
+      ShapeError: when called, if the results differ in shape.
 
     >>> from jaxconv.augment import flip
     >>> batch = Batch(jnp.array([[[[1], [2]]]]), jnp.array([0]), jnp.ones(1))
@@ -85,7 +85,7 @@ def random_choice(*augments: Augment) -> Augment:
     Array([2, 1], dtype=int32)
     """
     if not augments:
-        raise ConfigError("random_choice: needs at least one augmentation")
+        raise ConfigError("random_choice: expected at least one augmentation")
 
     def run(key: jax.Array, batch: Batch) -> Batch:
         draw, inner = jax.random.split(key)
@@ -96,11 +96,11 @@ def random_choice(*augments: Augment) -> Augment:
 
 
 def _select(choice: jax.Array, batches: Sequence[Batch]) -> Batch:
-    """Each image, with its label and weight, from the batch that `choice` [N] says."""
+    """Each image with its label and weight from batch number `choice` [N]."""
     images = [jnp.asarray(batch.image) for batch in batches]
     if len({image.shape for image in images}) > 1:
         shapes = " and ".join(str(list(image.shape)) for image in images)
-        raise ShapeError("augmentations to choose from must give images of one shape", got=shapes)
+        raise ShapeError("augmentations to choose from must return images of one shape", got=shapes)
     labels = [jnp.asarray(batch.label) for batch in batches]
     if soft := [label.shape[1] for label in labels if label.ndim == 2]:
         labels = [soft_labels(label, len(choice), soft[0]) for label in labels]

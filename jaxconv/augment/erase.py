@@ -1,4 +1,4 @@
-"""Boxes of an image painted over; images keep their type."""
+"""Cutout and random erasing; images keep their dtype."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxconv.augment.box import Box, any_of, around, random_box
+from jaxconv._base.dtypes import upcast
+from jaxconv.augment.box import Box, centered_box, random_box, scaled_int
 from jaxconv.augment.contract import (
     Augment,
     as_type,
-    chance,
+    check_arguments,
     draws,
-    floating,
     images_of,
-    number,
-    one_each,
+    number_problem,
+    per_image,
     pixels_problem,
-    refuse,
-    span,
+    probability_problem,
+    range_problem,
 )
 from jaxconv.augment.resample import ratio_problem
 from jaxconv.data.dataset import Batch
@@ -29,21 +29,20 @@ Fill = str | float
 
 
 def cutout(size: int, fill: Fill = "mean", probability: float = 1.0, *, peak: float = 255) -> Augment:
-    """Paint over a square of each image; its middle is any pixel, so it may reach over the border.
+    """Fill a square of each image; its center is any pixel, so it may extend beyond the border.
 
     Args:
-      size: of the square's side, in pixels (16 for CIFAR-10, 8 for CIFAR-100 in the paper).
-      fill: "mean", the image's own mean of each channel; "noise", uniform for each value; or a
-        number from 0 to `peak`.
-      probability: that an image is painted on.
-      peak: the brightest value that a pixel can have.
+      size: side of the square in pixels (16 for CIFAR-10, 8 for CIFAR-100 in the paper).
+      fill: "mean" (the image's mean of each channel), "noise" (uniform for each value), or a number from 0 to `peak`.
+      probability: probability of changing an image.
+      peak: maximum pixel value.
 
     Returns:
-      `(key, batch) -> batch`; images [N, H, W, C] keep their type.
+      `(key, batch) -> batch`; images [N, H, W, C] keep their dtype.
 
     Raises:
-      ConfigError: an argument outside its range.
-      ShapeError: when called with anything but a Batch of images [N, H, W, C].
+      ConfigError: if an argument is out of range.
+      ShapeError: when called, if not with a Batch of images [N, H, W, C].
 
     Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, 2017.
 
@@ -51,7 +50,9 @@ def cutout(size: int, fill: Fill = "mean", probability: float = 1.0, *, peak: fl
     >>> jax.jit(cutout(3, fill=0))(jax.random.key(0), batch).image.sum() in (6, 7)
     True
     """
-    refuse("cutout", pixels_problem(size, 1, "size"), fill_problem(fill, peak), chance(probability))
+    check_arguments(
+        "cutout", pixels_problem(size, 1, "size"), fill_problem(fill, peak), probability_problem(probability)
+    )
 
     def run(key: jax.Array, batch: Batch) -> Batch:
         images = images_of("cutout", batch)
@@ -59,7 +60,7 @@ def cutout(size: int, fill: Fill = "mean", probability: float = 1.0, *, peak: fl
         place, noise = jax.random.split(key)
         coin, row, column = draws(place, 3, n)
         side = jnp.where(coin < probability, size, 0)
-        box = around(any_of(row, rows), any_of(column, columns), side, side)
+        box = centered_box(scaled_int(row, rows), scaled_int(column, columns), side, side)
         return batch._replace(image=_paint(noise, images, box, fill, peak))
 
     return run
@@ -73,25 +74,24 @@ def random_erasing(
     *,
     peak: float = 255,
 ) -> Augment:
-    """Paint over a box of random size and shape inside some images.
+    """Fill a box of random area and aspect ratio inside some images.
 
-    Ten draws of an area and a shape are made, and the first that fits is painted; where none
-    does, the image stays as it is.
+    The first of ten draws that fits into the image is taken; if none fits, the image stays unchanged.
 
     Args:
-      probability: that an image is painted on.
-      area: range of the box's share of the image, uniform.
-      ratio: range of its width over its height, uniform in the logarithm.
-      fill: "noise", uniform for each value (the paper's best); "mean", the image's own mean of each
-        channel; or a number from 0 to `peak`.
-      peak: the brightest value that a pixel can have.
+      probability: probability of changing an image.
+      area: range of the box's fraction of the image area, uniform.
+      ratio: range of its aspect ratio (width / height), log-uniform.
+      fill: "noise" (uniform for each value, the paper's best), "mean" (the image's mean of each channel), or a number
+        from 0 to `peak`.
+      peak: maximum pixel value.
 
     Returns:
-      `(key, batch) -> batch`; images [N, H, W, C] keep their type.
+      `(key, batch) -> batch`; images [N, H, W, C] keep their dtype.
 
     Raises:
-      ConfigError: an argument outside its range.
-      ShapeError: when called with anything but a Batch of images [N, H, W, C].
+      ConfigError: if an argument is out of range.
+      ShapeError: when called, if not with a Batch of images [N, H, W, C].
 
     Source: Zhong et al., Random Erasing Data Augmentation, 2020.
 
@@ -100,10 +100,12 @@ def random_erasing(
     >>> float(augment(jax.random.key(0), batch).image.sum())
     48.0
     """
-    refuse(
+    check_arguments(
         "random_erasing",
-        chance(probability),
-        span("area", area, "two shares from 0 to 1, the smaller first", lambda low, high: 0 <= low <= high <= 1),
+        probability_problem(probability),
+        range_problem(
+            "area", area, "two shares from 0 to 1, the smaller first", lambda low, high: 0 <= low <= high <= 1
+        ),
         ratio_problem(ratio),
         fill_problem(fill, peak),
     )
@@ -120,22 +122,22 @@ def random_erasing(
 
 
 def fill_problem(fill: Fill, peak: float) -> str:
-    """What is wrong with a fill, or with the peak that it must not pass."""
-    if problem := number("peak", peak, "a number above 0", lambda value: value > 0):
+    """The problem of a fill value or of `peak`; empty if there is none."""
+    if problem := number_problem("peak", peak, "a number above 0", lambda value: value > 0):
         return problem
     most = f" to {peak:g}" if math.isfinite(peak) else ""
     be = f"mean, noise or a number from 0{most}"
-    return "" if fill in ("mean", "noise") else number("fill", fill, be, lambda value: 0 <= value <= peak)
+    return "" if fill in ("mean", "noise") else number_problem("fill", fill, be, lambda value: 0 <= value <= peak)
 
 
 def _paint(key: jax.Array, images: jax.Array, box: Box, fill: Fill, peak: float) -> jax.Array:
-    """Images with their boxes filled."""
+    """Images with filled boxes."""
     if fill == "noise":
-        whole = jnp.issubdtype(images.dtype, jnp.integer)
+        integers = jnp.issubdtype(images.dtype, jnp.integer)
         levels = jax.random.uniform(key, images.shape, jnp.float32)
-        paint = jnp.floor(levels * (peak + 1)) if whole else levels * peak  # each whole level equally often
+        paint = jnp.floor(levels * (peak + 1)) if integers else levels * peak  # integer levels equally likely
     elif fill == "mean":
-        paint = floating(images).mean((1, 2), keepdims=True)
+        paint = upcast(images).mean((1, 2), keepdims=True)
     else:
-        paint = one_each(jnp.full(len(images), float(fill), jnp.float32))
+        paint = per_image(jnp.full(len(images), float(fill), jnp.float32))
     return jnp.where(box.covers(*images.shape[1:3]), as_type(paint, images.dtype), images)

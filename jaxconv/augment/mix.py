@@ -1,4 +1,4 @@
-"""Two images made into one, and their labels into shares of classes."""
+"""Mixup and CutMix."""
 
 from __future__ import annotations
 
@@ -6,33 +6,41 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv._base.deprecation import renamed_arguments
-from jaxconv._base.dtypes import accum_dtype
+from jaxconv._base.dtypes import upcast
 from jaxconv._base.errors import ShapeError
-from jaxconv.augment.box import any_of, around
-from jaxconv.augment.contract import Augment, chance, draws, floating, images_of, number, one_each, refuse
+from jaxconv.augment.box import centered_box, scaled_int
+from jaxconv.augment.contract import (
+    Augment,
+    check_arguments,
+    draws,
+    images_of,
+    number_problem,
+    per_image,
+    probability_problem,
+)
 from jaxconv.data.dataset import Batch
 
 
 @renamed_arguments(classes="num_classes")
 def mixup(alpha: float = 0.2, *, num_classes: int, probability: float = 1.0) -> Augment:
-    """Blend each image, and its label, with another of the batch: `s x + (1 - s) x'`.
+    """Blend each image and its label with those of another image of the batch: `s x + (1 - s) x'`.
 
-    Each image draws its own share s from Beta(alpha, alpha); the partners are a permutation of the
-    batch. An image of weight 0 is blended into no other.
+    s is drawn from Beta(alpha, alpha) for each image; partners are a permutation of the batch. Images of weight 0 are
+    not blended into others.
 
     Args:
-      alpha: of the Beta distribution; the smaller, the nearer s is to 0 or 1.
-      num_classes: how many there are.
-      probability: that an image is blended.
+      alpha: parameter of the Beta distribution; the smaller, the closer s is to 0 or 1.
+      num_classes: number of classes.
+      probability: probability of blending an image.
 
     Returns:
       `(key, batch) -> batch`; images [N, H, W, C] become float32 in the same units, labels float32
-      [N, num_classes]. A label that lies outside the classes becomes NaN.
+      [N, num_classes]. A label outside the classes becomes NaN.
 
     Raises:
-      ConfigError: an argument outside its range.
-      ShapeError: when called with anything but a Batch of images [N, H, W, C], or with labels that
-        are neither integers [N] nor floating [N, num_classes].
+      ConfigError: if an argument is out of range.
+      ShapeError: when called, if not with a Batch of images [N, H, W, C], or if labels are neither integers [N] nor
+        floating [N, num_classes].
 
     Source: Zhang et al., mixup: Beyond Empirical Risk Minimization, 2018.
 
@@ -43,12 +51,12 @@ def mixup(alpha: float = 0.2, *, num_classes: int, probability: float = 1.0) -> 
     _check("mixup", alpha, num_classes, probability)
 
     def run(key: jax.Array, batch: Batch) -> Batch:
-        images = floating(images_of("mixup", batch))
+        images = upcast(images_of("mixup", batch))
         label = soft_labels(batch.label, len(images), num_classes)
         partner_key, share_key = jax.random.split(key)
         partner, mixed = _partners(partner_key, batch, probability)
         share = jnp.where(mixed, _beta(share_key, alpha, len(images)), 1)
-        own = one_each(share.astype(images.dtype))
+        own = per_image(share.astype(images.dtype))
         mixture = own * images + (1 - own) * images[partner]
         return batch._replace(image=mixture, label=_mix_labels(label, partner, share))
 
@@ -57,20 +65,20 @@ def mixup(alpha: float = 0.2, *, num_classes: int, probability: float = 1.0) -> 
 
 @renamed_arguments(classes="num_classes")
 def cutmix(alpha: float = 1.0, *, num_classes: int, probability: float = 1.0) -> Augment:
-    """Paste a box of another image into each image; labels mix by the pixels that each one has.
+    """Paste a box of another image into each image; labels mix by area.
 
-    A share s is drawn from Beta(alpha, alpha); the box has the image's shape, `1 - s` of its area
-    and its middle on any pixel. What reaches over the border is cut off, and the label counts what
-    is left. The partners are a permutation of the batch; an image of weight 0 is pasted into no other.
+    s is drawn from Beta(alpha, alpha) for each image; the box has the image's aspect ratio, `1 - s` of its area and its
+    center on any pixel. It is clipped at the border, and labels mix by the clipped area. Partners are a permutation of
+    the batch. Images of weight 0 are not pasted into others.
 
     Args:
-      alpha: of the Beta distribution.
-      num_classes: how many there are.
-      probability: that an image gets a box.
+      alpha: parameter of the Beta distribution.
+      num_classes: number of classes.
+      probability: probability of changing an image.
 
     Returns:
       `(key, batch) -> batch`; images [N, H, W, C] keep their type, labels become float32
-      [N, num_classes]. A label that lies outside the classes becomes NaN.
+      [N, num_classes]. A label outside the classes becomes NaN.
 
     Raises:
       ConfigError, ShapeError: as `mixup`.
@@ -93,7 +101,7 @@ def cutmix(alpha: float = 1.0, *, num_classes: int, probability: float = 1.0) ->
         side = jnp.sqrt(1 - _beta(share_key, alpha, n))
         height, width = (jnp.where(mixed, side * size, 0).astype(jnp.int32) for size in (rows, columns))
         row, column = draws(place_key, 2, n)
-        pasted = around(any_of(row, rows), any_of(column, columns), height, width).covers(rows, columns)
+        pasted = centered_box(scaled_int(row, rows), scaled_int(column, columns), height, width).covers(rows, columns)
         share = 1 - pasted.sum((1, 2, 3), dtype=jnp.float32) / (rows * columns)
         mixture = jnp.where(pasted, images[partner], images)
         return batch._replace(image=mixture, label=_mix_labels(label, partner, share))
@@ -102,18 +110,18 @@ def cutmix(alpha: float = 1.0, *, num_classes: int, probability: float = 1.0) ->
 
 
 def soft_labels(label: jax.typing.ArrayLike, n: int, num_classes: int) -> jax.Array:
-    """Labels as each class's share.
+    """One-hot or soft labels.
 
     Args:
-      label: integers [N], or shares already, floating [N, num_classes].
-      n: N.
-      num_classes: how many there are.
+      label: integers [N], or soft labels, floating [N, num_classes].
+      n: number of images.
+      num_classes: number of classes.
 
     Returns:
-      float32 [N, num_classes]; the row of a label outside the classes is NaN, so that the loss shows it.
+      float32 [N, num_classes]; a label outside the classes is a row of NaN, so that the loss becomes NaN.
 
     Raises:
-      ShapeError: labels of another shape or type.
+      ShapeError: if labels have another shape or dtype.
 
     >>> print(soft_labels(jnp.array([1, 3]), 2, 3))
     [[ 0.  1.  0.]
@@ -121,10 +129,10 @@ def soft_labels(label: jax.typing.ArrayLike, n: int, num_classes: int) -> jax.Ar
     """
     label = jnp.asarray(label)
     if label.shape == (n, num_classes) and jnp.issubdtype(label.dtype, jnp.floating):
-        return label.astype(accum_dtype(label.dtype))
+        return upcast(label)
     if label.shape != (n,) or not jnp.issubdtype(label.dtype, jnp.integer):
         raise ShapeError(
-            f"labels must be integers [{n}], or shares of {num_classes} classes, floating [{n}, {num_classes}]",
+            f"labels must be integers [{n}], or soft labels, floating [{n}, {num_classes}]",
             got=f"{label.dtype} {list(label.shape)}",
         )
     known = (label >= 0) & (label < num_classes)
@@ -132,16 +140,16 @@ def soft_labels(label: jax.typing.ArrayLike, n: int, num_classes: int) -> jax.Ar
 
 
 def _check(name: str, alpha: float, num_classes: int, probability: float) -> None:
-    refuse(
+    check_arguments(
         name,
-        number("alpha", alpha, "a number above 0", lambda value: 0 < value < float("inf")),
-        number("num_classes", num_classes, "a whole number, 1 or more", lambda value: value >= 1, whole=True),
-        chance(probability),
+        number_problem("alpha", alpha, "a number above 0", lambda value: 0 < value < float("inf")),
+        number_problem("num_classes", num_classes, "a whole number, 1 or more", lambda value: value >= 1, whole=True),
+        probability_problem(probability),
     )
 
 
 def _partners(key: jax.Array, batch: Batch, probability: float) -> tuple[jax.Array, jax.Array]:
-    """Which image each one is mixed with [N], and whether it is [N]."""
+    """Index of each image's partner [N], and whether they are mixed [N]."""
     n = len(batch.image)
     order, coin = draws(key, 2, n)
     partner = jnp.argsort(order)
@@ -149,11 +157,11 @@ def _partners(key: jax.Array, batch: Batch, probability: float) -> tuple[jax.Arr
 
 
 def _beta(key: jax.Array, alpha: float, n: int) -> jax.Array:
-    """[n] numbers from Beta(alpha, alpha), float32; for alpha 1 that is uniform, and needs no loops to sample."""
+    """[n] numbers from Beta(alpha, alpha), float32; alpha = 1 is uniform and avoids rejection sampling."""
     return draws(key, 1, n)[0] if alpha == 1 else jax.random.beta(key, alpha, alpha, (n,), jnp.float32)
 
 
 def _mix_labels(labels: jax.Array, partner: jax.Array, share: jax.Array) -> jax.Array:
     own = share[:, None]
-    # Where all is its own, a partner's NaN must not come in as 0 * NaN.
+    # If nothing is mixed in, a partner's NaN must not enter as 0 * NaN.
     return jnp.where(own < 1, own * labels + (1 - own) * labels[partner], labels)

@@ -1,4 +1,4 @@
-"""Augmentations as a config file names them."""
+"""Augmentations by name, as the [augment] section of a config gives them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxconv._base.arguments import current
-from jaxconv._base.errors import ConfigError, did_you_mean, no_argument
+from jaxconv._base.arguments import current, find, given_problems, missing
+from jaxconv._base.errors import ConfigError, raise_problems
 from jaxconv.augment.color import color_jitter
-from jaxconv.augment.combine import compose, sometimes
-from jaxconv.augment.contract import Augment, chance, refuse
+from jaxconv.augment.combine import compose, random_choice, sometimes
+from jaxconv.augment.contract import Augment, check_arguments, probability_problem
 from jaxconv.augment.erase import cutout, random_erasing
 from jaxconv.augment.mix import cutmix, mixup
 from jaxconv.augment.move import expand, flip, shift
 from jaxconv.augment.resample import affine, elastic, random_resized_crop, rotate
 
-# What a config file may name in [augment]; in the usual order: places, colors, holes, mixtures.
+# In the usual order: geometry, color, erasing, mixing.
 registry: dict[str, Callable[..., Augment]] = {
     function.__name__: function
     for function in (
@@ -26,39 +26,40 @@ registry: dict[str, Callable[..., Augment]] = {
         color_jitter, cutout, random_erasing, mixup, cutmix,
     )
 }  # fmt: skip
+_CHOICE = random_choice.__name__  # not in the registry: its table names other augmentations
 _FROM_DATA = ("num_classes", "peak")
 OLD_NAMES = {"colour_jitter": "color_jitter"}
 
 
 def from_config(table: Mapping[str, Any], num_classes: int, peak: float = 255) -> Augment:
-    """Make what a config's table names, one after the other in the table's order.
+    """Compose the augmentations of a config's table, in its order.
 
     Args:
-      table: name -> a number or word, the first argument; a table of arguments; true for the
-        defaults; false for none of it. Beside its own arguments each takes `probability`: that an
-        image is changed.
-      num_classes: of the data.
-      peak: of the data: the brightest value that a pixel can have.
+      table: name -> a number or string, the first argument; a table of arguments; true for the defaults; false to leave
+        it out. Beside its own arguments each takes `probability`, that of changing an image. `random_choice` is a table
+        of augmentations, one of which is applied to each image.
+      num_classes: number of classes of the dataset.
+      peak: maximum pixel value of the dataset.
 
     Returns:
       `(key, batch) -> batch`.
 
     Raises:
-      ConfigError: a line for each mistake, as `augment_problems` gives them.
+      ConfigError: if the table is invalid, with the lines of `augment_problems`.
 
-    >>> augment = from_config({"shift": 2, "flip": True, "mixup": {"alpha": 0.2}, "cutout": False}, num_classes=10)
+    >>> table = {"shift": 2, "flip": True, "mixup": {"alpha": 0.2}, "cutout": False}
+    >>> augment = from_config(table | {"random_choice": {"rotate": 15, "elastic": True}}, num_classes=10)
     """
     augments, problems = _make(table, num_classes, peak)
-    if problems:
-        raise ConfigError("\n".join(problems))
+    raise_problems(problems)
     return compose(*augments)
 
 
 def augment_problems(table: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong with a config's table, one line each.
+    """Check a config's table; returns one line for each problem.
 
     Args:
-      table: see `from_config`.
+      table: as in `from_config`.
 
     >>> augment_problems({"flip": 2, "shift": {"pixel": 1, "pixels": 1}})[1]
     "augment.shift.pixel: shift takes pixels, padding_mode, probability; did you mean 'pixels'?"
@@ -66,60 +67,68 @@ def augment_problems(table: Mapping[str, Any]) -> list[str]:
     return _make(table, num_classes=1, peak=math.inf)[1]
 
 
-def _make(table: Mapping[str, Any], num_classes: int, peak: float) -> tuple[list[Augment], list[str]]:
+def _make(
+    table: Mapping[str, Any], num_classes: int, peak: float, path: str = "augment"
+) -> tuple[list[Augment], list[str]]:
+    """The augmentations of a table, and its problems."""
     if not isinstance(table, Mapping):
-        return [], [f"augment: must be a table of augmentations, got {table!r}"]
+        return [], [f"{path}: must be a table of augmentations, got {table!r}"]
     augments, problems = [], []
     for name, value in table.items():
         if name in OLD_NAMES:
             warnings.warn(f"augment: {name} is now called {OLD_NAMES[name]}", DeprecationWarning, stacklevel=3)
             name = OLD_NAMES[name]
-        if name not in registry:
-            near = did_you_mean(name, registry)
-            problems.append(f"augment.{name}: there is no such augmentation; known are {', '.join(registry)}{near}")
-            continue
-        parameters = inspect.signature(registry[name]).parameters
-        known = [word for word in parameters if word not in _FROM_DATA]
-        arguments = _arguments(known[0], value)
-        if arguments is None:
+        if value is False and name in (*registry, _CHOICE):
             continue
         try:
-            arguments = current(f"augment.{name}", registry[name], arguments)
+            if name == _CHOICE:
+                augments.append(_choice(value, num_classes, peak, f"{path}.{name}"))
+            else:
+                augments.append(_one(name, value, {"num_classes": num_classes, "peak": peak}, path))
         except ConfigError as error:
-            problems.append(str(error))
-            continue
-        wrong = _unfit(name, arguments, parameters, known)
-        if not wrong:
-            try:
-                data = {"num_classes": num_classes, "peak": peak}
-                given = {word: data[word] for word in _FROM_DATA if word in parameters}
-                augments.append(_one(name, arguments, given, own_probability="probability" in known))
-            except ConfigError as error:
-                wrong = [f"augment.{line}" for line in str(error).splitlines()]
-        problems += wrong
+            problems += str(error).splitlines()
     return augments, problems
 
 
-def _arguments(first: str, value: Any) -> dict[str, Any] | None:
-    """The arguments that a table's value stands for; None for no augmentation."""
+def _one(name: str, value: Any, data: Mapping[str, Any], path: str) -> Augment:
+    """An augmentation of the registry; raises ConfigError with a line for each problem."""
+    function = find(path, name, {**registry, _CHOICE: random_choice}, custom=False)
+    parameters = inspect.signature(function).parameters
+    arguments = current(f"{path}.{name}", function, _arguments(next(iter(parameters)), value))
+    extra = () if "probability" in parameters else ("probability",)
+    problems = given_problems(f"{path}.{name}", name, function, arguments, hidden=_FROM_DATA, extra=extra, check=None)
+    raise_problems(problems + missing(f"{path}.{name}", name, function, arguments, elsewhere=_FROM_DATA))
+    given = {key: data[key] for key in _FROM_DATA if key in parameters}
+    probability = arguments.pop("probability") if extra and "probability" in arguments else None
+    return _blamed(path, lambda: _sometimes(name, function(**arguments, **given), probability))
+
+
+def _choice(value: Any, num_classes: int, peak: float, path: str) -> Augment:
+    """`random_choice` among the augmentations of a table."""
+    rest = dict(value) if isinstance(value, Mapping) else value
+    probability = rest.pop("probability", None) if isinstance(value, Mapping) else None
+    augments, problems = _make(rest, num_classes, peak, path)
+    raise_problems(problems)
+    return _blamed(path.rpartition(".")[0], lambda: _sometimes(_CHOICE, random_choice(*augments), probability))
+
+
+def _sometimes(name: str, augment: Augment, probability: Any) -> Augment:
+    if probability is None:
+        return augment
+    check_arguments(name, probability_problem(probability))
+    return sometimes(augment, probability)
+
+
+def _blamed(path: str, make: Callable[[], Augment]) -> Augment:
+    """Call `make`; its problems start with the function's name, which is put below `path`."""
+    try:
+        return make()
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{path}.{line}" for line in str(error).splitlines())) from None
+
+
+def _arguments(first: str, value: Any) -> dict[str, Any]:
+    """The arguments that a table's value means."""
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, bool):
-        return {} if value else None
-    return {first: value}
-
-
-def _unfit(name: str, arguments: Mapping[str, Any], parameters: Mapping[str, Any], known: list[str]) -> list[str]:
-    """Arguments that there are not, and those that are missing."""
-    takes = known if "probability" in known else [*known, "probability"]
-    lines = [no_argument(f"augment.{name}", name, word, takes) for word in arguments if word not in takes]
-    needed = [word for word in known if parameters[word].default is inspect.Parameter.empty and word not in arguments]
-    return lines + [f"augment.{name}.{word}: must be given; {name} has no default for it" for word in needed]
-
-
-def _one(name: str, arguments: dict[str, Any], given: Mapping[str, Any], *, own_probability: bool) -> Augment:
-    if own_probability or "probability" not in arguments:
-        return registry[name](**arguments, **given)
-    probability = arguments.pop("probability")
-    refuse(name, chance(probability))
-    return sometimes(registry[name](**arguments, **given), probability)
+    return {} if value is True else {first: value}

@@ -10,7 +10,7 @@ import scipy
 
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import color_jitter, normalize
-from jaxconv.augment.color import gray, turn_hue
+from jaxconv.augment.color import luminance, rotate_hue
 from jaxconv.data import Batch
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -51,7 +51,7 @@ def test_hue_is_colorsys(rng, quick_jit, assert_close):
     for color, (turn,) in zip(colors.astype(np.float64), turns, strict=True):
         hue, saturation, value = colorsys.rgb_to_hsv(*color / 255)
         expected.append(255 * np.array(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value)))
-    assert_close(quick_jit(turn_hue)(colors, turns), np.stack(expected))
+    assert_close(quick_jit(rotate_hue)(colors, turns), np.stack(expected))
 
 
 def test_hue_turns_each_image_by_its_own_angle(quick_jit):
@@ -72,7 +72,7 @@ def test_grays_have_no_color_to_change(quick_jit, batch_of):
     color = batch._replace(image=np.repeat(batch.image, 3, -1))
     np.testing.assert_allclose(jittered(quick_jit, color, saturation=0.9, hue=0.5), color.image, atol=1e-3)
     four = batch_of((2, 3, 3, 4)).image.astype(np.float32)
-    np.testing.assert_allclose(gray(jnp.asarray(four))[..., 0], four.mean(-1), rtol=1e-6)
+    np.testing.assert_allclose(luminance(jnp.asarray(four))[..., 0], four.mean(-1), rtol=1e-6)
 
 
 def test_values_stay_in_range_and_strength_sets_all(quick_jit, batch_of):

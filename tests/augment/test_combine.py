@@ -52,7 +52,7 @@ def test_choices_of_different_types_meet(batch_of, quick_jit):
 def test_messages(batch_of):
     for call, message in [
         (lambda: sometimes(flip(), 2), "sometimes: probability must be a number from 0 to 1, got 2"),
-        (random_choice, "random_choice: needs at least one augmentation"),
+        (random_choice, "random_choice: expected at least one augmentation"),
     ]:
         with pytest.raises(ConfigError) as caught:
             call()
@@ -61,5 +61,5 @@ def test_messages(batch_of):
     with pytest.raises(ShapeError) as refused:
         smaller(jax.random.key(0), batch_of((2, 3, 3, 1)))
     assert str(refused.value) == (
-        "augmentations to choose from must give images of one shape\n  got: [2, 3, 3, 1] and [2, 2, 3, 1]"
+        "augmentations to choose from must return images of one shape\n  got: [2, 3, 3, 1] and [2, 2, 3, 1]"
     )

@@ -6,7 +6,18 @@ import jax
 import pytest
 
 from jaxconv._base.errors import ConfigError
-from jaxconv.augment import augment_problems, compose, cutmix, cutout, flip, from_config, registry, shift, sometimes
+from jaxconv.augment import (
+    augment_problems,
+    compose,
+    cutmix,
+    cutout,
+    flip,
+    from_config,
+    random_choice,
+    registry,
+    shift,
+    sometimes,
+)
 
 KNOWN = (
     "flip, shift, expand, random_resized_crop, rotate, affine, elastic, color_jitter, cutout, random_erasing, mixup, "
@@ -31,6 +42,29 @@ def test_a_table_means_the_calls_in_its_order(batch_of):
         for augment in (from_config(table, 4, 300), by_hand, compose(flip()))
     ]
     assert programs[0] == programs[1] != programs[2]
+
+
+def test_a_random_choice_is_a_table_of_augmentations(batch_of):
+    table = tomllib.loads("random_choice = {flip = 1.0, cutout = {size = 2, fill = 1000}, probability = 0.5}")
+    by_hand = compose(sometimes(random_choice(flip(1.0), cutout(2, 1000, peak=65535)), 0.5))
+    assert augment_problems(table) == []
+    programs = [
+        str(jax.make_jaxpr(augment)(jax.random.key(0), batch_of((6, 4, 4, 1))))
+        for augment in (from_config(table, 4, 65535), by_hand)
+    ]
+    assert programs[0] == programs[1]
+    assert augment_problems({"random_choice": False}) == []
+    assert augment_problems({"random_choice": {"flop": 1, "flip": 2, "probability": 3}}) == [
+        f"augment.random_choice: must be one of {KNOWN}, random_choice; got 'flop'; did you mean 'flip'?",
+        "augment.random_choice.flip: probability must be a number from 0 to 1, got 2",
+    ]
+    assert augment_problems({"random_choice": {"flip": True, "probability": 3}}) == [
+        "augment.random_choice: probability must be a number from 0 to 1, got 3"
+    ]
+    assert augment_problems({"random_choice": {}}) == ["augment.random_choice: expected at least one augmentation"]
+    assert augment_problems({"random_choice": True}) == [
+        "augment.random_choice: must be a table of augmentations, got True"
+    ]
 
 
 def test_nothing_is_no_change(batch_of):
@@ -63,7 +97,7 @@ def test_every_mistake_has_its_line():
     """)
     table["random_erasing"] = {"fill": "zero"}
     expected = [
-        f"augment.shfit: there is no such augmentation; known are {KNOWN}; did you mean 'shift'?",
+        f"augment: must be one of {KNOWN}, random_choice; got 'shfit'; did you mean 'shift'?",
         "augment.flip: probability must be a number from 0 to 1, got 1.5",
         "augment.shift.pixels: must be given; shift has no default for it",
         "augment.expand: pixels must be a whole number, 1 or more, got 'one'",
@@ -74,7 +108,7 @@ def test_every_mistake_has_its_line():
         "augment.color_jitter: contrast must be a number, 0 or more, got -1",
         "augment.color_jitter: hue must be a number from 0 to 0.5, got 0.7",
         "augment.cutout: probability must be a number from 0 to 1, got 7",
-        f"augment.expand2: there is no such augmentation; known are {KNOWN}; did you mean 'expand'?",
+        f"augment: must be one of {KNOWN}, random_choice; got 'expand2'; did you mean 'expand'?",
         "augment.affine: degrees must be a number from 0 to 180, got [1, 2]",
         "augment.random_resized_crop: ratio must be two numbers above 0, the smaller first, got [2, 1]",
         "augment.random_erasing: fill must be mean, noise or a number from 0, got 'zero'",

@@ -102,8 +102,8 @@ STATE = "the state of net.name=conv_pool, "
         (BASE, "augment.shift", 2**31,
          MISTAKE + "augment.shift: pixels must be at most 2,147,483,647 in size, got 2147483648"),
         (BASE, "augment.shift", 100,
-         "shift moves images of 8×8 by at most 8 pixels\n  got: pixels=100\n  fix: pixels=8 moves an image out of "
-         "sight already"),
+         "shift of 8×8 images must be at most 8 pixels\n  got: pixels=100\n  fix: pixels=8 shifts an image completely "
+         "out of view"),
         (BASE, "augment.elastic.sigma", "1e308",
          MISTAKE + "augment.elastic: sigma must be a number of pixels above 0, up to 10,000, "
          "got 1e+308"),
