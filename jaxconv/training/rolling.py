@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import gc
 import logging
@@ -12,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from jaxconv.training.checkpoint import as_keys, fitted, without_keys
 
 __all__ = ["Checkpoints", "saved_steps"]
 
-_SUM = "sha256"
+_SUM, _SCORE = "sha256", "score"
 _FILES = 64  # more than Orbax makes for one state, folders included
 _BESIDE = 2**16  # bytes of its small files, each at least a block
 
@@ -58,16 +59,19 @@ class Checkpoints:
 
     def __init__(self, folder: str | Path, keep: int = 2, report: Callable[[str], None] = lambda line: None) -> None:
         import orbax.checkpoint as orbax
-        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
         self.folder, self._report = Path(folder).absolute(), report
-        best = BestN(get_metric_fn=lambda found: found["score"], n=1, keep_checkpoints_without_metrics=False)
-        options = orbax.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy([LatestN(keep), best]))
+        self._scores: dict[int, float] = {}
+        options = orbax.CheckpointManagerOptions(preservation_policy=_LatestAndBest(keep, self._scores))
         self._args = orbax.args
         with contextlib.ExitStack() as scope:
             scope.enter_context(_quiet())
             with _writing(self.folder):
                 self._manager = orbax.CheckpointManager(self.folder, options=options)
+            for step in self.steps:  # Orbax reads no scores of an earlier process
+                with contextlib.suppress(Exception):  # damaged ones are reported by `restore`
+                    notes = self._manager.restore(step, args=orbax.args.Composite(notes=orbax.args.JsonRestore())).notes
+                    self._scores[step] = float(notes[_SCORE])
             self._scope = scope.pop_all()
 
     def __enter__(self) -> Checkpoints:
@@ -107,11 +111,13 @@ class Checkpoints:
         # A copy of our own: the device may use the memory again while Orbax still writes it.
         leaves = [np.array(leaf) for leaf in jax.tree.leaves(without_keys(tree))]
         flat = {_escape(name): leaf for name, leaf in zip(leaf_names(tree), leaves, strict=True)}
-        sealed = {"notes": notes, _SUM: digest(flat, notes)}
+        sealed = {"notes": notes, _SUM: digest(flat, notes)} | ({} if score is None else {_SCORE: score})
         items = self._args.Composite(state=self._args.StandardSave(flat), notes=self._args.JsonSave(sealed))
         with _writing(self.folder / str(step)):
             _room(self.folder, sum(leaf.nbytes for leaf in leaves))
-            self._manager.save(step, args=items, metrics=None if score is None else {"score": score})
+            if score is not None:
+                self._scores[step] = score
+            self._manager.save(step, args=items)
 
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Read the latest state that is undamaged.
@@ -176,7 +182,22 @@ class Checkpoints:
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
         self._manager.reload()
+        self._scores.pop(int(path.name), None)
         return aside
+
+
+@dataclasses.dataclass
+class _LatestAndBest:
+    """Orbax's policy of which checkpoints to keep: the latest ones, and the one of the highest score."""
+
+    keep: int
+    scores: dict[int, float]
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = [each.step for each in checkpoints]
+        scored = [step for step in steps if step in self.scores]
+        kept = {*steps[-self.keep :], *([max(scored, key=self.scores.__getitem__)] if scored else [])}
+        return [step in kept for step in steps]
 
 
 def saved_steps(folder: Path) -> list[int]:

@@ -74,6 +74,18 @@ def flipped(saved, tmp_path, count):
     return damaged
 
 
+def test_the_best_state_is_kept_across_processes(tmp_path):
+    for scores in ({1: 0.5, 2: 0.9, 3: 0.6, 4: None}, {5: 0.7, 6: None}, {7: 0.8, 8: None}):
+        with Checkpoints(tmp_path, keep=1) as kept:
+            for step, score in scores.items():
+                kept.save(step, state(step), NOTES, score)
+        assert kept.steps == [2, max(scores)]
+    with Checkpoints(tmp_path, keep=1) as kept:
+        kept.save(9, state(9), NOTES, 0.95)
+        kept.save(10, state(10), NOTES)
+    assert kept.steps == [9, 10]
+
+
 def test_a_flipped_bit_in_any_file_is_found_or_changes_nothing(saved, tmp_path):
     assert flipped(saved, tmp_path, 1) >= 3
 
