@@ -84,7 +84,7 @@ def finish(
     if not np.isfinite(numbers.loss):
         raise DivergedError(fitted.done, numbers.loss, what="the test loss")
     checkpoint.save(folder / "params.safetensors", trained(params, state))
-    left_out = _illustrate(dataset, folder, found, report)
+    left_out = _illustrate(settings, dataset, folder, found, report)
     result: dict[str, Any] = {
         "test_accuracy": numbers.accuracy,
         "test_loss": numbers.loss,
@@ -98,6 +98,7 @@ def finish(
             "training": fitted.seconds,
             "waiting": fitted.waited,
             "compiling": fitted.compile_seconds,
+            "evaluating": fitted.evaluating,
             "total": seconds + time.perf_counter() - began,
         },
         "images_per_second": fitted.images_per_second,
@@ -115,7 +116,7 @@ def finish(
     return result
 
 
-def _illustrate(dataset: Dataset, folder: Path, found: Answers, report: Report) -> dict[str, str]:
+def _illustrate(settings: Config, dataset: Dataset, folder: Path, found: Answers, report: Report) -> dict[str, str]:
     """Write the confusion matrix, the training curves and the most confident mistakes.
 
     Returns:
@@ -124,7 +125,7 @@ def _illustrate(dataset: Dataset, folder: Path, found: Answers, report: Report) 
     together, classes = found.together, dataset.classes
     pieces: dict[str, Callable[[], bytes]] = {
         "confusion.csv": lambda: _confusion_table(together, classes),
-        "curves.png": lambda: pictures.png(pictures.training_curves(read_lines(folder), folder.name)),
+        "curves.png": lambda: pictures.png(_curves(settings, folder)),
         "confusion.png": lambda: pictures.png(pictures.confusion(together.confusion(len(classes)), classes)),
         "mistakes.png": lambda: pictures.png(_mistakes(dataset, together)),
     }
@@ -139,6 +140,19 @@ def _illustrate(dataset: Dataset, folder: Path, found: Answers, report: Report) 
             left_out[name] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             report(Notice(f"{name} is skipped: {left_out[name]}"))
     return left_out
+
+
+def _curves(settings: Config, folder: Path) -> Figure:
+    """The training curves, with what makes training harder than evaluation."""
+    smoothing = settings.train.label_smoothing
+    drops = {key: value for key, value in settings.net.arguments.items() if "drop" in key and value}
+    return pictures.training_curves(
+        read_lines(folder),
+        folder.name,
+        smoothing=[f"label smoothing {smoothing:g}"] if smoothing else [],
+        noise=[f"{key.replace('_', ' ')} {value}" for key, value in drops.items()]
+        + (["augmentation"] if any(settings.augment.values()) else []),
+    )
 
 
 def _confusion_table(found: Answers, classes: Sequence[str]) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxconv._base import interrupt
 from jaxconv.data import Source
@@ -41,6 +42,7 @@ class Tester:
         self._source = inputs.dataset.test if inputs.validation is None else inputs.validation
         self._step: EvalStep = jax.jit(make_eval_step(model.net, model.prepare, members=members))
         self.part = "test" if inputs.validation is None else "validation"
+        self.images = len(self._source)
         self.last: Answers | None = None
 
     def __call__(self, state: TrainState) -> Score:
@@ -98,11 +100,18 @@ class Saver:
         improved = self._score is not None
         return done if now or improved or (self._steps and done % self._steps == 0) else ahead
 
-    def scored(self, test: Callable[[TrainState], Score]) -> Callable[[TrainState], Score]:
-        """Wrap an evaluation: a state that is better than all before it will be saved."""
+    def scored(self, test: Callable[[TrainState], Score], only: int | None = None) -> Callable[[TrainState], Score]:
+        """Wrap an evaluation: a state that is better than all before it will be saved.
+
+        Args:
+          test: the evaluation.
+          only: the step whose state may be saved so; None for each.
+        """
 
         def run(state: TrainState) -> Score:
             found = test(state)
+            if only not in (None, int(np.asarray(state.step).flat[0])):
+                return found
             if found.accuracy > self._best:
                 self._best = self._score = found.accuracy
             return found

@@ -64,6 +64,7 @@ class Times(TypedDict):
     training: NotRequired[Seconds]
     waiting: NotRequired[Seconds]
     compiling: NotRequired[Seconds]
+    evaluating: NotRequired[Seconds]
 
 
 class Inputs(TypedDict):

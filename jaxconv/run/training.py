@@ -22,6 +22,7 @@ from jaxconv.run.manifest import manifest
 from jaxconv.run.recorder import Recorder, Report
 from jaxconv.run.records import check_folders, read_manifest, write_json
 from jaxconv.run.settings import changed, schedule_record, settings_of
+from jaxconv.training.budget import EvaluationBudget
 from jaxconv.training.loop import Fitted, fit
 from jaxconv.training.progress import Notice
 from jaxconv.training.rolling import Checkpoints, saved_steps
@@ -127,6 +128,7 @@ def _run(
         _write_manifest(settings, inputs, folder, first, notes)
         tester = Tester(settings, inputs, model, members=training.ensemble)
         saver = Saver(saved, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, saved_notes)
+        every = settings.train.eval_every
         feed = training_feed(inputs, settings, training.seeds, first, training.steps)
         try:
             with (
@@ -140,8 +142,8 @@ def _run(
                     steps=training.steps,
                     log_every=settings.train.log_every,
                     report=record,
-                    test=saver.scored(tester),
-                    eval_every=settings.train.eval_every,
+                    test=saver.scored(tester, None if every is not None else training.steps),
+                    eval_every=EvaluationBudget(training.steps, tester.images) if every is None else every,
                     save=saver.save,
                     due=saver.due,
                     stop=lambda: bool(received),

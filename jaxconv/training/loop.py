@@ -16,6 +16,7 @@ import numpy as np
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.limits import check_memory
 from jaxconv.training.batches import Feed
+from jaxconv.training.budget import EvaluationBudget
 from jaxconv.training.finite import first_nonfinite
 from jaxconv.training.progress import Compiled, Evaluation, Progress, Score
 from jaxconv.training.running import DivergedError, Means
@@ -43,6 +44,7 @@ class Fitted:
     compile_seconds: float
     images_per_second: float
     waited: float
+    evaluating: float = 0.0
 
 
 def compile_steps(
@@ -101,7 +103,7 @@ def fit(
     log_every: int = 100,
     report: Callable[[Compiled | Progress | Evaluation], None] = lambda event: None,
     test: Callable[[TrainState], Score] | None = None,
-    eval_every: int = 0,
+    eval_every: int | EvaluationBudget = 0,
     save: Callable[[TrainState, int, Means], None] | None = None,
     due: Callable[[int], int | None] = lambda done: None,
     stop: Callable[[], bool] = lambda: False,
@@ -121,7 +123,7 @@ def fit(
       log_every: steps between two reports of progress.
       report: called with each event; the caller prints and writes. Progress is told with each test, too.
       test: `train_state -> Score`, run at the end and every `eval_every` steps.
-      eval_every: 0 for the end only.
+      eval_every: 0 for the end only; a budget for as many evaluations as it affords, which change no other report.
       save: called with the state, its number of steps and the means so far, where `due` says so and where it
         is stopped.
       due: `steps done -> the step to save at`, None for none in sight. Asked after every call of the device.
@@ -146,12 +148,15 @@ def fit(
     compile_seconds = time.perf_counter() - began
     report(Compiled(compile_seconds))
 
-    clock, tested, pace, waited = Stopwatch(), None, 1.0, feed.waited
+    budget = eval_every if isinstance(eval_every, EvaluationBudget) else None
+    every = eval_every if isinstance(eval_every, int) else 0
+    clock, tested, pace, waited, evaluated = Stopwatch(), None, 1.0, feed.waited, list[float]()
     calls: deque[tuple[int, Any]] = deque()
     since, lapped, told = means or Means(), done, 0.0
     while done < steps and not stop():
         marks = [steps, done - done % log_every + log_every]
-        marks += [done - done % eval_every + eval_every] if eval_every and test else []
+        marks += [done - done % every + every] if every and test else []
+        marks += [budget.next(done)] if budget and test else []
         marks += [mark for mark in [due(done) if save else None] if mark is not None and mark > done]
         count = max(1, min(feed.longest, int(pace), min(marks) - done))
         train, *found = compiled(train, feed.data, feed.items(done, count), np.int32(count))
@@ -161,7 +166,7 @@ def fit(
         while len(calls) > (0 if reached else 1):
             since = since.after(*calls.popleft())
         pace = _pace(pace, clock.total + clock.running(), done - len(calls) - first)
-        evaluates = test is not None and (done == steps or (eval_every > 0 and done % eval_every == 0))
+        evaluates = test is not None and (done == steps or (every > 0 and done % every == 0))
         if done % log_every == 0 or done == steps or evaluates:
             clock.lap()
             interval = clock.total - told
@@ -171,11 +176,18 @@ def fit(
             norms = since.gradient_norm, since.weights
             report(Progress(done, steps, since.loss, since.accuracy, rate * feed.batch_size, left, share, *norms))
             since, waited, lapped, told = Means(), feed.waited, done, clock.total
-        if evaluates and test is not None:
+        affordable = False
+        if budget and reached:
             clock.lap()
-            tested = _tested(test, train, done, functools.partial(save, train, done, since) if save else None)
+            affordable = budget.affords(done, (done - first) * feed.batch_size / clock.total, clock.total)
+        if test is not None and (evaluates or affordable):
+            clock.lap()
+            saving = functools.partial(save, train, done, since) if save else None
+            tested = _tested(test, train, done, saving, strict=evaluates)
             report(Evaluation(done, tested))
-            clock.lap(count=False)
+            evaluated.append(clock.lap(count=False))
+            if budget:
+                budget.spend(evaluated[-1])
         if save is not None and due(done) == done:
             while calls:  # what is saved must not have diverged
                 since = since.after(*calls.popleft())
@@ -192,13 +204,18 @@ def fit(
     if done >= steps and tested is None and test is not None:  # it was killed between its last step and its end
         tested = _tested(test, train, done)
     speed = (done - first) * feed.batch_size / clock.total if done > first else 0.0
-    return Fitted(train, tested, done, clock.total, compile_seconds, speed, feed.waited)
+    return Fitted(train, tested, done, clock.total, compile_seconds, speed, feed.waited, sum(evaluated))
 
 
 def _tested(
-    test: Callable[[TrainState], Score], train: TrainState, done: int, save: Callable[[], None] | None = None
+    test: Callable[[TrainState], Score],
+    train: TrainState,
+    done: int,
+    save: Callable[[], None] | None = None,
+    *,
+    strict: bool = True,
 ) -> Score:
-    """The score of a state of finite parameters and finite loss; saved first where a test image cannot be read."""
+    """The score of a state of finite parameters and, if strict, loss; saved first where a test image cannot be read."""
     _check_finite(train, done)
     try:
         found = test(train)
@@ -206,7 +223,7 @@ def _tested(
         if save is not None:
             save()
         raise
-    if not np.isfinite(found.loss):
+    if strict and not np.isfinite(found.loss):
         raise DivergedError(done, found.loss, what="the test loss")
     return found
 

@@ -28,14 +28,23 @@ _LEAST_ERROR = 0.002
 _SHARES = (0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1)
 
 
-def training_curves(lines: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
+def training_curves(
+    lines: Sequence[Mapping[str, Any]],
+    title: str = "",
+    *,
+    smoothing: Sequence[str] = (),
+    noise: Sequence[str] = (),
+) -> Figure:
     """Plot loss, accuracy and, if logged, the learning rate over the steps of a run.
 
     Args:
       lines: the objects of a run's `metrics.jsonl`: "step" with "loss" and "accuracy" (training) and
         optionally "learning_rate", or "test_loss" and "test_accuracy" and optionally "test_top5". If a step was
-        repeated, as in a resumed run, its last line counts.
+        repeated, as in a resumed run, its last line counts. "validation_loss" and so on if images were held out.
       title: of the figure.
+      smoothing: names of what raises the training loss alone, for example "label smoothing 0.1".
+      noise: names of what makes training images or outputs harder, for example "dropout 0.5". The legend names them
+        if training is worse than evaluation at the end.
 
     Returns:
       A figure of two or three stacked axes. A loss that falls to less than a tenth has a logarithmic axis, and so do
@@ -50,7 +59,8 @@ def training_curves(lines: Sequence[Mapping[str, Any]], title: str = "") -> Figu
     """
     from matplotlib.figure import Figure
 
-    names = ("loss", "test_loss", "accuracy", "test_accuracy", "test_top5", "learning_rate")
+    part = "validation" if any("validation_loss" in line for line in lines) else "test"
+    names = ("loss", f"{part}_loss", "accuracy", f"{part}_accuracy", f"{part}_top5", "learning_rate")
     curves = {name: _curve(lines, name) for name in names}
     if not any(steps for steps, _ in curves.values()):
         keys = ", ".join(dict.fromkeys(str(key) for line in lines for key in line)) or "nothing"
@@ -64,11 +74,15 @@ def training_curves(lines: Sequence[Mapping[str, Any]], title: str = "") -> Figu
         len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
     )[:, 0]
 
-    _draw(loss, {"train": (curves["loss"], _TRAIN), "test": (curves["test_loss"], _TEST)}, "{:.4g}".format)
+    ours, theirs = curves["loss"], curves[f"{part}_loss"]
+    train = _because([*smoothing, *noise], ours, theirs, worse=1)
+    _draw(loss, {train: (ours, _TRAIN), part: (theirs, _TEST)}, "{:.4g}".format)
     loss.set_ylabel("loss")
     _logarithmic_if_wide(loss)
-    shares = {"train": (curves["accuracy"], _TRAIN), "test": (curves["test_accuracy"], _TEST)}
-    _draw(accuracy, shares | {"test, top 5": (curves["test_top5"], _TOP5)}, lambda share: f"{100 * share:.2f} %")
+    ours, theirs = curves["accuracy"], curves[f"{part}_accuracy"]
+    shares = {_because(noise, ours, theirs, worse=-1): (ours, _TRAIN), part: (theirs, _TEST)}
+    top5 = {f"{part}, top 5": (curves[f"{part}_top5"], _TOP5)}
+    _draw(accuracy, shares | top5, lambda share: f"{100 * share:.2f} %")
     accuracy.set_ylabel("accuracy")
     _percent(accuracy)
     for axes in rate:
@@ -88,6 +102,12 @@ def _curve(lines: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], li
     """Steps and values of the lines that have both, by step."""
     points = {line["step"]: line[name] for line in lines if "step" in line and line.get(name) is not None}
     return sorted(points), [points[step] for step in sorted(points)]
+
+
+def _because(reasons: Sequence[str], ours: Any, theirs: Any, worse: int) -> str:
+    """Name of the training curve, with the reasons if it ends worse than the other: higher (1) or lower (-1)."""
+    explains = reasons and ours[1] and theirs[1] and worse * (ours[1][-1] - theirs[1][-1]) > 0
+    return f"train ({', '.join(reasons)})" if explains else "train"
 
 
 def _draw(axes: Axes, curves: Mapping[str, Any], number: Callable[[float], str] | None) -> None:

@@ -33,6 +33,7 @@ learning_rate = 0.02
 epochs = 3
 batch_size = 64
 log_every = 20
+eval_every = 0
 """
 
 
@@ -90,7 +91,7 @@ def test_the_run_folder_is_whole(finished):
     assert result["parameters"] == (9 + 1) * 8 + (4 * 4 * 8 + 1) * 10
     assert result["steps"] == 68
     assert result["seed"] == 0
-    assert set(result["seconds"]) == {"training", "waiting", "compiling", "total"}
+    assert set(result["seconds"]) == {"training", "waiting", "compiling", "evaluating", "total"}
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in metrics] == [20, 40, 60, 68, 68]
     assert metrics[-1] == {

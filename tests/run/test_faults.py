@@ -47,6 +47,7 @@ learning_rate = 0.1
 epochs = 0.5
 batch_size = 64
 log_every = 4
+eval_every = 0
 [checkpoint]
 every_steps = 4
 """

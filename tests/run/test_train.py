@@ -156,6 +156,22 @@ def test_going_on_gives_the_same_bits(whole, stopped, tmp_path):
     assert [each["step"] for each in manifest["resumed"]] == [done]
 
 
+def test_evaluations_by_default_change_no_number_and_a_resumption_neither(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxconv.training.budget.SHARE", 1e9)
+    automatic = settings("train.eval_every=none")
+    with pytest.raises(run.StoppedError):
+        run.train(automatic, tmp_path / "run", Stop(31))
+    again = run.resume(tmp_path / "run")
+    same_bits(tmp_path / "run", whole)
+    lines = measured(tmp_path / "run")
+    assert [line["step"] for line in lines if "test_loss" in line] == list(range(3, 61, 3))
+    assert [line["step"] for line in lines if "loss" in line] == [7, 14, 21, 28, 35, 42, 49, 56, 60]
+    assert again["test_loss"] == json.loads((whole / "result.json").read_text())["test_loss"]
+    saved = sorted(int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert saved[-1] == STEPS
+    assert len(saved) == 2  # evaluations by default save nothing
+
+
 @pytest.mark.slow
 def test_a_run_that_lost_its_last_states_goes_on_from_the_one_before(whole, tmp_path):
     with pytest.raises(run.StoppedError):

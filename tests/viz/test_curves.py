@@ -31,6 +31,30 @@ def given(made, name):
     return [line["step"] for line in made if name in line], [line[name] for line in made if name in line]
 
 
+def test_the_legend_names_what_makes_training_harder_if_it_ends_worse():
+    def names(train, test):
+        made = [
+            {"step": 1, "loss": train, "accuracy": 1 - train},
+            {"step": 1, "test_loss": test, "test_accuracy": 1 - test},
+        ]
+        found = training_curves(made, smoothing=["label smoothing 0.1"], noise=["dropout 0.5"])
+        return [axes.lines[0].get_label() for axes in found.axes]
+
+    assert names(0.5, 0.25) == [
+        "train (label smoothing 0.1, dropout 0.5), 0.5 at the end", "train (dropout 0.5), 50.00 % at the end",
+    ]  # fmt: skip
+    assert names(0.25, 0.5) == ["train, 0.25 at the end", "train, 75.00 % at the end"]
+
+
+def test_validation_has_curves_of_its_own():
+    made = [{"step": 1, "loss": 0.5, "accuracy": 0.8}, {"step": 1, "validation_loss": 0.6, "validation_accuracy": 0.7}]
+    labels = [[line.get_label() for line in axes.lines] for axes in training_curves(made).axes]
+    assert labels == [
+        ["train, 0.5 at the end", "validation, 0.6 at the end"],
+        ["train, 80.00 % at the end", "validation, 70.00 % at the end"],
+    ]
+
+
 @pytest.mark.parametrize("count", [1, 5, 600])
 def test_the_curves_are_the_numbers(count, rng):
     made = lines(rng, count, rate=True)
