@@ -84,19 +84,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("onednn", "xky", _onednn, "3×3 8×56²×64: 19, 15, 18 against 24, 30, 50; 64×2²×512: 10 against 798"),
         Rule("shifted", "xy", lambda form, place: form.depthwise, "3×3 8×28²×192: 1.4, 0.9 against 38, 38"),
         Rule("dots", "xky", lambda form, place: form.groups > 1, "32 groups, 8×14²×256: 7, 9, 4 against 8, 8, 1193"),
-        Rule(
-            "dots", "xy", _kernel_exceeds_maps, "3×3 64×2²×512: 11, 13 against 798, 789; XLA exchanges kernel and input"
-        ),
-        Rule(
-            "canonical",
-            "xy",
-            _exact_in_f32,
-            "the one layout that XLA's CPU code has a fast loop for, in any computation",
-        ),
+        Rule("dots", "xy", _kernel_exceeds_maps, "3×3 64×2²×512: 11, 13 against 798, 789; XLA swaps kernel and input"),
+        Rule("canonical", "xy", _exact_in_f32, "the one layout that XLA's CPU backend runs fast in any computation"),
         Rule("dots", "xky", _always, "kernel gradients 47, 158 against 50, 909; f64 has no fast loop at all"),
     ),
-    "gpu": (Rule("lax", "xky", _always, "XLA matches JAX's own gradients to cuDNN"),),
-    "tpu": (Rule("lax", "xky", _always, "XLA's convolutions are the matrix unit's"),),
+    "gpu": (Rule("lax", "xky", _always, "XLA maps JAX's gradients to cuDNN"),),
+    "tpu": (Rule("lax", "xky", _always, "XLA runs convolutions on the matrix unit"),),
 }
 
 

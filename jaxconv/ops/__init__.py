@@ -1,4 +1,4 @@
-"""Functions on arrays: [N, *spatial, C], no state."""
+"""Stateless functions on arrays [N, *spatial, C]."""
 
 from jaxconv.engine import using
 from jaxconv.ops._adaptive import adaptive_avg_pool, adaptive_max_pool

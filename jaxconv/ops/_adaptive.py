@@ -1,4 +1,4 @@
-"""Pools that are given the output's size: window i of m over n cells is [floor(i*n/m), ceil((i+1)*n/m))."""
+"""Adaptive pooling to a fixed output size: window i of m over n cells is [floor(i*n/m), ceil((i+1)*n/m))."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from jaxconv.ops._pool import as_feature_maps, first_max
 
 
 def _adaptive(x: jax.Array, out: Ints, reduce: Callable[[jax.Array, int], jax.Array]) -> jax.Array:
-    """Axis by axis, the last first: m slices, each reduced to one cell."""
+    """Reduce m slices of each axis to one cell each, last axis first."""
     sizes = geometry.per_axis(out, x.ndim - 2, "out")
     for axis in reversed(range(1, x.ndim - 1)):
         n, m = x.shape[axis], sizes[axis - 1]
@@ -24,18 +24,18 @@ def _adaptive(x: jax.Array, out: Ints, reduce: Callable[[jax.Array, int], jax.Ar
 
 
 def adaptive_avg_pool(x: ArrayLike, out: Ints) -> jax.Array:
-    """The mean of each of `out` windows that cover the input whatever its size.
+    """Adaptive average pooling: the mean of each of `out` windows that cover the input.
 
     Args:
       x: [N, *spatial, C].
-      out: cells of the output; one int or one for each spatial axis. May exceed the input's.
+      out: output size; one int, or one per spatial axis. May exceed the input size.
 
     Returns:
       [N, *out, C] of x's dtype (float32 for integers). Window i of m over n cells is
       [floor(i*n/m), ceil((i+1)*n/m)), as in torch.
 
     Raises:
-      ShapeError: no spatial axis, or out < 1.
+      ShapeError: if x has no spatial axis, or out < 1.
 
     >>> adaptive_avg_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel()
     Array([1., 3.], dtype=float32)
@@ -45,15 +45,15 @@ def adaptive_avg_pool(x: ArrayLike, out: Ints) -> jax.Array:
 
 
 def adaptive_max_pool(x: ArrayLike, out: Ints) -> jax.Array:
-    """The largest value of each of `out` windows that cover the input whatever its size.
+    """Adaptive max pooling: the maximum of each of `out` windows that cover the input.
 
-    Args and windows as in `adaptive_avg_pool`; a tie's gradient goes to the first maximum.
+    Args and windows as in `adaptive_avg_pool`. The gradient of a tie goes to the first maximum.
 
     Returns:
       [N, *out, C] of x's dtype.
 
     Raises:
-      ShapeError: no spatial axis, or out < 1.
+      ShapeError: if x has no spatial axis, or out < 1.
 
     >>> adaptive_max_pool(jnp.arange(5.0).reshape(1, 5, 1), 2).ravel()
     Array([2., 4.], dtype=float32)

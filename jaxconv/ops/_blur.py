@@ -1,4 +1,4 @@
-"""Downsampling without aliasing."""
+"""Anti-aliased downsampling."""
 
 import functools
 import math
@@ -19,19 +19,19 @@ from jaxconv.ops._pool import pool_output
 def blur_pool(
     x: ArrayLike, kernel_size: Ints = 3, *, stride: Ints = 2, padding_mode: PaddingMode = "reflect"
 ) -> jax.Array:
-    """Smooths each map by a binomial window, then takes every `stride`-th value.
+    """Blur each channel with a binomial filter, then subsample with `stride`.
 
     Args:
-      x: [N, *spatial, C]; or one example without N where `kernel_size` is a tuple.
-      kernel_size: of the window; 3 weighs 1, 2, 1 (over 4).
-      stride: from one window to the next.
-      padding_mode: what the (k-1)//2 cells low and k//2 cells high hold, as in `conv`.
+      x: [N, *spatial, C]; may be unbatched if `kernel_size` is a tuple.
+      kernel_size: size of the filter; 3 has the weights [1, 2, 1] / 4.
+      stride: cells from one window to the next.
+      padding_mode: as in `conv`, for the (k-1)//2 cells of low and k//2 cells of high padding.
 
     Returns:
       [N, *out, C] of x's dtype (float32 for integers), out = floor((n - 1) / s) + 1.
 
     Raises:
-      ShapeError: an input too small for `padding_mode`.
+      ShapeError: if the input is too small for `padding_mode`.
 
     Source: Zhang, Making Convolutional Networks Shift-Invariant Again, 2019.
 
@@ -43,6 +43,6 @@ def blur_pool(
     y = pad_pairs(upcast(x), tuple(((k - 1) // 2, k // 2) for k in sizes), padding_mode)
     win = window(y.shape[1:-1], sizes, stride=stride, op="blur_pool")
     for axis, k in zip(win.axes, sizes, strict=True):
-        weighed = (math.comb(k - 1, i) / 2 ** (k - 1) * tap for i, tap in enumerate(slices(y, win, axis)))
-        y = functools.reduce(jnp.add, weighed)
+        weighted = (math.comb(k - 1, i) / 2 ** (k - 1) * tap for i, tap in enumerate(slices(y, win, axis)))
+        y = functools.reduce(jnp.add, weighted)
     return pool_output(cast_back(y, x), x, win, unbatched)

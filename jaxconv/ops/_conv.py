@@ -1,4 +1,4 @@
-"""Convolution: one kernel of shared weights for every feature map, moved over the input."""
+"""Convolution."""
 
 from typing import Any
 
@@ -29,39 +29,38 @@ def conv(
     impl: str | None = None,
     precision: lax.PrecisionLike = None,
 ) -> jax.Array:
-    """Convolves (cross-correlates, as everywhere in this field) an input with a kernel.
+    """Convolution (cross-correlation, as usual in deep learning).
 
     a[i, j, t] = Σ_{m, n, l} x[i*s + m*d, j*s + n*d, l] * K[m, n, l, t] + b[t]
 
     Args:
-      x: [N, *spatial, C_in], 1 to 3 spatial axes; or one example without N.
+      x: [N, *spatial, C_in], 1 to 3 spatial axes; may be unbatched.
       kernel: [*k, C_in/groups, C_out].
       bias: [C_out] or None.
-      stride: cells from one window to the next; one int or one for each axis.
-      padding: "valid", "same", "same_lower", "full", "causal", an int, a pair (lo, hi), or a pair for
-        each axis; see `jaxconv.geometry.pads`.
-      padding_mode: what the padding holds: "zeros", "reflect", "edge" or "wrap".
+      stride: cells from one window to the next; one int, or one per axis.
+      padding: "valid", "same", "same_lower", "full", "causal", an int, a pair (lo, hi), or a pair per axis; see
+        `jaxconv.geometry.pads`.
+      padding_mode: "zeros", "reflect", "edge" or "wrap"; see `pad`.
       dilation: cells from one tap of the kernel to the next.
-      groups: the channels of x and the maps are cut into so many parts, convolved part by part.
-      impl: "auto", "tune" (measured on this device and kept) or a formulation of `jaxconv.engine`;
-        None takes `jaxconv.using`'s. What a formulation cannot run is left to "auto".
+      groups: number of groups that input and output channels are split into; each group is convolved separately.
+      impl: "auto", "tune" (measured on this device and cached) or a formulation of `jaxconv.engine`; None for that of
+        `jaxconv.using`. If a formulation cannot run these arguments, "auto" applies.
       precision: of the products, as in `jax.lax.dot`.
 
     Returns:
-      [N, *out, C_out], out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1, of the dtype that x and
-      kernel promote to.
+      [N, *out, C_out], out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1, of the dtype that x and kernel promote to.
 
     Raises:
-      ShapeError: ranks, channels, groups or sizes that do not fit.
+      ShapeError: if ranks, channels, groups or sizes are incompatible.
 
     >>> conv(jnp.ones((1, 28, 28, 1)), jnp.ones((5, 5, 1, 3))).shape
     (1, 24, 24, 3)
     """
     kernel = check_kernel(kernel, "conv")
     kernel_size = kernel.shape[:-2]
-    came, groups = jnp.shape(x), geometry.integer(groups, "groups")
+    x_shape, groups = jnp.shape(x), geometry.integer(groups, "groups")
     x, unbatched = as_batch(x, kernel_size, "conv")
-    check_channels(came, kernel.shape, groups)
+    check_channels(x_shape, kernel.shape, groups)
     if bias is not None:
         bias = check_bias(bias, kernel.shape[-1])
     check_mode(padding_mode)
@@ -105,9 +104,15 @@ def channels_first_fix(x: tuple[int, ...], rank: int, channels: int) -> str:
 
 
 def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix: str = "") -> None:
-    """Raises ShapeError unless the kernel's channels times groups are the input's, and groups divide the maps.
+    """Check that the input has the channels that kernel and groups require, and that groups divide the output channels.
 
-    `fix` is for an input of the wrong channels that nothing likelier explains.
+    Args:
+      x, kernel: shapes.
+      groups: of the convolution.
+      fix: the fix for wrong channels if there is no likelier one, such as a channels-first input.
+
+    Raises:
+      ShapeError: if they do not match.
     """
     c_in, c_out = kernel[-2], kernel[-1]
     if 0 in kernel:
@@ -116,8 +121,8 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
         )
     if c_out % groups:
         raise ShapeError(
-            "groups must divide the number of maps (the kernel's last axis)",
-            got=f"groups={groups}, {count(c_out, 'map')}: kernel {kernel}",
+            "groups must divide the number of output channels (the kernel's last axis)",
+            got=f"groups={groups}, {count(c_out, 'output channel')}: kernel {kernel}",
         )
     if x[-1] == c_in * groups:
         return
@@ -132,8 +137,8 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
         fix = f"a kernel of shape {(*kernel[:-2], x[-1] // groups, c_out)}"
     each = f" ({c_in} for each of {groups} groups)" if groups > 1 else ""
     raise ShapeError(
-        f"x must have {count(c_in * groups, 'channel')}{each} on its last axis, as the kernel "
-        "[*k, C_in/groups, C_out] says",
+        f"x must have {count(c_in * groups, 'channel')}{each} on its last axis, to match the kernel "
+        "[*k, C_in/groups, C_out]",
         got=f"x {x}, kernel {kernel}",
         fix=fix,
         kind="layout" if layout_fix else "channels",
@@ -143,18 +148,18 @@ def check_channels(x: tuple[int, ...], kernel: tuple[int, ...], groups: int, fix
 
 
 def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
-    """y + bias in y's type; halves by way of f32, in which the bias's gradient then sums over all positions."""
+    """y + bias in y's dtype; half precision via f32, so that the gradient of the bias is summed in f32."""
     if y.dtype in (jnp.bfloat16, jnp.float16):
         return (upcast(y) + upcast(channelwise(bias, y))).astype(y.dtype)
     return y + channelwise(bias, y).astype(y.dtype)
 
 
 def check_bias(bias: Any, features: int) -> jax.Array:
-    """`bias` as an array of one value a map; raises ShapeError where it is not."""
+    """`bias` as an array [features]; raises ShapeError if it has another shape."""
     bias = jnp.asarray(bias)
     if bias.shape != (features,):
         raise ShapeError(
-            f"bias must have one value for each of the {count(features, 'map')}",
+            f"bias must have one value for each of the {count(features, 'output channel')}",
             got=f"bias {bias.shape}",
             kind="shape",
         )

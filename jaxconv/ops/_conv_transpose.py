@@ -34,19 +34,19 @@ def conv_transpose(
     """The adjoint of `conv` with the same kernel and arguments: ⟨conv(a), x⟩ = ⟨a, conv_transpose(x)⟩.
 
     Args:
-      x: [N, *spatial, C_out]: what the convolution would have given; or one example without N.
-      kernel: [*k, C_in/groups, C_out], the convolution's own (its C_in channels come out here).
+      x: [N, *spatial, C_out], of the shape of the convolution's output; may be unbatched.
+      kernel: [*k, C_in/groups, C_out], the kernel of the convolution; the result has its C_in channels.
       bias: [C_in] or None, added to the result.
-      stride, padding, padding_mode, dilation, groups, impl, precision: the convolution's, see `conv`.
-      output_padding: which of the `stride` sizes that the convolution maps to x's to restore, counted
-        from the smallest, in [0, stride). None: the largest under "same" (n * s), else the smallest.
-      output_size: the spatial size to restore, instead of output_padding.
+      stride, padding, padding_mode, dilation, groups, impl, precision: arguments of the convolution, see `conv`.
+      output_padding: the convolution maps `stride` input sizes to the size of x; this selects one, as the offset from
+        the smallest, in [0, stride). None for the largest under "same" (n * s), else for the smallest.
+      output_size: spatial size of the result, instead of output_padding.
 
     Returns:
       [N, *out, C_in], out = (n - 1)*s + d*(k - 1) + 1 - lo - hi + output_padding.
 
     Raises:
-      ShapeError: shapes that do not fit, or an output size that the convolution does not map to x's.
+      ShapeError: if shapes are incompatible, or the convolution does not map the output size to the size of x.
 
     >>> conv_transpose(jnp.ones((1, 7, 7, 8)), jnp.ones((3, 3, 4, 8)), stride=2, padding="same").shape
     (1, 14, 14, 4)
@@ -62,7 +62,7 @@ def conv_transpose(
         swapped = "jnp.swapaxes(kernel, -1, -2)" if x.shape[-1] == kernel.shape[-2] else ""
         layout_fix = "" if swapped else channels_first_fix(x.shape, len(kernel_size), kernel.shape[-1])
         raise ShapeError(
-            f"x must have {count(kernel.shape[-1], 'channel')}, the maps (last axis) of the kernel it transposes",
+            f"x must have {count(kernel.shape[-1], 'channel')}, to match the kernel's C_out (last axis)",
             got=f"x {x.shape}, kernel {kernel.shape}",
             fix=swapped or layout_fix,
             kind="layout" if layout_fix else "channels",
@@ -81,13 +81,13 @@ def conv_transpose(
     channels = kernel.shape[-2] * geometry.integer(groups, "groups")
     if bias is not None:
         bias = check_bias(bias, channels)
-    like = (x.shape[0], *sizes, channels)
-    check_channels(like, kernel.shape, geometry.integer(groups, "groups"))
+    out_shape = (x.shape[0], *sizes, channels)
+    check_channels(out_shape, kernel.shape, geometry.integer(groups, "groups"))
     check_mode(padding_mode)
     win = window(sizes, kernel_size, stride=stride, padding=padding, dilation=dilation, op="conv_transpose")
-    padded, pairs = like, win.padding
+    padded, pairs = out_shape, win.padding
     if padding_mode != "zeros":
-        padded = (like[0], *(n + sum(pair) for n, pair in zip(sizes, pairs, strict=True)), channels)
+        padded = (out_shape[0], *(n + sum(pair) for n, pair in zip(sizes, pairs, strict=True)), channels)
         pairs = ((0, 0),) * len(kernel_size)
     form = engine.Form(
         "x", padded, kernel.shape, win.stride, pairs, win.dilation, groups,
@@ -96,7 +96,7 @@ def conv_transpose(
     y = engine.bind(kernel, x, form)
     if padding_mode != "zeros":
         y = padding_adjoint(y, win.padding, padding_mode)
-    y = assert_shape(y, like)
+    y = assert_shape(y, out_shape)
     if bias is not None:
         y = add_bias(y, bias)
     return y[0] if unbatched else y
@@ -112,7 +112,7 @@ def restored_size(
     output_padding: Ints | None = None,
     output_size: Ints | None = None,
 ) -> tuple[int, ...]:
-    """The spatial size whose convolution has size `shape`; see `conv_transpose` for the arguments.
+    """The spatial size that the convolution maps to `shape`; see `conv_transpose` for the arguments.
 
     >>> restored_size((7,), (3,), stride=2), restored_size((7,), (3,), stride=2, padding="same")
     ((15,), (14,))
@@ -122,14 +122,14 @@ def restored_size(
     dilations = geometry.per_axis(dilation, rank, "dilation")
     same = padding in ("same", "same_lower") if isinstance(padding, str) else False
     smallest = [(n - 1) * s + 1 for n, s in zip(shape, strides, strict=True)]
-    if not same:  # no other padding depends on the size
+    if not same:  # other paddings do not depend on the size
         pairs = geometry.pads(padding, shape, kernel_size, strides, dilations)
         reach = [geometry.span(k, d) - 1 - sum(p) for k, d, p in zip(kernel_size, dilations, pairs, strict=True)]
         smallest = [n + r for n, r in zip(smallest, reach, strict=True)]
     if output_size is not None:
         if output_padding is not None:
             raise ShapeError(
-                "output_size and output_padding say the same thing: give one",
+                "only one of output_size and output_padding may be given",
                 got=f"output_size={output_size}, output_padding={output_padding}",
             )
         sizes = geometry.per_axis(output_size, rank, "output_size")
@@ -148,15 +148,15 @@ def restored_size(
                 got=f"output_padding={extra}, stride {s}",
                 fix=f"output_padding={s - 1}",
             )
-        known = f"{least}" if s == 1 else f"{least} or {least + 1}" if s == 2 else f"{least} to {least + s - 1}"
+        valid = f"{least}" if s == 1 else f"{least} or {least + 1}" if s == 2 else f"{least} to {least + s - 1}"
         raise ShapeError(
-            f"output_size must be {known} on spatial axis {axis}: no other does the convolution map to {shape[axis]}",
+            f"output_size must be {valid} on spatial axis {axis}: only these sizes convolve to {shape[axis]}",
             got=f"output_size={sizes}",
             fix=f"output_size={least}",
         )
     if min(sizes) < 1:
         raise ShapeError(
-            "conv_transpose must leave at least one cell: out = (n - 1)*s + d*(k - 1) + 1 - lo - hi",
+            "conv_transpose must have a non-empty output: out = (n - 1)*s + d*(k - 1) + 1 - lo - hi",
             got=f"out = {sizes} from {tuple(shape)}, padding={padding!r}",
             fix="less padding",
             kind="window",

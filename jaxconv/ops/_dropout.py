@@ -1,4 +1,4 @@
-"""Regularization by dropping activations."""
+"""Dropout."""
 
 import numbers
 
@@ -11,20 +11,20 @@ from jaxconv._base.types import ArrayLike, Ints
 
 
 def dropout(x: ArrayLike, rate: float, key: jax.Array, *, shared: Ints = ()) -> jax.Array:
-    """Sets a share `rate` of the values to zero and divides the rest by 1 - rate.
+    """Set each value to zero with probability `rate`, and divide the others by 1 - rate.
 
     Args:
       x: any shape.
-      rate: the share that is dropped, in [0, 1).
+      rate: probability of dropping a value, in [0, 1).
       key: a jax.random key; the same key drops the same values.
-      shared: axes along which all values are dropped together: the spatial axes drop whole maps, all
-        but the first whole examples.
+      shared: axes along which values are dropped together: the spatial axes drop complete feature maps, all axes but
+        the first complete examples.
 
     Returns:
       x's shape and dtype; the expected value is x.
 
     Raises:
-      ShapeError: a rate outside [0, 1), an axis that x does not have, or no key.
+      ShapeError: if rate is not in [0, 1), x does not have an axis of `shared`, or there is no key.
 
     Source: Srivastava et al., Dropout, 2014; Tompson et al., Efficient Object Localization, 2015 (maps).
 
@@ -55,7 +55,7 @@ def dropout(x: ArrayLike, rate: float, key: jax.Array, *, shared: Ints = ()) -> 
 
 
 def check_rate(rate: float) -> float:
-    """`rate` if it is a share of values that may be dropped; raises ShapeError otherwise."""
+    """`rate`, if it is a number in [0, 1); raises ShapeError otherwise."""
     if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
-        raise ShapeError("rate, the share that is dropped, must lie in [0, 1)", got=f"rate={rate!r}")
+        raise ShapeError("rate must be a number in [0, 1)", got=f"rate={rate!r}")
     return rate

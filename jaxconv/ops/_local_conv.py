@@ -1,4 +1,4 @@
-"""Convolution without shared weights: every position has a kernel of its own."""
+"""Locally connected operation: convolution with a separate kernel at each output position."""
 
 import math
 
@@ -27,13 +27,13 @@ def local_conv(
     dilation: Ints = 1,
     precision: lax.PrecisionLike = None,
 ) -> jax.Array:
-    """Local receptive fields with unshared weights.
+    """Convolution with unshared weights (locally connected).
 
     a[i, j, t] = Σ_{m, n, l} x[i*s + m*d, j*s + n*d, l] * K[i, j, m, n, l, t] + b[i, j, t]
 
     Args:
-      x: [N, *spatial, C_in]; or one example without N.
-      kernel: [*out, *k, C_in, C_out]: a kernel for each position of the output.
+      x: [N, *spatial, C_in]; may be unbatched.
+      kernel: [*out, *k, C_in, C_out], one kernel per output position.
       bias: [*out, C_out] or None.
       stride, padding, padding_mode, dilation, precision: as in `conv`.
 
@@ -41,9 +41,9 @@ def local_conv(
       [N, *out, C_out].
 
     Raises:
-      ShapeError: a kernel whose leading axes are not the output's size.
+      ShapeError: if the leading axes of the kernel are not the output size, or channels do not match.
 
-    On the notes' 6×6 input, three 3×3 maps share 30 parameters; unshared they have 4*4 times as many:
+    On a 6×6 input, three 3×3 kernels with bias have 30 parameters if shared, and 4*4 times as many if not:
 
     >>> local_conv(jnp.ones((1, 6, 6, 1)), jnp.ones((4, 4, 3, 3, 1, 3)), jnp.ones((4, 4, 3))).shape
     (1, 4, 4, 3)
@@ -54,7 +54,7 @@ def local_conv(
     rank = (kernel.ndim - 2) // 2
     if kernel.ndim not in (4, 6, 8) or jnp.ndim(x) == kernel.ndim:
         raise ShapeError(
-            "local_conv needs a kernel for each position: [*out, *k, C_in, C_out]",
+            "local_conv needs one kernel per output position, [*out, *k, C_in, C_out]",
             got=f"kernel {kernel.shape}, x {jnp.shape(x)}",
             fix="jaxconv.conv for a shared kernel",
         )
@@ -70,10 +70,10 @@ def local_conv(
     if bias is not None and jnp.shape(bias) != (*win.out, c_out):
         raise ShapeError(f"local_conv's bias must be [*out, C_out] = {(*win.out, c_out)}", got=f"{jnp.shape(bias)}")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    seen = patches(pad_pairs(x.astype(dtype), win.padding, padding_mode), kernel_size, win.stride, win.dilation)
+    cells = patches(pad_pairs(x.astype(dtype), win.padding, padding_mode), kernel_size, win.stride, win.dilation)
     weights = kernel.astype(dtype).reshape(*win.out, math.prod(kernel_size), c_in, c_out)
     y = jnp.einsum(
-        "...mc,...mcf->...f", seen, weights, precision=precision, preferred_element_type=dot_dtype(dtype)
+        "...mc,...mcf->...f", cells, weights, precision=precision, preferred_element_type=dot_dtype(dtype)
     ).astype(dtype)
     y = assert_shape(y, (x.shape[0], *win.out, c_out))
     if bias is not None:

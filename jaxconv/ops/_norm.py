@@ -1,4 +1,4 @@
-"""Normalization. Statistics are taken in f32 or wider whatever the compute type."""
+"""Normalization, with statistics in f32 or wider for every dtype."""
 
 import functools
 import math
@@ -23,16 +23,17 @@ def standardize(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(x - mean) / sqrt(var + eps) over `axes`, with the mean and the (biased) variance.
 
-    Two passes: the second sums what the mean's rounding left and the squares together, so that 1e4 ± 1e-2
-    in f32 comes out right where E[x²] - E[x]² gives NaN.
+    Takes two passes; the second sums the squares and the rounding error of the first mean. It is accurate for values of
+    1e4 ± 1e-2 in f32, for which E[x²] - E[x]² gives NaN.
 
     Args:
-      x: an array in its summing type (f32 or wider).
-      axes: reduced; kept as 1 in the mean and the variance.
-      axis_name: of devices or of a vmap to take the statistics over, too.
+      x: an array in its accumulation dtype (f32 or wider).
+      axes: axes to reduce.
+      eps: added to the variance.
+      axis_name: mapped axis (of devices or `vmap`) to average the statistics over, too.
 
     Returns:
-      y of x's shape; mean and var with 1 on `axes`.
+      y of x's shape; mean and var of size 1 along `axes`.
     """
     check_eps(eps)
     rough = _mean(x, axes, axis_name)
@@ -49,7 +50,7 @@ def _mean(v: jax.Array, axes: Sequence[int], axis_name: Any) -> jax.Array:
 
 @standardize.defjvp
 def _standardize_jvp(axes: Sequence[int], eps: float, axis_name: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """With r = 1 / sqrt(var + eps): ẏ = r (ẋ - E[ẋ] - y E[y ẋ]), so each gradient takes two sums over x's size."""
+    """ẏ = r (ẋ - E[ẋ] - y E[y ẋ]) with r = 1 / sqrt(var + eps): two reductions of x's size per gradient."""
     y, mean, var = standardize(primals[0], axes, eps, axis_name)
     root, moved = jnp.sqrt(var + eps), tangents[0]
     dmean, along = _mean(moved, axes, axis_name), _mean(y * moved, axes, axis_name)
@@ -57,17 +58,17 @@ def _standardize_jvp(axes: Sequence[int], eps: float, axis_name: Any, primals: A
 
 
 def check_eps(eps: float) -> float:
-    """`eps` if it may stand under a root; raises ShapeError otherwise."""
+    """`eps`, if it is a number ≥ 0; raises ShapeError otherwise."""
     if isinstance(eps, bool) or not isinstance(eps, numbers.Real) or not eps >= 0:
         raise ShapeError("eps must be a number ≥ 0", got=f"eps={eps!r}")
     return eps
 
 
 def affine(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
-    """y * scale + bias over the last axis; None leaves either out.
+    """y * scale + bias along the last axis; None omits either.
 
     Raises:
-      ShapeError: scale or bias without one value a channel.
+      ShapeError: if scale or bias does not have one value per channel.
     """
     for name, value in (("scale", scale), ("bias", bias)):
         if value is not None:
@@ -85,11 +86,11 @@ def batch_norm(
     *,
     eps: float = 1e-5,
 ) -> jax.Array:
-    """Normalizes every channel by a given mean and variance: (x - mean) / sqrt(var + eps) * scale + bias.
+    """Normalize each channel with a given mean and variance: (x - mean) / sqrt(var + eps) * scale + bias.
 
     Args:
       x: [N, ..., C].
-      mean, var: [C]; of the batch (`batch_stats`) or running ones.
+      mean, var: [C], of the batch or running averages.
       scale, bias: [C] or None.
       eps: added to the variance.
 
@@ -97,7 +98,7 @@ def batch_norm(
       [N, ..., C] of x's dtype.
 
     Raises:
-      ShapeError: statistics without one value a channel.
+      ShapeError: if mean, var, scale or bias does not have one value per channel.
 
     Source: Ioffe and Szegedy, Batch Normalization, 2015.
 
@@ -116,11 +117,11 @@ def batch_norm(
 def group_norm(
     x: ArrayLike, groups: int, scale: ArrayLike | None = None, bias: ArrayLike | None = None, *, eps: float = 1e-5
 ) -> jax.Array:
-    """Normalizes each example over space and each group of channels.
+    """Normalize each example over space and the channels of each group.
 
     Args:
       x: [N, *spatial, C].
-      groups: how many groups of C/groups neighboring channels. 1 normalizes an example as a whole.
+      groups: number of groups of C/groups neighboring channels; 1 normalizes over all channels.
       scale, bias: [C] or None.
       eps: added to the variance.
 
@@ -128,7 +129,7 @@ def group_norm(
       [N, *spatial, C] of x's dtype.
 
     Raises:
-      ShapeError: groups that do not divide C.
+      ShapeError: if groups do not divide C.
 
     Source: Wu and He, Group Normalization, 2018.
 
@@ -146,7 +147,7 @@ def group_norm(
 def layer_norm(
     x: ArrayLike, scale: ArrayLike | None = None, bias: ArrayLike | None = None, *, eps: float = 1e-5
 ) -> jax.Array:
-    """Normalizes the channels of every pixel (the last axis).
+    """Normalize over the channels of each position (the last axis).
 
     Args:
       x: [..., C].
@@ -154,7 +155,7 @@ def layer_norm(
       eps: added to the variance.
 
     Returns:
-      [..., C] of x's dtype. (For space and channels together: `group_norm` with one group.)
+      [..., C] of x's dtype. (To normalize over space and channels, use `group_norm` with one group.)
 
     Source: Ba et al., Layer Normalization, 2016.
 
@@ -168,7 +169,7 @@ def layer_norm(
 def instance_norm(
     x: ArrayLike, scale: ArrayLike | None = None, bias: ArrayLike | None = None, *, eps: float = 1e-5
 ) -> jax.Array:
-    """Normalizes each feature map of each example over space.
+    """Normalize each channel of each example over space.
 
     Args:
       x: [N, *spatial, C].
@@ -179,7 +180,7 @@ def instance_norm(
       [N, *spatial, C] of x's dtype.
 
     Raises:
-      ShapeError: no spatial axis.
+      ShapeError: if x has no spatial axis.
 
     Source: Ulyanov et al., Instance Normalization, 2016.
 
@@ -191,7 +192,7 @@ def instance_norm(
 
 
 def rms_norm(x: ArrayLike, scale: ArrayLike | None = None, *, eps: float = 1e-6) -> jax.Array:
-    """Divides the channels of every pixel by their root mean square: x / sqrt(mean(x²) + eps) * scale.
+    """Divide the channels of each position by their root mean square: x / sqrt(mean(x²) + eps) * scale.
 
     Args:
       x: [..., C].
@@ -214,12 +215,12 @@ def rms_norm(x: ArrayLike, scale: ArrayLike | None = None, *, eps: float = 1e-6)
 def local_response_norm(
     x: ArrayLike, size: int = 5, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0
 ) -> jax.Array:
-    """Divides each value by what the neighboring maps say at the same place: x / (k + alpha * Σ x²)^beta.
+    """Normalize each value by the neighboring channels at its position: x / (k + alpha * Σ x²)^beta.
 
     Args:
       x: [..., C].
-      size: maps in the sum, size//2 before the value's own and (size-1)//2 after it.
-      alpha: of the sum, as in the paper. (torch and TensorFlow differ: torch divides alpha by size.)
+      size: channels in the sum, size//2 before the value's own and (size-1)//2 after it.
+      alpha: factor of the sum, as in the paper and TensorFlow (torch divides it by size).
       beta, k: as in the formula.
 
     Returns:
@@ -240,14 +241,14 @@ def local_response_norm(
 
 
 def standardize_kernel(kernel: ArrayLike, *, eps: float = 1e-5) -> jax.Array:
-    """Weight standardization: every map's weights with mean 0 and variance 1 / fan-in.
+    """Weight standardization: mean 0 and variance 1 / fan-in for the weights of each output channel.
 
     Args:
       kernel: [*k, C_in/groups, C_out].
       eps: added to the variance.
 
     Returns:
-      A kernel of the same shape and dtype; for `Conv(..., transform=jc.standardize_kernel)`.
+      A kernel of the same shape and dtype, for `Conv(..., transform=jc.standardize_kernel)`.
 
     Source: Qiao et al., Weight Standardization, 2019, with the fan-in scaling of Brock et al., 2021.
 

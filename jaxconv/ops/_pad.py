@@ -1,16 +1,16 @@
-"""Padding as an operation of its own: `conv` with a padding is `conv` "valid" after it."""
+"""Padding as a separate operation: `conv` with a padding equals `pad`, then `conv` with "valid"."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv import geometry
 from jaxconv._base.deprecation import renamed_arguments
-from jaxconv._base.errors import ShapeError, did_you_mean
+from jaxconv._base.errors import ShapeError, count, did_you_mean
 from jaxconv._base.types import ArrayLike, Ints, Padding, PaddingMode
 from jaxconv.engine.window import as_batch, assert_shape
 from jaxconv.geometry import PADDING_MODES, Pair, padding_mode_of
 
-_NUMPY_WORD = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+_NUMPY_MODE = {"zeros": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
@@ -23,21 +23,20 @@ def pad(
     dilation: Ints = 1,
     padding_mode: PaddingMode = "zeros",
 ) -> jax.Array:
-    """Pads the spatial axes as a windowed operation of this size would.
+    """Pad the spatial axes as a windowed operation with these arguments does.
 
     Args:
-      x: [N, *spatial, C]; or one example without N where `kernel_size` is a tuple.
-      padding: a word, an int, a pair, or a pair for each axis; see `jaxconv.geometry.pads`.
-      kernel_size, stride, dilation: of the operation that follows; only the words of `padding` need them.
-      padding_mode: what the new cells hold: "zeros", "reflect" (mirror without the border cell), "edge"
-        (the border cell again), "wrap" (the other side).
+      x: [N, *spatial, C]; may be unbatched if `kernel_size` is a tuple.
+      padding: a name such as "same", an int, a pair, or a pair per axis; see `jaxconv.geometry.pads`.
+      kernel_size, stride, dilation: of the windowed operation; only named paddings depend on them.
+      padding_mode: values of the new cells: "zeros", "reflect" (mirrored, without repeating the border), "edge" (the
+        border, repeated) or "wrap" (periodic).
 
     Returns:
       [N, *(lo + n + hi), C], of x's dtype.
 
     Raises:
-      ShapeError: an unknown word, or cells that `reflect` (at most n - 1) or `wrap` (at most n) cannot
-        take from the input.
+      ShapeError: if a name is unknown, or a padding exceeds n - 1 with "reflect" or n with "wrap".
 
     >>> pad(jnp.arange(1, 4).reshape(1, 3, 1), (1, 2), (1,), padding_mode="wrap").ravel()
     Array([3, 1, 2, 3, 1, 2], dtype=int32)
@@ -53,7 +52,7 @@ def pad(
 
 
 def check_mode(padding_mode: str) -> None:
-    """Raises ShapeError for a word that is none of PADDING_MODES."""
+    """Raise ShapeError if `padding_mode` is not one of PADDING_MODES."""
     if padding_mode not in PADDING_MODES:
         meant = padding_mode_of(padding_mode) if isinstance(padding_mode, str) else None
         raise ShapeError(
@@ -63,7 +62,7 @@ def check_mode(padding_mode: str) -> None:
 
 
 def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], padding_mode: str = "zeros") -> jax.Array:
-    """`pad` for [N, *spatial, C] with its (lo, hi) already worked out."""
+    """`pad` of [N, *spatial, C] by given (lo, hi) per spatial axis."""
     check_mode(padding_mode)
     if 0 in x.shape[1:-1]:
         raise ShapeError(
@@ -73,8 +72,8 @@ def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], padding_mode: str = "zeros"
         most = {"reflect": n - 1, "wrap": n}.get(padding_mode)
         if most is not None and max(pair) > most:
             raise ShapeError(
-                f"padding_mode={padding_mode!r} can take at most {most} cells from each side of spatial axis {axis}, "
-                f"which has {n}",
+                f"padding_mode={padding_mode!r} can pad spatial axis {axis}, which has {count(n, 'cell')}, by at "
+                f"most {most} on each side",
                 got=f"padding {pair} on spatial shape {x.shape[1:-1]}",
                 fix="padding_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
                 kind="padding",
@@ -84,12 +83,12 @@ def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], padding_mode: str = "zeros"
             )
     y = x
     if any(max(pair) for pair in pairs):
-        y = jnp.pad(x, ((0, 0), *pairs, (0, 0)), mode=_NUMPY_WORD[padding_mode])
+        y = jnp.pad(x, ((0, 0), *pairs, (0, 0)), mode=_NUMPY_MODE[padding_mode])
     return assert_shape(y, (x.shape[0], *(n + sum(p) for n, p in zip(x.shape[1:-1], pairs, strict=True)), x.shape[-1]))
 
 
 def padding_adjoint(y: jax.Array, pairs: tuple[Pair, ...], padding_mode: str) -> jax.Array:
-    """The adjoint of `pad_pairs`: [N, *(lo + n + hi), C] -> [N, *n, C], each cell the sum of its copies."""
+    """Adjoint of `pad_pairs`: [N, *(lo + n + hi), C] -> [N, *n, C], each cell the sum of its copies."""
     cells = zip(y.shape[1:-1], pairs, strict=True)
-    inner = y[:, *(slice(lo, n - hi) for n, (lo, hi) in cells)]  # of the type of what was padded, on every mesh
+    inner = y[:, *(slice(lo, n - hi) for n, (lo, hi) in cells)]  # with the type of the unpadded array, on every mesh
     return jax.linear_transpose(lambda x: pad_pairs(x, pairs, padding_mode), inner)(y)[0]

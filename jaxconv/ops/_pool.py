@@ -1,7 +1,7 @@
-"""Pooling: what a window holds, in one number for each channel.
+"""Pooling.
 
-All pools are separable: the taps of one axis after the other, k strided slices each. What a maximum chose is
-remembered as a code for each window (`engine/select.py`), so no gradient needs a gather or a scatter.
+All pools are separable: they reduce k strided slices along one axis after the other. Max pools store the argmax of each
+window as a code (`engine/select.py`), so that no gradient needs XLA's gather or scatter.
 """
 
 import functools
@@ -24,7 +24,7 @@ from jaxconv.engine.window import Window, as_batch, assert_shape, slices, window
 
 
 def pool_input(x: ArrayLike, kernel_size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
-    """A pool's input as [N, *spatial, C], its window, and whether it came without N."""
+    """The input of a pool as [N, *spatial, C], its window, and whether it was unbatched."""
     x, unbatched = as_batch(x, kernel_size, op)
     stride = arguments.pop("stride")
     win = window(x.shape[1:-1], kernel_size, stride=kernel_size if stride is None else stride, op=op, **arguments)
@@ -32,19 +32,19 @@ def pool_input(x: ArrayLike, kernel_size: Ints, op: str, **arguments: Any) -> tu
 
 
 def pool_output(y: jax.Array, x: jax.Array, win: Window, unbatched: bool) -> jax.Array:
-    """The result, held to the formula's shape; without N where x came without."""
+    """The result of a pool, of the shape that the formula predicts; without N if the input was unbatched."""
     y = assert_shape(y, (x.shape[0], *win.out, x.shape[-1]))
     return y[0] if unbatched else y
 
 
 def check_inside(shape: Sequence[int], win: Window, op: str, padded: bool = False) -> None:
-    """Raises ShapeError where a window of an input [N, *spatial, C] holds none of its cells (of the padded input's)."""
+    """Raise ShapeError if a window covers no cell of the input [N, *spatial, C] (or of the padded input)."""
     for axis in win.axes:
-        i, holds = axis - 1, win.taps_on_input(shape[axis], axis, padded).any(axis=0).ravel()
-        if not holds.all():
+        i, on_input = axis - 1, win.taps_on_input(shape[axis], axis, padded).any(axis=0).ravel()
+        if not on_input.all():
             raise ShapeError(
-                f"every window of {op} must hold at least one cell of its input",
-                got=f"window {holds.argmin()} of spatial axis {i} lies in padding {win.padding[i]} alone "
+                f"every window of {op} must contain at least one cell of its input",
+                got=f"window {on_input.argmin()} of spatial axis {i} contains only padding {win.padding[i]} "
                 f"(size {win.kernel_size[i]}, stride {win.stride[i]}, dilation {win.dilation[i]}, input {shape[axis]})",
                 fix="less padding",
                 kind="padding",
@@ -52,7 +52,7 @@ def check_inside(shape: Sequence[int], win: Window, op: str, padded: bool = Fals
 
 
 def lowest(dtype: Any) -> Any:
-    """What never wins a maximum."""
+    """Identity element of max."""
     if jnp.issubdtype(dtype, jnp.inexact):
         return -jnp.inf
     return False if dtype == jnp.bool_ else jnp.iinfo(dtype).min
@@ -60,12 +60,12 @@ def lowest(dtype: Any) -> Any:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def window_max(x: jax.Array, win: Window, fill: Any) -> jax.Array:
-    """The largest value of each window of x [N, *spatial, C] with `fill` around it; NaN if any is.
+    """Maximum of each window of x [N, *spatial, C], padded with `fill`; NaN if any value is NaN.
 
-    A tie's derivative goes to the first maximum in window order that is no padding.
+    The derivative of a tie goes to the first maximum in window order that is not padding.
     """
     y = win.padded(x, fill)
-    for axis in win.axes:  # the barrier keeps each slice of the next axis from computing this one for itself
+    for axis in win.axes:  # the barrier keeps XLA from recomputing this axis in each slice of the next
         y = jax.lax.optimization_barrier(functools.reduce(jnp.maximum, slices(y, win, axis)))
     return y
 
@@ -86,22 +86,22 @@ def max_pool(
     dilation: Ints = 1,
     ceil_mode: bool = False,
 ) -> jax.Array:
-    """The largest value of each window.
+    """Max pooling.
 
     Args:
-      x: [N, *spatial, C]; or one example without N where `kernel_size` is a tuple.
-      kernel_size: of the window; a tuple for one spatial axis: `(2,)`.
-      stride: from one window to the next; None: `kernel_size`.
-      padding: as in `conv`; padding never wins.
+      x: [N, *spatial, C]; may be unbatched if `kernel_size` is a tuple.
+      kernel_size: size of the window; for one spatial axis, a tuple such as `(2,)`.
+      stride: cells from one window to the next; None for `kernel_size`.
+      padding: as in `conv`; padded cells are never the maximum.
       dilation: cells from one tap of the window to the next.
-      ceil_mode: a last partial window counts too, if it starts inside the input or its low padding.
+      ceil_mode: whether to include a last partial window, if it starts inside the input or its low padding.
 
     Returns:
       [N, *out, C] of x's dtype, out = floor((n + lo + hi - d*(k - 1) - 1) / s) + 1 (ceil with `ceil_mode`).
-      A tie's gradient goes to the first maximum in window order. NaN in a window gives NaN.
+      The gradient of a tie goes to the first maximum in window order. A window with NaN gives NaN.
 
     Raises:
-      ShapeError: a window that does not fit, or that lies in padding alone.
+      ShapeError: if a window does not fit, or contains only padding.
 
     >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2)[0, :, :, 0]
     Array([[ 5.,  7.],
@@ -126,18 +126,18 @@ def avg_pool(
     ceil_mode: bool = False,
     count_include_pad: bool = False,
 ) -> jax.Array:
-    """The mean of each window.
+    """Average pooling.
 
     Args:
       x, kernel_size, stride, padding, dilation, ceil_mode: as in `max_pool`.
-      count_include_pad: False divides by the cells of the input that a window holds; True by those of the
-        padded input (never by cells that `ceil_mode` alone reaches).
+      count_include_pad: whether padded cells count in the divisor; cells beyond the padding, which windows reach with
+        `ceil_mode`, never do.
 
     Returns:
       [N, *out, C] of x's dtype (float32 for integers); summed in f32 or wider.
 
     Raises:
-      ShapeError: a window that does not fit, or that holds nothing to divide by.
+      ShapeError: if a window does not fit, or contains no cell to divide by.
 
     >>> avg_pool(jnp.ones((1, 3, 3, 1)), 3, stride=1, padding=1, count_include_pad=True)[0, 0, 0, 0]
     Array(0.44444445, dtype=float32)
@@ -146,9 +146,9 @@ def avg_pool(
         x, kernel_size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     check_inside(x.shape, win, "avg_pool", count_include_pad)
-    held = (win.taps_on_input(x.shape[axis], axis, count_include_pad).sum(axis=0) for axis in win.axes)
+    counts = (win.taps_on_input(x.shape[axis], axis, count_include_pad).sum(axis=0) for axis in win.axes)
     y = window_sum(win.padded(upcast(x), 0), win)
-    y = y / functools.reduce(np.multiply, held).astype(y.dtype)
+    y = y / functools.reduce(np.multiply, counts).astype(y.dtype)
     return pool_output(cast_back(y, x), x, win, unbatched)
 
 
@@ -163,25 +163,25 @@ def lp_pool(
     dilation: Ints = 1,
     ceil_mode: bool = False,
 ) -> jax.Array:
-    """The p-norm of each window: (Σ |x|^p)^(1/p).
+    """Lp pooling: the p-norm of each window, (Σ |x|^p)^(1/p).
 
-    Each window is scaled by its largest value, so squares of 1e30 or 1e-30 neither overflow nor vanish.
+    Scales each window by its largest value, so that powers of 1e30 or 1e-30 neither overflow nor underflow.
 
     Args:
       x, kernel_size, stride, padding, dilation, ceil_mode: as in `max_pool`.
-      p: at least 1; inf gives the largest |x|.
+      p: a number ≥ 1; inf for the maximum of |x|.
 
     Returns:
-      [N, *out, C] of x's dtype (float32 for integers). Where a window is all zero its gradient is zero.
+      [N, *out, C] of x's dtype (float32 for integers). The gradient of a window of zeros is zero.
 
     Raises:
-      ShapeError: p < 1, or a window that does not fit.
+      ShapeError: if p < 1, or a window does not fit.
 
     >>> lp_pool(jnp.array([[[3.0], [4.0]]]), (2,), p=2)
     Array([[[5.]]], dtype=float32)
     """
     if isinstance(p, bool) or not isinstance(p, numbers.Real) or not p >= 1:
-        raise ShapeError("p must be a number ≥ 1: below it (Σ|x|^p)^(1/p) is no norm", got=f"p={p!r}")
+        raise ShapeError("p must be a number ≥ 1, for (Σ|x|^p)^(1/p) to be a norm", got=f"p={p!r}")
     x, win, unbatched = pool_input(
         x, kernel_size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
@@ -190,14 +190,14 @@ def lp_pool(
     if p == np.inf:
         return pool_output(cast_back(window_max(y, win, 0), x), x, win, unbatched)
     y = win.padded(y, 0)
-    for axis in win.axes:  # a p-norm of p-norms is the p-norm of all
+    for axis in win.axes:  # the p-norm of p-norms is the p-norm of all cells
         y = _norm(slices(y, win, axis), float(p))
     return pool_output(cast_back(y, x), x, win, unbatched)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _norm(parts: list[jax.Array], p: float) -> jax.Array:
-    """The p-norm over non-negative parts, scaled by the largest of them."""
+    """The p-norm over non-negative arrays, scaled by their maximum."""
     if p == 1:
         return functools.reduce(jnp.add, parts)
     largest = functools.reduce(jnp.maximum, parts)
@@ -212,15 +212,15 @@ def _power(u: jax.Array, p: float) -> jax.Array:
 
 @_norm.defjvp
 def _norm_jvp(p: float, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    """∂y/∂part = (part / y)^(p - 1), in [0, 1] whatever the size of both; 0 in a window of zeros."""
-    (parts,), (moves,) = primals, tangents
+    """∂y/∂part = (part / y)^(p - 1), in [0, 1] for all magnitudes; 0 in a window of zeros."""
+    (parts,), (changes,) = primals, tangents
     if p == 1:
-        return _norm(parts, p), functools.reduce(jnp.add, moves)
+        return _norm(parts, p), functools.reduce(jnp.add, changes)
     y = _norm(parts, p)
-    some = y > 0
-    below = jnp.where(some, y, 1)
-    slopes = (jnp.where(some, _power(part / below, p - 1), 0) for part in parts)
-    return y, functools.reduce(jnp.add, (s * m for s, m in zip(slopes, moves, strict=True)))
+    nonzero = y > 0
+    divisor = jnp.where(nonzero, y, 1)
+    slopes = (jnp.where(nonzero, _power(part / divisor, p - 1), 0) for part in parts)
+    return y, functools.reduce(jnp.add, (s * m for s, m in zip(slopes, changes, strict=True)))
 
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
@@ -233,7 +233,7 @@ def l2_pool(
     dilation: Ints = 1,
     ceil_mode: bool = False,
 ) -> jax.Array:
-    """The square root of the sum of squares of each window: `lp_pool` with p = 2.
+    """L2 pooling, the square root of the sum of squares of each window: `lp_pool` with p = 2.
 
     >>> l2_pool(jnp.array([[[3.0], [4.0]]]), (2,))
     Array([[[5.]]], dtype=float32)
@@ -242,10 +242,10 @@ def l2_pool(
 
 
 def global_avg_pool(x: ArrayLike) -> jax.Array:
-    """The mean of each feature map: [N, *spatial, C] -> [N, C].
+    """Global average pooling: [N, *spatial, C] -> [N, C].
 
     Raises:
-      ShapeError: no spatial axis, or one without cells.
+      ShapeError: if x has no spatial axis, or an empty one.
 
     >>> global_avg_pool(jnp.ones((2, 4, 4, 3))).shape
     (2, 3)
@@ -257,12 +257,12 @@ def global_avg_pool(x: ArrayLike) -> jax.Array:
 
 
 def global_max_pool(x: ArrayLike) -> jax.Array:
-    """The largest value of each feature map: [N, *spatial, C] -> [N, C].
+    """Global max pooling: [N, *spatial, C] -> [N, C].
 
-    A tie's gradient goes to the first maximum.
+    The gradient of a tie goes to the first maximum.
 
     Raises:
-      ShapeError: no spatial axis, or one without cells.
+      ShapeError: if x has no spatial axis, or an empty one.
 
     >>> global_max_pool(jnp.arange(8.0).reshape(1, 2, 2, 2))
     Array([[6., 7.]], dtype=float32)
@@ -273,14 +273,16 @@ def global_max_pool(x: ArrayLike) -> jax.Array:
 
 
 def first_max(x: jax.Array, axis: int) -> jax.Array:
-    """The maximum over one axis, whose gradient goes to the first of equals; no scatter."""
+    """Maximum over one axis; the gradient of a tie goes to the first, without a scatter."""
     first = jnp.argmax(x, axis=axis, keepdims=True)
     chosen = jax.lax.broadcasted_iota(first.dtype, x.shape, axis) == first
-    return jnp.sum(jnp.where(chosen, x, jnp.zeros((), x.dtype)), axis=axis, dtype=x.dtype)  # one term: exact
+    return jnp.sum(
+        jnp.where(chosen, x, jnp.zeros((), x.dtype)), axis=axis, dtype=x.dtype
+    )  # exact: a single nonzero term
 
 
 def as_feature_maps(x: ArrayLike, op: str) -> jax.Array:
-    """x as feature maps [N, *spatial, C] with at least one cell; raises ShapeError where it is not."""
+    """x as an array; raises ShapeError unless it is [N, *spatial, C] with at least one cell."""
     x = jnp.asarray(x)
     if x.ndim < 3 or 0 in x.shape[1:-1]:
         raise ShapeError(f"{op} needs [N, *spatial, C] with at least one cell", got=f"{x.shape}", kind="rank")

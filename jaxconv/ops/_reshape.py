@@ -1,4 +1,4 @@
-"""Changing the shape without touching the values."""
+"""Flatten."""
 
 import math
 
@@ -11,10 +11,10 @@ from jaxconv.engine.window import assert_shape
 
 
 def flatten(x: ArrayLike) -> jax.Array:
-    """All axes but the first into one: [N, ...] -> [N, prod(...)], the channels of a pixel side by side.
+    """Merge all axes but the first: [N, ...] -> [N, prod(...)], row-major, with the channels of a position adjacent.
 
     Raises:
-      ShapeError: an array without axes.
+      ShapeError: if x is a scalar.
 
     >>> flatten(jnp.ones((2, 4, 4, 40))).shape
     (2, 640)

@@ -1,4 +1,4 @@
-"""Max pooling that remembers where each maximum was, and its way back."""
+"""Max pooling with indices, and max unpooling."""
 
 import math
 from collections.abc import Sequence
@@ -26,17 +26,17 @@ def max_pool_with_indices(
     dilation: Ints = 1,
     ceil_mode: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-    """`max_pool`, and where each maximum (the first, of equals) was.
+    """`max_pool`, with the index of each maximum (for ties, the first).
 
     Args:
       x, kernel_size, stride, padding, dilation, ceil_mode: as in `max_pool`.
 
     Returns:
-      The maxima [N, *out, C], and int32 indices of the same shape into the input's spatial axes taken
-      as one (row-major), as torch counts them.
+      The maxima [N, *out, C], and int32 indices of the same shape into the flattened (row-major) spatial axes of the
+      input, as in torch.
 
     Raises:
-      ShapeError: as `max_pool`.
+      ShapeError: as in `max_pool`.
 
     >>> y, at = max_pool_with_indices(jnp.array([[[1.0], [5.0], [2.0], [3.0]]]), (2,))
     >>> y.ravel(), at.ravel()
@@ -60,19 +60,18 @@ def max_pool_with_indices(
 
 
 def max_unpool(y: ArrayLike, indices: ArrayLike, shape: Ints) -> jax.Array:
-    """Puts every maximum back where `max_pool_with_indices` found it; all other cells are zero.
+    """Put each maximum at its index from `max_pool_with_indices`; all other cells are zero.
 
     Args:
-      y: [N, *out, C], values; or one example without N where `shape` is a tuple.
-      indices: of y's shape, int, into the spatial axes of `shape` taken as one; each in [0, Π shape),
-        which nothing checks.
-      shape: the spatial size to restore; one int or one for each axis.
+      y: [N, *out, C]; may be unbatched if `shape` is a tuple.
+      indices: integers of y's shape, into the flattened spatial axes of `shape`. Must be in [0, Π shape); not checked.
+      shape: spatial size of the result; one int, or one per axis.
 
     Returns:
-      [N, *shape, C] of y's dtype. Where windows overlap and name a cell twice, the cell holds one of the values.
+      [N, *shape, C] of y's dtype. If overlapping windows have the same index, the cell has one of their values.
 
     Raises:
-      ShapeError: indices of another shape than y, or a `shape` of other rank.
+      ShapeError: if the shapes of indices and y differ, `shape` has another rank, or indices are not integers.
 
     >>> y, at = max_pool_with_indices(jnp.array([[[1.0], [5.0], [2.0], [3.0]]]), (2,))
     >>> max_unpool(y, at, (4,)).ravel()
@@ -84,7 +83,7 @@ def max_unpool(y: ArrayLike, indices: ArrayLike, shape: Ints) -> jax.Array:
         y, indices = y[None], indices[None]
     if y.shape != indices.shape or y.ndim < 3:
         raise ShapeError(
-            "max_unpool needs values and indices of one shape [N, *out, C]",
+            "max_unpool needs values and indices of the same shape [N, *out, C]",
             got=f"y {y.shape}, indices {indices.shape}",
             kind="shape",
         )
@@ -99,6 +98,6 @@ def max_unpool(y: ArrayLike, indices: ArrayLike, shape: Ints) -> jax.Array:
     def place(cells: jax.Array, at: jax.Array) -> jax.Array:
         return jnp.zeros(cells_in, y.dtype).at[at].set(cells)
 
-    one_map = jax.vmap(place, in_axes=1, out_axes=1)  # mapped, and not indexed: a batch split over devices stays split
+    one_map = jax.vmap(place, in_axes=1, out_axes=1)  # mapped, not indexed: a batch sharded over devices stays sharded
     back = assert_shape(jax.vmap(one_map)(cells, at).reshape(n, *shape, c), (n, *shape, c))
     return back[0] if unbatched else back

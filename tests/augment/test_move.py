@@ -93,5 +93,5 @@ def test_messages():
         with pytest.raises(ConfigError) as caught:
             call()
         assert str(caught.value) == message
-    with pytest.raises(ShapeError, match="padding_mode='reflect' can take at most 0 cells"):
+    with pytest.raises(ShapeError, match="'reflect' can pad spatial axis 0, which has 1 cell, by at most 0"):
         shift(1, "reflect")(jax.random.key(0), Batch(jnp.zeros([1, 1, 1, 1]), jnp.zeros(1, int), jnp.ones(1)))

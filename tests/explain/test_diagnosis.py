@@ -125,7 +125,7 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  cause: x (1, 3, 32, 32) looks like NCHW, expected channels last\n"
         "  fix: jnp.moveaxis(x, 1, -1)"),
     "NCHW where init saw NHWC": ((jc.chain(CONV(8, 3), jc.global_avg_pool), (1, 3, 32, 32), (1, 32, 32, 3)),
-        "at conv0: x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "at conv0: x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 3, 32, 32), kernel (3, 3, 3, 8)\n"
         "  before: x (1, 3, 32, 32)\n"
         "  cause: x (1, 3, 32, 32) looks like NCHW, expected channels last\n"
@@ -165,7 +165,7 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  cause: the net was initialized for inputs of 100 to 103, x is 80\n"
         "  fix: inputs of that size, params of net.init(key, (2, 80, 1)), or global_avg_pool instead of flatten"),
     "gray where init saw color": ((jc.chain(CONV(8, 3), RELU), (1, 32, 32, 1), (1, 32, 32, 3)),
-        "at conv0: x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "at conv0: x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 32, 32, 1), kernel (3, 3, 3, 8)\n"
         "  before: x (1, 32, 32, 1)\n"
         "  cause: the net was initialized for another input: here it expects 3 channels\n"
@@ -231,7 +231,7 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  fix: a larger input, a kernel of at most 26, or padding='same'"),
     "reflection of too few cells": (
         (jc.chain(POOL(4), CONV(4, 7, padding="same", padding_mode="reflect")), (1, 9, 9, 3)),
-        "at conv0: padding_mode='reflect' can take at most 1 cells from each side of spatial axis 0, which has 2\n"
+        "at conv0: padding_mode='reflect' can pad spatial axis 0, which has 2 cells, by at most 1 on each side\n"
         "  got: padding (3, 3) on spatial shape (2, 2)\n"
         "  before: x (1, 9, 9, 3) → max_pool0 2×2×3\n"
         "  cause: this net takes 16×16, but not 9×9\n"

@@ -21,12 +21,12 @@ TABLE = [
         "conv needs a kernel [*k, C_in/groups, C_out] of 1 to 3 spatial axes\n"
         "  got: (2, 2, 2, 2, 3, 4)"),
     Row("conv of NCHW", lambda: jc.conv(zeros(1, 3, 8, 8), K),
-        "x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 3, 8, 8), kernel (3, 3, 3, 4)\n"
         "  fix: x looks channels-first (NCHW): jnp.moveaxis(x, -3, -1) puts the channels last",
         fixed=lambda: jc.conv(jnp.moveaxis(zeros(1, 3, 8, 8), 1, -1), K)),
     Row("conv with torch's kernel", lambda: jc.conv(X, zeros(16, 3, 5, 5)),
-        "x must have 5 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 5 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 8, 8, 3), kernel (16, 3, 5, 5)\n"
         "  fix: the kernel looks like torch's [C_out, C_in, *k]: jnp.moveaxis(kernel, (0, 1), (-1, -2))",
         fixed=lambda: jc.conv(X, jnp.moveaxis(zeros(16, 3, 5, 5), (0, 1), (-1, -2)))),
@@ -34,30 +34,30 @@ TABLE = [
         "conv needs at least one cell on every spatial axis\n  got: spatial shape (0, 8)"),
     # conv: channels, groups, bias
     Row("conv of other channels", lambda: jc.conv(zeros(1, 8, 8, 4), K),
-        "x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 8, 8, 4), kernel (3, 3, 3, 4)\n"
         "  fix: a kernel of shape (3, 3, 4, 4)",
         fixed=lambda: jc.conv(zeros(1, 8, 8, 4), zeros(3, 3, 4, 4))),
     Row("conv of signals of other channels", lambda: jc.conv(zeros(1, 8, 2), zeros(3, 4, 5)),
-        "x must have 4 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 4 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 8, 2), kernel (3, 4, 5)\n"
         "  fix: a kernel of shape (3, 2, 5)",
         fixed=lambda: jc.conv(zeros(1, 8, 2), zeros(3, 2, 5))),
     Row("conv with groups that do not divide the maps", lambda: jc.conv(zeros(1, 8, 8, 4), zeros(3, 3, 2, 3), groups=2),
-        "groups must divide the number of maps (the kernel's last axis)\n"
-        "  got: groups=2, 3 maps: kernel (3, 3, 2, 3)"),
+        "groups must divide the number of output channels (the kernel's last axis)\n"
+        "  got: groups=2, 3 output channels: kernel (3, 3, 2, 3)"),
     Row("conv with groups that divide neither side", lambda: jc.conv(X, zeros(3, 3, 1, 3), groups=2),
-        "groups must divide the number of maps (the kernel's last axis)\n"
-        "  got: groups=2, 3 maps: kernel (3, 3, 1, 3)"),
+        "groups must divide the number of output channels (the kernel's last axis)\n"
+        "  got: groups=2, 3 output channels: kernel (3, 3, 1, 3)"),
     Row("conv with no groups", lambda: jc.conv(X, K, groups=0),
         "groups must be ≥ 1\n  got: groups=0"),
     Row("conv with float groups", lambda: jc.conv(X, K, groups=1.0),
         "groups must be an int\n  got: groups=1.0\n  fix: groups=1",
         fixed=lambda: jc.conv(X, K, groups=1)),
     Row("conv with a bias of other length", lambda: jc.conv(X, K, zeros(3)),
-        "bias must have one value for each of the 4 maps\n  got: bias (3,)"),
+        "bias must have one value for each of the 4 output channels\n  got: bias (3,)"),
     Row("conv with a scalar bias", lambda: jc.conv(X, K, 1.0),
-        "bias must have one value for each of the 4 maps\n  got: bias ()"),
+        "bias must have one value for each of the 4 output channels\n  got: bias ()"),
     # conv: size, stride, dilation
     Row("conv with a kernel larger than the input", lambda: jc.conv(zeros(1, 2, 2, 3), K),
         "conv: a kernel of 3 must fit into the padded input of 2 + 0 + 0 cells on spatial axis 0\n"
@@ -137,12 +137,12 @@ TABLE = [
         "  got: padding_mode='reflekt'; did you mean 'reflect'?",
         fixed=lambda: jc.conv(X, K, padding=1, padding_mode="reflect")),
     Row("conv with wrap wider than the input by dilation", lambda: ring(5, "wrap"),
-        "padding_mode='wrap' can take at most 4 cells from each side of spatial axis 0, which has 4\n"
+        "padding_mode='wrap' can pad spatial axis 0, which has 4 cells, by at most 4 on each side\n"
         "  got: padding (5, 5) on spatial shape (4, 4)\n"
         "  fix: padding_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
         fixed=lambda: ring(4, "wrap")),
     Row("conv with reflect wider than the input by dilation", lambda: ring(4, "reflect"),
-        "padding_mode='reflect' can take at most 3 cells from each side of spatial axis 0, which has 4\n"
+        "padding_mode='reflect' can pad spatial axis 0, which has 4 cells, by at most 3 on each side\n"
         "  got: padding (4, 4) on spatial shape (4, 4)\n"
         "  fix: padding_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
         fixed=lambda: ring(4, "edge")),
@@ -224,7 +224,7 @@ TABLE = [
         fixed=lambda: init(jc.chain(stem=jc.chain(jc.Conv(4, 3, dilation=4, padding="same"))), 1, 6, 6, 1)),
     Row("Conv with circular padding too wide in a net",
         lambda: init(jc.chain(ring=jc.Conv(4, 3, padding="full", dilation=3, padding_mode="wrap")), 1, 4, 4, 1),
-        "at ring: padding_mode='wrap' can take at most 4 cells from each side of spatial axis 0, which has 4\n"
+        "at ring: padding_mode='wrap' can pad spatial axis 0, which has 4 cells, by at most 4 on each side\n"
         "  got: padding (6, 6) on spatial shape (4, 4)\n"
         "  fix: padding_mode='zeros' or 'edge', less padding (a smaller kernel or dilation), or a larger input",
         fixed=lambda: init(jc.chain(ring=jc.Conv(4, 3, padding="full", dilation=2, padding_mode="wrap")), 1, 4, 4, 1)),

@@ -12,19 +12,20 @@ import jaxconv as jc
 TABLE = [
     # found by trying: what was once accepted, or failed inside JAX
     Row("conv with channels that differ, no layout to blame", lambda: jc.conv(zeros(1, 32, 32, 3), zeros(3, 3, 32, 8)),
-        "x must have 32 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 32 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 32, 32, 3), kernel (3, 3, 32, 8)\n"
         "  fix: a kernel of shape (3, 3, 3, 8)"),
     Row("conv with grouped channels that differ", lambda: jc.conv(zeros(1, 8, 8, 4), zeros(3, 3, 4, 4), groups=2),
-        "x must have 8 channels (4 for each of 2 groups) on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 8 channels (4 for each of 2 groups) on its last axis, to match the kernel [*k, C_in/groups, "
+        "C_out]\n"
         "  got: x (1, 8, 8, 4), kernel (3, 3, 4, 4)\n"
         "  fix: a kernel of shape (3, 3, 2, 4)"),
     Row("conv of a lone channels-first image", lambda: jc.conv(zeros(3, 8, 9), K),
-        "x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (3, 8, 9), kernel (3, 3, 3, 4)\n"
         "  fix: x looks channels-first (NCHW): jnp.moveaxis(x, -3, -1) puts the channels last"),
     Row("conv of a channels-first signal", lambda: jc.conv(zeros(2, 3, 9), zeros(3, 3, 4)),
-        "x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (2, 3, 9), kernel (3, 3, 4)\n"
         "  fix: x looks channels-first: jnp.moveaxis(x, -2, -1) puts the channels last"),
     Row("max_pool of a lone gray image", lambda: jc.max_pool(zeros(8, 8), 2),
@@ -35,7 +36,7 @@ TABLE = [
         "conv needs a kernel [*k, C_in/groups, C_out] without empty axes\n"
         "  got: kernel (3, 3, 3, 0)"),
     Row("conv of no channels", lambda: jc.conv(zeros(1, 8, 8, 0), K),
-        "x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 8, 8, 0), kernel (3, 3, 3, 4)"),
     Row("Conv.init of no channels", lambda: init(jc.Conv(4, 3), 1, 8, 8, 0),
         "x must have at least one channel on its last axis\n"
@@ -44,12 +45,12 @@ TABLE = [
         "dense needs an input [..., C_in] of at least one channel\n"
         "  got: (1, 0)"),
     Row("Conv.apply on other channels", lambda: jc.Conv(4, 3).apply(CONV, {}, zeros(1, 8, 8, 1)),
-        "x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 8, 8, 1), kernel (3, 3, 3, 4)\n"
         "  fix: an input with 3 channels, as at init"),
     Row("DepthwiseConv.apply on other channels", lambda: jc.DepthwiseConv(3).apply({"kernel": zeros(3, 3, 1, 3), "bias": zeros(3)}, {}, zeros(1, 8, 8, 5)),
-        "x must have 3 channels (1 for each of 3 groups) on its last axis, as the kernel [*k, C_in/groups, "
-        "C_out] says\n"
+        "x must have 3 channels (1 for each of 3 groups) on its last axis, to match the kernel [*k, C_in/groups, "
+        "C_out]\n"
         "  got: x (1, 8, 8, 5), kernel (3, 3, 1, 3)\n"
         "  fix: an input with 3 channels, as at init"),
     Row("BatchNorm on other channels", lambda: jc.BatchNorm().apply({"scale": zeros(3), "bias": zeros(3)}, {"mean": zeros(3), "var": zeros(3)}, zeros(1, 8, 8, 5)),
@@ -115,7 +116,7 @@ TABLE = [
         "conv_transpose needs at least one cell on every spatial axis\n"
         "  got: (0, 8)"),
     Row("max_unpool of other shapes", lambda: jc.max_unpool(zeros(1, 4, 4, 3), zeros(1, 4, 3, 3, dtype=np.int32), 8),
-        "max_unpool needs values and indices of one shape [N, *out, C]\n"
+        "max_unpool needs values and indices of the same shape [N, *out, C]\n"
         "  got: y (1, 4, 4, 3), indices (1, 4, 3, 3)"),
     Row("max_unpool to a negative shape", lambda: jc.max_unpool(zeros(1, 4, 4, 3), INDICES, (-8, 8)),
         "shape must be ≥ 1\n"
@@ -132,11 +133,11 @@ TABLE = [
         "  got: output_padding=(1, 1), stride 1\n"
         "  fix: output_padding=0"),
     Row("output_size that conv never maps here", lambda: jc.conv_transpose(Y, K, stride=2, output_size=12),
-        "output_size must be 9 or 10 on spatial axis 0: no other does the convolution map to 4\n"
+        "output_size must be 9 or 10 on spatial axis 0: only these sizes convolve to 4\n"
         "  got: output_size=(12, 12)\n"
         "  fix: output_size=9"),
     Row("output_size at stride 3", lambda: jc.conv_transpose(Y, K, stride=3, output_size=9),
-        "output_size must be 12 to 14 on spatial axis 0: no other does the convolution map to 4\n"
+        "output_size must be 12 to 14 on spatial axis 0: only these sizes convolve to 4\n"
         "  got: output_size=(9, 9)\n"
         "  fix: output_size=12"),
     Row("ConvTranspose with another's kernel", lambda: jc.ConvTranspose(3, 3).apply({"kernel": zeros(5, 5, 3, 4), "bias": zeros(3)}, {}, Y),
@@ -148,7 +149,7 @@ TABLE = [
         "  got: kernel (6, 6, 3, 3, 3, 5)\n"
         "  fix: params initialized by this layer"),
     Row("local_conv with a shared kernel", lambda: jc.local_conv(X, K),
-        "local_conv needs a kernel for each position: [*out, *k, C_in, C_out]\n"
+        "local_conv needs one kernel per output position, [*out, *k, C_in, C_out]\n"
         "  got: kernel (3, 3, 3, 4), x (1, 8, 8, 3)\n"
         "  fix: jaxconv.conv for a shared kernel"),
     Row("ConvTranspose.init of NCHW", lambda: init(jc.ConvTranspose(4, 3), 1, 3, 32, 32),
@@ -182,7 +183,7 @@ TABLE = [
         "x must be an array, a ShapeDtypeStruct or a tuple of ints ≥ 0\n"
         "  got: ()"),
     Row("Dense with a bias of another length", lambda: jc.Dense(3).apply({"kernel": zeros(4, 3), "bias": zeros(2)}, {}, zeros(1, 4)),
-        "bias must have one value for each of the 3 maps\n"
+        "bias must have one value for each of the 3 output channels\n"
         "  got: bias (2,)"),
     Row("Dense with a kernel of other features", lambda: jc.Dense(3).apply({"kernel": zeros(4, 5), "bias": zeros(3)}, {}, zeros(1, 4)),
         "this dense's kernel must be (4, 3)\n"
@@ -195,10 +196,10 @@ TABLE = [
         "stride must be an int\n"
         "  got: stride=nan"),
     Row("p as text", lambda: jc.lp_pool(X, 2, p="2"),
-        "p must be a number ≥ 1: below it (Σ|x|^p)^(1/p) is no norm\n"
+        "p must be a number ≥ 1, for (Σ|x|^p)^(1/p) to be a norm\n"
         "  got: p='2'"),
     Row("rate as text", lambda: jc.Dropout("0.5"),
-        "rate, the share that is dropped, must lie in [0, 1)\n"
+        "rate must be a number in [0, 1)\n"
         "  got: rate='0.5'"),
     Row("a negative eps", lambda: jc.layer_norm(X, eps=-1.0),
         "eps must be a number ≥ 0\n"

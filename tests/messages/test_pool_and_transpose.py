@@ -45,9 +45,9 @@ TABLE = [
         "  got: kernel (3, 3, 3, 4)\n"
         "  fix: params initialized by this layer"),
     Row("Conv with a bias of other length", lambda: jc.Conv(4, 3).apply({"kernel": K, "bias": zeros(3)}, {}, X),
-        "bias must have one value for each of the 4 maps\n  got: bias (3,)"),
+        "bias must have one value for each of the 4 output channels\n  got: bias (3,)"),
     Row("Conv applied to NCHW", lambda: jc.Conv(4, 3).apply(CONV, {}, zeros(1, 3, 8, 8)),
-        "x must have 3 channels on its last axis, as the kernel [*k, C_in/groups, C_out] says\n"
+        "x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 3, 8, 8), kernel (3, 3, 3, 4)\n"
         "  fix: x looks channels-first (NCHW): jnp.moveaxis(x, -3, -1) puts the channels last",
         fixed=lambda: jc.Conv(4, 3).apply(CONV, {}, jnp.moveaxis(zeros(1, 3, 8, 8), 1, -1))),
@@ -104,18 +104,18 @@ TABLE = [
     Row("max_pool of three strides", lambda: jc.max_pool(X, 2, stride=(1, 2, 1)),
         "stride must be one int, or one for each of the 2 spatial axes\n  got: stride=(1, 2, 1)"),
     Row("max_pool of a window in low padding alone", lambda: jc.max_pool(X, 2, padding=2),
-        "every window of max_pool must hold at least one cell of its input\n"
-        "  got: window 0 of spatial axis 0 lies in padding (2, 2) alone (size 2, stride 2, dilation 1, input 8)\n"
+        "every window of max_pool must contain at least one cell of its input\n"
+        "  got: window 0 of spatial axis 0 contains only padding (2, 2) (size 2, stride 2, dilation 1, input 8)\n"
         "  fix: less padding",
         fixed=lambda: jc.max_pool(X, 2, padding=1)),
     Row("max_pool of a window in high padding alone", lambda: jc.max_pool(X, 2, padding=(0, 5)),
-        "every window of max_pool must hold at least one cell of its input\n"
-        "  got: window 4 of spatial axis 0 lies in padding (0, 5) alone (size 2, stride 2, dilation 1, input 8)\n"
+        "every window of max_pool must contain at least one cell of its input\n"
+        "  got: window 4 of spatial axis 0 contains only padding (0, 5) (size 2, stride 2, dilation 1, input 8)\n"
         "  fix: less padding",
         fixed=lambda: jc.max_pool(X, 2, padding=(0, 1))),
     Row("avg_pool of a window in padding alone", lambda: jc.avg_pool(X, 2, padding=2),
-        "every window of avg_pool must hold at least one cell of its input\n"
-        "  got: window 0 of spatial axis 0 lies in padding (2, 2) alone (size 2, stride 2, dilation 1, input 8)\n"
+        "every window of avg_pool must contain at least one cell of its input\n"
+        "  got: window 0 of spatial axis 0 contains only padding (2, 2) (size 2, stride 2, dilation 1, input 8)\n"
         "  fix: less padding",
         fixed=lambda: jc.avg_pool(X, 2, padding=1)),
     Row("max_pool of no pixels", lambda: jc.max_pool(zeros(1, 0, 8, 3), 2),
@@ -126,11 +126,11 @@ TABLE = [
         "  fix: a larger input, a window of at most 1",
         fixed=lambda: init(jc.chain(jc.MaxPool(2), jc.MaxPool(2), last=jc.MaxPool(2, padding="same")), 1, 4, 4, 3)),
     Row("lp_pool of p below 1", lambda: jc.lp_pool(X, 2, p=0.5),
-        "p must be a number ≥ 1: below it (Σ|x|^p)^(1/p) is no norm\n  got: p=0.5"),
+        "p must be a number ≥ 1, for (Σ|x|^p)^(1/p) to be a norm\n  got: p=0.5"),
     Row("lp_pool of p NaN", lambda: jc.lp_pool(X, 2, p=NAN),
-        "p must be a number ≥ 1: below it (Σ|x|^p)^(1/p) is no norm\n  got: p=nan"),
+        "p must be a number ≥ 1, for (Σ|x|^p)^(1/p) to be a norm\n  got: p=nan"),
     Row("LpPool of p 0 in a net", lambda: init(jc.chain(jc.LpPool(2, p=0)), 1, 8, 8, 3),
-        "at lp_pool0: p must be a number ≥ 1: below it (Σ|x|^p)^(1/p) is no norm\n  got: p=0"),
+        "at lp_pool0: p must be a number ≥ 1, for (Σ|x|^p)^(1/p) to be a norm\n  got: p=0"),
     Row("global_avg_pool of a matrix", lambda: jc.global_avg_pool(zeros(8, 8)),
         "global_avg_pool needs [N, *spatial, C] with at least one cell\n  got: (8, 8)"),
     Row("adaptive_avg_pool to 0", lambda: jc.adaptive_avg_pool(X, 0),
@@ -146,7 +146,7 @@ TABLE = [
     Row("blur_pool of size 0", lambda: jc.blur_pool(X, 0),
         "kernel_size must be ≥ 1\n  got: kernel_size=0"),
     Row("max_unpool with indices of another shape", lambda: jc.max_unpool(zeros(1, 4, 4, 2), INDICES, (8, 8)),
-        "max_unpool needs values and indices of one shape [N, *out, C]\n"
+        "max_unpool needs values and indices of the same shape [N, *out, C]\n"
         "  got: y (1, 4, 4, 2), indices (1, 4, 4, 3)"),
     Row("max_unpool to the whole shape", lambda: jc.max_unpool(zeros(1, 4, 4, 3), INDICES, (1, 8, 8, 3)),
         "shape must be one int, or one for each of the 2 spatial axes\n"
@@ -160,12 +160,12 @@ TABLE = [
         "conv_transpose of size (3, 3) needs an input [N, H, W, C], or one example without N\n"
         "  got: 2 axes: (4, 4)"),
     Row("conv_transpose with the kernel of the way back", lambda: jc.conv_transpose(zeros(1, 4, 4, 3), K),
-        "x must have 4 channels, the maps (last axis) of the kernel it transposes\n"
+        "x must have 4 channels, to match the kernel's C_out (last axis)\n"
         "  got: x (1, 4, 4, 3), kernel (3, 3, 3, 4)\n"
         "  fix: jnp.swapaxes(kernel, -1, -2)",
         fixed=lambda: jc.conv_transpose(zeros(1, 4, 4, 3), jnp.swapaxes(K, -1, -2))),
     Row("conv_transpose of other channels", lambda: jc.conv_transpose(zeros(1, 4, 4, 5), K),
-        "x must have 4 channels, the maps (last axis) of the kernel it transposes\n"
+        "x must have 4 channels, to match the kernel's C_out (last axis)\n"
         "  got: x (1, 4, 4, 5), kernel (3, 3, 3, 4)"),
     Row("conv_transpose of integers", lambda: jc.conv_transpose(Y.astype(np.int32), K.astype(np.int32)),
         "conv_transpose needs a floating type\n  got: int32\n  fix: x.astype(jnp.float32)",
@@ -177,7 +177,7 @@ TABLE = [
         fixed=lambda: jc.conv_transpose(Y, K, stride=2, output_padding=1)),
     Row("conv_transpose with output_size and output_padding",
         lambda: jc.conv_transpose(Y, K, stride=2, output_size=9, output_padding=0),
-        "output_size and output_padding say the same thing: give one\n  got: output_size=9, output_padding=0",
+        "only one of output_size and output_padding may be given\n  got: output_size=9, output_padding=0",
         fixed=lambda: jc.conv_transpose(Y, K, stride=2, output_size=9)),
     Row("conv_transpose with an output_size of the whole shape",
         lambda: jc.conv_transpose(Y, K, stride=2, output_size=(1, 9, 9, 3)),
@@ -185,15 +185,15 @@ TABLE = [
         "  got: output_size=(1, 9, 9, 3)",
         fixed=lambda: jc.conv_transpose(Y, K, stride=2, output_size=(9, 9))),
     Row("conv_transpose with too much padding", lambda: jc.conv_transpose(Y, K, padding=3),
-        "conv_transpose must leave at least one cell: out = (n - 1)*s + d*(k - 1) + 1 - lo - hi\n"
+        "conv_transpose must have a non-empty output: out = (n - 1)*s + d*(k - 1) + 1 - lo - hi\n"
         "  got: out = (0, 0) from (4, 4), padding=3\n"
         "  fix: less padding",
         fixed=lambda: jc.conv_transpose(Y, K, padding=2)),
     Row("conv_transpose with the convolution's bias", lambda: jc.conv_transpose(Y, K, zeros(4)),
-        "bias must have one value for each of the 3 maps\n  got: bias (4,)"),
+        "bias must have one value for each of the 3 output channels\n  got: bias (4,)"),
     Row("conv_transpose with groups that do not divide", lambda: jc.conv_transpose(Y, K, groups=3),
-        "groups must divide the number of maps (the kernel's last axis)\n"
-        "  got: groups=3, 4 maps: kernel (3, 3, 3, 4)"),
+        "groups must divide the number of output channels (the kernel's last axis)\n"
+        "  got: groups=3, 4 output channels: kernel (3, 3, 3, 4)"),
     Row("ConvTranspose with groups that do not divide", lambda: init(jc.ConvTranspose(4, 3, groups=3), 1, 4, 4, 8),
         "groups must divide channels and features\n  got: groups=3, 8 channels, features=4"),
     Row("local_conv with a kernel for another input", lambda: jc.local_conv(zeros(1, 6, 6, 3), zeros(6, 6, 3, 3, 3, 4)),

@@ -90,8 +90,9 @@ STATE = "the state of net.name=conv_pool, "
          "try a smaller net"),
         (BASE, "net.dropout", "1.5",
          "net.name: conv_pool cannot be made of net.features=[4], net.kernel_size=3, net.padding='same', "
-         "net.hidden=[5], net.dropout=1.5, net.batch_norm=True, net.activation='relu': "
-         "rate, the share that is dropped, must lie in [0, 1)\n  got: rate=1.5"),
+         "net.hidden=[5], net.dropout=1.5, net.batch_norm=True, net.activation='relu': rate must be a number in "
+         "[0, 1)\n"
+         "  got: rate=1.5"),
         (BASE, "optim.weight_decay", "1" + "0" * 400,
          MISTAKE + f"optim.weight_decay: must be a number, got 1{'0' * 400}"),
         (BASE, "optim.schedule.warmup_steps", -(2**63),
