@@ -6,6 +6,7 @@ def evaluate(net: jc.Layer, params: jc.typing.Params, state: jc.typing.State, im
 
 from jaxconv._base.types import (
     Apply,
+    Array,
     ArrayLike,
     Init,
     Input,
@@ -20,6 +21,6 @@ from jaxconv._base.types import (
 from jaxconv.layers.layer import Call, Flow, Part
 
 __all__ = [
-    "Apply", "ArrayLike", "Call", "Flow", "Init", "Input", "InputSpec", "Ints", "Padding", "PaddingMode", "Params",
-    "ParamsLike", "Part", "State",
+    "Apply", "Array", "ArrayLike", "Call", "Flow", "Init", "Input", "InputSpec", "Ints", "Padding", "PaddingMode",
+    "Params", "ParamsLike", "Part", "State",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ bound unchanged.
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
@@ -25,13 +25,52 @@ from jaxconv.engine.select import Choice, first_maximum
 from jaxconv.engine.window import all_static, window_sum
 from jaxconv.ops._pool import lowest, window_max
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 ENTERED = CALLS - {"composite"} | LOOPS | {"cond"}
 """The primitives whose jaxprs are rewritten; a composite is left to the library that lowers it."""
 POOLED = {"float64", *EXACT_IN_F32}
 """Dtypes of pools that are replaced: those with an infinity, and sums as wide as XLA's."""
 
 
-def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
+def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
+    """Report every convolution that `fn(*args, **kwargs)` runs: its scope, shapes, and how XLA and the engine run it.
+
+    Nothing is computed; arguments may be `jax.ShapeDtypeStruct`s.
+
+    >>> import jax.numpy as jnp
+    >>> k = jnp.ones((3, 3, 1, 8))
+    >>> conv = lambda x: jax.lax.conv_general_dilated(
+    ...     x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=8)
+    >>> print(report(conv, jnp.ones((1, 9, 9, 8)))[0].lax)
+    8 groups, one small contraction each
+    """
+    found: list[Found] = []
+
+    def shapes(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        staged = stage(fn, args, kwargs, (*ARRAYS, jax.ShapeDtypeStruct))
+        evaluate = functools.partial(_evaluate, staged.jaxpr, found, False)
+        return staged.result(jax.eval_shape(evaluate, *staged.values))
+
+    lifted(shapes, fn, args, kwargs, spare=True)
+    return Report(found)
+
+
+class Accelerate(Protocol):
+    """The type of `accelerate`."""
+
+    def __call__(self, fn: Callable[P, R], /) -> Callable[P, R]: ...
+    def report(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Report: ...
+
+
+def _with_report(function: Any) -> Accelerate:
+    function.report = report
+    return function
+
+
+@_with_report
+def accelerate(fn: Callable[P, R]) -> Callable[P, R]:
     """Run every convolution and pool of `fn`, forward and gradient, on the engine.
 
     Also inside jit, scan, while, cond, remat, custom_jvp, custom_vjp and shard_map, and in the results of vmap and grad
@@ -60,7 +99,7 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(fn)
-    def accelerated(*args: Any, **kwargs: Any) -> Any:
+    def accelerated(*args: P.args, **kwargs: P.kwargs) -> R:
         return lifted(_run, fn, args, kwargs)
 
     return accelerated
@@ -69,32 +108,6 @@ def accelerate(fn: Callable[..., Any]) -> Callable[..., Any]:
 def _run(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     staged = stage(fn, args, kwargs)
     return staged.result(_evaluate(staged.jaxpr, None, False, *staged.values), update=True)
-
-
-def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
-    """Report every convolution that `fn(*args, **kwargs)` runs: its scope, shapes, and how XLA and the engine run it.
-
-    Nothing is computed; arguments may be `jax.ShapeDtypeStruct`s.
-
-    >>> import jax.numpy as jnp
-    >>> k = jnp.ones((3, 3, 1, 8))
-    >>> conv = lambda x: jax.lax.conv_general_dilated(
-    ...     x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=8)
-    >>> print(report(conv, jnp.ones((1, 9, 9, 8)))[0].lax)
-    8 groups, one small contraction each
-    """
-    found: list[Found] = []
-
-    def shapes(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        staged = stage(fn, args, kwargs, (*ARRAYS, jax.ShapeDtypeStruct))
-        evaluate = functools.partial(_evaluate, staged.jaxpr, found, False)
-        return staged.result(jax.eval_shape(evaluate, *staged.values))
-
-    lifted(shapes, fn, args, kwargs, spare=True)
-    return Report(found)
-
-
-accelerate.report = report  # type: ignore[attr-defined]
 
 
 def _evaluate(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: bool, *args: Any) -> list[Any]:

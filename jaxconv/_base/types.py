@@ -9,11 +9,12 @@ from collections.abc import ItemsView, Iterable, KeysView, Mapping, Sequence, Va
 from typing import Any, Literal, Protocol, TypeAlias
 
 import jax
+import numpy as np
 from jax.typing import ArrayLike
 
 __all__ = [
-    "Apply", "ArrayLike", "Init", "Input", "InputSpec", "Ints", "Padding", "PaddingMode", "PaddingWord", "Params",
-    "ParamsLike", "State",
+    "Apply", "Array", "ArrayLike", "Init", "Input", "InputSpec", "Ints", "Padding", "PaddingMode", "PaddingWord",
+    "Params", "ParamsLike", "State",
 ]  # fmt: skip
 
 Ints: TypeAlias = int | Sequence[int]
@@ -22,6 +23,9 @@ PaddingWord: TypeAlias = Literal["valid", "same", "same_lower", "full", "causal"
 PaddingMode: TypeAlias = Literal["zeros", "reflect", "edge", "wrap"]
 Padding: TypeAlias = PaddingWord | int | Sequence[int] | Sequence[Sequence[int]]
 """A word, an int for all sides, one pair (lo, hi) for all axes, or a pair for each axis."""
+
+Array: TypeAlias = jax.Array | np.ndarray
+"""An array of JAX or NumPy, where a number or a list would not do."""
 
 Params: TypeAlias = Mapping[str, Any]
 """Parameters: nested dicts of arrays by part and leaf name."""

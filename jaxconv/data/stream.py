@@ -6,7 +6,7 @@ import collections
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
@@ -16,6 +16,8 @@ from jaxconv._base.limits import cpu_cores
 from jaxconv.data.dataset import Batch, Source, shape_of
 from jaxconv.data.order import masked_batch
 from jaxconv.data.reader import Plan, read_ahead
+
+T = TypeVar("T")
 
 __all__ = ["Stream", "evaluation_stream", "prefetch_to_device", "stream"]
 
@@ -195,7 +197,7 @@ def _open(
     return Stream(source, plan, steps, batch, policy, **reading)
 
 
-def prefetch_to_device(batches: Iterable[Any], size: int = 2, placement: Any = None) -> Iterator[Any]:
+def prefetch_to_device(batches: Iterable[T], size: int = 2, placement: Any = None) -> Iterator[T]:
     """Start copying batches to the device before they are asked for.
 
     `jax.device_put` returns before the copy is made, so that it overlaps the step that runs. On a

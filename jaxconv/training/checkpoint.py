@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,8 @@ from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import write_atomically
 from jaxconv._base.paths import leaf_names
 from jaxconv._base.safetensors import CHECKSUM, read_safetensors
+
+T = TypeVar("T")
 
 __all__ = ["as_keys", "fitted", "load", "save", "without_keys"]
 
@@ -40,7 +42,7 @@ def save(path: str | Path, tree: Any) -> None:
     write_atomically(path, to_bytes(arrays, {CHECKSUM: digest(arrays)}))
 
 
-def load(path: str | Path, like: Any) -> Any:
+def load(path: str | Path, like: T) -> T:
     """Read a tree that `save` wrote.
 
     Args:

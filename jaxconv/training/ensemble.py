@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxconv._base.errors import ConfigError
+from jaxconv._base.types import InputSpec
 from jaxconv.layers.layer import Layer
 from jaxconv.training.step import TrainState, init_state
+
+T = TypeVar("T")
 
 __all__ = ["init_ensemble", "member"]
 
@@ -20,7 +23,7 @@ def init_ensemble(
     net: Layer,
     tx: optax.GradientTransformation,
     seeds: Sequence[int],
-    x: Any,
+    x: InputSpec,
     *,
     average: bool = False,
     scale_loss: bool = False,
@@ -55,7 +58,7 @@ def init_ensemble(
     return jax.vmap(lambda key: init_state(net, tx, key, x, average=average, scale_loss=scale_loss))(keys)
 
 
-def member(tree: Any, number: int) -> Any:
+def member(tree: T, number: int) -> T:
     """One member of an ensemble's params, state or whole train state.
 
     Args:

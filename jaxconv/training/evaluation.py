@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxconv._base.dtypes import accum_dtype
 from jaxconv._base.errors import ConfigError
+from jaxconv._base.types import Array, ParamsLike, State
 from jaxconv.data import Arrays, Batch
 from jaxconv.data.order import masked_batches
 from jaxconv.layers.layer import Layer
@@ -20,7 +21,7 @@ from jaxconv.training.step import Prepare
 
 __all__ = ["Answers", "answer", "batches", "evaluate", "make_eval_step"]
 
-EvalStep = Callable[[Any, Any, Batch], dict[str, jax.Array]]
+EvalStep = Callable[[ParamsLike, State, Batch], dict[str, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ def make_eval_step(net: Layer, prepare: Prepare | None = None, *, members: bool 
       mean probability under "mean_answer" and so on, and its "vote".
     """
 
-    def step(params: Any, state: Any, batch: Batch) -> dict[str, jax.Array]:
+    def step(params: ParamsLike, state: State, batch: Batch) -> dict[str, jax.Array]:
         image = batch.image if prepare is None else prepare(batch.image)
 
         def logits(params: Any, state: Any) -> jax.Array:
@@ -131,7 +132,7 @@ def batches(source: Arrays, batch_size: int) -> Iterable[Batch]:
         yield Batch(source.images[indices], source.labels[indices], weights)
 
 
-def answer(step: EvalStep, params: Any, state: Any, feed: Iterable[Batch]) -> Answers:
+def answer(step: EvalStep, params: ParamsLike, state: State, feed: Iterable[Batch]) -> Answers:
     """Run all batches and collect what was answered.
 
     Args:
@@ -165,10 +166,10 @@ def answer(step: EvalStep, params: Any, state: Any, feed: Iterable[Batch]) -> An
 
 def evaluate(
     net: Layer,
-    params: Any,
-    state: Any,
-    images: Any,
-    labels: Any,
+    params: ParamsLike,
+    state: State,
+    images: Array,
+    labels: Array,
     batch_size: int = 500,
     *,
     prepare: Prepare | None = None,

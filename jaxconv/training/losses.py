@@ -8,14 +8,15 @@ import optax
 
 from jaxconv._base.dtypes import accum_dtype
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import Array
 
 __all__ = ["binary_cross_entropy", "cross_entropy", "mean_squared_error"]
 
 
 def cross_entropy(
-    logits: jax.Array,
-    labels: jax.Array,
-    weights: jax.Array | None = None,
+    logits: Array,
+    labels: Array,
+    weights: Array | None = None,
     smoothing: float = 0.0,
 ) -> jax.Array:
     """Mean softmax cross-entropy: `-sum_c q[c] log softmax(logits)[c]`.
@@ -54,7 +55,7 @@ def cross_entropy(
     return weighted_mean(-(1 - smoothing) * hit - spread, weights)
 
 
-def binary_cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+def binary_cross_entropy(logits: Array, labels: Array, weights: Array | None = None) -> jax.Array:
     """Mean sigmoid cross-entropy over classes that do not exclude each other, and over examples.
 
     Args:
@@ -79,7 +80,7 @@ def binary_cross_entropy(logits: jax.Array, labels: jax.Array, weights: jax.Arra
     return weighted_mean(loss.mean(-1), weights)
 
 
-def mean_squared_error(outputs: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+def mean_squared_error(outputs: Array, targets: Array, weights: Array | None = None) -> jax.Array:
     """Mean of `(outputs - targets)**2` over all values of an example, and over examples.
 
     Args:
@@ -101,12 +102,12 @@ def mean_squared_error(outputs: jax.Array, targets: jax.Array, weights: jax.Arra
     return weighted_mean(square.mean(tuple(range(1, square.ndim))), weights)
 
 
-def at_least_float32(x: jax.Array) -> jax.Array:
+def at_least_float32(x: Array) -> jax.Array:
     """x in float32, or in the wider type that it has."""
     return jnp.asarray(x, accum_dtype(x.dtype))
 
 
-def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
+def weighted_mean(values: jax.Array, weights: Array | None) -> jax.Array:
     """The mean of values [N] with weights [N]; what weighs 0 has no part in it, and of nothing it is 0."""
     if weights is None:
         return values.sum() / max(len(values), 1)
@@ -116,7 +117,7 @@ def weighted_mean(values: jax.Array, weights: jax.Array | None) -> jax.Array:
     return jnp.where(total > 0, part / jnp.where(total > 0, total, 1), 0)
 
 
-def check_pair(logits: jax.Array, labels: jax.Array, weights: jax.Array | None) -> None:
+def check_pair(logits: Array, labels: Array, weights: Array | None) -> None:
     """Check that logits are [N, C], labels integers [N] or floating [N, C], and weights [N].
 
     Raises:
@@ -136,7 +137,7 @@ def check_pair(logits: jax.Array, labels: jax.Array, weights: jax.Array | None) 
     raise ShapeError(must, got=_shapes("logits", logits, labels, weights), fix=fix)
 
 
-def _check_alike(word: str, outputs: jax.Array, labels: jax.Array, weights: jax.Array | None) -> None:
+def _check_alike(word: str, outputs: Array, labels: Array, weights: Array | None) -> None:
     targets = "labels" if word == "logits" else "targets"
     fits = outputs.shape == labels.shape and outputs.ndim >= (2 if word == "logits" else 1)
     if not fits or (weights is not None and weights.shape != outputs.shape[:1]):
@@ -145,8 +146,6 @@ def _check_alike(word: str, outputs: jax.Array, labels: jax.Array, weights: jax.
         raise ShapeError(must, got=_shapes(word, outputs, labels, weights, targets))
 
 
-def _shapes(
-    word: str, outputs: jax.Array, labels: jax.Array, weights: jax.Array | None, targets: str = "labels"
-) -> str:
+def _shapes(word: str, outputs: Array, labels: Array, weights: Array | None, targets: str = "labels") -> str:
     shown = {word: outputs, targets: labels} | ({} if weights is None else {"weights": weights})
     return ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in shown.items())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import Array
 from jaxconv.training.losses import check_pair, weighted_mean
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-def correct(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+def correct(logits: Array, labels: Array, weights: Array | None = None) -> jax.Array:
     """The (weighted) number of examples whose largest logit is the label's.
 
     Args:
@@ -46,7 +47,7 @@ def correct(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = No
     return hits.sum() if weights is None else (hits * weights.astype(jnp.float32)).sum()
 
 
-def accuracy(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+def accuracy(logits: Array, labels: Array, weights: Array | None = None) -> jax.Array:
     """The (weighted) share of examples whose largest logit is the label's.
 
     Args:
@@ -66,7 +67,7 @@ def accuracy(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = N
     return top_k(logits, labels, 1, weights)
 
 
-def top_k(logits: jax.Array, labels: jax.Array, k: int = 5, weights: jax.Array | None = None) -> jax.Array:
+def top_k(logits: Array, labels: Array, k: int = 5, weights: Array | None = None) -> jax.Array:
     """The (weighted) share of examples whose label is among the k largest logits.
 
     Args:
@@ -91,7 +92,7 @@ def top_k(logits: jax.Array, labels: jax.Array, k: int = 5, weights: jax.Array |
     return weighted_mean(hits.astype(jnp.float32), weights)
 
 
-def label_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
+def label_rank(scores: Array, labels: Array) -> jax.Array:
     """The number of classes that score higher than the label's.
 
     Args:
@@ -112,7 +113,7 @@ def label_rank(scores: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.where(valid, higher.sum(-1, dtype=jnp.int32), classes)
 
 
-def confusion_matrix(logits: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+def confusion_matrix(logits: Array, labels: Array, weights: Array | None = None) -> jax.Array:
     """How often each class was taken for each other.
 
     Args:
@@ -136,7 +137,7 @@ def confusion_matrix(logits: jax.Array, labels: jax.Array, weights: jax.Array | 
     return count_pairs(_hard(labels), jnp.argmax(logits, axis=-1), classes, weights)
 
 
-def count_pairs(labels: Any, answers: Any, classes: int, weights: Any = None) -> jax.Array:
+def count_pairs(labels: Array, answers: Array, classes: int, weights: Array | None = None) -> jax.Array:
     """`confusion_matrix` from predicted classes.
 
     Args:
@@ -181,7 +182,7 @@ class PerClass(NamedTuple):
     f1: jax.Array
 
 
-def per_class(matrix: jax.Array) -> PerClass:
+def per_class(matrix: Array) -> PerClass:
     """Recall, precision and F1 of each class.
 
     Args:
@@ -207,9 +208,7 @@ def per_class(matrix: jax.Array) -> PerClass:
     return PerClass(share(right, true), share(right, answered), share(2 * right, true + answered))
 
 
-def calibration_error(
-    probabilities: jax.Array, labels: jax.Array, bins: int = 15, weights: jax.Array | None = None
-) -> jax.Array:
+def calibration_error(probabilities: Array, labels: Array, bins: int = 15, weights: Array | None = None) -> jax.Array:
     """Expected calibration error: how far the largest probability is from the share of right answers.
 
     Examples are sorted by their largest probability into bins ((b - 1) / bins, b / bins]; the
@@ -243,7 +242,7 @@ def calibration_gap(
     confidence: jax.typing.ArrayLike,
     right: jax.typing.ArrayLike,
     bins: int = 15,
-    weights: jax.Array | None = None,
+    weights: Array | None = None,
 ) -> jax.Array:
     """`calibration_error` of answers that were given already.
 
@@ -269,6 +268,6 @@ def calibration_gap(
     return jnp.where((sure <= 1.001).all(), error, jnp.nan)  # logits were given, most likely
 
 
-def _hard(labels: jax.Array) -> jax.Array:
+def _hard(labels: Array) -> jax.Array:
     """Labels as integers [N]: of shares [N, C] the first of the largest."""
-    return (jnp.argmax(labels, axis=-1) if labels.ndim == 2 else labels).astype(jnp.int32)
+    return jnp.asarray(jnp.argmax(labels, axis=-1) if labels.ndim == 2 else labels, jnp.int32)

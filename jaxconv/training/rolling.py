@@ -15,7 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ from jaxconv._base.errors import DataError
 from jaxconv._base.files import WriteError, writing
 from jaxconv._base.paths import leaf_names
 from jaxconv.training.checkpoint import as_keys, fitted, without_keys
+
+T = TypeVar("T")
 
 __all__ = ["Checkpoints", "saved_steps"]
 
@@ -119,7 +121,7 @@ class Checkpoints:
                 self._scores[step] = score
             self._manager.save(step, args=items)
 
-    def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
+    def restore(self, like: T) -> tuple[int, T, dict[str, Any]] | None:
         """Read the latest state that is undamaged.
 
         Args:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxconv._base.errors import ConfigError
+from jaxconv._base.types import InputSpec, Params, State
 from jaxconv.augment import Augment
 from jaxconv.data import Batch
 from jaxconv.layers.layer import Layer
@@ -65,16 +66,16 @@ class TrainState:
       scale: the loss scale of float16, or None.
     """
 
-    params: Any
-    state: Any
+    params: Params
+    state: State
     opt_state: Any
     step: jax.Array
     key: jax.Array
-    average: Any = None
+    average: tuple[Params, State] | None = None
     scale: LossScale | None = None
 
     @property
-    def tested(self) -> tuple[Any, Any]:
+    def tested(self) -> tuple[Params, State]:
         """The `(params, state)` to test and to keep: the averages where there are any."""
         return (self.params, self.state) if self.average is None else self.average
 
@@ -83,7 +84,7 @@ def init_state(
     net: Layer,
     tx: optax.GradientTransformation,
     key: jax.Array,
-    x: Any,
+    x: InputSpec,
     *,
     average: bool = False,
     scale_loss: bool = False,

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.types import InputSpec, Params, State
 from jaxconv.geometry import looks_channels_first
-from jaxconv.layers.layer import lift
+from jaxconv.layers.layer import Layer, lift
 from jaxconv.port.diagnose.capture import Call, our_calls, relative, their_calls
 from jaxconv.port.diagnose.conventions import Case, Cause, find_cause
 from jaxconv.port.diagnose.parameters import statistics, weights_differ
@@ -22,11 +23,11 @@ __all__ = ["Comparison", "Pair", "compare"]
 
 
 def compare(
-    net: Any,
-    params: Any,
-    state: Any,
+    net: Layer,
+    params: Params,
+    state: State,
     torch_module: Any,
-    x: Any,
+    x: InputSpec,
     *,
     source: Source = "torchvision",
     train: bool = False,

@@ -9,7 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ConfigError
-from jaxconv.layers.layer import lift
+from jaxconv._base.types import InputSpec, Params, State
+from jaxconv.layers.layer import Layer, lift
 from jaxconv.port.diagnose.hints import hints
 from jaxconv.port.weights.leaves import leaves_of
 from jaxconv.port.weights.match import PortError, match, mismatch_message, selected
@@ -20,15 +21,15 @@ __all__ = ["load"]
 
 
 def load(
-    net: Any,
+    net: Layer,
     weights: Any,
     source: Source = "torchvision",
     *,
-    x: Any = (1, 224, 224, 3),
+    x: InputSpec = (1, 224, 224, 3),
     skip: str | Iterable[str] = (),
     ignore: str | Iterable[str] = (),
     key: Any = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[Params, State]:
     """Load torch weights into a net's params and state: matched by name, converted to our layout.
 
     Kernels are transposed from [C_out, C_in, *k] to [*k, C_in, C_out], dense ones to [C_in, C_out]. The rows of a

@@ -17,7 +17,7 @@ _HUB = "hf://"
 
 
 def pretrained(
-    net: Any,
+    net: Layer,
     weights: Any,
     source: Source = "torchvision",
     *,

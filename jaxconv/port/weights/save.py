@@ -9,6 +9,8 @@ import jax
 import numpy as np
 
 from jaxconv._base.files import write_atomically
+from jaxconv._base.types import InputSpec, Params, State
+from jaxconv.layers.layer import Layer
 from jaxconv.port.weights.leaves import leaves_of
 from jaxconv.port.weights.match import PortError
 from jaxconv.port.weights.names import Source, name_leaves
@@ -19,12 +21,12 @@ __all__ = ["save", "state_dict"]
 
 def save(
     path: str | Path,
-    net: Any,
-    params: Any,
-    state: Any,
+    net: Layer,
+    params: Params,
+    state: State,
     target: Source = "torchvision",
     *,
-    x: Any = (1, 224, 224, 3),
+    x: InputSpec = (1, 224, 224, 3),
     like: Any = None,
 ) -> None:
     """Save a net's weights as a .safetensors file for torch, the inverse of `load`.
@@ -57,7 +59,13 @@ def save(
 
 
 def state_dict(
-    net: Any, params: Any, state: Any, target: Source = "torchvision", *, x: Any = (1, 224, 224, 3), like: Any = None
+    net: Layer,
+    params: Params,
+    state: State,
+    target: Source = "torchvision",
+    *,
+    x: InputSpec = (1, 224, 224, 3),
+    like: Any = None,
 ) -> dict[str, np.ndarray]:
     """A net's weights under torch's names, in torch's layout.
 

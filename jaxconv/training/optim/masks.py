@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import optax
 
 from jaxconv._base.errors import ShapeError, did_you_mean
 from jaxconv._base.paths import fits, leaf_names
@@ -46,7 +47,7 @@ def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str
     return jax.tree.unflatten(jax.tree.structure(tree), marks)
 
 
-def freeze(optimizer: Any, *patterns: str) -> Any:
+def freeze(optimizer: optax.GradientTransformation, *patterns: str) -> optax.GradientTransformation:
     """An optax optimizer that leaves the parameters alone whose paths fit a pattern.
 
     Args:
@@ -63,15 +64,13 @@ def freeze(optimizer: Any, *patterns: str) -> Any:
     >>> updates["stem"]["kernel"], updates["head"]["kernel"]
     (Array([0., 0.], dtype=float32), Array([-0.5, -0.5], dtype=float32))
     """
-    import optax
-
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise ShapeError("freeze needs patterns", got=f"{patterns!r}", fix="freeze(optimizer, 'stem', '*/bias')")
     parts = {"train": optimizer, "frozen": optax.set_to_zero()}
     return optax.multi_transform(parts, lambda params: partition(params, {"frozen": patterns}))
 
 
-def scale_lr(optimizer: Any, rates: Mapping[str, float]) -> Any:
+def scale_lr(optimizer: optax.GradientTransformation, rates: Mapping[str, float]) -> optax.GradientTransformation:
     """An optax optimizer that moves some parameters by a share of its updates: a lower learning rate for a backbone.
 
     Args:
@@ -91,8 +90,6 @@ def scale_lr(optimizer: Any, rates: Mapping[str, float]) -> Any:
     >>> updates["stem"]["kernel"], updates["head"]["kernel"]
     (Array([-0.25, -0.25], dtype=float32), Array([-1., -1.], dtype=float32))
     """
-    import optax
-
     if not isinstance(rates, Mapping) or not all(
         isinstance(share, int | float) and share >= 0 for share in rates.values()
     ):
