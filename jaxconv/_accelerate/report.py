@@ -3,8 +3,7 @@
 import dataclasses
 from typing import Any
 
-import jax
-
+from jaxconv._base.compat import ShapedArray
 from jaxconv.engine.form import EXACT_IN_F32
 from jaxconv.engine.window import all_static
 
@@ -43,7 +42,7 @@ class Report(tuple[Found, ...]):
         return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-def xla_alone(p: Any, lhs: jax.core.ShapedArray, rhs: jax.core.ShapedArray, loop: bool, platform: str) -> str:
+def xla_alone(p: Any, lhs: ShapedArray, rhs: ShapedArray, loop: bool, platform: str) -> str:
     """How XLA runs a convolution with parameters p, in a few words; for CPU according to its source code."""
     if platform != "cpu":
         return f"XLA's {platform} convolution"

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from jaxconv._accelerate.report import Found, Report, xla_alone
 from jaxconv._accelerate.staging import ARRAYS, lifted, stage
-from jaxconv._base.jaxpr import CALLS, LOOPS, bind, interpret, map_jaxprs, opened
+from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, ShapedArray, bind, manual_axes
+from jaxconv._base.jaxpr import CALLS, LOOPS, interpret, map_jaxprs, opened
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.form import EXACT_IN_F32, Form
 from jaxconv.engine.general import conv_general_dilated, windows_of
@@ -160,12 +160,11 @@ def _rewritten(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: bo
 def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
     """Rebuild a shard_map by the public function, which puts the mesh axes in scope for the trace."""
     p = eqn.params
-    manual = p["newly_manual_axes"] if "newly_manual_axes" in p else p["manual_axes"]
     inner = functools.partial(_evaluate, p["jaxpr"], found, loop)
     return list(
         jax.shard_map(
             lambda *args: tuple(inner(*args)), mesh=p["mesh"], in_specs=p["in_specs"], out_specs=tuple(p["out_specs"]),
-            check_vma=p["check_vma"], axis_names=set(manual),
+            check_vma=p["check_vma"], axis_names=manual_axes(eqn),
         )(*values)
     )  # fmt: skip
 
@@ -219,7 +218,7 @@ def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_
     return [select(g, codes[key], Choice("x", flat[1:-1], win)).reshape(shape)]
 
 
-def _array(atom: Any) -> jax.core.ShapedArray:
+def _array(atom: Any) -> ShapedArray:
     """The shape and the dtype of an operand or a result."""
     return atom.aval
 

@@ -4,15 +4,14 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
-from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr
+
+from jaxconv._base.compat import ClosedJaxpr, Tracer, is_nnx_object, nnx_inputs
 
 ARRAYS = (jax.Array, np.ndarray, np.generic)
 DEPTH = 4
@@ -97,9 +96,8 @@ def lifted(
     NNX then applies their updates, also of shared variables; with `spare`, to copies.
     """
     fn, args = _unbound(fn, args)
-    if any(map(_is_graph_node, jax.tree.leaves((args, kwargs), is_leaf=_is_graph_node))):
-        from flax.nnx.transforms.general import merge_inputs, split_inputs
-
+    if any(map(is_nnx_object, jax.tree.leaves((args, kwargs), is_leaf=is_nnx_object))):
+        merge_inputs, split_inputs = nnx_inputs()
         if spare:
             args, kwargs = copy.deepcopy((args, kwargs))
         inner = merge_inputs(lambda args, kwargs: fn(*args, **kwargs), ctxtag="jaxconv")
@@ -111,13 +109,7 @@ def _unbound(fn: Any, args: Any) -> tuple[Callable[..., Any], Any]:
     """A bound method, or an NNX object that is called, with its object as the first argument."""
     if isinstance(fn, types.MethodType):
         return fn.__func__, (fn.__self__, *args)
-    return (type(fn).__call__, (fn, *args)) if _is_graph_node(fn) else (fn, args)
-
-
-def _is_graph_node(value: Any) -> bool:
-    """Whether a value is a Flax NNX object; none is if Flax has not been imported."""
-    nnx = sys.modules.get("flax.nnx")
-    return nnx is not None and isinstance(value, (getattr(nnx, "Pytree", None) or nnx.Object, nnx.Variable))
+    return (type(fn).__call__, (fn, *args)) if is_nnx_object(fn) else (fn, args)
 
 
 # ---------------------------------------------------------------- dataclasses other than pytrees

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-__all__ = ["CALLS", "LOOPS", "Liveness", "bind", "called", "interpret", "map_jaxprs", "opened"]
+__all__ = ["CALLS", "LOOPS", "Liveness", "called", "interpret", "map_jaxprs", "opened"]
 
 Value = TypeVar("Value")
 
@@ -37,14 +37,6 @@ def map_jaxprs(param: Any, change: Callable[[ClosedJaxpr | Jaxpr], Any]) -> Any:
         holds = any(isinstance(item, (ClosedJaxpr, Jaxpr)) for item in param)
         return type(param)(map_jaxprs(item, change) for item in param) if holds else param
     return change(param) if isinstance(param, (ClosedJaxpr, Jaxpr)) else param
-
-
-def bind(eqn: JaxprEqn, operands: Sequence[Any], params: dict[str, Any] | None = None) -> list[Any]:
-    """The results of an equation on arrays or tracers, with its own parameters unless others are given."""
-    bound: Any = eqn.primitive.get_bind_params(eqn.params if params is None else params)
-    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # jax 0.11 | 0.10
-    out = eqn.primitive.bind(*functions, *operands, **params)
-    return list(out) if eqn.primitive.multiple_results else [out]
 
 
 def interpret(

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
+from jaxconv._base.compat import ClosedJaxpr, jaxpr_as_fun
 from jaxconv._base.errors import ShapeError
 from jaxconv.analysis.memory import Grown, Training, peak
 from jaxconv.analysis.render import Summary

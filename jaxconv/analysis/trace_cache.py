@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxconv._base.compat import extended
 from jaxconv.layers.layer import Layer, shape_of
 
 __all__ = ["key_of", "shapes_only"]
@@ -70,7 +72,7 @@ def _zeros(init: Callable[..., Any]) -> Callable[..., Any]:
         seen = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if seen not in born:
             found = jax.eval_shape(lambda: init(jax.random.key(0), x))
-            plain = not any(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in jax.tree.leaves(found))
+            plain = not any(jnp.issubdtype(leaf.dtype, extended) for leaf in jax.tree.leaves(found))
             born[seen] = jax.tree.map(_nothing, found) if plain else None
         return init(key, x) if born[seen] is None else born[seen]
 

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
+from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from jaxconv._base.jaxpr import Liveness, called, interpret, opened
 from jaxconv.analysis.field_rules import through
 from jaxconv.analysis.field_shape_rules import piece

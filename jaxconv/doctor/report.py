@@ -231,16 +231,16 @@ def serve(items: Sequence[str]) -> None:
 
 def _about() -> dict[str, str]:
     import jax
-    import jaxlib.version
 
+    from jaxconv._base.compat import jax_version, jaxlib_version
     from jaxconv.engine import onednn
 
     device = jax.devices()[0]
     return {
         "platform": jax.default_backend(),
         "device": f"{cpu_cores()} cores" if device.platform == "cpu" else device.device_kind,
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.version.__version__,
+        "jax": jax_version(),
+        "jaxlib": jaxlib_version(),
         "python": platform.python_version(),
         "oneDNN": "available" if onednn.available() else "not available",
     }

@@ -6,8 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-
+from jaxconv._base.compat import default_precision
 from jaxconv._base.errors import ConfigError, did_you_mean
 from jaxconv.engine.form import Form
 from jaxconv.engine.primitive import bind
@@ -61,5 +60,5 @@ def resolved(impl: str | None) -> str:
 def precision_of(precision: Any) -> Any:
     """`precision` as a hashable value; if None, JAX's current default."""
     if precision is None:
-        return jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+        return default_precision()
     return tuple(precision) if isinstance(precision, list) else precision

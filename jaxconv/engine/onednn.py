@@ -17,24 +17,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv._base.compat import ONEDNN_JAXLIB, cache_folder, jaxlib_version
 from jaxconv.engine.form import EXACT_IN_F32, Form
 from jaxconv.engine.reductions import by_reduction
 from jaxconv.engine.window import zeros_around
-
-KNOWN = ("0.10.",)
-"""jaxlib versions known to use this encoding of the call; JAXCONV_ONEDNN=1 allows others."""
 
 
 @functools.cache
 def available() -> bool:
     """Whether this process's jaxlib runs the call, and correctly for a small convolution.
 
-    `JAXCONV_ONEDNN=0` disables it, `1` also tries versions that are not in KNOWN.
+    `JAXCONV_ONEDNN=0` disables it, `1` also tries versions that are not in `compat.ONEDNN_JAXLIB`.
     """
-    import jaxlib.version  # first needed when a convolution is compiled, not at import
-
     switch = os.environ.get("JAXCONV_ONEDNN", "")
-    if switch == "0" or not (switch == "1" or jaxlib.version.__version__.startswith(KNOWN)) or not _avx2():
+    if switch == "0" or not (switch == "1" or jaxlib_version().startswith(ONEDNN_JAXLIB)) or not _avx2():
         return False
     x = np.arange(24, dtype=np.float32).reshape(1, 3, 2, 4) % 5
     k = np.arange(32, dtype=np.float32).reshape(2, 1, 4, 4) % 3
@@ -90,7 +86,7 @@ def fits(form: Form) -> bool:
 @by_reduction
 def conv_onednn(x: jax.Array, k: jax.Array, order: tuple[int, int], form: Form) -> jax.Array:
     """oneDNN's direct convolution in f32, also for half precision; gradients are convolutions, too."""
-    _warn_of_cache(jax.config.jax_compilation_cache_dir)  # type: ignore[attr-defined]
+    _warn_of_cache(cache_folder())
     result = jax.ShapeDtypeStruct(form.y, np.float32)
     config = {"outer_dimension_partitions": [], "onednn_conv_config": _config(k.ndim, order, form)}
     call = jax.ffi.ffi_call(

@@ -11,9 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.interpreters import mlir
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxconv._base.compat import ShapedArray, mlir
 from jaxconv._base.errors import ShapeError
 
 
@@ -88,7 +88,7 @@ def local_lowering(fun: Callable[..., jax.Array], **fixed: Any) -> Callable[...,
     """A lowering rule: `fun` traced without the mesh types of its operands, its result with the declared sharding."""
 
     def rule(ctx: Any, *operands: Any, **params: Any) -> Any:
-        plain = [jax.core.ShapedArray(a.shape, a.dtype, a.weak_type) for a in ctx.avals_in]
+        plain = [ShapedArray(a.shape, a.dtype, a.weak_type) for a in ctx.avals_in]
         (out,) = ctx.avals_out
         mesh = out.sharding.mesh
         explicit = {

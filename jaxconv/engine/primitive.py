@@ -2,8 +2,7 @@
 
 The jvp, transpose and batching rules of `conv_p` give forms again (see `form`). Gradients of any order, in forward or
 reverse mode, under vmap, scan or remat, are therefore convolutions or gradients that `dispatch` runs by its fastest
-formulation. All rules for JAX's interpreters are in this file; tested with jax 0.10 and 0.11
-(tests/engine/test_primitive.py).
+formulation. All rules for JAX's interpreters are in this file.
 """
 
 import functools
@@ -11,9 +10,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
+from jaxconv._base.compat import Primitive, ad, batching, mlir
 from jaxconv._base.dtypes import promoted
 from jaxconv.engine.dispatch import run
 from jaxconv.engine.form import Form, shared_index

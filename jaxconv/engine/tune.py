@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv._base.compat import jax_version, jaxlib_version
 from jaxconv._base.errors import DataError
 from jaxconv._base.files import read_text, write_atomically
 from jaxconv._base.limits import cpu_cores
@@ -135,14 +136,12 @@ def _seconds(run: Callable[[], jax.Array]) -> float:
 
 def key(form: Form, place: Place) -> str:
     """Cache key of a form: device, versions and all fields of the form but `impl`."""
-    import jaxlib.version
-
     device = jax.devices(place.platform)[0].device_kind
     if place.platform == "cpu":
         device += f" × {cpu_cores()}{'' if onednn.available() else ' without oneDNN'}"
     fields = (field.name for field in dataclasses.fields(form) if field.name != "impl")
     values = " ".join(f"{name}={getattr(form, name)}" for name in fields)
-    return f"{device}; jax {jax.__version__}, jaxlib {jaxlib.version.__version__}; {values}"
+    return f"{device}; jax {jax_version()}, jaxlib {jaxlib_version()}; {values}"
 
 
 # ---------------------------------------------------------------- cache file

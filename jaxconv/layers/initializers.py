@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv._base.compat import Tracer
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.keys import check_key
 
@@ -42,7 +43,7 @@ def _draw(key: jax.Array, shape: Sequence[int], normal: bool) -> Any:
     # Tracing for shapes must not allocate memory, and a short iota would compile for every length.
     indices: Any = jax.lax.iota(jnp.uint32, chunks) if chunks > _MANY else np.arange(chunks, dtype=np.uint32)
     first = _chunk(key, np.uint32(0), normal)
-    if isinstance(first, jax.core.Tracer):
+    if isinstance(first, Tracer):
         flat = jax.vmap(lambda i: _chunk(key, i, normal))(indices).reshape(-1)
     else:
         flat = np.concatenate([first, *(_chunk(key, i, normal) for i in indices[1:])])

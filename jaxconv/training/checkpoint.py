@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._base.checksums import digest
+from jaxconv._base.compat import prng_key
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import write_atomically
 from jaxconv._base.paths import leaf_names
@@ -97,7 +98,7 @@ def as_keys(like: Any, tree: Any) -> Any:
 
 
 def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, prng_key)
 
 
 def fitted(path: str | Path, like: Any, found: dict[str, Any]) -> Any:

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv._base.jaxpr import CALLS, LOOPS, Liveness, bind, called, interpret, map_jaxprs, opened
+from jaxconv._base.compat import bind
+from jaxconv._base.jaxpr import CALLS, LOOPS, Liveness, called, interpret, map_jaxprs, opened
 
 TABLE = np.arange(6.0, dtype=np.float32).reshape(2, 3)
 

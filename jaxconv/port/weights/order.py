@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from jaxconv._base.compat import ClosedJaxpr, Jaxpr
 from jaxconv._base.jaxpr import called, interpret, opened
 
 __all__ = ["channels_first", "flattened"]

@@ -1,0 +1,72 @@
+"""Names of JAX and Flax outside their stable public API, and every difference between their versions.
+
+The only module that imports `jax.interpreters`, `jax.extend` and `jax.core` or compares versions; it holds for every
+jax from 0.10 on. tests/base/test_compat.py lists what it relies on.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import jax
+from jax.core import ShapedArray, Tracer
+from jax.dtypes import extended, prng_key
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, jaxpr_as_fun
+from jax.interpreters import ad, batching, mlir
+
+__all__ = [
+    "ONEDNN_JAXLIB", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
+    "batching", "bind", "cache_folder", "default_precision", "extended", "is_nnx_object", "jax_version",
+    "jaxlib_version", "jaxpr_as_fun", "manual_axes", "mlir", "nnx_inputs", "prng_key",
+]  # fmt: skip
+
+ONEDNN_JAXLIB = ("0.10.", "0.11.", "0.12.")
+"""jaxlib versions known to use the encoding of `engine.onednn`'s custom call; JAXCONV_ONEDNN=1 allows others."""
+
+
+def jax_version() -> str:
+    """The version of jax, as "0.10.2"."""
+    return jax.__version__
+
+
+def jaxlib_version() -> str:
+    """The version of jaxlib, as "0.10.2"."""
+    return version("jaxlib")
+
+
+def bind(eqn: JaxprEqn, operands: Sequence[Any], params: Mapping[str, Any] | None = None) -> list[Any]:
+    """The results of an equation on arrays or tracers, with its own parameters unless others are given."""
+    bound: Any = eqn.primitive.get_bind_params(dict(eqn.params if params is None else params))
+    functions, bound = bound if isinstance(bound, tuple) else ((), bound)  # jax 0.10 has a tuple, 0.11 a dict
+    out = eqn.primitive.bind(*functions, *operands, **bound)
+    return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def manual_axes(shard_map: JaxprEqn) -> set[str]:
+    """The mesh axes that a `shard_map` equation itself makes manual."""
+    params = shard_map.params
+    return set(params["newly_manual_axes"] if "newly_manual_axes" in params else params["manual_axes"])
+
+
+def default_precision() -> Any:
+    """The setting `jax_default_matmul_precision`."""
+    return getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009  no type checker knows it
+
+
+def cache_folder() -> str | None:
+    """The setting `jax_compilation_cache_dir`."""
+    return getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009  no type checker knows it
+
+
+def is_nnx_object(value: Any) -> bool:
+    """Whether a value is a Flax NNX object; none is if Flax has not been imported."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(value, (getattr(nnx, "Pytree", None) or nnx.Object, nnx.Variable))
+
+
+def nnx_inputs() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Flax's `merge_inputs` and `split_inputs`, which turn a function of NNX objects into one of pytrees and back."""
+    from flax.nnx.transforms.general import merge_inputs, split_inputs
+
+    return merge_inputs, split_inputs
