@@ -24,3 +24,7 @@ __all__ = [
     "Apply", "Array", "ArrayLike", "Call", "Flow", "Init", "Input", "InputSpec", "Ints", "Padding", "PaddingMode",
     "Params", "ParamsLike", "Part", "State",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

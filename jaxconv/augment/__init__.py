@@ -18,3 +18,7 @@ __all__ = [
     "flip", "from_config", "mixup", "normalize", "random_choice", "random_erasing", "random_resized_crop",
     "registry", "rotate", "shift", "sometimes",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

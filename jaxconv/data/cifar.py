@@ -66,7 +66,7 @@ class CifarSet:
     labels: dict[str, int]
 
 
-def cifar10(root: str | Path | None = None) -> Dataset:
+def cifar10(root: str | Path | None = None) -> Dataset[Arrays]:
     """50,000 + 10,000 photographs of 32×32×3 in 10 classes.
 
     Read from the binary or the Python version: its files, in `root` or in the sub-folder that the
@@ -82,7 +82,7 @@ def cifar10(root: str | Path | None = None) -> Dataset:
     return _load("cifar10", "labels", CIFAR10, root)
 
 
-def cifar100(root: str | Path | None = None, coarse: bool = False) -> Dataset:
+def cifar100(root: str | Path | None = None, coarse: bool = False) -> Dataset[Arrays]:
     """50,000 + 10,000 photographs of 32×32×3 in 100 classes, or 20.
 
     Args:
@@ -97,7 +97,7 @@ def cifar100(root: str | Path | None = None, coarse: bool = False) -> Dataset:
     return _load("cifar100", labels, classes, root)
 
 
-def _load(name: str, labels: str, classes: tuple[str, ...], root: str | Path | None) -> Dataset:
+def _load(name: str, labels: str, classes: tuple[str, ...], root: str | Path | None) -> Dataset[Arrays]:
     known = CIFAR_SETS[name]
     versions = (known.binary, known.python)
 

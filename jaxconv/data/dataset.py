@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -76,8 +76,11 @@ class Arrays:
         return self.images[index], int(self.labels[index])
 
 
+S = TypeVar("S", bound=Source, covariant=True)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Generic[S]):
     """Labeled images in two parts.
 
     Args:
@@ -102,8 +105,8 @@ class Dataset:
     """
 
     name: str
-    train: Source
-    test: Source
+    train: S
+    test: S
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -12,7 +12,7 @@ from jaxconv.data.dataset import Arrays, Dataset, Source
 __all__ = ["fingerprint"]
 
 
-def fingerprint(dataset: Dataset) -> dict[str, Any]:
+def fingerprint(dataset: Dataset[Source]) -> dict[str, Any]:
     """Count and hash the images of both parts of a data set.
 
     Args:

@@ -87,7 +87,7 @@ def folder(
     std: Moments = None,
     in_memory: bool | Literal["auto"] = "auto",
     corrupt: Literal["fail", "skip"] = "fail",
-) -> Dataset:
+) -> Dataset[Source]:
     """Photographs in a folder: `root/train/<class>/*.jpg` and `root/val/<class>/*.jpg`, or `root/<class>/*.jpg`.
 
     Files end as in `jaxconv.data.picture.FORMATS`; hidden ones are passed over. For `val` there may be

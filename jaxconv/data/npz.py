@@ -24,7 +24,7 @@ MOST_CLASSES = 1 << 16
 """Classes that may go without names."""
 
 
-def npz(root: str | Path) -> Dataset:
+def npz(root: str | Path) -> Dataset[Arrays]:
     """Images and labels of one `.npz` file, as `np.savez` writes it.
 
     It holds `train_images` and `test_images`, uint8 [N, H, W, C] or [N, H, W], `train_labels` and

@@ -5,19 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, overload
 
 from jaxconv._base import arguments as checked
 from jaxconv._base.errors import ConfigError
 from jaxconv.data.cifar import cifar10, cifar100
-from jaxconv.data.dataset import Dataset
+from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.folder import folder
 from jaxconv.data.npz import npz
 from jaxconv.data.sources import digits, fashion_mnist, mnist
 
 __all__ = ["data_problems", "load", "names", "registry", "with_defaults"]
 
-registry: dict[str, Callable[..., Dataset]] = {
+registry: dict[str, Callable[..., Dataset[Source]]] = {
     "digits": digits,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
@@ -28,7 +28,18 @@ registry: dict[str, Callable[..., Dataset]] = {
 }
 
 
-def load(name: str, root: str | Path | None = None, corrupt: str | None = None, **arguments: Any) -> Dataset:
+InMemory: TypeAlias = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "npz"]
+
+
+@overload
+def load(
+    name: InMemory, root: str | Path | None = None, corrupt: str | None = None, **arguments: Any
+) -> Dataset[Arrays]: ...
+@overload
+def load(
+    name: str, root: str | Path | None = None, corrupt: str | None = None, **arguments: Any
+) -> Dataset[Source]: ...
+def load(name: str, root: str | Path | None = None, corrupt: str | None = None, **arguments: Any) -> Dataset[Source]:
     """Load a data set by name.
 
     `digits` comes with scikit-learn. `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are read

@@ -20,7 +20,7 @@ _SPLIT_SEED = 0
 _TEST_SHARE = 0.2
 
 
-def digits() -> Dataset:
+def digits() -> Dataset[Arrays]:
     """Handwritten digits that come with scikit-learn: 1,797 images of 8×8, values 0 to 16, split 80/20 class by class.
 
     >>> digits().train.images.shape
@@ -44,7 +44,7 @@ def digits() -> Dataset:
     )
 
 
-def mnist(root: str | Path | None = None) -> Dataset:
+def mnist(root: str | Path | None = None) -> Dataset[Arrays]:
     """Handwritten digits: 60,000 + 10,000 images of 28×28 (LeCun et al. 1998).
 
     Args:
@@ -56,7 +56,7 @@ def mnist(root: str | Path | None = None) -> Dataset:
     return _idx_set("mnist", IDX_SETS["mnist"], root)
 
 
-def fashion_mnist(root: str | Path | None = None) -> Dataset:
+def fashion_mnist(root: str | Path | None = None) -> Dataset[Arrays]:
     """Pictures of clothes: 60,000 + 10,000 images of 28×28 (Xiao et al. 2017).
 
     Args:
@@ -82,7 +82,7 @@ class IdxSet:
     std: float
 
 
-def _idx_set(name: str, known: IdxSet, root: str | Path | None) -> Dataset:
+def _idx_set(name: str, known: IdxSet, root: str | Path | None) -> Dataset[Arrays]:
     folder = find_folder(name, known.files, root) or fetch(name, known.files, known.bases, cache_folder(name))
     arrays = [_read(file, folder) for file in known.files]
     for array, rank, file in zip(arrays, (3, 1, 3, 1), known.files, strict=True):

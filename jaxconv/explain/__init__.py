@@ -9,3 +9,7 @@ from jaxconv.explain.diagnosis import diagnose
 from jaxconv.explain.sizes import output_shapes, smallest_input
 
 __all__ = ["diagnose", "output_shapes", "smallest_input"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

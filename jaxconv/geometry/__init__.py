@@ -30,3 +30,7 @@ __all__ = [
     "is_pair", "looks_channels_first", "output_shape", "output_size", "padding_mode_of", "pads", "per_axis", "solve",
     "span", "taps_inside",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

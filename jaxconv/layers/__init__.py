@@ -20,3 +20,7 @@ __all__ = [
     "SpatiallySeparableConv", "adjoint", "assume_channels_last", "backbone", "branch", "cast", "chain", "masked",
     "remat", "repeat", "replace", "residual", "stateless",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

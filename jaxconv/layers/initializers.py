@@ -19,6 +19,11 @@ from jaxconv._base.compat import Tracer
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.keys import check_key
 
+__all__ = [
+    "Initializer", "Normal", "Orthogonal", "VarianceScaling", "dirac", "glorot_normal", "glorot_uniform", "he_normal",
+    "he_uniform", "lecun_normal", "lecun_uniform", "ones", "orthogonal", "zeros",
+]  # fmt: skip
+
 Initializer = Callable[..., jax.Array]
 CHUNK = 1 << 14
 _MANY = 1 << 20  # chunks
@@ -252,3 +257,7 @@ def check_initializer(init: Any, name: str) -> Initializer:
         fix = f"jaxconv.initializers.{init}" if isinstance(init, str) and init in globals() else ""
         raise ShapeError(f"{name} must be a function (key, shape, dtype) -> array", got=f"{name}={init!r}", fix=fix)
     return init
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

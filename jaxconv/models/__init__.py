@@ -88,3 +88,7 @@ for _name in __all__:
 
 # Values of net.name in a config file: the function names above.
 registry: dict[str, Callable[..., Layer]] = {name: globals()[name] for name in __all__ if name != "registry"}
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

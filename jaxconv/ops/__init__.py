@@ -27,3 +27,7 @@ __all__ = [
     "layer_norm", "local_conv", "local_response_norm", "lp_pool", "max_pool", "max_pool_with_indices",
     "max_unpool", "pad", "rms_norm", "standardize_kernel", "using",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -27,3 +27,7 @@ def __getattr__(name: str) -> object:
         warnings.warn(f"jaxconv.port.{name} is now jaxconv.port.{new}", DeprecationWarning, stacklevel=2)
         return globals()[new]
     raise AttributeError(f"module 'jaxconv.port' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

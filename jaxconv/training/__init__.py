@@ -22,3 +22,7 @@ __all__ = [
     "load_checkpoint", "losses", "make_eval_step", "make_step", "member", "metrics", "optim", "save_checkpoint",
     "shuffled_batches",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -149,3 +149,7 @@ def _check_alike(word: str, outputs: Array, labels: Array, weights: Array | None
 def _shapes(word: str, outputs: Array, labels: Array, weights: Array | None, targets: str = "labels") -> str:
     shown = {word: outputs, targets: labels} | ({} if weights is None else {"weights": weights})
     return ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in shown.items())
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -271,3 +271,7 @@ def calibration_gap(
 def _hard(labels: Array) -> jax.Array:
     """Labels as integers [N]: of shares [N, C] the first of the largest."""
     return jnp.asarray(jnp.argmax(labels, axis=-1) if labels.ndim == 2 else labels, jnp.int32)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -9,3 +9,7 @@ __all__ = [
     "argument_problems", "decayed", "freeze", "in_steps", "optimizer", "optimizers", "partition", "peak_argument",
     "rate_schedule", "scale_lr", "schedule_arguments", "schedules",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
