@@ -114,6 +114,7 @@ def test_a_train_step(inputs):
     }
 
 
+@pytest.mark.slow
 def test_under_grad_and_vmap(inputs):
     params, x = inputs
     fast = jc.accelerate(net)

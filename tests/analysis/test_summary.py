@@ -36,6 +36,7 @@ def resnet(blocks, bottleneck):
     return jc.chain(*stem, *stages, jc.global_avg_pool, head=jc.Dense(1000))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("blocks", "bottleneck", "parameters", "gmacs", "field"),
     [
@@ -80,6 +81,7 @@ CONVS = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("arguments", CONVS, ids=str)
 def test_multiplications_of_a_convolution(arguments):
     n = (9, 8)
@@ -280,6 +282,7 @@ def test_the_other_formats():
     assert "&lt;b&gt;" in scope._repr_html_()
 
 
+@pytest.mark.slow
 def test_import_stays_light():
     code = "import sys, jaxconv; print(any('analysis' in m for m in sys.modules)); print(jaxconv.summary.__name__)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

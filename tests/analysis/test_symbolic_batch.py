@@ -42,6 +42,7 @@ NETS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NETS)
 def test_every_number_is_that_of_a_batch_with_a_number(name):
     build, shape = NETS[name]
@@ -65,6 +66,7 @@ def test_a_loop_over_the_images_moves_each_once():
     assert str(loop.times) == "n"
 
 
+@pytest.mark.slow
 def test_names_and_symbols_of_jax_are_the_same():
     net = small()
     texts = {

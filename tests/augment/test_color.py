@@ -54,6 +54,7 @@ def test_hue_is_colorsys(rng, quick_jit, assert_close):
     assert_close(quick_jit(rotate_hue)(colors, turns), np.stack(expected))
 
 
+@pytest.mark.slow
 def test_hue_turns_each_image_by_its_own_angle(quick_jit):
     image = np.broadcast_to(np.float32([200, 100, 50]), (300, 2, 2, 3))
     batch = Batch(image, np.zeros(300, np.int32), np.ones(300, np.float32))

@@ -37,6 +37,7 @@ def test_sometimes_and_random_choice_choose_for_each_image(batch_of, quick_jit):
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_choices_of_different_types_meet(batch_of, quick_jit):
     batch = batch_of((40, 4, 4, 1))
     either = quick_jit(random_choice(mixup(1.0, num_classes=4), cutmix(num_classes=4), flip(1.0)))

@@ -19,6 +19,7 @@ def rectangle(changed):
     return rows[0], columns[0], *box.shape
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", [1, 4, 5])
 def test_cutout_is_a_square_around_any_pixel(quick_jit, batch_of, size):
     batch = batch_of((900, 5, 6, 2))
@@ -71,6 +72,7 @@ def test_erased_boxes_lie_inside_with_their_area_and_shape(quick_jit, batch_of):
     assert (shape.min() > 0.4) & (shape.max() < 2.5)
 
 
+@pytest.mark.slow
 def test_cutout_with_a_probability(quick_jit, batch_of):
     batch = batch_of((600, 4, 4, 1))
     result = quick_jit(cutout(2, 0, probability=0.2))(jax.random.key(0), batch).image

@@ -38,6 +38,7 @@ def as_likely_as(made, outcomes):
     return scipy.stats.chisquare([made.count(outcome) for outcome in outcomes]).pvalue > 1e-3
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("pixels", "padding_mode", "dtype"),
     [(1, "zeros", np.uint8), (2, "reflect", np.float32), (1, "edge", np.uint8), (2, "wrap", np.uint8)],
@@ -50,6 +51,7 @@ def test_shift_makes_every_move_equally_often(quick_jit, batch_of, pixels, paddi
     assert as_likely_as(moves_made(batch.image, np.asarray(result.image), moves, padding_mode), moves)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("pixels", [1, 2])
 def test_expand_makes_five_moves_equally_often(quick_jit, batch_of, pixels):
     batch = batch_of((500, 5, 5, 1))
@@ -58,6 +60,7 @@ def test_expand_makes_five_moves_equally_often(quick_jit, batch_of, pixels):
     assert as_likely_as(moves_made(batch.image, result, moves), moves)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("vertical", [False, True])
 def test_flip(quick_jit, batch_of, vertical):
     batch = batch_of((400, 3, 4, 2))

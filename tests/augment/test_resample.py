@@ -33,6 +33,7 @@ def test_the_whole_image_is_kept_to_the_bit(quick_jit, batch_of):
     np.testing.assert_array_equal(result.image, batch.image)
 
 
+@pytest.mark.slow
 def test_boxes_lie_inside_and_spread_evenly(quick_jit):
     n, rows, columns, area, ratio = 4000, 24, 20, (0.2, 0.8), (0.5, 2.0)
     box = quick_jit(lambda key: random_box(key, jnp.zeros([n, rows, columns, 1]), area, ratio, (0, 0)))(
@@ -60,6 +61,7 @@ def test_where_no_box_fits_it_is_the_largest_in_the_middle(quick_jit):
     assert (result.image == 1).all()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("padding_mode", GRID_WORD)
 def test_transform_is_scipys(quick_jit, batch_of, assert_close, padding_mode):
     images = batch_of((4, 7, 9, 2), np.float32).image
@@ -86,6 +88,7 @@ def test_a_quarter_turn_is_rot90(quick_jit, batch_of):
     np.testing.assert_allclose(got[0], np.rot90(image[0]), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_angles_scales_and_slants_spread_evenly_over_their_ranges(quick_jit):
     """Recovered from how three points move: linear ramps stay linear inside the image."""
     n, size, center = 600, 41, 20
@@ -103,6 +106,7 @@ def test_angles_scales_and_slants_spread_evenly_over_their_ranges(quick_jit):
     assert abs(scipy.stats.pearsonr(angle, scale).statistic) < 0.2
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("sigma", [0.3, 1.5, 6.0])
 def test_smoothing_is_scipys(quick_jit, rng, assert_close, sigma):
     noise = rng.uniform(-1, 1, (2, 3, 9, 14)).astype(np.float32)
@@ -111,6 +115,7 @@ def test_smoothing_is_scipys(quick_jit, rng, assert_close, sigma):
     assert_close(got, scipy.ndimage.gaussian_filter(wide, (0, 0, sigma, sigma), mode="constant", truncate=8))
 
 
+@pytest.mark.slow
 def test_pixels_come_from_places_that_smooth_noise_says(quick_jit):
     """Recovered from ramps, which tell where a pixel came from; what is expected follows from the Gaussian alone."""
     n, size, alpha, sigma = 200, 48, 20.0, 3.0

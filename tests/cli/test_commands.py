@@ -304,6 +304,7 @@ def test_without_the_extra_one_line_says_what_to_install():
     assert process.stderr == ('jaxconv: this command needs the "train" extra: python -m pip install "jaxconv[train]"\n')
 
 
+@pytest.mark.slow
 def test_importing_the_core_brings_none_of_the_extras():
     names = "typer rich pydantic sklearn PIL safetensors platformdirs tomli_w optax jaxconv.training.step jaxconv.data"
     code = f"import sys, jaxconv; print([name for name in {names.split()} if name in sys.modules])"

@@ -66,6 +66,7 @@ def test_the_table_holds_every_kind():
         assert {one.steps for one in some} == {1, 3}
 
 
+@pytest.mark.slow
 def test_a_broken_formulation_is_found(monkeypatch):
     right = engine.FORMULATIONS["dots"]
     monkeypatch.setitem(engine.FORMULATIONS, "dots", lambda a, b, form: right(a, b, form) + 1e-2)

@@ -39,6 +39,7 @@ def test_switched_off():
     assert out.stdout.strip() == "False", out.stderr
 
 
+@pytest.mark.sampled
 @here
 @pytest.mark.parametrize("onednn", ["1", "0"])
 def test_with_a_persistent_cache(onednn, tmp_path):
@@ -115,6 +116,7 @@ def test_what_it_cannot_run_is_left_to_auto(impl):
     assert choose(depthwise.open("y"), Place()) == "shifted"
 
 
+@pytest.mark.sampled
 @here
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("groups", [1, 6])

@@ -37,6 +37,7 @@ def expected(form, x, k, y):
     return {"y": oracle.conv(x, k, **words), "x": dx, "k": dk}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("slot", "xky")
 @pytest.mark.parametrize(
     "name", ["strided", *(pytest.param(name, marks=pytest.mark.slow) for name in FORMS if name != "strided")]
@@ -100,6 +101,7 @@ def test_vmap_over_an_axis_of_no_cells(slot, quick_jit):
         assert got.dtype == "float32"
 
 
+@pytest.mark.slow
 def test_without_jit(rng, assert_close):
     """`jax.disable_jit` is for debugging the caller's code: the primitives run as what they compile to."""
     x, k = rng.normal(size=(2, 6, 5, 3)).astype("f"), rng.normal(size=(3, 2, 3, 4)).astype("f")
@@ -116,6 +118,7 @@ def test_without_jit(rng, assert_close):
         assert_close(one, right)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", FORMS)
 def test_every_derivative_is_a_form(name, rng):
     """Whatever is differentiated, however often, in either mode: no convolution but the primitive's is in the jaxpr."""

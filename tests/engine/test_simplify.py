@@ -111,6 +111,7 @@ def test_by_hand(form, want):
     assert simplified(form).form == want
 
 
+@pytest.mark.sampled
 @pytest.mark.skipif(not onednn.available(), reason="this jaxlib or processor has no oneDNN that we know")
 @pytest.mark.parametrize("number", range(4))
 def test_no_call_of_onednn_strides_over_one_result(number):

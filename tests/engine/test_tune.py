@@ -161,6 +161,7 @@ def test_formulations_that_raise_are_omitted(monkeypatch):
     assert all(0 < seconds < 10 for seconds in times.values())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("groups", [1, 2])
 def test_tuned_convolutions_and_gradients_are_right(rng, assert_close, file, groups):
     x = rng.standard_normal((2, 6, 5, 4)).astype(np.float32)

@@ -10,6 +10,7 @@ KEY = jax.random.key(0)
 NCHW = (2, 3, 32, 32)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "net",
     [

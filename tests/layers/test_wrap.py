@@ -58,6 +58,7 @@ def test_repeat_is_traced_as_often_for_100_copies_as_for_2():
     assert short == long
 
 
+@pytest.mark.slow
 def test_remat_keeps_less_and_computes_the_same():
     plain, net = body(), jc.remat(body())
     params, state = plain.init(jax.random.key(0), X)
