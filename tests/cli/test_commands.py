@@ -11,30 +11,18 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from support.config_text import config_text
 from typer.testing import CliRunner
 
 import jaxconv
 from jaxconv.cli.commands import app
 from jaxconv.run.plots import KINDS
 
-CONFIG = """
-[data]
-name = "digits"
-[net]
-name = "conv_pool"
-features = [8]
-kernel_size = 3
-padding = "same"
-hidden = []
-[optim]
-name = "adam"
-learning_rate = 0.02
-[train]
-epochs = 3
-batch_size = 64
-log_every = 20
-eval_every = 0
-"""
+CONFIG = config_text(
+    {"features": [8], "kernel_size": 3, "padding": "same", "hidden": []},
+    optim={"name": "adam", "learning_rate": 0.02},
+    train={"epochs": 3, "batch_size": 64, "log_every": 20, "eval_every": 0},
+)
 
 
 def invoke(*arguments):

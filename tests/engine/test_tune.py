@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.config_text import config_text
 from typer.testing import CliRunner
 
 import jaxconv as jc
@@ -19,21 +20,7 @@ from jaxconv.engine.rules import FORMULATIONS, RULES, Place
 
 FORM = Form("y", (2, 6, 5, 4), (3, 3, 4, 8), (1, 1), ((1, 1), (1, 1)), (1, 1), impl="tune")
 HERE = Place(jax.default_backend())
-CONFIG = """
-[data]
-name = "digits"
-[net]
-name = "conv_pool"
-features = [4]
-kernel_size = 3
-hidden = []
-[optim]
-name = "adam"
-learning_rate = 0.02
-[train]
-epochs = 1
-batch_size = 8
-"""
+CONFIG = config_text(optim={"name": "adam", "learning_rate": 0.02}, train={"epochs": 1, "batch_size": 8})
 
 
 @pytest.fixture(autouse=True)

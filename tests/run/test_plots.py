@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 from support import finished_run
+from support.config_text import config_text
 from support.figures import assert_nothing_cut
 from typer.testing import CliRunner
 
@@ -20,25 +21,11 @@ from jaxconv.run.artifacts import trained
 from jaxconv.run.plots import KINDS, draw, drawings
 from jaxconv.training import checkpoint
 
-CONFIG = """
-[data]
-name = "digits"
-[net]
-name = "conv_pool"
-features = [4, 6]
-kernel_size = 3
-padding = "same"
-hidden = [8]
-activation = "sigmoid"
-[optim]
-name = "sgd"
-learning_rate = 0.5
-[train]
-epochs = 0.5
-batch_size = 48
-log_every = 5
-log_norms = true
-"""
+CONFIG = config_text(
+    {"features": [4, 6], "kernel_size": 3, "padding": "same", "hidden": [8], "activation": "sigmoid"},
+    optim={"name": "sgd", "learning_rate": 0.5},
+    train={"epochs": 0.5, "batch_size": 48, "log_every": 5, "log_norms": True},
+)
 NAMES = ["kernels", "features", "field", "activations", "norms"]
 
 

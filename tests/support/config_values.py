@@ -6,6 +6,7 @@ import inspect
 
 import jax
 import optax
+from support.config_text import config_text
 
 from jaxconv import run
 from jaxconv.augment.named import registry
@@ -13,27 +14,12 @@ from jaxconv.models import conv_pool
 from jaxconv.run import config
 from jaxconv.run.build import check, matmul_precision, training_feed
 
-BASE = """
-[data]
-name = "digits"
-[net]
-name = "conv_pool"
-features = [4]
-kernel_size = 3
-padding = "same"
-hidden = [5]
-dropout = 0.1
-batch_norm = true
-[optim]
-name = "adamw"
-learning_rate = 0.02
-weight_decay = 0.01
-[optim.schedule]
-name = "warmup_cosine_decay_schedule"
-[train]
-epochs = 1
-batch_size = 4
-"""
+BASE = config_text(
+    {"features": [4], "kernel_size": 3, "padding": "same", "hidden": [5], "dropout": 0.1, "batch_norm": True},
+    optim={"name": "adamw", "learning_rate": 0.02, "weight_decay": 0.01},
+    optim__schedule={"name": "warmup_cosine_decay_schedule"},
+    train={"epochs": 1, "batch_size": 4},
+)
 FOLDER = BASE.replace('"digits"', '"folder"\nroot = "pictures"\nsize = 8')
 VALUES = [
     "-1", "0", "1", "3", "2147483648", "4294967296", "9223372036854775808", "1" + "0" * 40, "1" + "0" * 400,

@@ -2,28 +2,19 @@
 
 import json
 
+from support.config_text import config_text
+
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run import config
 from jaxconv.run.build import load_inputs, resolved
 from jaxconv.run.manifest import manifest
 from jaxconv.run.settings import schedule_record
 
-CONFIG = """
-[data]
-name = "digits"
-[net]
-name = "conv_pool"
-features = [8]
-kernel_size = 3
-padding = "same"
-hidden = []
-[optim]
-name = "adam"
-learning_rate = 0.02
-[train]
-epochs = 1
-batch_size = 64
-"""
+CONFIG = config_text(
+    {"features": [8], "kernel_size": 3, "padding": "same", "hidden": []},
+    optim={"name": "adam", "learning_rate": 0.02},
+    train={"epochs": 1, "batch_size": 64},
+)
 RESULT = {
     "test_accuracy": 0.875,
     "test_loss": 0.42,

@@ -4,31 +4,19 @@ import dataclasses
 import tomllib
 
 import pytest
+from support.config_text import config_text
 
 from jaxconv._base.errors import ConfigError
 from jaxconv.models import registry
 from jaxconv.models._registry import make_net
 from jaxconv.run import config
 
-GOOD = """
-[data]
-name = "digits"
-[net]
-name = "conv_pool"
-features = [4, 8]
-kernel_size = 3
-padding = "same"
-[optim]
-name = "sgd"
-learning_rate = 1
-momentum = 0.9
-[optim.schedule]
-name = "warmup_cosine_decay_schedule"
-warmup_steps = 3
-[train]
-epochs = 1.5
-batch_size = 32
-"""
+GOOD = config_text(
+    {"features": [4, 8], "kernel_size": 3, "padding": "same"},
+    optim={"name": "sgd", "learning_rate": 1, "momentum": 0.9},
+    optim__schedule={"name": "warmup_cosine_decay_schedule", "warmup_steps": 3},
+    train={"epochs": 1.5, "batch_size": 32},
+)
 
 
 @pytest.fixture
