@@ -41,7 +41,9 @@ def quoted(text):
     return set(re.findall(r"`(\w+)[`(]", text))
 
 
-@pytest.mark.parametrize("page", WITH_CODE)
+@pytest.mark.parametrize(
+    "page", [page if page == "README.md" else pytest.param(page, marks=pytest.mark.slow) for page in WITH_CODE]
+)
 def test_the_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # some of it writes files
     names = {}

@@ -14,7 +14,7 @@ ROWS = [
     pytest.param(entry, id=f"{entry.names}-{i}", marks=[] if entry.names in QUICK_ROWS else [pytest.mark.slow])
     for i, entry in enumerate(TABLE)
 ]
-pytestmark = pytest.mark.parametrize("entry", ROWS)
+pytestmark = [pytest.mark.parametrize("entry", ROWS), pytest.mark.sampled]
 
 
 def made(entry):

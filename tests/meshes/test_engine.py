@@ -78,6 +78,7 @@ def test_an_input_that_all_devices_share(rng, auto_mesh, quick_jit, assert_close
     assert_close(dx, sum(oracle.conv_grads(x, k, g, padding="same")[0] for k, g in zip(kernels, want, strict=True)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", POOLS)
 def test_a_max_pool_s_gradient(name, rng, mesh, auto_mesh, quick_jit, assert_close):
     shape, size, words = POOLS[name]
@@ -98,6 +99,7 @@ def test_a_max_pool_s_gradient(name, rng, mesh, auto_mesh, quick_jit, assert_clo
     assert_close(got, want)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CASES)
 def test_types_on_an_explicit_mesh(name, rng, mesh, quick_jit, assert_close):
     """y and dx are split as x is, dk is not; the same under jit, op by op, and mapped over another axis."""
@@ -159,6 +161,7 @@ def test_a_sharded_spatial_axis_is_an_error(mesh):
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "wrap"])
 def test_conv_transpose(padding_mode, rng, mesh, auto_mesh, quick_jit, assert_close):
     """The adjoint of the convolution: ⟨conv(a), y⟩ = ⟨a, conv_transpose(y)⟩, on every mesh."""

@@ -55,6 +55,7 @@ def test_sampled_more(case, rng, assert_close):
     check(case, rng, assert_close)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["max", "avg", "avg padded", "l1", "l2", "l7.5"])
 def test_eager_vmap_and_scan(kind, rng, assert_close):
     """Each once: by itself, over a leading axis, and as the body of a loop, with gradients."""

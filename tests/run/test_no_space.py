@@ -31,7 +31,7 @@ def largest_file(size):
     ("size", "what", "state"),
     [
         (100, "config.toml", None),
-        (700, "manifest.json", "0, the start"),
+        pytest.param(700, "manifest.json", "0, the start", marks=pytest.mark.slow),
         pytest.param(1500, "checkpoints/4", "0, the start", marks=pytest.mark.slow),
         pytest.param(30_000, None, None, marks=pytest.mark.slow),
     ],
@@ -97,6 +97,7 @@ def test_a_folder_that_is_deleted_while_training_ends_the_run_at_once(tiny, tmp_
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_an_output_that_is_full_is_one_line(tmp_path):
     finished = finished_run.write(tmp_path / "run")
     with open("/dev/full", "w") as full:

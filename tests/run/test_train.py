@@ -214,6 +214,7 @@ def test_what_cannot_be_gone_on_with(whole, stopped, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_at_once_and_keeps_the_state_before(tmp_path):
     text = (
         CONFIG.replace("muon", "sgd")

@@ -103,6 +103,7 @@ def test_nothing_is_printed_beside_the_report(saved, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_where_every_state_is_damaged_it_is_an_error(saved, tmp_path):
     folder = tmp_path / "c"
     shutil.copytree(saved, folder)

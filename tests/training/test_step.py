@@ -61,6 +61,7 @@ def run(problem, steps=30, train=None, events=None, **options):
     return fit(step, state, Resident(Arrays(*problem), 8, 0), steps=steps, report=report, **options)
 
 
+@pytest.mark.slow
 def test_it_learns(problem):
     net, tx = linear(), optax.adam(0.02)
     fitted = fit(make_step(net, tx), start(net, tx), Resident(Arrays(*problem), 20, 0), steps=150)
@@ -103,7 +104,7 @@ def test_a_step_equals_the_update_by_hand(problem):
     state = start(net, tx)
     kernel, bias = (np.asarray(state.params["dense0"][name], np.float64) for name in ("kernel", "bias"))
     indices = np.array([3, 1, 4, 1], np.int32)
-    after, metrics = make_step(net, tx)(state, batch_of(problem, indices))
+    after, metrics = jax.jit(make_step(net, tx))(state, batch_of(problem, indices))
     x = problem[0][indices].reshape(4, -1) / 255
     logits = x @ kernel + bias
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -114,6 +115,7 @@ def test_a_step_equals_the_update_by_hand(problem):
     assert metrics["correct"] == (logits.argmax(1) == problem[1][indices]).sum()
 
 
+@pytest.mark.slow
 def test_norms_are_those_of_every_steps_gradient_and_of_the_last_weights(problem):
     """By the params that each step leaves: with plain gradient descent their difference is the gradient."""
     net = jc.chain(lambda x: x.astype(jnp.float32) / 255, jc.flatten, hidden=jc.Dense(4), head=jc.Dense(3))
@@ -211,6 +213,7 @@ def test_sizes_must_be_positive(problem):
     assert str(caught.value) == "log_every must be at least 1, got 0"
 
 
+@pytest.mark.slow
 def test_the_same_bits_in_whatever_calls(problem):
     net, tx = linear(), optax.adam(0.01)
     finals = []

@@ -143,6 +143,7 @@ def test_any_color_vision_tells_the_cells_apart(matrix):
     assert min(apart) > 0.15
 
 
+@pytest.mark.slow
 def test_an_animation_has_every_position():
     data = animate_window(4, 2, 1, (0, 1), seconds=0.2, dpi=40)
     assert data == animate_window(4, 2, 1, (0, 1), seconds=0.2, dpi=40)
