@@ -1,5 +1,6 @@
 """`pytest --update-messages` on a copy: every form of table is rewritten, and passes afterwards."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -98,13 +99,15 @@ def run(tmp_path):
     (tmp_path / "pyproject.toml").write_text(SETTINGS.format(pathlib.Path(__file__).parent))
 
     def run(*options):
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "xdist", *options]
+        alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # those of other packages import much
+        ended = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
         return ended.returncode, ended.stdout
 
     return run
 
 
+@pytest.mark.slow
 def test_every_form_is_rewritten_and_passes_afterwards(run, tmp_path):
     path = tmp_path / "test_copy.py"
     run("--update-messages", "-n", "2")
