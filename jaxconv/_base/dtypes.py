@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def promoted(*dtypes: Any) -> jnp.dtype:
@@ -22,9 +23,9 @@ def accum_dtype(dtype: Any) -> jnp.dtype:
     return promoted(dtype, jnp.float32)
 
 
-def upcast(x: jax.Array) -> jax.Array:
+def upcast(x: jax.Array | np.ndarray[Any, Any]) -> jax.Array:
     """`x` in its accumulation dtype; see `accum_dtype`."""
-    return x.astype(accum_dtype(x.dtype))
+    return jnp.asarray(x, accum_dtype(x.dtype))
 
 
 def channelwise(v: jax.Array, y: jax.Array) -> jax.Array:

@@ -30,7 +30,7 @@ def shuffled_batches(source: Arrays, batch_size: int, *, seed: int, steps: Itera
       source: the images.
       batch_size: images per step.
       seed: seed of the shuffling.
-      steps: the numbers of the steps, counted from 0.
+      steps: step numbers, from 0.
 
     Yields:
       Batches of `batch_size` images, each of weight 1.
@@ -54,15 +54,15 @@ def shuffled_batches(source: Arrays, batch_size: int, *, seed: int, steps: Itera
 
 
 class Feed(Protocol):
-    """What `fit` asks for batches. Any step's batch is a function of its number, so a run may go on anywhere.
+    """The batches that `fit` trains on. A batch is a function of its step number, so a run can resume anywhere.
 
     Attributes:
-      data: arrays that lie on the device throughout.
-      longest: steps that `items` can be asked for at once.
-      batch_size: images a step.
-      waited: seconds that the run has waited for data so far.
-      shapes: what `items` gives, as a tree of `jax.ShapeDtypeStruct`.
-      skipped: images that could not be read, by what was wrong, and how often each was left out.
+      data: arrays that stay in device memory.
+      longest: maximum number of steps per chunk.
+      batch_size: images per step.
+      waited: seconds spent waiting for data so far.
+      shapes: shapes of the result of `items`, a tree of `jax.ShapeDtypeStruct`.
+      skipped: number of times that each unreadable image was skipped, by error message.
     """
 
     data: Any
@@ -79,7 +79,7 @@ class Feed(Protocol):
     def skipped(self) -> dict[str, int]: ...
 
     def items(self, first: int, count: int) -> Any:
-        """What `take` needs for the steps from `first` on: a pytree with a first axis of `longest`."""
+        """A chunk: the inputs of `take` for `count` steps from `first`, a pytree with a leading axis of `longest`."""
         ...
 
     def take(self, data: Any, item: Any) -> Batch:
@@ -87,21 +87,21 @@ class Feed(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop whatever reads ahead."""
+        """Stop reading ahead."""
         ...
 
 
 class Resident:
-    """Batches of images that lie on the device as they are stored; only their numbers are sent.
+    """Batches of a dataset in device memory: only indices are transferred.
 
     Args:
       source: the images.
-      batch_size: images a step.
-      seeds: of the order of the images; a sequence gives each member of an ensemble its own.
-      longest: steps that may be asked for at once.
+      batch_size: images per step.
+      seeds: seed of the shuffling; a sequence has one for each member of an ensemble.
+      longest: maximum number of steps per chunk.
 
     Raises:
-      ConfigError: batch_size is not positive.
+      ConfigError: if batch_size is not positive.
     """
 
     def __init__(self, source: Arrays, batch_size: int, seeds: int | Sequence[int], longest: int = 256) -> None:
@@ -114,7 +114,7 @@ class Resident:
         self.waited, self.skipped = 0.0, dict[str, int]()
 
     def items(self, first: int, count: int) -> np.ndarray:
-        """int32 [longest, batch_size], or [longest, members, batch_size]; what is past `count` is zero."""
+        """Indices int32 [longest, batch_size] or [longest, members, batch_size], zero-padded after `count`."""
         found = np.zeros([self.longest, len(self._seeds), self.batch_size], np.int32)
         for number in range(count):
             for member, seed in enumerate(self._seeds):
@@ -125,24 +125,24 @@ class Resident:
         """Nothing to stop."""
 
     def take(self, data: tuple[jax.Array, jax.Array], item: Any) -> Batch:
-        """The images of these numbers, each of weight 1."""
+        """The images at these indices, each of weight 1."""
         images, labels = data
         return Batch(images[item], labels[item], jnp.ones(item.shape, jnp.float32))
 
 
 class Streamed:
-    """Batches that are read, while the steps before them run, from images that do not lie in memory.
+    """Batches read in the background from images that are not in memory.
 
     Args:
       source: the images.
-      batch_size: images a step.
+      batch_size: images per step.
       seeds: as for `Resident`.
-      first: the step to begin with; later ones are asked for in order.
-      last: the step to end before.
-      **reading: as `jaxconv.data.stream.stream` takes it.
+      first: the first step; later ones must be requested in order.
+      last: the step to stop before.
+      **reading: keyword arguments of `jaxconv.data.stream.stream`.
 
     Raises:
-      ConfigError: batch_size is not positive.
+      ConfigError: if batch_size is not positive.
     """
 
     longest = 1
@@ -152,7 +152,7 @@ class Streamed:
         self, source: Source, batch_size: int, seeds: int | Sequence[int], first: int, last: int, **reading: Any
     ) -> None:
         _check_batch_size(batch_size)
-        self.batch_size, self._lone, self._next = batch_size, isinstance(seeds, int), first
+        self.batch_size, self._single, self._next = batch_size, isinstance(seeds, int), first
         each = [seeds] if isinstance(seeds, int) else seeds
         self._streams = [
             stream(
@@ -160,7 +160,7 @@ class Streamed:
             )
             for seed in each
         ]
-        axes = (1, batch_size) if self._lone else (1, len(each), batch_size)
+        axes = (1, batch_size) if self._single else (1, len(each), batch_size)
         image = shape_of(source)
         self.shapes = Batch(
             jax.ShapeDtypeStruct((*axes, *image), jnp.uint8),
@@ -168,11 +168,11 @@ class Streamed:
             jax.ShapeDtypeStruct(axes, jnp.float32),
         )
 
-        # The next batches are on their way to the device while a step runs there.
+        # Transfers of the next batches overlap the running step.
         self._batches = prefetch_to_device(map(self._join, zip(*self._streams, strict=True)))
 
     def _join(self, members: tuple[Batch, ...]) -> Batch:
-        """A step's batches as one, of `shapes`."""
+        """Stack the members' batches of a step, to `shapes`."""
         return jax.tree.map(lambda shape, *parts: np.stack(parts).reshape(shape.shape), self.shapes, *members)
 
     def close(self) -> None:
@@ -182,22 +182,22 @@ class Streamed:
 
     @property
     def waited(self) -> float:
-        """Seconds that the run has waited for images."""
+        """Seconds spent waiting for images."""
         return sum(each.waited for each in self._streams)
 
     @property
     def skipped(self) -> dict[str, int]:
-        """Images that could not be read, by what was wrong, and how often each was left out."""
+        """Number of times that each unreadable image was skipped, by error message."""
         return dict(sum((Counter(each.skipped) for each in self._streams), Counter[str]()))
 
     def items(self, first: int, count: int) -> Batch:
-        """The images themselves: a batch with a first axis of 1, and one for members."""
-        assert (first, count) == (self._next, 1), f"a stream goes on at {self._next}, not at {first}"
+        """A chunk of one step: the batch with a leading axis of 1 (and one for members)."""
+        assert (first, count) == (self._next, 1), f"expected step {self._next}, got {first}"
         self._next += 1
         return next(self._batches)
 
     def take(self, data: Any, item: Batch) -> Batch:
-        """The batch as it is."""
+        """The batch unchanged."""
         return item
 
 

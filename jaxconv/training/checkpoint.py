@@ -25,8 +25,8 @@ def save(path: str | Path, tree: Any) -> None:
     """Write every leaf of a tree, with a checksum of all of them. The write is atomic.
 
     Args:
-      path: the file to write or replace.
-      tree: a pytree of arrays, random keys among them.
+      path: file to write or replace.
+      tree: a pytree of arrays, which may contain random keys.
 
     Raises:
       ConfigError: if two leaves have the same name.
@@ -102,10 +102,10 @@ def _is_key(leaf: Any) -> bool:
 
 
 def fitted(path: str | Path, like: Any, found: dict[str, Any]) -> Any:
-    """What was read, as a tree of the structure of `like`.
+    """Arrays by name as a tree of the structure of `like`.
 
     Raises:
-      ConfigError: names, shapes or types differ.
+      ConfigError: if names, shapes or dtypes differ.
     """
     leaves, structure = jax.tree.flatten(like)
     names = leaf_names(like)
@@ -121,7 +121,7 @@ def _describe(leaf: Any) -> str:
 
 
 def _difference(path: str | Path, expected: dict[str, str], actual: dict[str, str]) -> str:
-    """Both trees beside each other, each leaf once, with a mark before those that differ."""
+    """Side-by-side listing of both trees that marks the leaves that differ."""
     rows = []
     for name in sorted(expected.keys() | actual.keys()):
         here, there = expected.get(name), actual.get(name)

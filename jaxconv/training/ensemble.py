@@ -1,4 +1,4 @@
-"""Many nets of one kind at once: the same functions, mapped over seeds."""
+"""Ensembles: one architecture trained with several seeds under `jax.vmap`."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def init_ensemble(
     average: bool = False,
     scale_loss: bool = False,
 ) -> TrainState:
-    """The states of several nets before their first step, one for each seed.
+    """Initial train states of several members, one for each seed.
 
-    `jax.vmap` of the step trains them all; `fit(members=True)` does. Each is then what it would be
-    alone, up to the rounding of sums in another order.
+    `jax.vmap` of the step trains them all, as `fit(members=True)` does. Each member equals its separate run up to the
+    rounding of sums in another order.
 
     Args:
-      net: the layer to train.
+      net: layer to train.
       tx: the optimizer.
-      seeds: one for each member.
+      seeds: one seed for each member.
       x: array, `jax.ShapeDtypeStruct` or shape of an input batch.
       average: as in `init_state`.
       scale_loss: as in `init_state`.
 
     Returns:
-      A state whose every leaf has a first axis of `len(seeds)`.
+      A state whose leaves have a leading axis of `len(seeds)`.
 
     Raises:
-      ConfigError: there are no seeds, or one comes twice.
+      ConfigError: if there are no seeds, or duplicates.
 
     >>> from jaxconv.layers import Dense
     >>> state = init_ensemble(Dense(3), optax.sgd(0.1), [0, 1], (1, 4))
@@ -53,17 +53,17 @@ def init_ensemble(
     (2, 4, 3)
     """
     if not seeds or len(set(seeds)) != len(seeds):
-        raise ConfigError(f"an ensemble needs a seed of its own for each member, got {list(seeds)}")
+        raise ConfigError(f"an ensemble needs a different seed for each member, got {list(seeds)}")
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     return jax.vmap(lambda key: init_state(net, tx, key, x, average=average, scale_loss=scale_loss))(keys)
 
 
 def member(tree: T, number: int) -> T:
-    """One member of an ensemble's params, state or whole train state.
+    """One member of an ensemble's params, state or train state.
 
     Args:
-      tree: a pytree whose leaves have a first axis for the members.
-      number: from 0.
+      tree: a pytree whose leaves have a leading axis of members.
+      number: index of the member, from 0.
 
     >>> member({"kernel": jnp.arange(6).reshape(2, 3)}, 1)
     {'kernel': Array([3, 4, 5], dtype=int32)}

@@ -1,4 +1,4 @@
-"""What a net answers to images it has not seen, each counted exactly once."""
+"""Evaluation: each test image is counted exactly once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv._base.dtypes import accum_dtype
+from jaxconv._base.dtypes import upcast
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.types import Array, ParamsLike, State
 from jaxconv.data import Arrays, Batch
@@ -26,17 +26,16 @@ EvalStep = Callable[[ParamsLike, State, Batch], dict[str, jax.Array]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answers:
-    """What was answered to each image; an ensemble's members have a first axis of their own.
+    """Predictions for each image; those of an ensemble have a leading axis of members.
 
     Args:
-      label: int32 [N].
-      answer: int32 [N] or [members, N].
-      confidence: float32, the probability of the answer.
+      label: true class, int32 [N].
+      answer: predicted class, int32 [N] or [members, N].
+      confidence: float32, probability of the predicted class.
       loss: float32, `-log p(label)`.
-      rank: int32, how many classes were found likelier than the label's.
-      vote: int32 [N] for an ensemble, the answer of most members (the mean probability breaks a
-        tie); None for a lone net.
-      mean: the answers of the members' mean probability; None for a lone net.
+      rank: int32, number of classes with a higher probability than the label.
+      vote: int32 [N], majority vote of an ensemble (the mean probability breaks ties); None for a single net.
+      mean: predictions of the ensemble's mean probability; None for a single net.
     """
 
     label: np.ndarray
@@ -49,44 +48,44 @@ class Answers:
 
     @property
     def accuracy(self) -> float:
-        """Share of images whose likeliest class is the label; a mean over members."""
+        """Fraction of images whose predicted class is the label; a mean over members."""
         return self.top(1)
 
     def top(self, k: int) -> float:
-        """Share of images whose label is among the k likeliest classes."""
+        """Top-k accuracy: fraction of images whose label is among the k most probable classes."""
         return float(np.mean(self.rank < k, dtype=np.float64))
 
     def confusion(self, classes: int) -> np.ndarray:
-        """int32 [classes, classes]: how often each class (row) was taken for each (column)."""
+        """Confusion matrix int32 [classes, classes]: rows are labels, columns predictions."""
         return np.asarray(count_pairs(self.label, self.answer, classes))
 
     @property
     def together(self) -> Answers:
-        """An ensemble's as one: those of the mean probability; a lone net's own."""
+        """Predictions of an ensemble's mean probability; those of a single net unchanged."""
         return self if self.mean is None else self.mean
 
     @property
     def vote_accuracy(self) -> float | None:
-        """Share of images for which the members' vote is right; None for a lone net."""
+        """Accuracy of the majority vote; None for a single net."""
         return None if self.vote is None else float(np.mean(self.vote == self.label))
 
     @property
     def mean_loss(self) -> float:
-        """Cross-entropy, a mean over images and members."""
+        """Mean cross-entropy over images and members."""
         return float(np.mean(self.loss, dtype=np.float64))
 
 
 def make_eval_step(net: Layer, prepare: Prepare | None = None, *, members: bool = False) -> EvalStep:
-    """Make the pure function that answers one batch.
+    """Make the pure function that evaluates one batch.
 
     Args:
       net: the trained layer.
       prepare: `images -> input of the net`.
-      members: whether params and state are an ensemble's, with a first axis.
+      members: whether params and state are those of an ensemble, with a leading axis.
 
     Returns:
-      `(params, state, batch) -> arrays` [B] (or [members, B]) by the names of `Answers`; an ensemble's
-      mean probability under "mean_answer" and so on, and its "vote".
+      `(params, state, batch) -> arrays` [B] (or [members, B]) by the field names of `Answers`; for an ensemble also
+      "vote", and "mean_answer" and so on for the mean probability.
     """
 
     def step(params: ParamsLike, state: State, batch: Batch) -> dict[str, jax.Array]:
@@ -96,8 +95,8 @@ def make_eval_step(net: Layer, prepare: Prepare | None = None, *, members: bool 
             return net.apply(params, state, image, train=False)[0]
 
         if not members:
-            return _judge(jax.nn.log_softmax(_wide(logits(params, state))), batch.label)
-        log_p = jax.nn.log_softmax(_wide(jax.vmap(logits)(params, state)))
+            return _judge(jax.nn.log_softmax(upcast(logits(params, state))), batch.label)
+        log_p = jax.nn.log_softmax(upcast(jax.vmap(logits)(params, state)))
         found = jax.vmap(_judge, in_axes=(0, None))(log_p, batch.label)
         mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(log_p))
         counts = jax.nn.one_hot(found["answer"], log_p.shape[-1]).sum(0)
@@ -105,10 +104,6 @@ def make_eval_step(net: Layer, prepare: Prepare | None = None, *, members: bool 
         return found | together | {"vote": jnp.argmax(counts + 0.5 * jnp.exp(mean), axis=-1)}
 
     return step
-
-
-def _wide(logits: jax.Array) -> jax.Array:
-    return logits.astype(accum_dtype(logits.dtype))
 
 
 def _judge(log_p: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
@@ -122,46 +117,46 @@ def _judge(log_p: jax.Array, label: jax.Array) -> dict[str, jax.Array]:
 
 
 def batches(source: Arrays, batch_size: int) -> Iterable[Batch]:
-    """A source in memory as batches of one shape, the last filled up with what weighs nothing.
+    """Batches of one shape from a source in memory, the last padded with examples of weight 0.
 
     Args:
       source: the images.
-      batch_size: images at a time.
+      batch_size: images per batch.
     """
     for indices, weights in masked_batches(len(source), batch_size):
         yield Batch(source.images[indices], source.labels[indices], weights)
 
 
 def answer(step: EvalStep, params: ParamsLike, state: State, feed: Iterable[Batch]) -> Answers:
-    """Run all batches and collect what was answered.
+    """Evaluate all batches and collect the predictions.
 
     Args:
       step: from `make_eval_step`, compiled.
       params: the net's parameters.
       state: its state.
-      feed: batches; what weighs 0 is left out.
+      feed: batches; examples of weight 0 are left out.
 
     Returns:
-      Each image once, in the order of the batches.
+      The predictions, each image once, in the order of the batches.
 
     Raises:
-      ConfigError: there are no images.
+      ConfigError: if there are no images.
     """
-    # One batch is computed while the next is read: waiting for each would leave the device idle.
+    # Asynchronous dispatch: the next batch is read while this one is computed.
     found, labels = [], []
     for batch in feed:
-        kept = np.asarray(batch.weight) > 0
-        labels.append(np.asarray(batch.label)[kept])
-        found.append((kept, step(params, state, batch)))
+        real = np.asarray(batch.weight) > 0
+        labels.append(np.asarray(batch.label)[real])
+        found.append((real, step(params, state, batch)))
     if not sum(map(len, labels)):
-        raise ConfigError("there must be images to test on, got none")
+        raise ConfigError("evaluation needs at least one image, got none")
     names = found[0][1]
-    whole: dict[str, Any] = {
-        name: np.concatenate([np.asarray(part[name])[..., kept] for kept, part in found], axis=-1) for name in names
+    values: dict[str, Any] = {
+        name: np.concatenate([np.asarray(part[name])[..., real] for real, part in found], axis=-1) for name in names
     }
     label = np.concatenate(labels)
-    together = {name.removeprefix("mean_"): whole.pop(name) for name in names if name.startswith("mean_")}
-    return Answers(label, **whole, mean=Answers(label, **together) if together else None)
+    together = {name.removeprefix("mean_"): values.pop(name) for name in names if name.startswith("mean_")}
+    return Answers(label, **values, mean=Answers(label, **together) if together else None)
 
 
 def evaluate(
@@ -174,7 +169,7 @@ def evaluate(
     *,
     prepare: Prepare | None = None,
 ) -> Answers:
-    """What a net answers to images in memory, each exactly once.
+    """Evaluate a net on images in memory, each exactly once.
 
     Args:
       net: the layer.
@@ -182,14 +177,14 @@ def evaluate(
       state: its state.
       images: uint8 [N, H, W, C].
       labels: int32 [N].
-      batch_size: images at a time; the last batch is filled up, and what fills it weighs nothing.
+      batch_size: images per batch; the last is padded with examples of weight 0.
       prepare: `images -> input of the net`.
 
     Returns:
-      The answers; `.accuracy`, `.mean_loss`, `.top(5)`.
+      The predictions: `.accuracy`, `.mean_loss`, `.top(5)`, …
 
     Raises:
-      ConfigError: there are no images, or batch_size is not positive.
+      ConfigError: if there are no images, or batch_size is not positive.
     """
     if len(images) == 0 or batch_size < 1:
         raise ConfigError(f"evaluate needs images and a batch_size of at least 1, got {len(images)} and {batch_size}")

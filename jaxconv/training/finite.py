@@ -13,7 +13,7 @@ __all__ = ["first_nonfinite"]
 
 
 def first_nonfinite(tree: Any) -> str | None:
-    """The name of the first floating-point leaf that holds NaN or an infinity.
+    """Name of the first floating-point leaf with a NaN or infinity; None if all are finite.
 
     Args:
       tree: a pytree of arrays; integers and keys are always finite.

@@ -1,4 +1,4 @@
-"""The loop: many steps in one call of the device, and what is done between."""
+"""Training loop: many steps per dispatch, callbacks in between."""
 
 from __future__ import annotations
 
@@ -24,17 +24,16 @@ from jaxconv.training.step import METRICS, Metrics, Step, TrainState
 
 __all__ = ["Fitted", "compile_steps", "fit"]
 
-# A call of the device lasts about this long: what the host does beside it costs nothing, and whoever
-# presses Ctrl-C does not wait.
-CALL_SECONDS = 0.25
+# Target duration of one dispatch: long enough to hide the host's work, short enough to respond to Ctrl-C.
+DISPATCH_SECONDS = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What `fit` returns.
+    """Result of `fit`.
 
-    `seconds` counts neither compiling nor testing nor saving; `waited` are those of it spent waiting
-    for data. `done` is less than the steps asked for where it was stopped.
+    `seconds` excludes compilation, evaluation and checkpointing; `waited` is the part of it spent waiting for data.
+    `done` is less than the requested steps if training was stopped.
     """
 
     final: TrainState
@@ -50,19 +49,19 @@ class Fitted:
 def compile_steps(
     step: Step, train: TrainState, feed: Feed, *, members: bool = False, metrics: Sequence[str] = METRICS
 ) -> jax.stages.Compiled:
-    """Compile the loop over steps: one program, whatever number of steps it is asked for.
+    """Compile the loop over steps: one program for any number of steps.
 
     Args:
       step: from `make_step`.
-      train: a state, or its shapes; with a first axis for the members of an ensemble.
-      feed: where batches come from.
-      members: whether the state is an ensemble's; the step is then mapped over its members.
-      metrics: the names of those that are kept.
+      train: a state, or its shapes; with a leading axis for an ensemble.
+      feed: source of batches.
+      members: whether the state is that of an ensemble, over which the step is mapped.
+      metrics: names of the metrics to return.
 
     Returns:
-      `(train, data, items, count) -> (train, taken, metrics)`: it takes `count` steps, or fewer: it stops
-      after one whose loss is not finite. metrics [longest] (or [longest, members]) are those of each step.
-      The state is donated. The same steps give the same bits, in whatever calls they are taken.
+      `(train, data, items, count) -> (train, taken, metrics)`: runs `count` steps, or fewer if a loss is not finite.
+      metrics [longest] (or [longest, members]) has an entry for each step. The state is donated.
+      Results are bitwise independent of how steps are divided into dispatches.
     """
 
     def one(train: TrainState, data: Any, item: Any) -> tuple[TrainState, Metrics]:
@@ -111,48 +110,48 @@ def fit(
     members: bool = False,
     metrics: Sequence[str] = METRICS,
 ) -> Fitted:
-    """Take steps until `steps` have been taken in all; prints nothing.
+    """Train until `steps` total steps. Does not print.
 
-    Many steps are one call of the device; the host waits for it only where something is reported.
+    Many steps run per dispatch; the host waits for results only to report or save them.
 
     Args:
-      step: from `make_step`; compiled here, once, and its state donated.
-      train: from `init_state`, or one that has taken some steps already; not usable afterwards.
-      feed: where batches come from.
-      steps: the number at which to stop.
-      log_every: steps between two reports of progress.
-      report: called with each event; the caller prints and writes. Progress is told with each test, too.
-      test: `train_state -> Score`, run at the end and every `eval_every` steps.
-      eval_every: 0 for the end only; a budget for as many evaluations as it affords, which change no other report.
-      save: called with the state, its number of steps and the means so far, where `due` says so and where it
-        is stopped.
-      due: `steps done -> the step to save at`, None for none in sight. Asked after every call of the device.
-      stop: asked after every call of the device; True ends it, and the state is saved.
-      means: those that were saved with the state, for a report of progress without a gap.
-      members: whether the state is an ensemble's.
-      metrics: the names of those that the step measures, from `metric_names`.
+      step: from `make_step`; compiled here once, with donated state.
+      train: from `init_state`, or a restored one; not usable afterwards.
+      feed: source of batches.
+      steps: total number of steps, including those already taken.
+      log_every: steps between progress reports.
+      report: called with each event. Progress is also reported at each evaluation.
+      test: `train_state -> Score`, called at the end and every `eval_every` steps.
+      eval_every: steps between evaluations; 0 for the end only; a budget for as many as it affords.
+      save: called with the state, its step and the running averages, at the steps of `due` and if training is
+        stopped.
+      due: `steps done -> next step to save at`, or None. Called after every dispatch.
+      stop: called after every dispatch; True ends training, and the state is saved.
+      means: running averages saved with the state, for a seamless progress report.
+      members: whether the state is that of an ensemble.
+      metrics: names of the step's metrics, from `metric_names`.
 
     Returns:
-      The final state, and how long it took.
+      The final state and timings.
 
     Raises:
-      DivergedError: a loss, or a parameter before it is tested, saved or returned, was NaN or infinite; names the
-        step and says what to try.
-      ConfigError: log_every is not positive.
+      DivergedError: if a loss, or a parameter to evaluate, save or return, is NaN or infinite; names the step and
+        suggests fixes.
+      ConfigError: if log_every is not positive.
     """
     if log_every < 1:
         raise ConfigError(f"log_every must be at least 1, got {log_every}")
     first = done = int(np.asarray(train.step).flat[0])
-    began = time.perf_counter()
+    start = time.perf_counter()
     compiled = compile_steps(step, train, feed, members=members, metrics=metrics)
-    compile_seconds = time.perf_counter() - began
+    compile_seconds = time.perf_counter() - start
     report(Compiled(compile_seconds))
 
     budget = eval_every if isinstance(eval_every, EvaluationBudget) else None
     every = eval_every if isinstance(eval_every, int) else 0
     clock, tested, pace, waited, evaluated = Stopwatch(), None, 1.0, feed.waited, list[float]()
     calls: deque[tuple[int, Any]] = deque()
-    since, lapped, told = means or Means(), done, 0.0
+    since, reported_step, reported_seconds = means or Means(), done, 0.0
     while done < steps and not stop():
         marks = [steps, done - done % log_every + log_every]
         marks += [done - done % every + every] if every and test else []
@@ -169,13 +168,13 @@ def fit(
         evaluates = test is not None and (done == steps or (every > 0 and done % every == 0))
         if done % log_every == 0 or done == steps or evaluates:
             clock.lap()
-            interval = clock.total - told
-            rate = (done - lapped) / interval
+            interval = clock.total - reported_seconds
+            rate = (done - reported_step) / interval
             left = (steps - done) * clock.total / (done - first)
             share = (feed.waited - waited) / interval
             norms = since.gradient_norm, since.weights
             report(Progress(done, steps, since.loss, since.accuracy, rate * feed.batch_size, left, share, *norms))
-            since, waited, lapped, told = Means(), feed.waited, done, clock.total
+            since, waited, reported_step, reported_seconds = Means(), feed.waited, done, clock.total
         affordable = False
         if budget and reached:
             clock.lap()
@@ -189,7 +188,7 @@ def fit(
             if budget:
                 budget.spend(evaluated[-1])
         if save is not None and due(done) == done:
-            while calls:  # what is saved must not have diverged
+            while calls:  # a diverged state must not be saved
                 since = since.after(*calls.popleft())
             clock.lap()
             _check_finite(train, done)
@@ -201,7 +200,7 @@ def fit(
     _check_finite(train, done)
     if done < steps and save is not None:
         save(train, done, since)
-    if done >= steps and tested is None and test is not None:  # it was killed between its last step and its end
+    if done >= steps and tested is None and test is not None:  # the run was killed after its last step
         tested = _tested(test, train, done)
     speed = (done - first) * feed.batch_size / clock.total if done > first else 0.0
     return Fitted(train, tested, done, clock.total, compile_seconds, speed, feed.waited, sum(evaluated))
@@ -215,7 +214,7 @@ def _tested(
     *,
     strict: bool = True,
 ) -> Score:
-    """The score of a state of finite parameters and, if strict, loss; saved first where a test image cannot be read."""
+    """Evaluate a state, which must be finite (and its loss, if strict). Saved first if a test image is unreadable."""
     _check_finite(train, done)
     try:
         found = test(train)
@@ -229,19 +228,19 @@ def _tested(
 
 
 def _check_finite(train: TrainState, done: int) -> None:
-    """Raise DivergedError if parameters or state are not finite: the loss of the last step is of those before it."""
+    """Raise DivergedError if parameters or state are not finite, which the last loss does not show yet."""
     name = first_nonfinite({"params": train.params, "state": train.state, "average": train.average})
     if name is not None:
         raise DivergedError(done, "NaN or infinite", what=name)
 
 
 def _pace(pace: float, seconds: float, settled: int) -> float:
-    """Steps that a call of the device should hold, going up gently since the first ones are the slowest."""
-    return min(pace * 2, max(1.0, CALL_SECONDS * settled / seconds)) if settled else pace
+    """Steps per dispatch, increased gradually since the first ones are the slowest."""
+    return min(pace * 2, max(1.0, DISPATCH_SECONDS * settled / seconds)) if settled else pace
 
 
 class Stopwatch:
-    """Adds up the laps that count, so that evaluation does not pass for training."""
+    """Sum of laps, some of which (evaluation, checkpointing) do not count."""
 
     def __init__(self) -> None:
         self.total = 0.0
@@ -252,7 +251,7 @@ class Stopwatch:
         return time.perf_counter() - self._last
 
     def lap(self, *, count: bool = True) -> float:
-        """Seconds since the last lap; added to `total` where they count."""
+        """Seconds since the last lap, added to `total` if they count."""
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         if count:

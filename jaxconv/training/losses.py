@@ -1,4 +1,4 @@
-"""What training makes small: each loss is a mean over examples, which may be weighted."""
+"""Loss functions: (weighted) means over examples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxconv._base.dtypes import accum_dtype
+from jaxconv._base.dtypes import upcast
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import Array
 
@@ -21,34 +21,34 @@ def cross_entropy(
 ) -> jax.Array:
     """Mean softmax cross-entropy: `-sum_c q[c] log softmax(logits)[c]`.
 
-    The target q is the label's share of each class (1 at an integer label) times `1 - smoothing`,
-    plus `smoothing / C` everywhere (Szegedy et al. 2016, "Rethinking the Inception architecture").
-    Computed in at least float32. A class whose logit is -inf is left out where q is 0.
+    The target q is the one-hot or soft label times `1 - smoothing`, plus `smoothing / C` for every class (label
+    smoothing: Szegedy et al. 2016, "Rethinking the Inception architecture"). Computed in at least float32. A class with
+    logit -inf is ignored if q is 0.
 
     Args:
       logits: [N, C], any float type.
-      labels: [N], integers in 0..C-1, one outside making the loss NaN; or floating [N, C], the share
-        of each class, as mixup and cutmix make them.
-      weights: [N], how much each example counts; all alike when None.
-      smoothing: in [0, 1).
+      labels: [N], integers in 0..C-1 (one outside makes the loss NaN); or soft labels, floating [N, C], as from mixup
+        and cutmix.
+      weights: [N], weight of each example; None for equal weights.
+      smoothing: label smoothing, in [0, 1).
 
     Returns:
-      Scalar: `sum(weights * loss) / sum(weights)`, and 0 where all weights are 0.
+      Scalar: `sum(weights * loss) / sum(weights)`; 0 if all weights are 0.
 
     Raises:
-      ShapeError: logits, labels and weights do not belong together.
+      ShapeError: if the shapes or dtypes of logits, labels and weights do not match.
 
-    >>> print(cross_entropy(jnp.zeros([2, 4]), jnp.array([0, 3])))  # log 4: nothing learnt yet
+    >>> print(cross_entropy(jnp.zeros([2, 4]), jnp.array([0, 3])))  # log 4: uniform prediction
     1.3862944
     >>> print(cross_entropy(jnp.zeros([1, 4]), jnp.array([[0.5, 0.5, 0, 0]])))
     1.3862944
     """
     check_pair(logits, labels, weights)
-    log_p = jax.nn.log_softmax(at_least_float32(logits))
+    log_p = jax.nn.log_softmax(upcast(logits))
     if labels.ndim == 2:
         hit = jnp.where(labels == 0, 0, labels * log_p).sum(-1)
     else:
-        # A label outside the classes would otherwise be taken for a neighbor, or counted from the end, in silence.
+        # Without this, a label outside the classes would be clipped, or index from the end.
         known = jnp.where(labels < 0, log_p.shape[-1], labels.astype(jnp.int32))
         hit = jnp.take_along_axis(log_p, known[:, None], axis=-1, mode="fill", fill_value=jnp.nan)[:, 0]
     spread = jnp.where(smoothing == 0, 0, smoothing * log_p.mean(-1))
@@ -56,24 +56,24 @@ def cross_entropy(
 
 
 def binary_cross_entropy(logits: Array, labels: Array, weights: Array | None = None) -> jax.Array:
-    """Mean sigmoid cross-entropy over classes that do not exclude each other, and over examples.
+    """Mean sigmoid cross-entropy of independent classes (multi-label classification).
 
     Args:
       logits: [N, C], any float type.
-      labels: [N, C], 0 or 1, or between: how much of each class; one outside makes the loss NaN.
-      weights: [N], how much each example counts; all alike when None.
+      labels: [N, C], in [0, 1]; a value outside makes the loss NaN.
+      weights: [N], weight of each example; None for equal weights.
 
     Returns:
-      Scalar, as `cross_entropy`.
+      Scalar, as in `cross_entropy`.
 
     Raises:
-      ShapeError: logits, labels and weights do not belong together.
+      ShapeError: if the shapes or dtypes of logits, labels and weights do not match.
 
     >>> print(binary_cross_entropy(jnp.zeros([1, 3]), jnp.array([[1, 0, 1]])))  # log 2
     0.6931472
     """
     _check_alike("logits", logits, labels, weights)
-    logits = at_least_float32(logits)
+    logits = upcast(logits)
     labels = labels.astype(logits.dtype)
     loss = optax.losses.sigmoid_binary_cross_entropy(logits, labels)
     loss = jnp.where((labels >= 0) & (labels <= 1), loss, jnp.nan)
@@ -85,30 +85,25 @@ def mean_squared_error(outputs: Array, targets: Array, weights: Array | None = N
 
     Args:
       outputs: [N, ...], any float type.
-      targets: the same shape.
-      weights: [N], how much each example counts; all alike when None.
+      targets: array of the same shape.
+      weights: [N], weight of each example; None for equal weights.
 
     Returns:
-      Scalar, as `cross_entropy`.
+      Scalar, as in `cross_entropy`.
 
     Raises:
-      ShapeError: outputs, targets and weights do not belong together.
+      ShapeError: if the shapes of outputs, targets and weights do not match.
 
     >>> print(mean_squared_error(jnp.array([[1.0, 3.0]]), jnp.array([[1.0, 1.0]])))
     2.0
     """
     _check_alike("outputs", outputs, targets, weights)
-    square = optax.losses.squared_error(at_least_float32(outputs), at_least_float32(targets))
+    square = optax.losses.squared_error(upcast(outputs), upcast(targets))
     return weighted_mean(square.mean(tuple(range(1, square.ndim))), weights)
 
 
-def at_least_float32(x: Array) -> jax.Array:
-    """x in float32, or in the wider type that it has."""
-    return jnp.asarray(x, accum_dtype(x.dtype))
-
-
 def weighted_mean(values: jax.Array, weights: Array | None) -> jax.Array:
-    """The mean of values [N] with weights [N]; what weighs 0 has no part in it, and of nothing it is 0."""
+    """Weighted mean of values [N]; values of weight 0 are ignored, even if NaN. 0 if all weights are 0."""
     if weights is None:
         return values.sum() / max(len(values), 1)
     weights = weights.astype(values.dtype)
@@ -121,7 +116,7 @@ def check_pair(logits: Array, labels: Array, weights: Array | None) -> None:
     """Check that logits are [N, C], labels integers [N] or floating [N, C], and weights [N].
 
     Raises:
-      ShapeError: they are not.
+      ShapeError: if they are not.
     """
     soft = labels.ndim == 2
     kind = jnp.floating if soft else jnp.integer

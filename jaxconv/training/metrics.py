@@ -26,18 +26,18 @@ __all__ = [
 
 
 def correct(logits: Array, labels: Array, weights: Array | None = None) -> jax.Array:
-    """The (weighted) number of examples whose largest logit is the label's.
+    """(Weighted) number of correct predictions: examples whose largest logit is the label's.
 
     Args:
       logits: [N, C].
-      labels: [N], integers; or floating [N, C], of which the largest counts.
-      weights: [N], how much each example counts; 1 each when None.
+      labels: [N], integers; or soft labels [N, C], whose argmax counts.
+      weights: [N], weight of each example; None for equal weights.
 
     Returns:
-      Scalar float32; of equal logits the first counts as largest.
+      Scalar float32; ties go to the first class.
 
     Raises:
-      ShapeError: logits, labels and weights do not belong together.
+      ShapeError: if the shapes or dtypes of logits, labels and weights do not match.
 
     >>> print(correct(jnp.array([[1.0, 2.0], [4.0, 3.0]]), jnp.array([1, 1])))
     1.0
@@ -48,18 +48,18 @@ def correct(logits: Array, labels: Array, weights: Array | None = None) -> jax.A
 
 
 def accuracy(logits: Array, labels: Array, weights: Array | None = None) -> jax.Array:
-    """The (weighted) share of examples whose largest logit is the label's.
+    """(Weighted) accuracy: fraction of examples whose largest logit is the label's.
 
     Args:
       logits: [N, C].
-      labels: [N], integers; or floating [N, C], of which the largest counts.
-      weights: [N], how much each example counts; 1 each when None.
+      labels: [N], integers; or soft labels [N, C], whose argmax counts.
+      weights: [N], weight of each example; None for equal weights.
 
     Returns:
-      Scalar float32 in [0, 1]; 0 where all weights are 0.
+      Scalar float32 in [0, 1]; 0 if all weights are 0.
 
     Raises:
-      ShapeError: logits, labels and weights do not belong together.
+      ShapeError: if the shapes or dtypes of logits, labels and weights do not match.
 
     >>> print(accuracy(jnp.array([[1.0, 2.0], [4.0, 3.0]]), jnp.array([1, 1])))
     0.5
@@ -68,19 +68,19 @@ def accuracy(logits: Array, labels: Array, weights: Array | None = None) -> jax.
 
 
 def top_k(logits: Array, labels: Array, k: int = 5, weights: Array | None = None) -> jax.Array:
-    """The (weighted) share of examples whose label is among the k largest logits.
+    """(Weighted) top-k accuracy: fraction of examples whose label is among the k largest logits.
 
     Args:
       logits: [N, C].
-      labels: [N], integers; or floating [N, C], of which the largest counts.
-      k: 1 or more; from C on, every label is among them.
-      weights: [N], how much each example counts; 1 each when None.
+      labels: [N], integers; or soft labels [N, C], whose argmax counts.
+      k: number of classes, at least 1.
+      weights: [N], weight of each example; None for equal weights.
 
     Returns:
-      Scalar float32 in [0, 1]; of equal logits the first counts as larger; 0 where all weights are 0.
+      Scalar float32 in [0, 1]; ties go to the first class; 0 if all weights are 0.
 
     Raises:
-      ShapeError: logits, labels and weights do not belong together, or k is below 1.
+      ShapeError: if the shapes or dtypes of logits, labels and weights do not match, or k is below 1.
 
     >>> print(top_k(jnp.array([[1.0, 3.0, 2.0], [5.0, 4.0, 3.0]]), jnp.array([2, 2]), k=2))
     0.5
@@ -93,14 +93,14 @@ def top_k(logits: Array, labels: Array, k: int = 5, weights: Array | None = None
 
 
 def label_rank(scores: Array, labels: Array) -> jax.Array:
-    """The number of classes that score higher than the label's.
+    """Number of classes with a higher score than the label.
 
     Args:
       scores: [N, C], logits or any increasing function of them.
       labels: [N], integers.
 
     Returns:
-      int32 [N]; of equal scores the first counts as higher. C if a score is NaN, or the label is not in 0..C-1.
+      int32 [N]; ties go to the first class. C if a score is NaN, or the label is not in 0..C-1.
 
     >>> print(label_rank(jnp.array([[1.0, 3.0, 2.0], [5.0, 4.0, 4.0]]), jnp.array([1, 2])))
     [0 2]
@@ -114,19 +114,18 @@ def label_rank(scores: Array, labels: Array) -> jax.Array:
 
 
 def confusion_matrix(logits: Array, labels: Array, weights: Array | None = None) -> jax.Array:
-    """How often each class was taken for each other.
+    """Confusion matrix: counts by label and prediction.
 
     Args:
       logits: [N, C].
-      labels: [N], integers, one outside the classes not being counted; or floating [N, C], of which
-        the largest counts.
+      labels: [N], integers (one outside the classes is not counted); or soft labels [N, C], whose argmax counts.
       weights: [N]; examples of weight 0 are not counted, all others once.
 
     Returns:
-      int32 [C, C]: row the label, column the answer; matrices of batches add up.
+      int32 [C, C]: rows are labels, columns predictions. Matrices of batches can be summed.
 
     Raises:
-      ShapeError: logits, labels and weights do not belong together, or there are more than 46,340 classes.
+      ShapeError: if the shapes or dtypes of logits, labels and weights do not match, or there are over 46,340 classes.
 
     >>> print(confusion_matrix(jnp.array([[1.0, 2.0], [4.0, 3.0]]), jnp.array([1, 1])))
     [[0 0]
@@ -147,7 +146,7 @@ def count_pairs(labels: Array, answers: Array, classes: int, weights: Array | No
       weights: [N]; examples of weight 0 are not counted, all others once.
 
     Returns:
-      int32 [C, C]: row the label, column the answer.
+      int32 [C, C]: rows are labels, columns predictions.
 
     Raises:
       ShapeError: if there are more than 46,340 classes.
@@ -169,11 +168,11 @@ def count_pairs(labels: Array, answers: Array, classes: int, weights: Array | No
 
 
 class PerClass(NamedTuple):
-    """How good a net is on each class; float32 [C] each, 0 where there is nothing to divide by.
+    """Metrics of each class, float32 [C]; 0 if a denominator is 0.
 
     Args:
-      recall: the share of the class's images that were recognized.
-      precision: the share of the answers naming it that were right.
+      recall: fraction of the class's images that were predicted correctly.
+      precision: fraction of the predictions of the class that were correct.
       f1: their harmonic mean.
     """
 
@@ -192,7 +191,7 @@ def per_class(matrix: Array) -> PerClass:
       A PerClass.
 
     Raises:
-      ShapeError: the matrix is not square.
+      ShapeError: if the matrix is not square.
 
     >>> print(per_class(jnp.array([[3, 1], [0, 4]])).recall)
     [0.75 1.  ]
@@ -209,22 +208,22 @@ def per_class(matrix: Array) -> PerClass:
 
 
 def calibration_error(probabilities: Array, labels: Array, bins: int = 15, weights: Array | None = None) -> jax.Array:
-    """Expected calibration error: how far the largest probability is from the share of right answers.
+    """Expected calibration error (ECE): the gap between confidence and accuracy.
 
-    Examples are sorted by their largest probability into bins ((b - 1) / bins, b / bins]; the
-    result is the mean over examples of |accuracy - mean largest probability| of their bin.
+    Examples are binned by their largest probability into ((b - 1) / bins, b / bins]; the result is the mean over
+    examples of |accuracy - mean confidence| of their bin.
 
     Args:
       probabilities: [N, C], softmax of the logits; one above 1 makes the result NaN.
-      labels: [N], integers; or floating [N, C], of which the largest counts.
-      bins: how many of equal width.
-      weights: [N], how much each example counts; 1 each when None.
+      labels: [N], integers; or soft labels [N, C], whose argmax counts.
+      bins: number of bins of equal width.
+      weights: [N], weight of each example; None for equal weights.
 
     Returns:
-      Scalar float32 in [0, 1]; 0 where all weights are 0.
+      Scalar float32 in [0, 1]; 0 if all weights are 0.
 
     Raises:
-      ShapeError: probabilities, labels and weights do not belong together, or there is no bin.
+      ShapeError: if the shapes or dtypes of probabilities, labels and weights do not match, or bins < 1.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, 2017.
 
@@ -244,16 +243,16 @@ def calibration_gap(
     bins: int = 15,
     weights: Array | None = None,
 ) -> jax.Array:
-    """`calibration_error` of answers that were given already.
+    """`calibration_error` from confidences and correctness of predictions.
 
     Args:
-      confidence: [N], the probability of each answer; one above 1 makes the result NaN.
-      right: [N], whether the answer was.
-      bins: how many of equal width.
-      weights: [N], how much each example counts; 1 each when None.
+      confidence: [N], probability of each prediction; one above 1 makes the result NaN.
+      right: [N], whether each prediction is correct.
+      bins: number of bins of equal width.
+      weights: [N], weight of each example; None for equal weights.
 
     Returns:
-      Scalar float32 in [0, 1]; 0 where all weights are 0.
+      Scalar float32 in [0, 1]; 0 if all weights are 0.
 
     >>> print(calibration_gap(jnp.array([0.75, 0.75]), jnp.array([True, False])))
     0.25
@@ -265,11 +264,11 @@ def calibration_gap(
     gaps = jnp.zeros(bins, jnp.float32).at[place].add(weight * (hits - sure))
     total = weight.sum()
     error = jnp.abs(gaps).sum() / jnp.where(total > 0, total, 1)
-    return jnp.where((sure <= 1.001).all(), error, jnp.nan)  # logits were given, most likely
+    return jnp.where((sure <= 1.001).all(), error, jnp.nan)  # probably logits
 
 
 def _hard(labels: Array) -> jax.Array:
-    """Labels as integers [N]: of shares [N, C] the first of the largest."""
+    """Integer labels [N]; the argmax of soft labels [N, C]."""
     return jnp.asarray(jnp.argmax(labels, axis=-1) if labels.ndim == 2 else labels, jnp.int32)
 
 

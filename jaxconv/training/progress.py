@@ -8,17 +8,17 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """Told once, before the first step: how long compiling took."""
+    """Emitted once, before the first step: the compilation time."""
 
     seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Told every `log_every` steps: means over the steps since the last time (and over an ensemble).
+    """Emitted every `log_every` steps: means over the steps since the last report (and over an ensemble).
 
-    `waiting` is the share of the time that the device waited for data. Where the step measures norms, `gradient_norm`
-    is a mean like the others, over the steps whose gradient was finite, and `weight_norms` are those of the last step.
+    `waiting` is the fraction of time spent waiting for data. If the step measures norms, `gradient_norm` is the mean
+    over steps with finite gradients, and `weight_norms` are those of the last step.
     """
 
     step: int
@@ -34,7 +34,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """What a test found; `more` holds other numbers by their names."""
+    """Result of an evaluation; `more` has further metrics by name."""
 
     loss: float
     accuracy: float
@@ -43,7 +43,7 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Told after each pass over the images that are tested on."""
+    """Emitted after each evaluation."""
 
     step: int
     found: Score
@@ -51,6 +51,6 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Notice:
-    """A line for the user: a damaged checkpoint, a picture that could not be drawn."""
+    """A message for the user, such as a damaged checkpoint or a plot that failed."""
 
     text: str

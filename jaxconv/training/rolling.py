@@ -1,4 +1,4 @@
-"""Rolling checkpoints of a run, by Orbax, with checksums: where the latest is damaged, the one before is restored."""
+"""Rolling checkpoints of a run (Orbax) with checksums and fallback to the previous one if the latest is damaged."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ T = TypeVar("T")
 __all__ = ["Checkpoints", "saved_steps"]
 
 _SUM, _SCORE = "sha256", "score"
-_FILES = 64  # more than Orbax makes for one state, folders included
-_BESIDE = 2**16  # bytes of its small files, each at least a block
+_FILES = 64  # more than Orbax creates for one checkpoint, folders included
+_BESIDE = 2**16  # bytes of its small files, at least a block each
 
 
 class Checkpoints:
-    """The saved states of one run, by Orbax: written beside the training, whole or not at all.
+    """The checkpoints of a run, written atomically in the background by Orbax.
 
-    Each holds a checksum of its arrays and notes. One that was altered is renamed to `<step>.damaged` when it is
-    restored, and the one before it is restored instead.
+    Each has a checksum of its arrays and metadata. If a checkpoint does not match, `restore` renames it to
+    `<step>.damaged` and restores the previous one.
 
     Args:
-      folder: made if missing.
-      keep: how many of the latest are kept; the one with the highest score is kept beside them.
-      report: called with a line about each damaged one.
+      folder: created if missing.
+      keep: number of latest checkpoints to keep, beside the one with the highest score.
+      report: called with a message about each damaged checkpoint.
 
     Raises:
-      WriteError: the folder cannot be written.
+      WriteError: if the folder cannot be written.
 
     >>> import tempfile
     >>> import jax.numpy as jnp
-    >>> with Checkpoints(tempfile.mkdtemp()) as kept:
-    ...     kept.save(10, {"w": jnp.arange(2.0)}, {"seconds": 1.5})
-    >>> with Checkpoints(kept.folder) as kept:
-    ...     kept.restore({"w": jax.ShapeDtypeStruct([2], jnp.float32)})
+    >>> with Checkpoints(tempfile.mkdtemp()) as checkpoints:
+    ...     checkpoints.save(10, {"w": jnp.arange(2.0)}, {"seconds": 1.5})
+    >>> with Checkpoints(checkpoints.folder) as checkpoints:
+    ...     checkpoints.restore({"w": jax.ShapeDtypeStruct([2], jnp.float32)})
     (10, {'w': Array([0., 1.], dtype=float32)}, {'seconds': 1.5})
     """
 
@@ -93,55 +93,54 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """The steps that states are kept of, in order."""
+        """The steps of the existing checkpoints, in order."""
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, tree: Any, notes: dict[str, Any], score: float | None = None) -> None:
-        """Write a state; returns once it is copied, and writing goes on meanwhile.
+        """Save a checkpoint; returns once the state is copied, and writes in the background.
 
         Args:
-          step: its number; one that is there already is left as it is.
-          tree: a pytree of arrays; keys of `jax.random` may be among them.
-          notes: what JSON can write.
-          score: higher is better; None where nothing was measured.
+          step: step number; an existing checkpoint is left unchanged.
+          tree: a pytree of arrays, which may contain random keys.
+          notes: metadata that JSON can represent.
+          score: higher is better; None if not evaluated.
 
         Raises:
-          WriteError: there is no space for it, the folder is gone, or the state before it could not be written.
+          WriteError: if there is no space, the folder is gone, or the previous checkpoint could not be written.
         """
         if step in self._manager.all_steps():
             return
-        # A copy of our own: the device may use the memory again while Orbax still writes it.
+        # A copy, since the donated buffers may be reused while Orbax writes.
         leaves = [np.array(leaf) for leaf in jax.tree.leaves(without_keys(tree))]
         flat = {_escape(name): leaf for name, leaf in zip(leaf_names(tree), leaves, strict=True)}
         sealed = {"notes": notes, _SUM: digest(flat, notes)} | ({} if score is None else {_SCORE: score})
         items = self._args.Composite(state=self._args.StandardSave(flat), notes=self._args.JsonSave(sealed))
         with _writing(self.folder / str(step)):
-            _room(self.folder, sum(leaf.nbytes for leaf in leaves))
+            _check_space(self.folder, sum(leaf.nbytes for leaf in leaves))
             if score is not None:
                 self._scores[step] = score
             self._manager.save(step, args=items)
 
     def restore(self, like: T) -> tuple[int, T, dict[str, Any]] | None:
-        """Read the latest state that is undamaged.
+        """Load the latest undamaged checkpoint.
 
         Args:
-          like: a tree of arrays or `jax.ShapeDtypeStruct`s that says what must be there.
+          like: a tree of arrays or `jax.ShapeDtypeStruct`s with the expected names, shapes and dtypes.
 
         Returns:
-          Its step, the tree and the notes; None where no state was kept yet.
+          The step, the tree and the metadata; None if there is no checkpoint.
 
         Raises:
-          ConfigError: names, shapes or types are not those of `like`; both trees, with a mark before
-            each difference.
-          DataError: every one of them is damaged.
-          OSError: one of them cannot be read.
+          ConfigError: if names, shapes or dtypes are not those of `like`; lists both trees and marks every difference.
+          DataError: if every checkpoint is damaged.
+          OSError: if a checkpoint cannot be read.
         """
         reason = ""
         for step in reversed(self.steps):
             path = self.folder / str(step)
             for file in path.rglob("*"):
                 if not file.is_dir():
-                    open(file, "rb").close()  # what cannot be read is not damaged: raises what the system says of it
+                    open(file, "rb").close()  # an unreadable file is not damaged: raise its OSError
             found = self._attempt(step)
             if isinstance(found, str):
                 reason = f"{path} is damaged: {found}"
@@ -152,25 +151,25 @@ class Checkpoints:
             tree = fitted(path, plain, {name.replace(_SLASH, "/"): jnp.asarray(leaf) for name, leaf in flat.items()})
             return step, as_keys(like, tree), notes
         if reason:
-            raise DataError(f"no undamaged state is left in {self.folder}; the earliest: {reason}")
+            raise DataError(f"no undamaged checkpoint is left in {self.folder}; the earliest: {reason}")
         return None
 
     def _attempt(self, step: int) -> tuple[dict[str, Any], dict[str, Any]] | str:
-        """What `_read` gives, or why the state is damaged."""
+        """The result of `_read`, or why the checkpoint is damaged."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             try:
                 return self._read(step)
-            except Exception as error:  # whatever Orbax, TensorStore or JSON say of a file that was altered
+            except Exception as error:  # Orbax, TensorStore and JSON raise anything on an altered file
                 reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-            gc.collect()  # what the failed tasks left behind is logged and warned of when it is collected
+            gc.collect()  # the failed tasks' leftovers are logged and warned about when collected
         return reason
 
     def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The arrays and notes of a step, compared with their checksum."""
+        """The arrays and metadata of a step, verified by their checksum."""
         items = self._args.Composite(state=self._args.StandardRestore(), notes=self._args.JsonRestore())
         found = self._manager.restore(step, args=items)
-        if not {"notes", _SUM} & found.notes.keys():  # of a version that wrote no checksums
+        if not {"notes", _SUM} & found.notes.keys():  # written by a version without checksums
             return found.state, found.notes
         notes = found.notes["notes"]
         if digest(found.state, notes) != found.notes[_SUM]:
@@ -178,7 +177,7 @@ class Checkpoints:
         return found.state, notes
 
     def _set_aside(self, path: Path) -> Path:
-        """Rename a damaged state, so that a new one of its step can be saved."""
+        """Rename a damaged checkpoint, so that its step can be saved again."""
         aside = path.with_name(f"{path.name}.damaged")
         with writing(aside):
             shutil.rmtree(aside, ignore_errors=True)
@@ -203,21 +202,21 @@ class _LatestAndBest:
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """The steps of the states in a folder that are written completely, in order.
+    """The steps of the complete checkpoints in a folder, in order.
 
     Args:
-      folder: of a `Checkpoints`; may be missing.
+      folder: folder of a `Checkpoints`; may be missing.
     """
     with contextlib.suppress(OSError):
         return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal() and entry.is_dir())
     return []
 
 
-def _room(folder: Path, size: int) -> None:
-    """Raise where there is no room for a state: Orbax would find out in many threads, with a traceback of each.
+def _check_space(folder: Path, size: int) -> None:
+    """Check for disk space in advance: Orbax would fail in many threads, each with a traceback.
 
     Raises:
-      OSError: the disk, a quota or the inodes are full, files may not be so large, or the folder is gone.
+      OSError: if the disk, quota or inodes are exhausted, the file size limit is exceeded, or the folder is gone.
     """
     found = os.statvfs(folder)
     size += size // 8
@@ -230,7 +229,7 @@ def _room(folder: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """`writing`, also for what TensorStore raises as a ValueError."""
+    """`writing`, including the OSErrors that TensorStore raises as ValueError."""
     with writing(path):
         try:
             yield
@@ -243,11 +242,11 @@ def _writing(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Orbax's threads from printing each error that they raise: the caller gets it as an exception."""
+    """Suppress the errors that Orbax's threads log; the caller gets them as exceptions."""
     hook, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
 
     def unraisable(found: Any) -> None:
-        if str(found.exc_value) != "Event loop is closed":  # TensorStore's, of what ends after the first error
+        if str(found.exc_value) != "Event loop is closed":  # from TensorStore tasks that end after the first error
             hook(found)
 
     sys.unraisablehook = unraisable
@@ -262,11 +261,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _not_orbax(record: logging.LogRecord) -> bool:
-    """Whether a log record is neither of Orbax nor of a task that it left behind."""
+    """Whether a log record comes neither from Orbax nor from a task that it left behind."""
     return "orbax" not in record.pathname and "OCDBT" not in record.getMessage()
 
 
-# Orbax would make a folder of each part of a name.
+# Orbax would create a folder for each component of a name.
 _SLASH = "|"
 
 

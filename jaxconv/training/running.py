@@ -1,4 +1,4 @@
-"""What the steps of a run have measured since it was last told."""
+"""Running averages since the last report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["DivergedError", "Means"]
 
 
 class DivergedError(ArithmeticError):
-    """The loss or a parameter became NaN or infinite; `step` says when."""
+    """Training diverged: the loss or a parameter became NaN or infinite at `step`."""
 
     def __init__(self, step: int, value: float | str, member: int | None = None, what: str = "the loss") -> None:
         whose = "" if member is None else f" of member {member}"
@@ -27,9 +27,9 @@ class DivergedError(ArithmeticError):
 
 @dataclasses.dataclass(frozen=True)
 class Means:
-    """Sums over the steps since the last report, from which it takes its means.
+    """Sums of metrics since the last report.
 
-    They are added step by step in float64, so that they do not depend on how steps were cut into calls.
+    They are accumulated step by step in float64, so that they do not depend on how steps are divided into dispatches.
     """
 
     steps: int = 0
@@ -41,10 +41,10 @@ class Means:
     weights: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def after(self, before: int, found: Any) -> Means:
-        """With the steps of another call of the device added; waits for it.
+        """Add the steps of a dispatch; waits for its results.
 
         Raises:
-          DivergedError: a loss was not finite.
+          DivergedError: if a loss is not finite.
         """
         taken, metrics = jax.device_get(found)
         each = {name: np.asarray(value[:taken], np.float64) for name, value in metrics.items()}
@@ -59,7 +59,7 @@ class Means:
             correct += float(each["correct"][number].sum())
             count += float(each["count"][number].sum())
             norm = float(each[GRADIENT_NORM][number].mean()) if GRADIENT_NORM in each else np.nan
-            if np.isfinite(norm):  # where a float16 gradient overflows, the step is left out
+            if np.isfinite(norm):  # a step whose float16 gradient overflows is skipped
                 gradients, steps = gradients + norm, steps + 1
         last = {name: value[-1].mean() for name, value in each.items() if name.startswith(WEIGHT_NORM) and len(value)}
         norms = {name.removeprefix(WEIGHT_NORM): float(norm) for name, norm in last.items()}
@@ -68,15 +68,15 @@ class Means:
 
     @property
     def loss(self) -> float:
-        """A step's, and over the members of an ensemble."""
+        """Mean loss over steps and members."""
         return self.losses / self.steps if self.steps else 0.0
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers."""
+        """Training accuracy."""
         return self.correct / self.count if self.count else 0.0
 
     @property
     def gradient_norm(self) -> float | None:
-        """A step's, and over the members of an ensemble; None where it is not measured."""
+        """Mean gradient norm over steps and members; None if not measured."""
         return self.gradients / self.finite if self.finite else None

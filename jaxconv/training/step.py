@@ -1,4 +1,4 @@
-"""Training as one pure step on one pytree."""
+"""Train state and train step: one pytree and one pure function."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Step = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 
 METRICS = ("loss", "correct", "count")
 GRADIENT_NORM = "gradient_norm"
-WEIGHT_NORM = "weight_norm/"  # and the name of a part
+WEIGHT_NORM = "weight_norm/"  # followed by the name of a part
 
-# Good steps after which the loss scale is doubled (Micikevicius et al. 2018, "Mixed precision training").
+# Steps without overflow before the loss scale doubles (Micikevicius et al. 2018, "Mixed precision training").
 _GROWTH = 2000
 _FIRST_SCALE = 2.0**15
 
@@ -40,11 +40,11 @@ _FIRST_SCALE = 2.0**15
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LossScale:
-    """What a float16 loss is multiplied by, so that small gradients do not become zero.
+    """Dynamic loss scale, which keeps small float16 gradients from underflowing.
 
     Args:
-      scale: float32 scalar; halved, and the step left out, where a gradient overflows.
-      good: int32 scalar, the steps since it last changed.
+      scale: float32 scalar, factor of the loss; halved, and the step skipped, if a gradient overflows.
+      good: int32 scalar, steps since the last change.
     """
 
     scale: jax.Array
@@ -54,16 +54,16 @@ class LossScale:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """Everything that training changes, as one pytree.
+    """Everything that training updates, as one pytree.
 
     Args:
       params: the net's parameters.
-      state: the net's state, running statistics for example.
+      state: the net's state, such as running statistics.
       opt_state: the optimizer's state.
-      step: int32 scalar, the number of steps taken.
-      key: the key that each step's randomness is folded from; it stays the same.
-      average: moving averages of `(params, state)`, or None.
-      scale: the loss scale of float16, or None.
+      step: int32 scalar, number of steps taken.
+      key: constant key from which each step's key is folded.
+      average: EMA of `(params, state)`, or None.
+      scale: loss scale for float16, or None.
     """
 
     params: Params
@@ -76,7 +76,7 @@ class TrainState:
 
     @property
     def tested(self) -> tuple[Params, State]:
-        """The `(params, state)` to test and to keep: the averages where there are any."""
+        """The `(params, state)` for evaluation: the EMA if enabled."""
         return (self.params, self.state) if self.average is None else self.average
 
 
@@ -89,18 +89,18 @@ def init_state(
     average: bool = False,
     scale_loss: bool = False,
 ) -> TrainState:
-    """The state before the first step.
+    """Initial train state.
 
     Args:
-      net: the layer to train.
+      net: layer to train.
       tx: the optimizer.
-      key: of the run; parameters and steps fold different keys from it.
+      key: random key, split between initialization and the steps.
       x: array, `jax.ShapeDtypeStruct` or shape of an input batch.
-      average: keep moving averages, as `make_step(average=...)` wants them.
-      scale_loss: keep a loss scale, as `make_step(scale_loss=True)` wants it.
+      average: whether to keep an EMA, for `make_step(average=...)`.
+      scale_loss: whether to keep a loss scale, for `make_step(scale_loss=True)`.
 
     Returns:
-      A state that shares no memory with anything else, and so may be donated.
+      A state that shares no buffers, and so can be donated.
     """
     init_key, step_key = jax.random.split(key)
     params, state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), net.init(init_key, x))
@@ -127,28 +127,27 @@ def make_step(
     scale_loss: bool = False,
     log_norms: bool = False,
 ) -> Step:
-    """Make the pure function of one step; nothing is compiled here.
+    """Make the pure train step; nothing is compiled here.
 
     Args:
-      net: the layer to train.
+      net: layer to train.
       tx: the optimizer.
       loss: `(logits, labels, weights) -> scalar`, a weighted mean.
-      augment: `(key, batch) -> batch`, on the images as they are stored.
-      prepare: `images -> input of the net`, normalization for example; after `augment`.
-      accumulate: parts that a batch is cut into, one after the other in memory; the gradient is
-        that of the whole batch (batch statistics are those of a part).
-      average: decay of the moving averages of params and state, nearly 1. It is ramped up as
-        `(1 + step) / (10 + step)`, or the first parameters would weigh too much.
-      scale_loss: for computing in float16, see `LossScale`.
-      log_norms: measure norms, too.
+      augment: `(key, batch) -> batch`, applied to the images as stored.
+      prepare: `images -> input of the net`, such as normalization; applied after `augment`.
+      accumulate: number of micro-batches (gradient accumulation). The gradient is that of the full batch; batch
+        statistics are those of a micro-batch.
+      average: EMA decay of params and state, close to 1, with warm-up `(1 + step) / (10 + step)`.
+      scale_loss: whether to scale the loss for float16, see `LossScale`.
+      log_norms: whether to measure norms.
 
     Returns:
-      `(train_state, batch) -> (train_state, metrics)`. metrics are scalars: "loss"; "correct",
-      the weighted number of right answers; "count", the sum of the weights; with `log_norms` "gradient_norm",
-      of the whole gradient before the optimizer sees it, and "weight_norm/<part>", of each part's new params.
+      `(train_state, batch) -> (train_state, metrics)`. metrics are scalars: "loss"; "correct", the weighted number of
+      correct predictions; "count", the sum of weights; with `log_norms` "gradient_norm", the gradient's global norm
+      before the optimizer, and "weight_norm/<part>", of each part's new params.
 
     Raises:
-      ConfigError: when called with a batch that `accumulate` does not divide.
+      ConfigError: when called, if `accumulate` does not divide the batch.
     """
 
     def gradients(train: TrainState, batch: Batch, state: Any, key: jax.Array) -> tuple[Any, Any, Metrics]:
@@ -163,10 +162,10 @@ def make_step(
         (_, (new, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(train.params)
         return jax.tree.map(lambda leaf: leaf / scale, gradient) if scale_loss else gradient, new, metrics
 
-    def in_parts(train: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
+    def accumulated(train: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
         size = len(batch.weight)
         if size % accumulate:
-            raise ConfigError(f"accumulate must divide the batch; got {accumulate} parts of {size} images")
+            raise ConfigError(f"accumulate must divide the batch size, got {accumulate} micro-batches of {size} images")
         parts = jax.tree.map(lambda v: v.reshape(accumulate, size // accumulate, *v.shape[1:]), batch)
 
         def add(carry: Any, part: Any) -> tuple[Any, None]:
@@ -190,7 +189,7 @@ def make_step(
         if accumulate == 1:
             gradient, state, metrics = gradients(train, batch, train.state, net_key)
         else:
-            gradient, state, metrics = in_parts(train, batch, net_key)
+            gradient, state, metrics = accumulated(train, batch, net_key)
         updates, opt_state = tx.update(gradient, train.opt_state, train.params)
         params, scale = optax.apply_updates(train.params, updates), train.scale
         if scale is not None:
@@ -213,7 +212,7 @@ def make_step(
 
 
 def metric_names(params: Any, log_norms: bool) -> tuple[str, ...]:
-    """What a step of `make_step` measures.
+    """Names of the metrics of a step of `make_step`.
 
     Args:
       params: the net's parameters, or their shapes.
@@ -226,20 +225,20 @@ def metric_names(params: Any, log_norms: bool) -> tuple[str, ...]:
 
 
 def _parts(params: Any) -> dict[str, Any]:
-    """The top-level parts that have parameters; a net of one layer is one part."""
-    whole = not isinstance(params, dict) or any(not isinstance(part, dict) for part in params.values())
-    parts = {"net": params} if whole else params
+    """The top-level parts that have parameters; a single layer is one part, "net"."""
+    single = not isinstance(params, dict) or any(not isinstance(part, dict) for part in params.values())
+    parts = {"net": params} if single else params
     return {name: part for name, part in parts.items() if jax.tree.leaves(part)}
 
 
 def _norm(tree: Any) -> jax.Array:
-    """Of all numbers in a tree, summed in float32."""
+    """Global norm of a tree, accumulated in float32."""
     squares = [jnp.square(jnp.abs(leaf).astype(jnp.float32)).sum() for leaf in jax.tree.leaves(tree)]
     return jnp.sqrt(jnp.stack(squares).sum()) if squares else jnp.float32(0)
 
 
 def _rescale(scale: LossScale, good: jax.Array) -> LossScale:
-    """Twice as large after many good steps, half after a bad one."""
+    """Double the scale after many steps without overflow, halve it after an overflow."""
     grown = scale.good + 1 >= _GROWTH
     factor = jnp.where(good, jnp.where(grown, 2.0, 1.0), 0.5)
     return LossScale(jnp.maximum(scale.scale * factor, 1.0), jnp.where(good & ~grown, scale.good + 1, 0))

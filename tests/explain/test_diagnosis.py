@@ -257,8 +257,8 @@ def test_every_word_of_it(title):
 
 
 def test_of_an_error_that_is_not_the_nets_no_shapes_are_told():
-    error = ShapeError("a pattern must fit at least one parameter", got="'x'", fix="paths here: conv0/kernel")
-    message = "a pattern must fit at least one parameter\n  got: 'x'\n  fix: paths here: conv0/kernel"
+    error = ShapeError("a pattern must match at least one parameter", got="'x'", fix="paths here: conv0/kernel")
+    message = "a pattern must match at least one parameter\n  got: 'x'\n  fix: paths here: conv0/kernel"
     assert diagnose(jc.chain(CONV(4, 3)), (1, 8, 8, 3), error) == message
 
 

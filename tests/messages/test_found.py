@@ -243,7 +243,7 @@ TABLE = [
         "  got: 'stem'\n"
         "  fix: {'frozen': 'stem'}"),
     Row("a pattern with a slip", lambda: jc.optim.partition({"stem": CONV}, {"frozen": "stme"}),
-        "a pattern must fit at least one parameter\n"
+        "a pattern must match at least one parameter\n"
         "  got: 'stme'; did you mean 'stem'?\n"
         "  fix: paths here: stem/bias, stem/kernel"),
     Row("replace on a path halfway there", lambda: jc.replace(tiny(), "stem/conv1", jnp.sin),

@@ -214,17 +214,17 @@ TABLE = [
         "  got: params of conv0\n"
         "  fix: params, state = net.init(key, x)"),
     Row("partition by a misspelt path", lambda: jc.optim.partition(WEIGHTS, {"frozen": "head/kernle"}),
-        "a pattern must fit at least one parameter\n"
+        "a pattern must match at least one parameter\n"
         "  got: 'head/kernle'; did you mean 'head/kernel'?\n"
         "  fix: paths here: head/kernel, stem/conv0/bias, stem/conv0/kernel",
         fixed=lambda: jc.optim.partition(WEIGHTS, {"frozen": "head/kernel"})),
     Row("partition by a pattern that fits nothing", lambda: jc.optim.partition(WEIGHTS, {"frozen": ["stem", "*/scale"]}),
-        "a pattern must fit at least one parameter\n"
+        "a pattern must match at least one parameter\n"
         "  got: '*/scale'\n"
         "  fix: paths here: head/kernel, stem/conv0/bias, stem/conv0/kernel",
         fixed=lambda: jc.optim.partition(WEIGHTS, {"frozen": ["stem", "stem/conv0/bias"]})),
     Row("freeze of a pattern that fits nothing", lambda: jc.optim.freeze(optax.sgd(0.1), "body/*").init(WEIGHTS),
-        "a pattern must fit at least one parameter\n"
+        "a pattern must match at least one parameter\n"
         "  got: 'body/*'\n"
         "  fix: paths here: head/kernel, stem/conv0/bias, stem/conv0/kernel",
         fixed=lambda: jc.optim.freeze(optax.sgd(0.1), "stem/conv0/kernel").init(WEIGHTS)),

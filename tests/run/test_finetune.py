@@ -99,12 +99,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(root):
         (
             'optim.freeze=["conv9"]',
             ConfigError,
-            "optim.freeze: a pattern must fit at least one parameter\n  got: 'conv9'",
+            "optim.freeze: a pattern must match at least one parameter\n  got: 'conv9'",
         ),
         (
             "optim.lr_multipliers.conv9=0.5",
             ConfigError,
-            "optim.lr_multipliers: a pattern must fit at least one parameter\n  got: 'conv9'",
+            "optim.lr_multipliers: a pattern must match at least one parameter\n  got: 'conv9'",
         ),
         ("optim.lr_multipliers.conv2=-1", ConfigError, "optim.lr_multipliers.conv2: must be greater than 0, got -1"),
     ]:

@@ -97,4 +97,4 @@ def test_a_member_that_diverges_is_named(net, images):
 def test_seeds_must_differ(net):
     with pytest.raises(ConfigError) as caught:
         init_ensemble(net, optax.sgd(0.1), [1, 1], (1, 8, 8, 1))
-    assert str(caught.value) == "an ensemble needs a seed of its own for each member, got [1, 1]"
+    assert str(caught.value) == "an ensemble needs a different seed for each member, got [1, 1]"

@@ -112,7 +112,7 @@ def test_where_every_state_is_damaged_it_is_an_error(saved, tmp_path):
     with Checkpoints(folder) as kept, pytest.raises(DataError) as caught:
         kept.restore(jax.eval_shape(lambda: state(0)))
     assert str(caught.value).startswith(
-        f"no undamaged state is left in {folder}; the earliest: {folder}/6 is damaged: "
+        f"no undamaged checkpoint is left in {folder}; the earliest: {folder}/6 is damaged: "
     )
 
 

@@ -236,7 +236,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(problem):
         np.testing.assert_allclose(one, other, atol=1e-6)
     with pytest.raises(ConfigError) as caught:
         make_step(net, tx, accumulate=5)(start(net, tx), batch)
-    assert str(caught.value) == "accumulate must divide the batch; got 5 parts of 12 images"
+    assert str(caught.value) == "accumulate must divide the batch size, got 5 micro-batches of 12 images"
 
 
 def test_what_weighs_nothing_changes_nothing(problem):

@@ -1,4 +1,4 @@
-"""Any optimizer and schedule of optax by its own name, with its own arguments."""
+"""Optimizers and learning-rate schedules: every one of optax, by name; freezing and learning-rate multipliers."""
 
 from jaxconv.training.optim.masks import freeze, partition, scale_lr
 from jaxconv.training.optim.names import argument_problems

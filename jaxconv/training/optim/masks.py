@@ -1,4 +1,4 @@
-"""Parameters by path: labels for optax, frozen parts, learning-rate multipliers."""
+"""Parameter groups by path: labels, freezing, learning-rate multipliers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,19 +11,19 @@ from jaxconv._base.paths import fits, leaf_names
 
 
 def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str = "train") -> Any:
-    """Labels every leaf by its path, for `optax.multi_transform`.
+    """Label every leaf by its path, for `optax.multi_transform`.
 
     Args:
       tree: params (nested dicts).
-      labels: {label: pattern or patterns}; a pattern is a path with * and ? ("stem/*", "*/bias"), and
-        the path of a whole part stands for all in it. The first label that fits counts.
-      default: the label of all other leaves.
+      labels: {label: pattern or patterns}; a pattern is a path with * and ? ("stem/*", "*/bias"), and the path of a
+        part matches everything in it. The first matching label is used.
+      default: label of all other leaves.
 
     Returns:
-      A tree of strings, of tree's structure.
+      A tree of strings with the structure of `tree`.
 
     Raises:
-      ShapeError: a pattern that no leaf fits.
+      ShapeError: if a pattern matches no leaf.
 
     >>> partition({"stem": {"kernel": 0, "bias": 0}, "head": {"kernel": 0}}, {"frozen": "stem"})
     {'head': {'kernel': 'train'}, 'stem': {'bias': 'frozen', 'kernel': 'frozen'}}
@@ -37,7 +37,7 @@ def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str
     for _, pattern in pairs:
         if not any(fits(path, pattern) for path in paths):
             raise ShapeError(
-                "a pattern must fit at least one parameter",
+                "a pattern must match at least one parameter",
                 got=f"{pattern!r}{did_you_mean(pattern, prefixes)}",
                 fix=f"paths here: {', '.join(paths[:8])}{', …' if len(paths) > 8 else ''}"
                 if paths
@@ -48,11 +48,11 @@ def partition(tree: Any, labels: Mapping[str, str | Sequence[str]], default: str
 
 
 def freeze(optimizer: optax.GradientTransformation, *patterns: str) -> optax.GradientTransformation:
-    """An optax optimizer that leaves the parameters alone whose paths fit a pattern.
+    """An optax optimizer that freezes the parameters whose paths match a pattern.
 
     Args:
       optimizer: an `optax.GradientTransformation`.
-      patterns: as in `partition`.
+      patterns: path patterns, as in `partition`.
 
     Returns:
       An `optax.GradientTransformation`; frozen parameters get updates of zero and no optimizer state.
@@ -71,17 +71,18 @@ def freeze(optimizer: optax.GradientTransformation, *patterns: str) -> optax.Gra
 
 
 def scale_lr(optimizer: optax.GradientTransformation, rates: Mapping[str, float]) -> optax.GradientTransformation:
-    """An optax optimizer that moves some parameters by a share of its updates: a lower learning rate for a backbone.
+    """An optax optimizer with learning-rate multipliers, such as a lower rate for a backbone.
 
     Args:
       optimizer: an `optax.GradientTransformation`.
-      rates: {pattern: share}; patterns as in `partition`, the first that fits counts, and what none fits moves wholly.
+      rates: {pattern: multiplier}; patterns as in `partition`. The first match is used; updates of unmatched parameters
+        are unchanged.
 
     Returns:
       An `optax.GradientTransformation`.
 
     Raises:
-      ShapeError: when first used, a pattern that no parameter fits; a share that is no number ≥ 0.
+      ShapeError: if a multiplier is not a number ≥ 0; when initialized, if a pattern matches no parameter.
 
     >>> import optax, jax.numpy as jnp
     >>> params = {"stem": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
@@ -91,19 +92,19 @@ def scale_lr(optimizer: optax.GradientTransformation, rates: Mapping[str, float]
     (Array([-0.25, -0.25], dtype=float32), Array([-1., -1.], dtype=float32))
     """
     if not isinstance(rates, Mapping) or not all(
-        isinstance(share, int | float) and share >= 0 for share in rates.values()
+        isinstance(rate, int | float) and rate >= 0 for rate in rates.values()
     ):
         raise ShapeError(
-            "scale_lr needs {pattern: share ≥ 0}", got=f"{rates!r}", fix="scale_lr(optimizer, {'stem': 0.1})"
+            "scale_lr needs {pattern: multiplier ≥ 0}", got=f"{rates!r}", fix="scale_lr(optimizer, {'stem': 0.1})"
         )
-    labels, shares = {str(i): pattern for i, pattern in enumerate(rates)}, list(rates.values())
+    labels, multipliers = {str(i): pattern for i, pattern in enumerate(rates)}, list(rates.values())
 
     def init(params: Any) -> Any:
-        partition(params, labels)  # a pattern that fits nothing is told before the first step
+        partition(params, labels)  # fail early if a pattern matches nothing
         return optax.EmptyState()
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         marks = partition(updates, labels, default="")
-        return jax.tree.map(lambda leaf, mark: leaf * shares[int(mark)] if mark else leaf, updates, marks), state
+        return jax.tree.map(lambda leaf, mark: leaf * multipliers[int(mark)] if mark else leaf, updates, marks), state
 
     return optax.chain(optimizer, optax.GradientTransformation(init, update))

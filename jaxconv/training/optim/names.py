@@ -1,4 +1,4 @@
-"""Optax's functions by their own names, and what is wrong with arguments for them."""
+"""Optax functions by name, and checks of their arguments."""
 
 from __future__ import annotations
 
@@ -9,34 +9,23 @@ from typing import Any, get_args
 
 import jax.numpy as jnp
 
-from jaxconv._base.errors import ConfigError, no_argument, not_one_of
+from jaxconv._base.arguments import given_problems
 from jaxconv._base.limits import LARGEST_INT
 
-__all__ = ["MASKS", "argument_problems", "functions", "is_number", "pick", "refuse", "traceable"]
+__all__ = ["MASKS", "argument_problems", "functions", "is_number", "traceable"]
 
-MASKS = ("mask", "weight_decay_mask")  # optax's words for what is decayed, which `decay` says
-# Trees and functions, which no config can write.
+MASKS = ("mask", "weight_decay_mask")  # optax's arguments for what `decay` sets
+# Trees and functions, which a config cannot represent.
 _IN_PYTHON = (*MASKS, "muon_weight_dimension_numbers", "clip_value_fn")
 
 
 def functions(module: Any, excluded: tuple[str, ...]) -> list[tuple[str, Callable[..., Any]]]:
-    """The functions of a module by name, in order, but for those whose names begin as one excluded."""
+    """The functions of a module by name, in order, without those of the excluded prefixes."""
     return [
         (name, value)
         for name, value in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith(("_", *excluded))
     ]
-
-
-def pick(path: str, name: str, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
-    """The function that a name means.
-
-    Raises:
-      ConfigError: none of that name is known.
-    """
-    if name in known:
-        return known[name]
-    raise ConfigError(not_one_of(path, name, known))
 
 
 def argument_problems(
@@ -46,42 +35,42 @@ def argument_problems(
     given_elsewhere: tuple[str, ...] = (),
     also: tuple[str, ...] = (),
 ) -> list[str]:
-    """Say what is wrong with arguments, by the signature of the function that they are for.
+    """Check the arguments of an optax function.
 
     Args:
-      path: where they stand in the config, "optim" for example.
+      path: section of the config, such as "optim".
       make: the function.
-      args: the arguments by name.
+      args: arguments by name.
       given_elsewhere: parameters that `optim.learning_rate` sets.
-      also: numbers that it takes beside those of its signature.
+      also: numbers accepted beside the function's parameters.
 
     Returns:
-      One line for each argument that the function does not take or that no config can write (a mask, a
-      function), or whose kind (a number, true or false, a dtype) is not the parameter's.
+      A line for each argument that is unknown, that a config cannot represent (a mask, a function), or of another type.
 
     >>> import optax
     >>> argument_problems("optim", optax.sgd, {"momentun": 0.9}, ("learning_rate",))
     ["optim.momentun: sgd takes momentum, nesterov, accumulator_dtype; did you mean 'momentum'?"]
     """
-    extra = {key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=0.0) for key in also}
-    known = {
-        key: parameter
-        for key, parameter in (inspect.signature(make).parameters | extra).items()
-        if key not in (*given_elsewhere, *_IN_PYTHON)
+    parameters = dict(inspect.signature(make).parameters) | {
+        key: inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=0.0) for key in also
     }
-    lines = []
-    for key, value in args.items():
-        if key in given_elsewhere:
-            lines.append(f"{path}.{key}: is set by optim.learning_rate; leave it out here")
-        elif key not in known:
-            lines.append(no_argument(path, make.__name__, key, known, given_elsewhere))
-        elif wanted := _wrong_kind(known[key], value):
-            lines.append(f"{path}.{key}: must be {wanted}, got {value!r}")
-    return lines
+    twice = [key for key in args if key in given_elsewhere]
+    lines = [f"{path}.{key}: is set by optim.learning_rate; leave it out here" for key in twice]
+    rest = {key: value for key, value in args.items() if key not in given_elsewhere}
+
+    def check(make: Callable[..., Any], key: str, value: Any) -> str:
+        wanted = _wrong_kind(parameters[key], value)
+        return f"must be {wanted}" if wanted else ""
+
+    hidden = (*given_elsewhere, *_IN_PYTHON)
+    new = tuple(key for key in also if key not in inspect.signature(make).parameters)
+    return lines + given_problems(
+        path, make.__name__, make, rest, hidden=hidden, extra=new, near=given_elsewhere, check=check
+    )
 
 
 def _wrong_kind(parameter: inspect.Parameter, value: Any) -> str | None:
-    """What the value must be and is not. But for these kinds every parameter of optax's is a number."""
+    """What a value must be, if it does not fit; other parameters of optax than these are numbers."""
     default = parameter.default
     if value is default:
         return None
@@ -111,21 +100,15 @@ def _is_floating(value: Any) -> bool:
         return False
 
 
-def refuse(lines: list[str]) -> None:
-    """Raise a ConfigError of these lines, if there are any."""
-    if lines:
-        raise ConfigError("\n".join(lines))
-
-
 def is_number(value: Any) -> bool:
-    """Whether it is one as a config writes it: true is none, and neither is one of hundreds of digits."""
+    """Whether a config value is a number: neither a bool nor an int beyond the range of floats."""
     if isinstance(value, int) and abs(value) > LARGEST_INT:
         return not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def traceable(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as jit takes them: whole numbers beyond int32 as floating-point numbers.
+    """Convert ints beyond int32 to floats, as jit requires.
 
     >>> traceable({"weight_decay": 2**32, "b1": 0.9, "key": 3})
     {'weight_decay': 4294967296.0, 'b1': 0.9, 'key': 3}

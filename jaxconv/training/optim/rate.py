@@ -1,4 +1,4 @@
-"""Any schedule of optax by its own name, with its own arguments."""
+"""Learning-rate schedules: every schedule of optax, by name."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Any
 
 import optax
 
-from jaxconv._base.errors import ConfigError
+from jaxconv._base.arguments import find, missing
+from jaxconv._base.errors import ConfigError, raise_problems
 from jaxconv._base.limits import LARGEST_INT
-from jaxconv.training.optim.names import argument_problems, functions, is_number, pick, refuse, traceable
+from jaxconv.training.optim.names import argument_problems, functions, is_number, traceable
 
 __all__ = ["in_steps", "peak_argument", "rate_schedule", "schedule_arguments", "schedules"]
 
-# These are made of other schedules, or of lists that TOML cannot write (integers as keys).
+# Built from other schedules, or from tables that TOML cannot represent (integer keys).
 _NOT_SCHEDULES = ("join_", "scale_by_", "sgdr_", "piecewise_", "inject_")
 _DURATIONS = ("decay_steps", "transition_steps")
 
 
 def in_steps(args: Mapping[str, Any], batch_size: int, images: int, steps: int) -> dict[str, Any]:
-    """A schedule's durations as steps, where they were given as something else.
+    """Convert a schedule's durations to steps.
 
     Args:
-      args: a schedule's arguments; one called `x_steps` may come as `x_epochs`, `x_examples` or
-        `x_percent` (of the whole run).
-      batch_size: images a step.
-      images: in the training set.
-      steps: how many steps the whole run has.
+      args: the schedule's arguments; `x_steps` can be given as `x_epochs`, `x_examples` or `x_percent` (of the run).
+      batch_size: images per step.
+      images: size of the training set.
+      steps: total steps of the run.
 
     Raises:
-      ConfigError: a duration is no finite number.
+      ConfigError: if a duration is not a finite number.
 
     >>> in_steps({"warmup_epochs": 2, "decay_percent": 50}, batch_size=100, images=1000, steps=400)
     {'warmup_steps': 20, 'decay_steps': 200}
@@ -50,26 +50,25 @@ def in_steps(args: Mapping[str, Any], batch_size: int, images: int, steps: int) 
             wrong.append(f"optim.schedule.{key}: must be at most {LARGEST_INT:,} steps, got {value!r}")
         else:
             found[f"{stem}_steps"] = round(value * in_each[unit])
-    refuse(wrong)
+    raise_problems(wrong)
     return found
 
 
 def rate_schedule(name: str, learning_rate: float, steps: int, **args: Any) -> Callable[[Any], Any]:
-    """Make an optax schedule whose peak is the learning rate.
+    """Make an optax schedule with a given peak.
 
     Args:
-      name: a key of `schedules()`, which are optax's own names.
-      learning_rate: the peak: `peak_value`, or where there is none `init_value` or `value`.
-      steps: how many steps the whole run has; what `decay_steps` and `transition_steps` are
-        where they are not given.
-      **args: the schedule's own arguments. Where they are required and not given,
-        `warmup_steps` is a tenth of `steps`, and `init_value` beside a peak and `end_value` are 0.
+      name: a key of `schedules()`, optax's name.
+      learning_rate: the peak: `peak_value`, or else `init_value` or `value`.
+      steps: total steps of the run; default of `decay_steps` and `transition_steps`.
+      **args: the schedule's other arguments. If required but not given, `warmup_steps` is a tenth of `steps`, and
+        `init_value` (beside a peak) and `end_value` are 0.
 
     Returns:
       `step -> learning rate`.
 
     Raises:
-      ConfigError: there is no such schedule or argument, or a required one is missing.
+      ConfigError: if there is no such schedule or argument, or a required one is missing.
 
     >>> rate = rate_schedule("cosine_decay_schedule", 0.1, steps=100)
     >>> print(f"{rate(0):.2f} {rate(50):.2f} {rate(100):.2f}")
@@ -98,14 +97,14 @@ def schedule_arguments(name: str, steps: int, **args: Any) -> dict[str, Any]:
     >>> schedule_arguments("warmup_cosine_decay_schedule", 276)
     {'init_value': 0.0, 'warmup_steps': 27, 'decay_steps': 276, 'end_value': 0.0, 'exponent': 1.0}
     """
-    make = pick("optim.schedule.name", name, schedules())
+    make = find("optim.schedule.name", name, schedules(), custom=False)
     peak = peak_argument(make)
-    refuse(argument_problems("optim.schedule", make, args, given_elsewhere=(peak,)))
+    raise_problems(argument_problems("optim.schedule", make, args, given_elsewhere=(peak,)))
     ours: dict[str, Any] = dict.fromkeys(_DURATIONS, steps)
     ours |= {"warmup_steps": steps // 10, "init_value": 0.0, "end_value": 0.0}
     parameters = {key: each.default for key, each in inspect.signature(make).parameters.items() if key != peak}
     required = [key for key, default in parameters.items() if default is inspect.Parameter.empty]
-    refuse([f"optim.schedule.{key}: {name} needs it" for key in required if key not in ours | args])
+    raise_problems(missing("optim.schedule", name, make, ours | args, elsewhere=(peak,)))
     filled = {key: ours[key] if key in required else default for key, default in parameters.items() if key not in args}
     return {key: value for key, value in filled.items() if value is not None} | traceable(args)
 
@@ -115,14 +114,14 @@ def _brief(arguments: Mapping[str, Any]) -> str:
 
 
 def peak_argument(make: Callable[..., Any]) -> str:
-    """Which argument of a schedule the learning rate is."""
+    """Name of the schedule's argument that is set to the learning rate."""
     parameters = inspect.signature(make).parameters
     return next(key for key in ("peak_value", "init_value", "value") if key in parameters)
 
 
 @functools.cache
 def schedules() -> dict[str, Callable[..., Any]]:
-    """Every optax function that makes a schedule from numbers, by name."""
+    """All optax schedules whose arguments are numbers, by name."""
     return {
         name: make
         for name, make in functions(optax, _NOT_SCHEDULES)

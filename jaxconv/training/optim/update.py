@@ -1,4 +1,4 @@
-"""Any optimizer of optax by its own name, with its own arguments."""
+"""Optimizers: every optimizer of optax, by name."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Any
 import jax
 import optax
 
+from jaxconv._base.arguments import find
 from jaxconv._base.deprecation import renamed_arguments
-from jaxconv._base.errors import ConfigError, ShapeError
+from jaxconv._base.errors import ConfigError, ShapeError, raise_problems
 from jaxconv._base.paths import fits, leaf_names, path_name
 from jaxconv.training.optim.masks import freeze as frozen
 from jaxconv.training.optim.masks import scale_lr
-from jaxconv.training.optim.names import MASKS, argument_problems, functions, pick, refuse, traceable
+from jaxconv.training.optim.names import MASKS, argument_problems, functions, traceable
 from jaxconv.training.optim.rate import rate_schedule
 
 __all__ = ["decayed", "optimizer", "optimizers"]
 
-# lbfgs is called with the loss itself; scale_by_* are pieces of optimizers and not whole ones.
+# lbfgs needs the loss function; scale_by_* are building blocks.
 _NOT_OPTIMIZERS = ("lbfgs", "scale_by_")
 _DEPRECATED = "optimistic_adam"  # optax: use optimistic_adam_v2
-# Those of optax.contrib that want more than gradients and parameters (the loss, a Hessian, noise's
-# privacy budget), or that are tested at other parameters than they train.
+# From optax.contrib: those that need more than gradients and parameters (the loss, a Hessian, a privacy budget), or
+# that evaluate at other parameters than they train.
 _SPECIAL = ("momo", "sophia", "dpsgd", "schedule_free", "galore")
 
 
@@ -44,31 +45,31 @@ def optimizer(
     """Make an optax optimizer.
 
     Args:
-      name: a key of `optimizers()`, which are optax's own names.
-      learning_rate: the rate, or with a schedule its peak.
-      steps: how many steps the whole run has.
-      schedule: `{"name": one of schedules(), …its own arguments}`, see `rate_schedule`.
-      decay: patterns of the paths of those parts or parameters that `weight_decay` makes smaller, as
-        "head/kernel"; * stands for anything. Without biases and norms by default.
-      max_grad_norm: maximum global gradient norm; a longer gradient is clipped to it.
-      freeze: patterns of the paths of those parts or parameters that stay as they are.
-      lr_multipliers: {path pattern: factor of the learning rate}.
-      **args: the optimizer's own arguments; a second rate, as muon's `adam_learning_rate`, follows
-        the schedule too. One without `weight_decay`, sgd for example, takes it
-        all the same: as `weight_decay * parameter` added to the gradient.
+      name: a key of `optimizers()`, optax's name.
+      learning_rate: the learning rate, or the peak of the schedule.
+      steps: total steps of the run.
+      schedule: `{"name": a key of schedules(), …its arguments}`, see `rate_schedule`.
+      decay: path patterns of the parameters that weight decay applies to, such as "head/kernel"; * matches anything.
+        Kernels alone by default.
+      max_grad_norm: maximum global gradient norm, for clipping.
+      freeze: path patterns of frozen parameters.
+      lr_multipliers: {path pattern: learning-rate multiplier}.
+      **args: the optimizer's other arguments. A second learning rate, such as muon's `adam_learning_rate`, follows the
+        schedule, too. `weight_decay` is accepted for every optimizer: if it has no such argument (sgd),
+        `weight_decay * parameter` is added to the gradient.
 
     Returns:
       An `optax.GradientTransformation`.
 
     Raises:
-      ConfigError: there is no such optimizer, schedule or argument. When first used: no parameter
-        has a path that a pattern of `decay`, `freeze` or `lr_multipliers` fits.
+      ConfigError: if there is no such optimizer, schedule or argument; when initialized, if a pattern of `decay`,
+        `freeze` or `lr_multipliers` matches no parameter.
 
     >>> tx = optimizer("sgd", 0.1, steps=100, momentum=0.9)
     >>> tx = optimizer("adamw", 1e-3, steps=100, schedule={"name": "cosine_decay_schedule"}, max_grad_norm=1.0)
     """
-    make = pick("optim.name", name, optimizers())
-    refuse(argument_problems("optim", make, args, given_elsewhere=("learning_rate",), also=("weight_decay",)))
+    make = find("optim.name", name, optimizers(), custom=False)
+    raise_problems(argument_problems("optim", make, args, given_elsewhere=("learning_rate",), also=("weight_decay",)))
     args = traceable(args)
     rate: Any = learning_rate
     if schedule is not None:
@@ -83,12 +84,12 @@ def optimizer(
     if "weight_decay" in args and "weight_decay" not in known:
         before.append(optax.add_decayed_weights(args.pop("weight_decay"), mask))
     tx = optax.chain(*before, make(rate, **masks, **args))
-    tx = _blaming("optim.lr_multipliers", scale_lr(tx, lr_multipliers)) if lr_multipliers else tx
-    return _blaming("optim.freeze", frozen(tx, *freeze)) if freeze else tx
+    tx = _with_path("optim.lr_multipliers", scale_lr(tx, lr_multipliers)) if lr_multipliers else tx
+    return _with_path("optim.freeze", frozen(tx, *freeze)) if freeze else tx
 
 
-def _blaming(path: str, tx: Any) -> Any:
-    """The same; where its patterns do not fit the net, the error names the config's key."""
+def _with_path(path: str, tx: Any) -> Any:
+    """The same optimizer, whose ShapeErrors about patterns become ConfigErrors that name the config key."""
 
     def init(params: Any) -> Any:
         try:
@@ -100,29 +101,29 @@ def _blaming(path: str, tx: Any) -> Any:
 
 
 def _in_step(count: Any, rate: Callable[[Any], Any], share: float) -> Any:
-    """Another parameter group's rate, which goes up and down with the rest's."""
+    """Learning rate of another parameter group, proportional to the schedule."""
     return share * rate(count)
 
 
 def decayed(params: Any, patterns: Sequence[str]) -> Any:
-    """Which parameters are decayed: a tree of bools.
+    """Mask of the parameters that weight decay applies to: a tree of bools.
 
     Args:
       params: a tree of parameters.
-      patterns: of paths, as "*kernel"; see `paths.fits`.
+      patterns: path patterns, such as "*kernel"; see `paths.fits`.
 
     Raises:
-      ConfigError: a pattern fits no path.
+      ConfigError: if a pattern matches no path.
 
     >>> decayed({"conv0": {"kernel": 1, "bias": 2}}, ["*kernel"])
     {'conv0': {'bias': False, 'kernel': True}}
     """
     paths = leaf_names(params)
     for pattern in patterns:
-        # A net without any kernel has nothing to decay; any other pattern is one that somebody wrote.
+        # The default pattern may match nothing; any other was written by the user.
         if pattern != "*kernel" and not any(fits(path, pattern) for path in paths):
             raise ConfigError(
-                f"optim.decay: {pattern!r} must fit the path of a parameter; there are {', '.join(paths)}"
+                f"optim.decay: {pattern!r} must match the path of a parameter; there are {', '.join(paths)}"
             )
     chosen = [any(fits(path, pattern) for pattern in patterns) for path in paths]
     return jax.tree.unflatten(jax.tree.structure(params), chosen)
@@ -130,7 +131,7 @@ def decayed(params: Any, patterns: Sequence[str]) -> Any:
 
 @functools.cache
 def optimizers() -> dict[str, Callable[..., Any]]:
-    """Every optax function that makes a whole optimizer from a learning rate, by name."""
+    """All optax optimizers that take a learning rate, by name."""
     every = [*functions(optax, _NOT_OPTIMIZERS), *functions(optax.contrib, (*_NOT_OPTIMIZERS, *_SPECIAL))]
     found = {
         name: make
@@ -142,7 +143,7 @@ def optimizers() -> dict[str, Callable[..., Any]]:
 
 @functools.wraps(optax.contrib.muon)
 def _muon(learning_rate: Any, **args: Any) -> Any:
-    """Muon (Jordan 2024) on every kernel as a matrix of receptive fields by features; Adam on `head` and the rest."""
+    """Muon (Jordan 2024) for kernels, reshaped to [receptive field, features]; Adam for `head` and the rest."""
 
     def dimensions(params: Any) -> Any:
         def of(path: Any, leaf: Any) -> Any:

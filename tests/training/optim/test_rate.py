@@ -34,7 +34,10 @@ def test_durations_may_be_given():
             lambda: rate_schedule("cosine_decay_schedule", 0.1, 9, init_value=1.0),
             "optim.schedule.init_value: is set by optim.learning_rate; leave it out here",
         ),
-        (lambda: rate_schedule("exponential_decay", 0.1, 9), "optim.schedule.decay_rate: exponential_decay needs it"),
+        (
+            lambda: rate_schedule("exponential_decay", 0.1, 9),
+            "optim.schedule.decay_rate: must be given; exponential_decay has no default for it",
+        ),
         (
             lambda: rate_schedule("linear_onecycle_schedule", 0.1, 9, div_factor=0.0),
             "optim.schedule: linear_onecycle_schedule cannot be made of transition_steps=9, peak_value=0.1, "
