@@ -1,4 +1,11 @@
-"""Convolution engine: each convolution in the fastest correct formulation for this device."""
+"""Convolution engine: each convolution in the fastest correct formulation for this device.
+
+An operation describes its convolution as a `Form` and calls `bind`, which applies a JAX primitive (primitive.py) whose
+derivatives are forms again. When JAX compiles the primitive, dispatch.py brings the form to its canonical shape
+(simplify.py), chooses a formulation by rules (rules.py) or by measurement (tune.py), and traces it. A formulation
+either computes all three slots of a form, or it computes the forward convolution, and its gradients come from
+transposition.py or reductions.py.
+"""
 
 import contextlib
 import contextvars

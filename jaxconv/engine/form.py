@@ -2,7 +2,9 @@
 
     T(x, k, y) = Σ_{n, i, m, c, o}  x[n, i*s + m*d - lo, c] * k[m, c, o] * y[n, i, o]
 
-T is linear in each of its three slots. Given two of them, its derivative with respect to the third (the open slot) is
+for images n, output positions i, kernel taps m, input channels c, output channels o, stride s, dilation d and low
+padding lo. T is linear in each of its three slots. Given two of them, its derivative with respect to the third (the
+open slot) is
 
     "y"   the convolution of x with k,
     "x"   the input gradient (a transposed convolution), from k and y,
@@ -98,9 +100,10 @@ class Form:
         return 1 if self.members is None else self.members
 
     def axes(self, slot: str) -> tuple[str | None, ...]:
-        """Names of the axes of a slot's array: "m" (members), "n", "c" or "o"; None for a spatial axis.
+        """Names of the axes of a slot's array, for sharding: "m" (members), "n", "c" or "o"; None for a spatial axis.
 
-        Slots share axes of equal names. With groups, the kernel's input channels are those of one group: another name.
+        Axes of the same name have the same index. With groups, the kernel's input channels are those of one group, and
+        have another name.
         """
         first, last = {"x": ("n", "c"), "k": ("c", "o"), "y": ("n", "o")}[slot]
         spatial = (None,) * self.rank

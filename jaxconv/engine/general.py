@@ -69,7 +69,10 @@ def conv_general_dilated(
 
 
 def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: Ints, d: Ints, shared: Any) -> jax.Array:
-    """[N, *n, C], dilated by a and padded, convolved with [*k, C/groups, O], as the open slot of one form."""
+    """x [N, *n, C], dilated by a and padded, convolved with k [*k, C/groups, O], stride s, dilation d, as one form.
+
+    `shared` are the fields of the form that do not depend on shapes.
+    """
     if any(step > 1 for step in a):
         if all(step == 1 for step in s):
             return _adjoint(x, k, pads, a, d, shared)

@@ -63,9 +63,9 @@ def result_sharding(aval: Any, axes: Sequence[str | None], operands: Sequence[tu
     spec: list[Any] = []
     for name in axes:
         by = split.get(name) if name else None
-        asked = set(by) if isinstance(by, tuple) else {by} - {None}
-        spec.append(None if asked & used else by)
-        used |= asked
+        mesh_axes = set(by) if isinstance(by, tuple) else {by} - {None}
+        spec.append(None if mesh_axes & used else by)
+        used |= mesh_axes
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 

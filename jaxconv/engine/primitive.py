@@ -152,7 +152,7 @@ def _select_eager(v: jax.Array, code: jax.Array, *, choice: Choice) -> jax.Array
 
 
 mlir.register_lowering(select_p, local_lowering(apply_choice))
-ad.defjvp(select_p, lambda moved, v, code, *, choice: select(moved, code, choice), None)
+ad.defjvp(select_p, lambda tangent, v, code, *, choice: select(tangent, code, choice), None)
 
 
 @select_p.def_abstract_eval

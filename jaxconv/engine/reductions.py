@@ -133,11 +133,11 @@ def _interleave(parts: dict[tuple[int, ...], jax.Array], stride: tuple[int, ...]
     for axis in reversed(range(len(stride))):
         s, n = stride[axis], shape[1 + axis]
         heads = {residues[:axis] for residues in parts}
-        parts = {head: _merge([parts[(*head, a)] for a in range(s)], 1 + axis, n) for head in heads}
+        parts = {head: _interleave_axis([parts[(*head, a)] for a in range(s)], 1 + axis, n) for head in heads}
     return parts[()]
 
 
-def _merge(parts: list[jax.Array], axis: int, n: int) -> jax.Array:
+def _interleave_axis(parts: list[jax.Array], axis: int, n: int) -> jax.Array:
     """Interleave the cells of the parts along one axis, n in total."""
     if len(parts) == 1:
         return parts[0]

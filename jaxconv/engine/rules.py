@@ -13,13 +13,13 @@ from jaxconv.engine.simplify import simplified
 from jaxconv.engine.xla import conv_canonical, conv_lax
 
 FORMULATIONS: dict[str, Formulation] = {
-    "lax": conv_lax,
-    "canonical": conv_canonical,
-    "dots": conv_dots,
-    "shifted": conv_shifted,
-    "onednn": onednn.conv_onednn,
-    "images": onednn.conv_images,
-    "einsum": conv_einsum,
+    "lax": conv_lax,  # XLA's convolution, with JAX's gradients
+    "canonical": conv_canonical,  # XLA's convolution in one layout, with gradients as forward convolutions
+    "dots": conv_dots,  # one matrix product per kernel tap
+    "shifted": conv_shifted,  # multiply-adds of shifted inputs, for depthwise and similar convolutions
+    "onednn": onednn.conv_onednn,  # oneDNN's direct convolution
+    "images": onednn.conv_images,  # the same, with kernel gradients summed over blocks of images
+    "einsum": conv_einsum,  # im2col and einsum, the reference
 }
 
 
@@ -44,7 +44,8 @@ class Rule:
       impl: the formulation.
       slots: open slots it applies to.
       when: condition on the form and its place.
-      why: the measurement behind it: ms per slot, against those of lax.
+      why: the measurement behind it. "3×3 8×56²×64: 19, 15, 18 against 24, 30, 50": kernel, x, and ms of the rule's
+        slots in the order y, x, k, against those of lax.
     """
 
     impl: str

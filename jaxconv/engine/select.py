@@ -1,7 +1,7 @@
 """Argmax of each window, and its gather and scatter-add, as fused loops over strided slices.
 
-The argmax is stored as one integer code per window: the index of the tap along each axis, as a digit in a base that is
-a multiple of the stride. Gathering takes the selected cell of each window; its adjoint, scatter-add, gives each cell
+The argmax is stored as one integer code per window: the index of the tap along each axis, as a digit of a
+mixed-radix number. Gathering takes the selected cell of each window; its adjoint, scatter-add, gives each cell
 the sum over the windows that selected it. Both read arrays in order, without XLA's gather and scatter.
 """
 
@@ -41,7 +41,10 @@ class Choice:
 
     @property
     def bases(self) -> tuple[int, ...]:
-        """Base of the digit of each axis: the number of taps, rounded up to a multiple of the stride."""
+        """Base of the digit of each axis: the number of taps, rounded up to a multiple of the stride s.
+
+        `_scatter_add` compares digits with A + s*v for all residues A < s, which are then valid digits, too.
+        """
         return tuple(-(-k // s) * s for k, s in zip(self.win.kernel_size, self.win.stride, strict=True))
 
     @property

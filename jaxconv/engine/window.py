@@ -174,12 +174,10 @@ def _window_sum_jvp(win: Window, primals: Any, tangents: Any) -> tuple[jax.Array
     """The same sum of the tangent; for adjacent windows by a reshape: its transpose is a broadcast, not a padding."""
     tangent = tangents[0]
     for axis in win.axes:
-        i = axis - 1
-        if win.kernel_size[i] == win.stride[i] and win.dilation[i] == 1:
-            cells = jax.lax.slice_in_dim(tangent, 0, win.out[i] * win.kernel_size[i], axis=axis)
-            tangent = cells.reshape(
-                *tangent.shape[:axis], win.out[i], win.kernel_size[i], *tangent.shape[axis + 1 :]
-            ).sum(axis + 1)
+        out, k, s, d = (v[axis - 1] for v in (win.out, win.kernel_size, win.stride, win.dilation))
+        if k == s and d == 1:
+            cells = jax.lax.slice_in_dim(tangent, 0, out * k, axis=axis)
+            tangent = cells.reshape(*tangent.shape[:axis], out, k, *tangent.shape[axis + 1 :]).sum(axis + 1)
         else:
             tangent = functools.reduce(jnp.add, slices(tangent, win, axis))
     return window_sum(primals[0], win), tangent

@@ -1,7 +1,7 @@
-"""engine = einsum = NumPy in f64: outputs and both gradients over sampled arguments of lax's general convolution.
+"""Engine against einsum and NumPy in f64: outputs and both gradients for sampled arguments of lax's convolution.
 
-10 cases in the quick suite, 100 with -m slow, 3,025 with JAXCONV_GRID=120 (chunks of 25); a share of them once
-more under `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=` (`.ci/run`), which takes XLA's other path for products.
+10 cases in the quick suite, 100 with -m slow, 3,025 with JAXCONV_GRID=120 (chunks of 25). `.ci/run` repeats some of
+them under `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=`, which selects XLA's other code for matrix products.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ CHUNK = 25
 
 @functools.cache
 def options(older):
-    """The compiler's options, as far as this jaxlib knows them."""
+    """Those of the compiler options that this jaxlib has."""
     return quick.first_known(QUICK | quick.OLDER, QUICK) if older else quick.first_known(QUICK)
 
 
@@ -67,8 +67,8 @@ class Case:
         )  # fmt: skip
 
 
-def narrowed(case, rng):
-    """One channel in, one or two results along the last axis under a stride: where oneDNN failed on AVX-512."""
+def few_outputs(case, rng):
+    """One input channel and one or two strided outputs along the last axis, for which oneDNN failed on AVX-512."""
     last, out = len(case.n) - 1, int(rng.integers(1, 3))
     stride = (*(1,) * last, int(rng.integers(2, 4)))
     n = (*case.n[:-1], (case.k[-1] - 1) * case.dilation[-1] + 1 + (out - 1) * stride[-1])
@@ -80,7 +80,7 @@ def narrowed(case, rng):
 
 
 def draw(rng):
-    """One case: small mostly, in one of eight with arrays above 8,192 elements, in one of eight narrow."""
+    """A random case: mostly small, one of eight with more than 8,192 elements, one of eight `few_outputs`."""
     while True:
         rank, large = int(rng.integers(1, 4)), rng.random() < 1 / 8
         most = {1: 400, 2: 24, 3: 9}[rank] if large else {1: 12, 2: 8, 3: 5}[rank]
@@ -107,14 +107,14 @@ def draw(rng):
             dtype="float64" if rng.random() < 1 / 10 else "float32",
         )
         if not large and rng.random() < 1 / 7:
-            case = narrowed(case, rng)
+            case = few_outputs(case, rng)
         cropped = (n + min(lo, 0) + min(hi, 0) for n, (lo, hi) in zip(case.dilated, case.pads, strict=True))
         if min(case.out) >= 1 and min(cropped) >= 1:
             return case
 
 
 def expected(case, x, k, g):
-    """y, dx and dk by the oracle: dilate with zeros, crop, and let batch groups be groups of channels."""
+    """y, dx and dk by the oracle: dilates with zeros, crops, and turns batch groups into channel groups."""
     x, k, g = (np.asarray(a, np.float64) for a in (x, k, g))
     spread = np.zeros((case.batch, *case.dilated, case.c_in))
     every = (slice(None), *(slice(None, None, a) for a in case.lhs_dilation))
@@ -123,8 +123,8 @@ def expected(case, x, k, g):
         slice(None),
         *(slice(-min(lo, 0), n + min(hi, 0)) for n, (lo, hi) in zip(case.dilated, case.pads, strict=True)),
     )
-    seen, b = spread[crop], case.batch_groups
-    grouped = np.concatenate(np.split(seen, b), axis=-1)
+    cropped, b = spread[crop], case.batch_groups
+    grouped = np.concatenate(np.split(cropped, b), axis=-1)
     window = {
         "stride": case.stride, "dilation": case.dilation, "groups": case.groups * b,
         "padding": tuple((max(lo, 0), max(hi, 0)) for lo, hi in case.pads),
@@ -145,7 +145,7 @@ def check(case, rng, words):
         arrays = case.arrays(rng)
         program = jax.jit(lambda *a: {impl: slots(*a, impl) for impl in ("auto", "einsum")}, compiler_options=words)
         for impl, found in program(*arrays).items():
-            sizes = expected(case, *map(np.abs, arrays))  # sums of |products|: what rounding is a share of
+            sizes = expected(case, *map(np.abs, arrays))  # sums of |products|: rounding errors are relative to them
             for name, got, want, size in zip(("y", "dx", "dk"), found, expected(case, *arrays), sizes, strict=True):
                 allowed = (1e-13 if got.dtype == "float64" else 3e-6) * size.max()
                 assert got.shape == want.shape, f"{name} of {impl} in {case}"

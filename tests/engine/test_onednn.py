@@ -1,4 +1,4 @@
-"""The custom call: where it is used, that it is right there, and that what it runs cannot wait for itself."""
+"""oneDNN's custom call: selection, values, and absence of deadlocks."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from jaxconv.engine import Form, bind, onednn
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.rules import Place
 
-here = pytest.mark.skipif(not onednn.available(), reason="this jaxlib or processor has no oneDNN that we know")
+here = pytest.mark.skipif(not onednn.available(), reason="no supported oneDNN in this jaxlib, or on this processor")
 
 
 def run(code, **env):
@@ -43,7 +43,7 @@ def test_switched_off():
 @here
 @pytest.mark.parametrize("onednn", ["1", "0"])
 def test_with_a_persistent_cache(onednn, tmp_path):
-    """One warning that says what to do, not XLA's MemoryError for each program; without the call all is kept."""
+    """One warning with a fix instead of XLA's MemoryError per program; without the call, programs are cached."""
     code = """
     import pathlib, sys, warnings, jax, jax.numpy as jnp, jaxconv as jc
     jax.config.update("jax_compilation_cache_dir", sys.argv[1])
@@ -76,8 +76,8 @@ def test_with_a_persistent_cache(onednn, tmp_path):
         ]
 
 
-def test_shifted_is_left_to_few_channels():
-    """One multiply-add for each tap and channel, all in one loop: a dense form took minutes to compile."""
+def test_shifted_runs_only_few_channels_per_group():
+    """One multiply-add per tap and channel in one loop: a dense form took minutes to compile."""
     dense = Form("y", (1, 8, 8, 64), (3, 3, 64, 64), (1, 1), ((1, 1), (1, 1)), (1, 1), impl="shifted")
     assert choose(dense, Place()) != "shifted"
     assert choose(dense.open("k", k=(3, 3, 32, 64), groups=2), Place()) != "shifted"
@@ -85,7 +85,7 @@ def test_shifted_is_left_to_few_channels():
 
 
 @here
-def test_chosen_on_one_cpu_alone():
+def test_chosen_only_on_one_cpu():
     form = Form("y", (8, 14, 14, 16), (3, 3, 16, 16), (1, 1), ((1, 1), (1, 1)), (1, 1))
     assert choose(form, Place()) == "onednn"
     assert choose(form, Place(one_device=False)) == "canonical"
@@ -95,7 +95,7 @@ def test_chosen_on_one_cpu_alone():
 
 @here
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_halves_are_computed_in_f32(dtype, rng, assert_close):
+def test_half_precision_is_computed_in_f32(dtype, rng, assert_close):
     """A sum of 4,096 ones is 4,096: bfloat16 would stop at 256, float16 at 2,048."""
     form = Form("k", (4, 32, 32, 1), (1, 2, 1, 1), (1, 1), ((0, 0), (0, 1)), (1, 1), dtype=dtype, impl="onednn")
     ones = [np.ones(getattr(form, s), dtype) for s in form.operands]
@@ -106,8 +106,8 @@ def test_halves_are_computed_in_f32(dtype, rng, assert_close):
 
 @here
 @pytest.mark.parametrize("impl", ["onednn", "images"])
-def test_what_it_cannot_run_is_left_to_auto(impl):
-    """Named or not, no form reaches the call that it has no kernel for: f64 stays f64, and nothing hangs."""
+def test_forms_it_cannot_run_fall_back_to_auto(impl):
+    """Even if it is named, no form without a direct kernel reaches the call: f64 stays f64, and nothing hangs."""
     depthwise = Form("k", (4, 9, 3), (3, 1, 3), (1,), ((1, 1),), (1,), groups=3, impl=impl)
     doubled = Form("k", (4, 9, 9, 3), (3, 3, 1, 6), (1, 1), ((1, 1), (1, 1)), (1, 1), groups=3, impl="images")
     for form in (depthwise, depthwise.open("y"), depthwise.open("y", dtype="float64"), doubled):
@@ -120,8 +120,8 @@ def test_what_it_cannot_run_is_left_to_auto(impl):
 @here
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("groups", [1, 6])
-def test_kernel_gradients_of_halves_by_blocks_of_images(groups, stride, rng, assert_close):
-    """Summed in f32 and given back in the kernel's type."""
+def test_half_precision_kernel_gradients_by_blocks_of_images(groups, stride, rng, assert_close):
+    """Summed in f32, returned in the kernel's dtype."""
     x = rng.normal(size=(16, 9, 8, 6)).astype(jax.numpy.bfloat16)
     form = Form("k", x.shape, (3, 3, 6 // groups, 6), (stride,) * 2, ((1, 1), (1, 1)), (1, 1), groups, dtype="bfloat16")
     y = rng.normal(size=form.y).astype(jax.numpy.bfloat16)
@@ -134,7 +134,7 @@ def test_kernel_gradients_of_halves_by_blocks_of_images(groups, stride, rng, ass
 @here
 @pytest.mark.slow
 def test_no_form_that_fits_falls_back_on_gemm():
-    """oneDNN's GEMM convolution deadlocks in XLA's pool; its log names what it runs for 300 sampled forms."""
+    """oneDNN's GEMM convolution deadlocks in XLA's thread pool; its log has the implementation of 300 sampled forms."""
     code = """
     import functools, jax, numpy as np
     from jaxconv.engine import Form, bind, onednn
@@ -173,8 +173,8 @@ def test_no_form_that_fits_falls_back_on_gemm():
 
 @here
 @pytest.mark.slow
-def test_many_at_once_do_not_wait_for_each_other():
-    """Independent convolutions in one loop body, run often: a deadlock would run into the time limit."""
+def test_concurrent_calls_do_not_deadlock():
+    """Independent convolutions in a loop body, run 1,000 times; a deadlock would exceed the time limit."""
     code = """
     import jax, numpy as np, jaxconv as jc
     cases = [
@@ -204,7 +204,7 @@ def test_many_at_once_do_not_wait_for_each_other():
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", ["AVX2", "AVX512_CORE", "DEFAULT"])
 def test_one_channel_and_one_result_on_every_instruction_set(isa):
-    """Where oneDNN 3.7.3 is wrong on AVX-512, and around it: few channels, few results on the last axis, strides."""
+    """Cases near those that oneDNN 3.7.3 gets wrong on AVX-512: few channels, few outputs on the last axis, strides."""
     code = """
     import functools, itertools, jax, numpy as np
     from jaxconv.doctor import reference

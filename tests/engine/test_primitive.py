@@ -1,4 +1,4 @@
-"""The primitive under every transformation: each derivative is a form again, and runs as the forms do."""
+"""The primitive under JAX's transformations: each derivative is a form, too."""
 
 import functools
 import subprocess
@@ -49,7 +49,7 @@ def test_vmap_over_either_operand_and_both_and_twice(name, slot, rng, assert_clo
     first, second = form.operands
     f = functools.partial(bind, form=form)
 
-    def want(i, j):  # the operands' places in the two mapped axes
+    def want(i, j):  # indices of the operands along the two mapped axes
         given = {first: stack[first][i], second: stack[second][j], slot: np.zeros(getattr(form, slot))}
         return expected(form, *(given[s] for s in "xky"))[slot]
 
@@ -77,8 +77,8 @@ def test_vmap_over_either_operand_and_both_and_twice(name, slot, rng, assert_clo
 
 
 @pytest.mark.parametrize("slot", "xky")
-def test_vmap_over_an_axis_of_no_cells(slot, quick_jit):
-    """Nothing of nothing: over either operand, over both, and inside and outside of an axis of two."""
+def test_vmap_over_an_empty_axis(slot, quick_jit):
+    """Over either operand, over both, and inside and outside of an axis of size two."""
     form = FORMS["strided"].open(slot)
     a, b = (np.ones(getattr(form, s), np.float32) for s in form.operands)
     out, f = getattr(form, slot), functools.partial(bind, form=form)
@@ -103,7 +103,7 @@ def test_vmap_over_an_axis_of_no_cells(slot, quick_jit):
 
 @pytest.mark.slow
 def test_without_jit(rng, assert_close):
-    """`jax.disable_jit` is for debugging the caller's code: the primitives run as what they compile to."""
+    """`jax.disable_jit` is for debugging the caller's code: the primitives still run compiled."""
     x, k = rng.normal(size=(2, 6, 5, 3)).astype("f"), rng.normal(size=(3, 2, 3, 4)).astype("f")
 
     def loss(x, k):
@@ -121,7 +121,7 @@ def test_without_jit(rng, assert_close):
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", FORMS)
 def test_every_derivative_is_a_form(name, rng):
-    """Whatever is differentiated, however often, in either mode: no convolution but the primitive's is in the jaxpr."""
+    """Derivatives of any order in either mode have no other convolution in the jaxpr than the primitive."""
     form, (x, k, _) = FORMS[name], arrays(FORMS[name], rng)
     energy = lambda x, k: (bind(x, k, form) ** 2).sum()  # noqa: E731
     for derivative in (
@@ -169,15 +169,15 @@ def test_the_trilinear_form_is_one_number(rng):
         np.testing.assert_allclose(sums, sums[0], rtol=1e-4, atol=1e-3)
 
 
-def test_operands_must_have_the_form_s_shapes():
+def test_operands_must_match_the_shapes_of_the_form():
     form = FORMS["dense"]
     message = r"expected k of shape \(3, 2, 3, 4\) for Form\(slot='y'.*, got \(3, 2, 4, 4\)"
     with pytest.raises(ValueError, match=message):
         bind(jnp.zeros(form.x), jnp.zeros((3, 2, 4, 4)), form)
 
 
-def test_export_holds_no_custom_call(rng, assert_close):
-    """What is exported runs anywhere: no call into this machine's libraries."""
+def test_export_has_no_custom_call(rng, assert_close):
+    """Exported programs run anywhere: no call into this machine's libraries."""
     form, (x, k, y) = FORMS["depthwise"], arrays(FORMS["depthwise"], rng)
 
     def slots(x, k, y):
@@ -192,7 +192,7 @@ def test_export_holds_no_custom_call(rng, assert_close):
 
 @pytest.mark.slow
 def test_eight_devices():
-    """Sharded by jit and by shard_map: as on one device."""
+    """Sharded by jit and by shard_map, equal to one device."""
     code = """
     import jax, jax.numpy as jnp, numpy as np, jaxconv as jc
     from jax.sharding import AxisType, NamedSharding, PartitionSpec as P

@@ -1,4 +1,4 @@
-"""Canonical forms: the same sums, in a shape that a second pass leaves alone."""
+"""Canonical forms: equal sums, and unchanged by a second pass."""
 
 import json
 import re
@@ -17,7 +17,7 @@ WORDS = ("stride", "padding", "dilation", "groups")
 
 
 def draw(rng):
-    """A small form, in half of the cases with one result along some axis."""
+    """A random small form, twice as likely to be drawn if it has one output along some axis."""
     while True:
         rank, groups = int(rng.integers(1, 4)), int(rng.choice([1, 1, 2]))
         ints = lambda low, high: tuple(map(int, rng.integers(low, high, rank)))  # noqa: E731, B023
@@ -36,7 +36,7 @@ def slots(form, x, k, y):
 
 
 def check(form):
-    """No stride over one result, no dilation of one tap, no padding that no window reaches, no axis to spare."""
+    """No stride along one output, no dilation of one tap, no padding beyond the windows, no superfluous axis."""
     for n, k, out, s, (low, high), d in zip(
         form.x[1:-1], form.kernel_size, form.y[1:-1], form.stride, form.padding, form.dilation, strict=True
     ):
@@ -63,7 +63,7 @@ def test_drawn_forms_are_canonical(number):
 
 
 @pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))])
-def test_values_are_the_oracle_s(number, quick_jit, assert_close):
+def test_values_against_the_oracle(number, quick_jit, assert_close):
     rng = np.random.default_rng(number)
     forms = [draw(rng) for _ in range(25)]
     arrays = [{s: rng.normal(size=getattr(form, s)).astype(np.float32) for s in "xky"} for form in forms]
@@ -79,7 +79,7 @@ def test_values_are_the_oracle_s(number, quick_jit, assert_close):
 @pytest.mark.parametrize(
     ("form", "want"),
     [
-        # one result: no stride, and no cells behind it
+        # one output: no stride, and no cells after the window
         (
             Form("y", (2, 8, 3, 1), (3, 2, 1, 8), (1, 2), ((0, 0), (0, 0)), (1, 1)),
             Form("y", (2, 8, 2, 1), (3, 2, 1, 8), (1, 1), ((0, 0), (0, 0)), (1, 1)),
@@ -94,28 +94,28 @@ def test_values_are_the_oracle_s(number, quick_jit, assert_close):
             Form("x", (3, 1, 1, 8), (5, 5, 8, 4), (1, 1), ((2, 2), (2, 2)), (1, 1)),
             Form("x", (3, 1, 1, 8), (1, 1, 8, 4), (1, 1), ((0, 0), (0, 0)), (1, 1)),
         ),
-        # a window in padding alone: nothing to read
+        # windows on padding alone: no cells
         (
             Form("y", (2, 5, 3), (2, 3, 4), (9,), ((3, 0),), (1,)),
             Form("y", (2, 0, 3), (1, 3, 4), (1,), ((1, 0),), (1,)),
         ),
-        # a frame at a time: frames are images
+        # one frame at a time: frames become images
         (
             Form("y", (2, 5, 8, 8, 3), (1, 3, 3, 3, 4), (1, 2, 2), ((0, 0), (1, 1), (1, 1)), (1, 1, 1)),
             Form("y", (10, 8, 8, 3), (3, 3, 3, 4), (2, 2), ((1, 0), (1, 0)), (1, 1)),
         ),
     ],
-    ids=["one result", "one tap", "one cell", "padding alone", "frames"],
+    ids=["one output", "one tap", "one cell", "padding alone", "frames"],
 )
 def test_by_hand(form, want):
     assert simplified(form).form == want
 
 
 @pytest.mark.sampled
-@pytest.mark.skipif(not onednn.available(), reason="this jaxlib or processor has no oneDNN that we know")
+@pytest.mark.skipif(not onednn.available(), reason="no supported oneDNN in this jaxlib, or on this processor")
 @pytest.mark.parametrize("number", range(4))
-def test_no_call_of_onednn_strides_over_one_result(number):
-    """What its AVX-512 code gets wrong is never asked for, whatever the processor: read in the calls themselves."""
+def test_no_onednn_call_has_a_stride_along_one_output(number):
+    """Its AVX-512 code is wrong for such strides. Parses the calls, and so tests it on every processor."""
     rng = np.random.default_rng(number)
     forms = [draw(rng) for _ in range(40)]
 
@@ -140,6 +140,6 @@ def test_no_call_of_onednn_strides_over_one_result(number):
 
 
 def test_conv_where_onednn_fails_on_avx512(rng, assert_close):
-    """8.17 came out where 0 is due, on processors with AVX-512."""
+    """The result was 8.17 instead of 0 on processors with AVX-512."""
     x, k = rng.normal(size=(2, 8, 3, 1)).astype("f"), rng.normal(size=(3, 2, 1, 8)).astype("f")
     assert_close(jc.conv(x, k, stride=(1, 2)), oracle.conv(x, k, stride=(1, 2)))

@@ -1,4 +1,4 @@
-"""Adaptive, blur and unshared operations, and unpooling, against the NumPy oracle in float64."""
+"""Adaptive pools, blur pool, local convolution and unpooling against the NumPy oracle in float64."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ def value_and_pull(f, x, g):
 
 
 def with_indices(x, size, **arguments):
-    """`max_pool_with_indices` as one program: run by itself, every operation in it is compiled alone."""
+    """`max_pool_with_indices` as one program: eagerly, each operation in it would be compiled separately."""
     return jax.jit(lambda x: jc.max_pool_with_indices(x, size, **arguments), compiler_options=QUICK)(x)
 
 
@@ -64,7 +64,7 @@ def test_an_infinity_stays_in_its_own_windows():
     assert jc.adaptive_avg_pool(x, 3).ravel().tolist() == [float("inf"), 0.0, 0.0]
 
 
-def test_a_tie_in_a_global_or_adaptive_maximum_pays_the_first():
+def test_the_gradient_of_a_tie_in_global_and_adaptive_max_pools_goes_to_the_first():
     x = jnp.ones((1, 2, 2, 1))
     for f in (jc.global_max_pool, lambda x: jc.adaptive_max_pool(x, 1)):
         assert jax.grad(lambda x, f=f: f(x).sum())(x).ravel().tolist() == [1, 0, 0, 0]
@@ -79,9 +79,9 @@ def test_local_conv(rank, arguments, rng, x64, quick_jit):
     size = (3, 2)[:rank]
     out = jax.eval_shape(lambda: jc.conv(x, np.zeros((*size, 3, 4)), **arguments)).shape[1:-1]
     kernel, bias = rng.normal(size=(*out, *size, 3, 4)), rng.normal(size=(*out, 4))
-    got, lone = quick_jit(lambda *a: [jc.local_conv(x, *a, **arguments) for x in (x, x[0])])(kernel, bias)
+    got, unbatched = quick_jit(lambda *a: [jc.local_conv(x, *a, **arguments) for x in (x, x[0])])(kernel, bias)
     np.testing.assert_allclose(got, oracle.local_conv(x, kernel, bias, **arguments), rtol=1e-10)
-    np.testing.assert_allclose(lone, got[0], rtol=1e-12)
+    np.testing.assert_allclose(unbatched, got[0], rtol=1e-12)
 
 
 def test_local_conv_with_one_kernel_everywhere_is_conv(rng, x64):
@@ -99,7 +99,7 @@ def test_local_conv_with_one_kernel_everywhere_is_conv(rng, x64):
         {"dilation": 2, "stride": 1, "padding": (1, 0)},
     ],
 )
-def test_indices_say_where_the_maximum_was(arguments, rng):
+def test_indices_point_to_the_maximum(arguments, rng):
     x = rng.normal(size=(2, 7, 6, 3)).astype(np.float32)
     y, at = with_indices(x, (3, 2), **arguments)
     np.testing.assert_array_equal(y, jc.max_pool(x, (3, 2), **arguments))
@@ -108,14 +108,14 @@ def test_indices_say_where_the_maximum_was(arguments, rng):
     np.testing.assert_array_equal(found, y)
 
 
-def test_the_first_of_equals_is_named_and_never_a_padding_cell():
+def test_indices_of_ties_are_the_first_and_never_padding():
     _, at = with_indices(jnp.zeros((1, 4, 4, 1)), 2)
     assert at[0, :, :, 0].tolist() == [[0, 2], [8, 10]]
     _, at = with_indices(jnp.full((1, 4, 4, 1), -jnp.inf), 3, stride=2, padding=1)
     assert at[0, :, :, 0].tolist() == [[0, 1], [4, 5]]
 
 
-def test_unpooling_puts_back_and_its_gradient_picks_up(rng):
+def test_unpooling_scatters_and_its_gradient_gathers(rng):
     x = rng.normal(size=(2, 6, 4, 3)).astype(np.float32)
     g = rng.normal(size=x.shape).astype(np.float32)
     y, at = with_indices(x, 2)

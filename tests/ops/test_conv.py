@@ -1,4 +1,4 @@
-"""conv against the oracle: values and both gradients over sampled arguments, in every formulation."""
+"""conv against the oracle: values and both gradients for sampled arguments, in every formulation."""
 
 import dataclasses
 from functools import partial
@@ -45,14 +45,14 @@ def check(case, impls, rng, assert_close, options=None):
         x, kernel, bias, g = case.arrays(rng)
         want = values(case, x, kernel, bias, g)
         program = jax.jit(lambda *a: {impl: run(case, impl, *a) for impl in impls}, compiler_options=options)
-        promised = jax.eval_shape(program, x, kernel, bias, g)
+        predicted = jax.eval_shape(program, x, kernel, bias, g)
         for impl, results in program(x, kernel, bias, g).items():
-            assert promised[impl][0].shape == (case.batch, *case.out, case.c_out)
-            for name, got, right, promise in zip(
-                ("y", "dx", "dkernel", "dbias"), results, want, promised[impl], strict=False
+            assert predicted[impl][0].shape == (case.batch, *case.out, case.c_out)
+            for name, got, right, struct in zip(
+                ("y", "dx", "dkernel", "dbias"), results, want, predicted[impl], strict=False
             ):
                 assert_close(got, right, f"{name} of {impl}")
-                assert (got.shape, got.dtype) == (promise.shape, promise.dtype)
+                assert (got.shape, got.dtype) == (struct.shape, struct.dtype)
                 assert got.dtype == case.dtype
 
 
@@ -109,7 +109,7 @@ def members_of(case, rng, shared=()):
 def test_vmap(number, case, over, rng, assert_close):
     """Over x, over the kernel and bias, or over both, with all gradients."""
     shared = {"x": (1, 2), "kernel": (0,), "both": ()}[over]
-    impl = IMPLS[(number + len(shared)) % 3]  # each formulation meets each way of mapping twice
+    impl = IMPLS[(number + len(shared)) % 3]  # each formulation is combined with each way of mapping twice
     with jax.enable_x64(X64[case.dtype]):
         members, axes, stacked = members_of(case, rng, shared)
         program = jax.jit(jax.vmap(lambda *a: run(case, impl, *a), axes), compiler_options=QUICK)
@@ -208,13 +208,13 @@ def test_integers_in_einsum(case, dtype, rng, assert_close):
     ids=str,
 )
 def test_larger_arrays(case, rng, assert_close):
-    """Sizes at which XLA picks other kernels than for the small cases."""
+    """Sizes for which XLA selects other kernels than for the small cases."""
     check(case, IMPLS, rng, assert_close)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
-def test_bfloat16_sums_are_wide(impl, assert_close):
-    """A sum of 8192 ones is 8192 in every gradient: bfloat16 alone would stop counting at 256."""
+def test_bfloat16_is_summed_in_f32(impl, assert_close):
+    """A sum of 8192 ones is 8192 in every gradient; summed in bfloat16, it would stop at 256."""
     case = Case((32, 32), (1, 1), 1, 1, 8, "bfloat16", True)
     x, kernel, bias, g = (np.ones_like(a) for a in case.arrays(np.random.default_rng(0)))
     program = jax.jit(lambda *a: run(case, impl, *a), compiler_options=QUICK)

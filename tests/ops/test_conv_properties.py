@@ -1,4 +1,4 @@
-"""conv's laws: linear, equivariant, its gradient a conv again; and an error where there is no output."""
+"""Properties of conv: linearity, equivariance, gradients as convolutions; an error if there is no output."""
 
 from functools import cache
 
@@ -45,7 +45,7 @@ def test_linear_in_x_and_in_kernel(assert_close, seed, impl, net, scale):
 @EXAMPLES
 @given(SEED, IMPL, st.integers(1, 3), st.sampled_from([1, 2]), st.sampled_from([1, 2]))
 def test_shift_equivariance(assert_close, seed, impl, shift, stride, dilation):
-    """Moving the picture by stride * t moves the maps by t."""
+    """Shifting the image by stride * t shifts the output by t."""
     x, kernel = draws(seed, (1, 14, 14, 2), (3, 3, 2, 3))
     f = compiled(stride=stride, dilation=dilation, impl=impl)
     moved = f(x[:, stride * shift :, stride * shift :], kernel)
@@ -55,7 +55,7 @@ def test_shift_equivariance(assert_close, seed, impl, shift, stride, dilation):
 @EXAMPLES
 @given(SEED, IMPL, st.integers(-5, 5), st.integers(-5, 5), st.sampled_from([1, 2]))
 def test_roll_equivariance(assert_close, seed, impl, down, right, dilation):
-    """On a torus every roll of the picture is the same roll of the maps."""
+    """With wrap padding, rolling the image rolls the output."""
     x, kernel = draws(seed, (1, 6, 7, 2), (3, 3, 2, 3))
     f = compiled(padding="same", padding_mode="wrap", dilation=dilation, impl=impl)
     assert_close(f(np.roll(x, (down, right), (1, 2)), kernel), np.roll(f(x, kernel), (down, right), (1, 2)))
@@ -92,7 +92,7 @@ def test_input_gradient_is_full_conv_with_flipped_kernel(assert_close, seed, imp
 @EXAMPLES
 @given(SEED, st.sampled_from(sorted(NETS)))
 def test_formulations_agree_with_lax_itself(assert_close, seed, net):
-    """conv is jax.lax.conv_general_dilated where that has a word for it."""
+    """conv equals jax.lax.conv_general_dilated for the arguments that both have."""
     words = NETS[net]
     x, kernel = draws(seed, (2, 8, 8, 4), (3, 3, 4 // words.get("groups", 1), 4))
     pads = oracle.pads(words.get("padding", "valid"), (8, 8), 3, words.get("stride", 1), words.get("dilation", 1))
@@ -106,7 +106,7 @@ def test_formulations_agree_with_lax_itself(assert_close, seed, net):
 
 
 def test_no_output_is_an_error():
-    """Whatever leaves no position for the window raises; no empty array comes out of a non-empty input."""
+    """Arguments for which no window fits raise; a non-empty input never gives an empty array."""
     rng, seen = np.random.default_rng(5), 0
     while seen < 40:
         size, k = tuple(map(int, rng.integers(1, 5, 2))), tuple(map(int, rng.integers(1, 6, 2)))

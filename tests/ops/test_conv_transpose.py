@@ -1,4 +1,4 @@
-"""conv_transpose is the adjoint of conv: ⟨A x, y⟩ = ⟨x, Aᵀ y⟩, over the whole grid."""
+"""conv_transpose is the adjoint of conv: ⟨A x, y⟩ = ⟨x, Aᵀ y⟩, over a grid of arguments."""
 
 import itertools
 
@@ -19,7 +19,7 @@ GRID = list(
 
 
 def check_adjoint(padding, cases, rng, jit):
-    """All cases in one program: compiled by itself, each would take a tenth of a second."""
+    """All cases in one program: compiled separately, each would take a tenth of a second."""
     calls, given, wanted = [], [], []
     for n, k, d, s, g in cases:
         arguments = {"stride": s, "dilation": d, "groups": g, "padding": padding}
@@ -50,7 +50,7 @@ def test_it_is_the_adjoint_and_restores_the_size(padding, rng, x64, quick_jit):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("padding", PADDINGS, ids=str)
-def test_it_is_the_adjoint_over_the_whole_grid(padding, rng, x64, quick_jit):
+def test_it_is_the_adjoint_over_the_full_grid(padding, rng, x64, quick_jit):
     check_adjoint(padding, GRID, rng, quick_jit)
 
 
@@ -81,7 +81,7 @@ def test_gradients_are_the_convolution_s(impl, rng, x64):
 
 @pytest.mark.parametrize("s", [1, 2, 3])
 @pytest.mark.parametrize("padding", ["valid", "same", "full"])
-def test_output_padding_walks_the_sizes_that_conv_maps_here(s, padding):
+def test_output_padding_selects_among_the_sizes_that_conv_maps_to_x(s, padding):
     y, kernel = jnp.ones((1, 4, 1)), jnp.ones((3, 1, 1))
     for extra in range(s):
         x = jc.conv_transpose(y, kernel, stride=s, padding=padding, output_padding=extra)
@@ -89,7 +89,7 @@ def test_output_padding_walks_the_sizes_that_conv_maps_here(s, padding):
     assert jc.conv_transpose(y, kernel, stride=s, padding="same").shape == (1, 4 * s, 1)
 
 
-def test_bias_and_a_lone_example():
+def test_bias_and_an_unbatched_input():
     y, kernel, bias = jnp.ones((3, 3, 2)), jnp.ones((2, 2, 4, 2)), jnp.arange(4.0)
-    lone = jc.conv_transpose(y, kernel, bias)
-    np.testing.assert_array_equal(lone, jc.conv_transpose(y[None], kernel)[0] + bias)
+    unbatched = jc.conv_transpose(y, kernel, bias)
+    np.testing.assert_array_equal(unbatched, jc.conv_transpose(y[None], kernel)[0] + bias)

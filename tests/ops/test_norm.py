@@ -1,4 +1,4 @@
-"""Norms against NumPy in float64, in every compute type, and where E[x²] - E[x]² fails."""
+"""Norms against NumPy in float64, in every dtype, and for inputs on which E[x²] - E[x]² fails."""
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ def test_values(name, shape, rng, x64, quick_jit):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_halves_are_normalized_in_float32(name, rng):
+def test_half_precision_is_normalized_in_float32(name, rng):
     ours, theirs = CASES[name]
     x = jnp.asarray(rng.normal(1, 2, (2, 3, 5, 4)), jnp.bfloat16)
     y = ours(x)
@@ -100,7 +100,7 @@ def test_a_standardized_kernel_has_zero_mean_and_the_fan_s_variance(rng):
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_dropout_keeps_its_share_and_the_mean(rate):
+def test_dropout_rate_and_mean(rate):
     x = jnp.full((4, 50, 50, 8), 3.0)
     y = jc.dropout(x, rate, jax.random.key(0))
     kept = np.asarray(y != 0)
@@ -110,7 +110,7 @@ def test_dropout_keeps_its_share_and_the_mean(rate):
     assert (np.asarray(jc.dropout(x, rate, jax.random.key(1)) != 0) != kept).any()
 
 
-def test_whole_maps_and_whole_examples_drop_together():
+def test_spatial_dropout_and_drop_path_drop_maps_and_examples():
     x = jnp.ones((64, 3, 3, 16))
     for layer, axes in ((jc.SpatialDropout(0.5), (1, 2)), (jc.DropPath(0.5), (1, 2, 3))):
         y = np.asarray(layer.apply({}, {}, x, key=jax.random.key(0), train=True)[0])

@@ -1,4 +1,4 @@
-"""pad against the oracle: every word and every mode, with the gradient of the cells that padding copies."""
+"""pad against the oracle: every named padding and every mode, with gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ CASES = {
     "1d causal": ((7,), "causal", {"kernel_size": (3,), "dilation": 3}),
     "3d": ((3, 4, 5), ((2, 0), (1, 3), (0, 4)), {"kernel_size": (1, 1, 1)}),
     "3d same": ((3, 4, 5), "same", {"kernel_size": (3, 2, 4), "stride": (1, 2, 1)}),
-    "as wide as reflect goes": ((4, 3), ((3, 3), (2, 2)), {"kernel_size": (1, 1)}),
+    "the most that reflect allows": ((4, 3), ((3, 3), (2, 2)), {"kernel_size": (1, 1)}),
 }
 OTHERS = [("pairs", "bfloat16"), ("1d", "bfloat16"), ("full", "float64"), ("3d same", "float64")]
 
@@ -46,11 +46,11 @@ def test_values_and_gradients(case, dtype, rng, assert_close):
             return y, pull(g)[0]
 
         program = jax.jit(lambda *a: {m: run(*a, m) for m in MODES}, compiler_options=QUICK)
-        promised = jax.eval_shape(program, x, g)
+        predicted = jax.eval_shape(program, x, g)
         for mode, (y, dx) in program(x, g).items():
             assert_close(y, oracle.pad(x, pads, mode), f"y of {mode}", tolerance=0)
             assert_close(dx, oracle.pad_adjoint(g, size, pads, mode), f"dx of {mode}")
-            assert (y.dtype, dx.dtype, promised[mode][0].shape) == (dtype, dtype, shape)
+            assert (y.dtype, dx.dtype, predicted[mode][0].shape) == (dtype, dtype, shape)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -73,11 +73,11 @@ def test_forward_mode_is_the_padding_of_the_tangent(rng, assert_close):
 
 
 @pytest.mark.parametrize(("mode", "padding"), [("reflect", (4, 0)), ("reflect", (0, 4)), ("wrap", (5, 0))])
-def test_more_cells_than_the_input_has_are_an_error(mode, padding):
+def test_padding_beyond_the_input_is_an_error(mode, padding):
     with pytest.raises(jc.ShapeError):
         jc.pad(np.zeros((1, 4, 4, 1), np.float32), padding, 1, padding_mode=mode)
 
 
-def test_an_int_size_needs_a_rank_that_says_which_axes():
+def test_an_int_kernel_size_needs_an_unambiguous_rank():
     with pytest.raises(jc.ShapeError):
         jc.pad(np.zeros((4, 4, 1), np.float32), 1)

@@ -1,4 +1,4 @@
-"""The pools against the oracle: values and gradients over sampled windows, under every transformation."""
+"""Pools against the oracle: values and gradients for sampled windows, under JAX's transformations."""
 
 import functools
 
@@ -15,11 +15,11 @@ def check(case, rng, assert_close, options=None):
     with jax.enable_x64(X64[case.dtype]):
         x, g = case.arrays(rng)
         program = jax.jit(case.run, compiler_options=options)
-        promised = jax.eval_shape(program, x, g)
-        assert promised[0].shape == (case.shape[0], *case.out, case.shape[-1])
-        for name, got, want, promise in zip(("y", "dx"), program(x, g), case.oracle(x, g), promised, strict=True):
+        predicted = jax.eval_shape(program, x, g)
+        assert predicted[0].shape == (case.shape[0], *case.out, case.shape[-1])
+        for name, got, want, struct in zip(("y", "dx"), program(x, g), case.oracle(x, g), predicted, strict=True):
             assert_close(got, want, name, 0 if (name, case.kind) == ("y", "max") else None)
-            assert (got.shape, got.dtype) == (promise.shape, promise.dtype)
+            assert (got.shape, got.dtype) == (struct.shape, struct.dtype)
             assert got.dtype == case.dtype
 
 
@@ -58,7 +58,7 @@ def test_sampled_more(case, rng, assert_close):
 @pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["max", "avg", "avg padded", "l1", "l2", "l7.5"])
 def test_eager_vmap_and_scan(kind, rng, assert_close):
-    """Each once: by itself, over a leading axis, and as the body of a loop, with gradients."""
+    """Eagerly, over a leading axis, and as the body of a loop, with gradients."""
     case = Case(kind, (2, 5, 4, 2), (2, 2), (2, 1), ((1, 0), (0, 1)))
     members = [case.arrays(rng) for _ in range(3)]
     x, g = (np.stack(arrays) for arrays in zip(*members, strict=True))

@@ -1,4 +1,4 @@
-"""The pools' edges one by one: ties, infinities, NaN, zeros, halves, and windows that cannot be."""
+"""Edge cases of pools: ties, infinities, NaN, zeros, half precision, and invalid windows."""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ import jaxconv as jc
 pytestmark = pytest.mark.sampled
 
 
-def test_windows_that_cannot_be_are_errors():
-    """A window that does not fit, or that a pool would have to fill with nothing, raises."""
+def test_invalid_windows_are_errors():
+    """A window that does not fit or that contains only padding raises."""
     rng, seen = np.random.default_rng(3), 0
     while seen < 40:
         case = draw(rng, ("max", "avg")[seen % 2])
@@ -27,7 +27,7 @@ def test_windows_that_cannot_be_are_errors():
 
 
 @pytest.mark.parametrize("pool", [jc.max_pool, jc.avg_pool, jc.lp_pool, jc.l2_pool])
-def test_an_int_size_needs_a_rank_that_says_which_axes(pool):
+def test_an_int_kernel_size_needs_an_unambiguous_rank(pool):
     shape = lambda *x: jax.eval_shape(lambda a: pool(a, 2), jax.ShapeDtypeStruct(x, "float32")).shape  # noqa: E731
     with pytest.raises(jc.ShapeError):
         shape(8, 8, 3)
@@ -35,7 +35,7 @@ def test_an_int_size_needs_a_rank_that_says_which_axes(pool):
     assert shape(1, 4, 4, 4, 3) == (1, 2, 2, 2, 3)
 
 
-# ---------------------------------------------------------------- edges of max
+# ---------------------------------------------------------------- maxima
 
 
 @pytest.mark.parametrize("window", [{}, {"stride": 1, "padding": "same"}, {"stride": 1, "padding": "full"}])
@@ -47,7 +47,7 @@ def test_a_ties_gradient_goes_to_the_first_maximum(window, assert_close):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_minus_infinity_is_a_value(dtype, assert_close):
-    """Padding never wins: where all cells are -inf the gradient goes to the first of them."""
+    """Padding is never the maximum: if all cells are -inf, the gradient goes to the first of them."""
     x = np.full((1, 5, 5, 1), -np.inf, jnp.dtype(dtype))
     y, dx = value_and_slope(lambda a: jc.max_pool(a, 3, stride=2, padding=1), x)
     np.testing.assert_array_equal(y, np.full((1, 3, 3, 1), -np.inf))
@@ -74,7 +74,7 @@ def test_max_of_integers(dtype, rng, assert_close):
     assert_close(y, oracle.max_pool(x, (2, 3), stride=2, padding=1), tolerance=0)
 
 
-# ---------------------------------------------------------------- edges of the norms and means
+# ---------------------------------------------------------------- norms and means
 
 
 @pytest.mark.parametrize(("p", "magnitude"), [(p, m) for p in (1.5, 2, 3, 10) for m in (1e30, 1e-30)] + [(2, 3e38)])
@@ -89,7 +89,7 @@ def test_norms_neither_overflow_nor_vanish(p, magnitude, rng, assert_close):
     ("p", "dtype"), [*((p, "float32") for p in (1, 1.5, 2, 3, 10)), (1, "bfloat16"), (2, "bfloat16")]
 )
 def test_norm_of_zeros_has_zero_gradient(p, dtype, rng, assert_close):
-    """Also with windows of padding alone."""
+    """Even for windows on padding alone."""
     x = np.zeros((1, 4, 4, 1), jnp.dtype(dtype))
     x[0, 0, 0, 0] = 3  # one window that is not zero
     for window in ({}, {"stride": 1, "padding": (3, 0)}):
@@ -98,7 +98,7 @@ def test_norm_of_zeros_has_zero_gradient(p, dtype, rng, assert_close):
 
 
 def test_the_infinite_norm_is_the_largest_magnitude(rng, assert_close):
-    """Its slope is the sign of the first largest cell, and zero in a window of zeros."""
+    """Its derivative is the sign of the first largest cell, and zero in a window of zeros."""
     x = np.round(rng.normal(size=(2, 6, 6, 2))).astype(np.float32)
     x[0, :3, :3] = 0
     y, dx = value_and_slope(lambda a: jc.lp_pool(a, 3, p=float("inf")), x)
@@ -115,7 +115,7 @@ def test_l2_is_lp_with_two(rng, assert_close):
     assert_close(dx, oracle.lp_pool_grad(x, np.ones(y.shape), 3, p=2, **window))
 
 
-def test_bfloat16_averages_are_summed_wide(assert_close):
+def test_bfloat16_averages_are_summed_in_f32(assert_close):
     ones = np.ones((1, 64, 64, 2), jnp.bfloat16)
     assert_close(jc.global_avg_pool(ones), np.ones((1, 2)), tolerance=0)
     for pool, want in ((jc.avg_pool, 1), (jc.l2_pool, 32)):

@@ -1,4 +1,4 @@
-"""The pools' laws: means of ones, norms between mean and maximum, equivariance, linearity."""
+"""Properties of pools: averages of ones, bounds of p-norms, equivariance, linearity."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -35,7 +35,7 @@ def test_average_of_ones_is_one_where_padding_is_not_counted(size, window, signa
 
 @EXAMPLES
 @given(SEED, st.sampled_from([8, 32, 128, 1000]), WINDOWS)
-def test_large_p_goes_to_the_maximum(seed, p, window):
+def test_large_p_approaches_the_maximum(seed, p, window):
     """max |x| <= norm <= cells^(1/p) max |x|."""
     x = draw_map(seed)
     norm, largest = compiled(jc.lp_pool, 3, p=p, **window)(x), oracle.max_pool(np.abs(x), 3, **window)
@@ -46,7 +46,7 @@ def test_large_p_goes_to_the_maximum(seed, p, window):
 @EXAMPLES
 @given(SEED, st.sampled_from(["max", "avg", "l2"]), st.integers(1, 3), st.sampled_from([1, 2]))
 def test_shift_equivariance(assert_close, seed, kind, shift, stride):
-    """Moving the picture by stride * t moves the pooled map by t."""
+    """Shifting the image by stride * t shifts the output by t."""
     x, pool = draw_map(seed, 12), compiled(KINDS[kind][0], 3, stride=stride)
     assert_close(pool(x[:, stride * shift :, stride * shift :]), np.asarray(pool(x))[:, shift:, shift:])
 
