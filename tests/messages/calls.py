@@ -1,6 +1,6 @@
-"""What the tables of wrong calls share: a row, its check, and the arrays that the calls are made with.
+"""Rows of the tables of invalid calls, their check, and arrays for the calls.
 
-Where a message names a fix, `fixed` is the call with that fix, and it must go through.
+If a message has a fix, `fixed` is the call with that fix, and it must succeed.
 """
 
 import os
@@ -16,7 +16,7 @@ import jaxconv as jc
 
 
 class Row(NamedTuple):
-    """`call` must raise exactly `error` with exactly `message`; `fixed`, where there is one, must not."""
+    """`call` must raise exactly `error` with exactly `message`; `fixed`, if given, must not raise."""
 
     title: str
     call: Callable[[], Any]
@@ -26,14 +26,14 @@ class Row(NamedTuple):
 
 
 def each(table: list[Row]) -> Any:
-    """A test's argument `row`: every row of a table, under its title."""
+    """Parametrize a test's argument `row` by the rows of a table; their titles are the ids."""
     titles = [row.title for row in table]
-    assert len(titles) == len(set(titles)), "a title stands twice"
+    assert len(titles) == len(set(titles)), "duplicate title"
     return pytest.mark.parametrize("row", table, ids=[title.replace(" ", "_") for title in titles])
 
 
 def check(row: Row) -> None:
-    """Holds a wrong call to its whole message, and the call that it names as the fix to going through."""
+    """Check the complete message of an invalid call, and that the fixed call succeeds."""
     with pytest.raises(row.error) as caught:
         trace(row.call)
     assert type(caught.value) is row.error
@@ -57,7 +57,7 @@ def init_channels_last(layer: jc.Layer, *shape: int) -> Any:
 
 
 def trace(call: Callable[[], Any]) -> None:
-    """Runs the call on abstract values: nothing is compiled or computed, and what it gives back is dropped."""
+    """Trace the call without compiling or computing anything; drop its result."""
 
     def nothing() -> None:
         call()
@@ -95,7 +95,7 @@ def tiny() -> jc.Layer:
 
 X = zeros(1, 8, 8, 3)  # an image
 K = zeros(3, 3, 3, 4)  # a kernel for it
-Y = zeros(1, 4, 4, 4)  # what a convolution with K might have given
+Y = zeros(1, 4, 4, 4)  # a possible output of a convolution with K
 INDICES = zeros(1, 4, 4, 3, dtype=np.int32)
 CONV = {"kernel": K, "bias": zeros(4)}
 BACK = {"kernel": K, "bias": zeros(3)}

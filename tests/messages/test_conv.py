@@ -1,4 +1,4 @@
-"""Wrong convolutions: each call with its whole message."""
+"""Invalid convolutions: each call with its complete message."""
 
 import jax.numpy as jnp
 from messages.calls import K, Row, X, check, each, from_environment, init, init_channels_last, inside_using, ring, zeros
@@ -43,7 +43,7 @@ TABLE = [
         "  got: x (1, 8, 2), kernel (3, 4, 5)\n"
         "  fix: a kernel of shape (3, 2, 5)",
         fixed=lambda: jc.conv(zeros(1, 8, 2), zeros(3, 2, 5))),
-    Row("conv with groups that do not divide the maps", lambda: jc.conv(zeros(1, 8, 8, 4), zeros(3, 3, 2, 3), groups=2),
+    Row("conv with groups that do not divide the output channels", lambda: jc.conv(zeros(1, 8, 8, 4), zeros(3, 3, 2, 3), groups=2),
         "groups must divide the number of output channels (the kernel's last axis)\n"
         "  got: groups=2, 3 output channels: kernel (3, 3, 2, 3)"),
     Row("conv with groups that divide neither side", lambda: jc.conv(X, zeros(3, 3, 1, 3), groups=2),
@@ -160,7 +160,7 @@ TABLE = [
         fixed=lambda: jc.pad(X, "valid")),
     Row("pad by a negative amount", lambda: jc.pad(X, -1),
         "padding must be ≥ 0\n  got: padding=-1"),
-    # Conv: what it is made with
+    # Conv: arguments
     Row("Conv of no features", lambda: jc.Conv(0, 3),
         "features must be ≥ 1\n  got: features=0"),
     Row("Conv of float features", lambda: jc.Conv(4.0, 3),
@@ -196,7 +196,7 @@ TABLE = [
         "  got: (1, 1, 28, 28), which looks like NCHW\n"
         "  fix: jnp.moveaxis(x, 1, -1); init within jc.assume_channels_last() if it has 28 channels",
         fixed=lambda: init(jc.chain(jc.Conv(4, 3)), 1, 28, 28, 1)),
-    Row("Conv on what only looks like NCHW", lambda: init(jc.Conv(4, 3), 1, 3, 9, 9),
+    Row("Conv on an input that only looks like NCHW", lambda: init(jc.Conv(4, 3), 1, 3, 9, 9),
         "conv needs its input as [N, H, W, C]\n"
         "  got: (1, 3, 9, 9), which looks like NCHW\n"
         "  fix: jnp.moveaxis(x, 1, -1); init within jc.assume_channels_last() if it has 9 channels",
@@ -233,5 +233,5 @@ TABLE = [
 
 
 @each(TABLE)
-def test_a_wrong_call_says_what_is_wrong(row):
+def test_message_of_an_invalid_call(row):
     check(row)

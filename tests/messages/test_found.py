@@ -1,4 +1,4 @@
-"""Wrong calls found by trying, what was once accepted or failed inside JAX: each with its whole message."""
+"""Invalid calls that were once accepted, or failed inside JAX: each with its complete message."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ import jaxconv as jc
 
 # fmt: off
 TABLE = [
-    # found by trying: what was once accepted, or failed inside JAX
     Row("conv with channels that differ, no layout to blame", lambda: jc.conv(zeros(1, 32, 32, 3), zeros(3, 3, 32, 8)),
         "x must have 32 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (1, 32, 32, 3), kernel (3, 3, 32, 8)\n"
@@ -20,7 +19,7 @@ TABLE = [
         "C_out]\n"
         "  got: x (1, 8, 8, 4), kernel (3, 3, 4, 4)\n"
         "  fix: a kernel of shape (3, 3, 2, 4)"),
-    Row("conv of a lone channels-first image", lambda: jc.conv(zeros(3, 8, 9), K),
+    Row("conv of an unbatched channels-first image", lambda: jc.conv(zeros(3, 8, 9), K),
         "x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (3, 8, 9), kernel (3, 3, 3, 4)\n"
         "  fix: x looks channels-first (NCHW): jnp.moveaxis(x, -3, -1) puts the channels last"),
@@ -28,11 +27,11 @@ TABLE = [
         "x must have 3 channels on its last axis, to match the kernel [*k, C_in/groups, C_out]\n"
         "  got: x (2, 3, 9), kernel (3, 3, 4)\n"
         "  fix: x looks channels-first: jnp.moveaxis(x, -2, -1) puts the channels last"),
-    Row("max_pool of a lone gray image", lambda: jc.max_pool(zeros(8, 8), 2),
+    Row("max_pool of an unbatched gray image", lambda: jc.max_pool(zeros(8, 8), 2),
         "max_pool with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 2 axes: (8, 8)\n"
         "  fix: x[None, :, :, None] for one gray image [H, W]; x[None], kernel_size=(2,) for one signal [W, C]"),
-    Row("conv with a kernel without maps", lambda: jc.conv(X, zeros(3, 3, 3, 0)),
+    Row("conv with a kernel without output channels", lambda: jc.conv(X, zeros(3, 3, 3, 0)),
         "conv needs a kernel [*k, C_in/groups, C_out] without empty axes\n"
         "  got: kernel (3, 3, 3, 0)"),
     Row("conv of no channels", lambda: jc.conv(zeros(1, 8, 8, 0), K),
@@ -67,7 +66,7 @@ TABLE = [
         "body and shortcut must have the same output shape\n"
         "  got: body (1, 4, 4, 4), shortcut (1, 8, 8, 3)\n"
         "  fix: shortcut=Conv(4, 1, stride=2)"),
-    Row("residual of a body of other maps", lambda: init(jc.residual(jc.Conv(4, 1)), 1, 8, 8, 3),
+    Row("residual of a body of other features", lambda: init(jc.residual(jc.Conv(4, 1)), 1, 8, 8, 3),
         "body and shortcut must have the same output shape\n"
         "  got: body (1, 8, 8, 4), shortcut (1, 8, 8, 3)\n"
         "  fix: shortcut=Conv(4, 1)"),
@@ -132,7 +131,7 @@ TABLE = [
         "output_padding must be less than the stride: in [0, 1) on spatial axis 0\n"
         "  got: output_padding=(1, 1), stride 1\n"
         "  fix: output_padding=0"),
-    Row("output_size that conv never maps here", lambda: jc.conv_transpose(Y, K, stride=2, output_size=12),
+    Row("output_size that does not convolve to the input", lambda: jc.conv_transpose(Y, K, stride=2, output_size=12),
         "output_size must be 9 or 10 on spatial axis 0: only these sizes convolve to 4\n"
         "  got: output_size=(12, 12)\n"
         "  fix: output_size=9"),
@@ -269,5 +268,5 @@ TABLE = [
 
 
 @each(TABLE)
-def test_a_wrong_call_says_what_is_wrong(row):
+def test_message_of_an_invalid_call(row):
     check(row)

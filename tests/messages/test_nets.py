@@ -1,4 +1,4 @@
-"""Wrong norms, dropout, dense layers, combinators and surgery: each call with its whole message."""
+"""Invalid norms, dropout, dense layers, combinators and surgery: each call with its complete message."""
 
 import jax
 import jax.numpy as jnp
@@ -128,9 +128,9 @@ TABLE = [
         "each axis\n"
         "  got: padding='smae'; did you mean 'same'?",
         fixed=lambda: init(jc.SpatiallySeparableConv(4, (3, 3), padding="same"), 1, 8, 8, 3)),
-    Row("masked by what does not broadcast", lambda: jc.masked(zeros(5, 5, 1, 1))(K),
+    Row("masked by an array that does not broadcast", lambda: jc.masked(zeros(5, 5, 1, 1))(K),
         "a mask must broadcast to the kernel\n  got: mask (5, 5, 1, 1), kernel (3, 3, 3, 4)"),
-    Row("Conv masked by what does not broadcast in a net",
+    Row("Conv masked by an array that does not broadcast in a net",
         lambda: init(jc.chain(causal=jc.Conv(4, 3, transform=jc.masked(zeros(3, 3)))), 1, 8, 8, 3),
         "at causal: a mask must broadcast to the kernel\n"
         "  got: mask (3, 3), kernel (3, 3, 3, 4)",
@@ -181,7 +181,7 @@ TABLE = [
         "a part must be a Layer or a callable from array to array; got 3", error=TypeError),
     Row("chain of a word", lambda: jc.chain(jc.Conv(4, 3), "relu"),
         "a part must be a Layer or a callable from array to array; got 'relu'", error=TypeError),
-    Row("compose that calls what it has not",
+    Row("compose that calls a part it does not have",
         lambda: init(jc.compose("w", {"conv": jnp.sin}, lambda call, x: call("cnov", x)), 1, 2),
         "a flow may only call its own parts\n"
         "  got: call('cnov'); did you mean 'conv'?\n"
@@ -195,7 +195,7 @@ TABLE = [
         "stateless needs a net without state\n"
         "  got: state norm/mean, norm/var\n"
         "  fix: params, state = net.init(key, x)"),
-    # surgery and the way back
+    # surgery and adjoints
     Row("replace of a part that is not there", lambda: jc.replace(tiny(), "haed", jc.Dense(5)),
         "chain has stem, pool, head\n  got: path 'haed'; did you mean 'head'?",
         fixed=lambda: jc.replace(tiny(), "head", jc.Dense(5))),
@@ -245,5 +245,5 @@ TABLE = [
 
 
 @each(TABLE)
-def test_a_wrong_call_says_what_is_wrong(row):
+def test_message_of_an_invalid_call(row):
     check(row)

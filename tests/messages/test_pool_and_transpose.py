@@ -1,4 +1,4 @@
-"""Wrong params and state, pools, transposed and local convolutions: each call with its whole message."""
+"""Invalid params and state, pools, transposed and local convolutions: each call with its complete message."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -148,7 +148,7 @@ TABLE = [
     Row("max_unpool with indices of another shape", lambda: jc.max_unpool(zeros(1, 4, 4, 2), INDICES, (8, 8)),
         "max_unpool needs values and indices of the same shape [N, *out, C]\n"
         "  got: y (1, 4, 4, 2), indices (1, 4, 4, 3)"),
-    Row("max_unpool to the whole shape", lambda: jc.max_unpool(zeros(1, 4, 4, 3), INDICES, (1, 8, 8, 3)),
+    Row("max_unpool to the full shape", lambda: jc.max_unpool(zeros(1, 4, 4, 3), INDICES, (1, 8, 8, 3)),
         "shape must be one int, or one for each of the 2 spatial axes\n"
         "  got: shape=(1, 8, 8, 3)",
         fixed=lambda: jc.max_unpool(zeros(1, 4, 4, 3), INDICES, (8, 8))),
@@ -159,7 +159,7 @@ TABLE = [
     Row("conv_transpose of a matrix", lambda: jc.conv_transpose(zeros(4, 4), K),
         "conv_transpose of size (3, 3) needs an input [N, H, W, C], or one example without N\n"
         "  got: 2 axes: (4, 4)"),
-    Row("conv_transpose with the kernel of the way back", lambda: jc.conv_transpose(zeros(1, 4, 4, 3), K),
+    Row("conv_transpose with a kernel of swapped channels", lambda: jc.conv_transpose(zeros(1, 4, 4, 3), K),
         "x must have 4 channels, to match the kernel's C_out (last axis)\n"
         "  got: x (1, 4, 4, 3), kernel (3, 3, 3, 4)\n"
         "  fix: jnp.swapaxes(kernel, -1, -2)",
@@ -179,7 +179,7 @@ TABLE = [
         lambda: jc.conv_transpose(Y, K, stride=2, output_size=9, output_padding=0),
         "only one of output_size and output_padding may be given\n  got: output_size=9, output_padding=0",
         fixed=lambda: jc.conv_transpose(Y, K, stride=2, output_size=9)),
-    Row("conv_transpose with an output_size of the whole shape",
+    Row("conv_transpose with an output_size of the full shape",
         lambda: jc.conv_transpose(Y, K, stride=2, output_size=(1, 9, 9, 3)),
         "output_size must be one int, or one for each of the 2 spatial axes\n"
         "  got: output_size=(1, 9, 9, 3)",
@@ -216,5 +216,5 @@ TABLE = [
 
 
 @each(TABLE)
-def test_a_wrong_call_says_what_is_wrong(row):
+def test_message_of_an_invalid_call(row):
     check(row)
