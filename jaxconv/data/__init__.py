@@ -1,4 +1,4 @@
-"""Data sets as records of images, found on this machine or downloaded with their checksums."""
+"""Datasets of images, read from local files or downloaded and verified by checksum."""
 
 from jaxconv.data.dataset import Arrays, Batch, Dataset, Source
 from jaxconv.data.registry import load, names

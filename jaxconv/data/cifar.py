@@ -26,13 +26,13 @@ BASES = ("https://www.cs.toronto.edu/~kriz/",)
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """One of the two forms that a set was published in.
+    """One of the two published versions of a dataset.
 
     Args:
-      folder: what its archive unpacks to.
+      folder: folder that the archive unpacks to.
       archive: the archive.
-      files: the training files and last the test file.
-      md5: of the files, where they are known.
+      files: the training files, followed by the test file.
+      md5: checksums of the files, if known.
     """
 
     folder: str
@@ -41,7 +41,7 @@ class Version:
     md5: tuple[str, ...] = ()
 
     def found_in(self, base: Path) -> Path | None:
-        """The folder of all files, or the archive, that lies in a folder."""
+        """The folder with all files, or the archive, in a folder; None if neither is there."""
         for folder in (base, base / self.folder):
             if all((folder / file).is_file() for file in self.files):
                 return folder
@@ -51,13 +51,13 @@ class Version:
 
 @dataclasses.dataclass(frozen=True)
 class CifarSet:
-    """A set in both versions.
+    """A dataset in both versions.
 
     Args:
-      binary: records of labels and pixels, plane by plane; what is downloaded.
+      binary: records of labels and channel planes; the version to download.
       python: pickled dicts.
-      images: how many each file holds.
-      labels: names of the labels of an image, in the order of the binary records, and their numbers.
+      images: number of images in each file.
+      labels: number of classes by label name, in the order of the binary records.
     """
 
     binary: Version
@@ -69,15 +69,14 @@ class CifarSet:
 def cifar10(root: str | Path | None = None) -> Dataset[Arrays]:
     """50,000 + 10,000 photographs of 32×32×3 in 10 classes.
 
-    Read from the binary or the Python version: its files, in `root` or in the sub-folder that the
-    archive unpacks to, or the archive itself. Where there is none, the binary version is downloaded.
+    Read from the binary or the Python version: the files, in `root` or in the subfolder that the archive unpacks to, or
+    the archive itself. If neither is found, the binary version is downloaded.
 
     Args:
-      root: the folder to look in first.
+      root: folder to search first.
 
     Raises:
-      DataError: files are missing, truncated or altered, or cannot be downloaded; a pickle holds
-        anything but plain data.
+      DataError: if files are missing, truncated or altered, or cannot be downloaded.
     """
     return _load("cifar10", "labels", CIFAR10, root)
 
@@ -86,12 +85,11 @@ def cifar100(root: str | Path | None = None, coarse: bool = False) -> Dataset[Ar
     """50,000 + 10,000 photographs of 32×32×3 in 100 classes, or 20.
 
     Args:
-      root: the folder to look in first; see `cifar10`.
-      coarse: the 20 groups of 5 classes in place of the 100 classes.
+      root: folder to search first; see `cifar10`.
+      coarse: whether to use the 20 superclasses in place of the 100 classes.
 
     Raises:
-      DataError: files are missing, truncated or altered, or cannot be downloaded; a pickle holds
-        anything but plain data.
+      DataError: if files are missing, truncated or altered, or cannot be downloaded.
     """
     labels, classes = ("coarse_labels", CIFAR100_COARSE) if coarse else ("fine_labels", CIFAR100)
     return _load("cifar100", labels, classes, root)
@@ -138,7 +136,7 @@ def _missing(name: str, known: CifarSet, base: Path) -> str:
 
 
 def _contents(version: Version, path: Path, known: CifarSet) -> list[tuple[str, bytes]]:
-    """Name and bytes of each file of a version: of a folder or of the archive, checked."""
+    """Name and verified bytes of each file of a version, from a folder or the archive."""
     sizes = [images * (len(known.labels) + _PIXELS) if version is known.binary else None for images in known.images]
     if path.is_dir():
         md5s = version.md5 or (None,) * len(sizes)
@@ -155,7 +153,7 @@ def _contents(version: Version, path: Path, known: CifarSet) -> list[tuple[str, 
                 if (stream := archive.extractfile(member)) is not None
             }
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path} is truncated or altered: its archive does not end well ({error})") from None
+        raise DataError(f"{path} is truncated or altered: its archive is incomplete ({error})") from None
     if missing := [file for file in version.files if file not in found]:
         raise DataError(f"{path} holds no {', '.join(missing)}")
     return [(f"{path}: {file}", found[file]) for file in version.files]
@@ -196,7 +194,7 @@ def _items(batch: object, where: str) -> list[tuple[object, object]]:
 
 
 def _images(rows: np.ndarray) -> np.ndarray:
-    """Planes of red, green and blue, one row an image, as [N, 32, 32, 3]."""
+    """Rows of red, green and blue planes to [N, 32, 32, 3]."""
     return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 

@@ -1,4 +1,4 @@
-"""What the labels of the published photographs mean, in label order."""
+"""Class names of CIFAR-10 and CIFAR-100, in label order."""
 
 __all__ = ["CIFAR10", "CIFAR100", "CIFAR100_COARSE"]
 

@@ -1,4 +1,4 @@
-"""The records that every source of images fills in."""
+"""Datasets, sources and batches."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["Arrays", "Batch", "Dataset", "Source", "shape_of"]
 
 
 class Batch(NamedTuple):
-    """What one step of training or evaluation sees.
+    """A batch for training or evaluation.
 
     Args:
-      image: [N, H, W, C]; uint8 as stored, or floating in the same units (0 to the data's peak).
-      label: int32 [N], or floating [N, classes]: the share of each class, where images were mixed.
-      weight: float32 [N]: how much each image counts; 0 for what only fills a batch up.
+      image: [N, H, W, C], uint8 as stored or floating in the same units (0 to the dataset's peak).
+      label: int32 [N], or soft labels, floating [N, classes].
+      weight: float32 [N], weight of each image; 0 for padding.
     """
 
     image: Any
@@ -28,29 +28,29 @@ class Batch(NamedTuple):
 
 
 class Source(Protocol):
-    """Labeled images addressed by number, read where they are asked for; Grain's sources are some."""
+    """Labeled images by index, read on access; Grain's data sources fit this protocol."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, int]:
-        """Image uint8 [H, W, C], of one shape for all, and label.
+        """Image uint8 [H, W, C], all of one shape, and label.
 
         Raises:
-          DataError: the image is damaged; names it.
+          DataError: if the image is damaged; names it.
         """
         ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Arrays:
-    """A source that lies in memory whole, and so may lie on the device.
+    """A source in memory, which can be moved to device memory.
 
     Args:
       images: uint8 [N, H, W, C].
       labels: int32 [N].
 
     Raises:
-      DataError: they disagree in number, or have another type or shape.
+      DataError: if their lengths differ, or they have another dtype or shape.
 
     >>> source = Arrays(np.zeros([4, 8, 8, 1], np.uint8), np.arange(4, dtype=np.int32))
     >>> len(source), source[3][0].shape, source[3][1]
@@ -81,23 +81,22 @@ S = TypeVar("S", bound=Source, covariant=True)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset(Generic[S]):
-    """Labeled images in two parts.
+    """Labeled images for training and testing.
 
     Args:
-      name: the name that `load` knows it by.
-      train: the images to train on: `Arrays`, or any source; one of Grain's that gives
-        `{"image": …, "label": …}`, or images without channels, is adapted.
-      test: the images to test on.
-      classes: what each label is called, in label order.
-      mean: the training images' mean of each channel, in pixel units (0 to `peak`).
-      std: their standard deviation, in the same units.
-      peak: the brightest value that a pixel can have.
-      skipped: what was left out while loading, a message for each damaged image.
-      photographs: whether a picture is one by its middle square; else it is a drawing on a ground of its own.
+      name: its name in `load`.
+      train: training images: `Arrays`, or any source. Grain sources of `{"image": …, "label": …}`, and images without
+        a channel axis, are adapted.
+      test: test images.
+      classes: class names, in label order.
+      mean: mean of each channel of the training images, in pixel units (0 to `peak`).
+      std: standard deviation of each channel, in the same units.
+      peak: maximum pixel value.
+      skipped: a message for each damaged image that was skipped while loading.
+      photographs: whether to center-crop images to predict (photos) rather than letterbox them (drawings).
 
     Raises:
-      DataError: a part is empty, its labels lie outside the classes, or the parts' images differ
-        in shape.
+      DataError: if a part is empty, labels are outside the classes, or image shapes differ between the parts.
 
     >>> part = Arrays(np.zeros([4, 8, 8, 1], np.uint8), np.arange(4, dtype=np.int32))
     >>> Dataset("tiny", part, part, tuple("abcd"), (0.0,), (1.0,)).image_shape
@@ -146,10 +145,10 @@ def shape_of(source: Source) -> tuple[int, ...]:
     """Shape of a source's images: [H, W, C].
 
     Args:
-      source: one that has `image_shape` need not read an image to tell.
+      source: a source; if it has no `image_shape`, an image is read.
 
     Raises:
-      DataError: none of its images can be read.
+      DataError: if none of its images can be read.
     """
     if isinstance(source, Arrays):
         return source.images.shape[1:]
@@ -158,7 +157,7 @@ def shape_of(source: Source) -> tuple[int, ...]:
 
 
 class _Adapted:
-    """A source whose items are dicts, or images without channels, as one of images [H, W, C] and labels."""
+    """Adapter of a source whose items are dicts, or images without a channel axis."""
 
     def __init__(self, source: Any):
         self.source = source
@@ -171,7 +170,7 @@ class _Adapted:
         return self._item(self.source[index], f"image {index}")
 
     def __getattr__(self, name: str) -> Any:
-        if name == "source":  # not there yet while a copy is being unpickled
+        if name == "source":  # not set yet during unpickling
             raise AttributeError(name)
         return getattr(self.source, name)
 
@@ -199,7 +198,7 @@ def _adapted(source: Any) -> Any:
 
 
 def _first(source: Any) -> Any:
-    """The first item that can be read; damaged ones before it are for whoever reads them to judge."""
+    """The first readable item. Damaged ones before it are handled when they are read."""
     for index in range(len(source)):
         try:
             return source[index]

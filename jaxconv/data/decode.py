@@ -1,4 +1,4 @@
-"""Photographs of any size as squares of pixels, many at a time."""
+"""Decoding of photographs to squares, in threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jaxconv._base.limits import cpu_cores
-from jaxconv.data.picture import open_picture
+from jaxconv.data.picture import has_alpha, open_picture
 
 __all__ = ["in_threads", "read_square"]
 
@@ -19,29 +19,27 @@ Result = TypeVar("Result")
 
 
 def read_square(path: str | Path, size: int, channels: int = 3, shorter: int | None = None) -> np.ndarray:
-    """Read a photograph: the shorter side becomes `size`, and the square in its middle is kept.
+    """Read a photograph: resize the shorter side to `size` and center-crop.
 
-    It is turned as the camera was held, resampled by Lanczos' filter with its support widened so
-    that nothing aliases, and laid over white where it is transparent.
+    EXIF orientation is applied, resizing uses an antialiased Lanczos filter, and transparency is composited on white.
 
     Args:
-      path: a file in one of `jaxconv.data.picture.FORMATS`, whatever its name.
+      path: a file in one of `jaxconv.data.picture.FORMATS`, with any extension.
       size: side of the square, in pixels.
       channels: 3 for color, 1 for luminance.
-      shorter: what the shorter side becomes, where more than a square of it is cut off: 256 for
-        the usual 224 of ImageNet.
+      shorter: size of the shorter side before the crop, `size` by default: 256 for ImageNet's usual 224.
 
     Returns:
       uint8 [size, size, channels].
 
     Raises:
-      DataError: the file is missing, no picture, damaged, or absurdly large.
+      DataError: if the file is missing, not an image, damaged, or too large.
     """
     from PIL import Image
 
     mode = "L" if channels == 1 else "RGB"
-    # Twice the size: what a JPEG's own reduction blurs lies beyond what the filter lets through.
-    picture = _plain(open_picture(path, near=2 * (shorter or size), mode=mode), mode)
+    # JPEG draft mode at twice the size: its blur is beyond the pass band of the filter.
+    picture = _to_mode(open_picture(path, near=2 * (shorter or size), mode=mode), mode)
     side = min(picture.size) * size / (shorter or size)
     if picture.size != (size, size) or side != size:
         left, top = ((length - side) / 2 for length in picture.size)
@@ -50,12 +48,12 @@ def read_square(path: str | Path, size: int, channels: int = 3, shorter: int | N
     return np.asarray(picture, np.uint8).reshape(size, size, channels)
 
 
-def _plain(picture: Any, mode: str) -> Any:
+def _to_mode(picture: Any, mode: str) -> Any:
     from PIL import Image
 
     if picture.mode == "F":
         picture = Image.fromarray(np.round(np.asarray(picture) * 255).astype(np.uint8))
-    if "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info:
+    if has_alpha(picture):
         layer = picture.convert("RGBA")
         picture = Image.new("RGBA", layer.size, "white")
         picture.alpha_composite(layer)
@@ -65,12 +63,12 @@ def _plain(picture: Any, mode: str) -> Any:
 def in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
 ) -> Iterator[Result]:
-    """Call a function with each item, in as many threads as there are cores; results in order.
+    """Map a function over items in threads; results are in order.
 
     Args:
-      function: one that leaves Python's lock while it works, as decoders do.
-      items: what to call it with.
-      threads: None for one a core.
+      function: a function that releases the GIL, as decoders do.
+      items: its arguments.
+      threads: number of threads; None for one per core.
 
     >>> list(in_threads(abs, [-1, 2, -3]))
     [1, 2, 3]
@@ -79,5 +77,5 @@ def in_threads(
         try:
             yield from pool.map(function, items)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what fails must not wait for all the rest
+            pool.shutdown(wait=False, cancel_futures=True)  # do not wait for the rest after a failure
             raise

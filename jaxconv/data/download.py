@@ -1,4 +1,4 @@
-"""Finding files on this machine and fetching those that are missing."""
+"""Search for dataset files, and download of missing ones."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ __all__ = ["RemoteFile", "cache_folder", "fetch", "find_folder", "search"]
 VARIABLE = "JAXCONV_DATA"
 TIMEOUT_SECONDS = 30.0
 SLOWEST = 50_000
-"""Bytes a second, below which a download is given up."""
+"""Minimum speed of a download in bytes per second."""
 _PIECE = 1 << 16
 Found = TypeVar("Found")
 
 
 @dataclasses.dataclass(frozen=True)
 class RemoteFile:
-    """A published file: its name, and the size and checksum it has as published and unpacked.
+    """A published file with its size and checksum, compressed and unpacked.
 
     Args:
-      name: as published, ending in `.gz`; it may also lie unpacked, without that ending.
+      name: published name, ending in `.gz`; the unpacked file without that ending is accepted, too.
       size: bytes of the published file.
       md5: checksum of the published file.
-      plain_size: bytes after unpacking, where they are known.
-      plain_md5: checksum after unpacking, where it is known.
+      plain_size: unpacked size, if known.
+      plain_md5: checksum of the unpacked file, if known.
     """
 
     name: str
@@ -46,16 +46,16 @@ class RemoteFile:
     plain_md5: str | None = None
 
     def found_in(self, folder: Path) -> Path | None:
-        """The path of this file in a folder, packed or unpacked; None where neither lies there."""
+        """The path of this file in a folder, compressed or unpacked; None if neither exists."""
         candidates = (folder / self.name, folder / self.name.removesuffix(".gz"))
         return next((path for path in candidates if path.is_file()), None)
 
 
 def cache_folder(name: str) -> Path:
-    """The folder of the user's own cache that holds a data set.
+    """The folder for a dataset in the user's cache.
 
     Args:
-      name: the data set's name.
+      name: the dataset's name.
     """
     import platformdirs
 
@@ -63,19 +63,18 @@ def cache_folder(name: str) -> Path:
 
 
 def find_folder(name: str, files: Sequence[RemoteFile], root: str | Path | None = None) -> Path | None:
-    """Look for a data set: in `root`, else in `$JAXCONV_DATA`, else in the user's cache.
+    """Find the folder of a dataset: in `root`, `$JAXCONV_DATA` or the user's cache.
 
     Args:
-      name: the data set's name, and of the sub-folder that may hold it.
-      files: what it consists of.
-      root: a folder that holds the files directly or in a sub-folder called `name`.
+      name: name of the dataset, and of its subfolder.
+      files: its files.
+      root: a folder with the files, directly or in a subfolder called `name`.
 
     Returns:
-      The first folder that holds every file, or None.
+      The first folder with every file, or None.
 
     Raises:
-      DataError: `root` is given but lacks some of the files: to go on and download would hide
-        that the wrong place was given.
+      DataError: if `root` is given but lacks some of the files (falling back to a download would hide a wrong path).
     """
 
     def found_in(folder: Path) -> Path | None:
@@ -87,21 +86,21 @@ def find_folder(name: str, files: Sequence[RemoteFile], root: str | Path | None 
 def search(
     name: str, root: str | Path | None, found_in: Callable[[Path], Found | None], missing: Callable[[Path], str]
 ) -> Found | None:
-    """Ask one folder after the other for a data set: of `root`, of `$JAXCONV_DATA`, of the user's cache.
+    """Search for a dataset in `root`, `$JAXCONV_DATA` and the user's cache.
 
     Args:
-      name: the data set's name, and of the sub-folder that may hold it.
-      root: a folder that holds it directly or in a sub-folder called `name`.
-      found_in: what a folder holds of it; None where it lacks something.
-      missing: what to say of a `root` that holds nothing.
+      name: name of the dataset, and of its subfolder.
+      root: a folder with the dataset, directly or in a subfolder called `name`.
+      found_in: folder -> the dataset's files in it, or None if it is incomplete.
+      missing: folder -> error message for a `root` without the dataset.
 
     Returns:
-      What `found_in` says of the first folder that holds it, or None.
+      The result of `found_in` for the first folder with the dataset, or None.
 
     Raises:
-      DataError: `root` is given but lacks it.
+      DataError: if `root` is given but lacks the dataset.
     """
-    # The variable is shared by all sets and need not hold this one; an explicit root must.
+    # The variable is shared by all datasets and need not have this one; an explicit root must.
     bases = [Path(base).expanduser() for base in (root, os.environ.get(VARIABLE)) if base]
     for index, base in enumerate(bases):
         for folder in (base, base / name):
@@ -123,25 +122,25 @@ def _missing(name: str, files: Sequence[RemoteFile], base: Path) -> str:
 
 
 def fetch(name: str, files: Sequence[RemoteFile], bases: Sequence[str], folder: Path) -> Path:
-    """Download what a folder lacks, each file checked before it gets its name.
+    """Download missing files to a folder; each is verified before it gets its name.
 
     Args:
-      name: the data set's name, for errors.
-      files: what must lie in the folder afterwards.
-      bases: addresses to try in order; a file's name is appended to each.
-      folder: where to put them; made if missing.
+      name: name of the dataset, for messages.
+      files: files that must exist afterwards.
+      bases: base URLs to try in order.
+      folder: destination; created if missing.
 
     Returns:
       The folder.
 
     Raises:
-      DataError: a file could not be had from any address; lists the files, where they may be
-        put by hand, and the variable that says where they lie.
+      DataError: if a file could not be downloaded from any URL; lists the files, where to put them manually, and the
+        environment variable of that folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"cannot make {folder} to keep {name} in: {error.strerror or error}") from error
+        raise DataError(f"cannot create {folder} for {name}: {error.strerror or error}") from error
     for file in files:
         if file.found_in(folder):
             continue
@@ -150,7 +149,7 @@ def fetch(name: str, files: Sequence[RemoteFile], bases: Sequence[str], folder: 
             try:
                 _fetch_one(base + file.name, file, folder / file.name)
                 break
-            # HTTPException and OSError together cover everything that a broken connection raises.
+            # Broken connections raise HTTPException or OSError.
             except (OSError, http.client.HTTPException, DataError) as error:
                 if isinstance(error, urllib.error.HTTPError):
                     error.close()  # it holds the connection
@@ -170,10 +169,10 @@ def _fetch_one(url: str, file: RemoteFile, target: Path) -> None:
 
 
 def _received(url: str, size: int, deadline: float) -> bytes:
-    """The bytes at an address, no more than there should be, and none after the deadline."""
+    """Download at most the expected size before the deadline."""
     content = bytearray()
     with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as reply:
-        # read1 returns with what has come; read would wait for a whole piece, however slowly it comes.
+        # read1 returns available data; read would wait for a complete piece, however slow.
         while len(content) <= size and time.monotonic() < deadline and (piece := reply.read1(_PIECE)):
             content += piece
     if len(content) != size:
@@ -185,7 +184,7 @@ def _received(url: str, size: int, deadline: float) -> bytes:
 def _offline(name: str, files: Sequence[RemoteFile], folder: Path, reasons: list[str]) -> str:
     lines = [f"{name} is not on this machine and could not be downloaded:"]
     lines += [f"  {reason}" for reason in reasons]
-    lines += ["Get these files on any machine and put them together in one folder:"]
+    lines += ["Download these files elsewhere and copy them to one folder:"]
     lines += [f"  {file.name}  ({file.size:,} bytes, md5 {file.md5})" for file in files]
     lines += [f"either {folder}, or any other that data.root or the variable {VARIABLE} names."]
     return "\n".join(lines)

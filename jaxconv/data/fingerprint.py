@@ -1,4 +1,4 @@
-"""What a run was trained on, in a line: sets that differ in a byte have other fingerprints."""
+"""Dataset fingerprints for a run's manifest."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["fingerprint"]
 
 
 def fingerprint(dataset: Dataset[Source]) -> dict[str, Any]:
-    """Count and hash the images of both parts of a data set.
+    """Count and hash the images of both parts of a dataset.
 
     Args:
-      dataset: the data set. Of `Arrays` every byte is hashed, with the shapes; another source says
-        of itself what it likes by a method `fingerprint()`; one without is told by its length.
+      dataset: the dataset. All bytes and shapes of `Arrays` are hashed; other sources can provide a method
+        `fingerprint()`, and are otherwise identified by length.
 
     Returns:
-      `{"train": {"images": n, "sha256": …}, "test": …}`, as JSON can write it.
+      `{"train": {"images": n, "sha256": …}, "test": …}`, JSON-compatible.
 
     >>> part = Arrays(np.zeros([4, 8, 8, 1], np.uint8), np.arange(4, dtype=np.int32))
     >>> found = fingerprint(Dataset("tiny", part, part, tuple("abcd"), (0.0,), (1.0,)))

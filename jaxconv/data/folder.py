@@ -1,4 +1,4 @@
-"""A folder of photographs, one sub-folder a class."""
+"""Folders of photographs, one subfolder per class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "FolderSource", "folder"]
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 TEST_FOLDERS = ("val", "valid", "validation", "dev", "eval", "test")
-PASSED_OVER = ("Thumbs.db", "desktop.ini")
+IGNORED_FILES = ("Thumbs.db", "desktop.ini")
 IN_MEMORY_BYTES = 512 * 2**20
 MEASURED_IMAGES = 1000
 # ImageNet's training images (Russakovsky et al. 2015), and their luminance.
@@ -34,16 +34,16 @@ Moments = tuple[float, ...] | Literal["measure"] | None
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FolderSource:
-    """Photographs that are decoded where they are asked for.
+    """Photographs decoded on access.
 
     Args:
-      base: the folder that the files lie in.
-      files: their paths in it.
+      base: folder of the files.
+      files: paths relative to it.
       labels: int32 [N].
       sizes: bytes of each file.
-      size: side of the square that each becomes.
+      size: side of the square that each is resized to.
       channels: 3 for color, 1 for luminance.
-      corrupt: what becomes of a damaged image where images are streamed: "fail" or "skip".
+      corrupt: "fail" or "skip" at damaged images while streaming.
     """
 
     base: Path
@@ -66,12 +66,12 @@ class FolderSource:
         return self.size, self.size, self.channels
 
     def take(self, indices: np.ndarray) -> FolderSource:
-        """The images of some indices, as a source of their own."""
+        """A source of the images at some indices."""
         files, sizes = (tuple(values[index] for index in indices) for values in (self.files, self.sizes))
         return dataclasses.replace(self, files=files, sizes=sizes, labels=self.labels[indices])
 
     def fingerprint(self) -> dict[str, Any]:
-        """How many images, and a hash of their paths, classes and sizes; their content is not read."""
+        """Number of images, and a hash of their paths, classes and sizes (not their content)."""
         lines = zip(self.files, self.labels.tolist(), self.sizes, strict=True)
         text = "".join(f"{file}\t{label}\t{size}\n" for file, label, size in lines)
         return {"images": len(self), "sha256": hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()}
@@ -90,31 +90,31 @@ def folder(
 ) -> Dataset[Source]:
     """Photographs in a folder: `root/train/<class>/*.jpg` and `root/val/<class>/*.jpg`, or `root/<class>/*.jpg`.
 
-    Files end as in `jaxconv.data.picture.FORMATS`; hidden ones are passed over. For `val` there may be
-    `valid`, `validation`, `dev`, `eval` or `test`, in capitals or not; where there are several, the
-    first in this order counts. Where there is none, a share of each class is kept apart to test on.
+    Extensions are those of `jaxconv.data.picture.FORMATS`; hidden files are ignored. Instead of `val`, the folder may
+    be called `valid`, `validation`, `dev`, `eval` or `test` (case-insensitive; the first in this order is used). If
+    there is none, a fraction of each class is held out for testing.
 
     Args:
       root: the folder.
-      size: side of the square that each becomes: its shorter side is resized, its middle kept.
+      size: side of the square that images are resized (shorter side) and center-cropped to.
       channels: 3 for color, 1 for luminance.
-      test_share: share of each class to test on, where the folder says nothing.
-      seed: of that choice.
-      mean: of each channel in pixel units, "measure" to take it from up to 1,000 training images,
-        or None for ImageNet's.
-      std: likewise.
-      in_memory: whether all images are decoded now; "auto" does where they take up to 512 MB, so
-        that small sets may lie on the device.
-      corrupt: "fail" stops at a damaged image; "skip" leaves it out: in memory it is listed in
-        `skipped`, in a stream it weighs nothing.
+      test_share: fraction of each class to hold out, if there is no test folder.
+      seed: seed of that split.
+      mean: mean of each channel in pixel units; "measure" estimates it from up to 1,000 training images; None for
+        ImageNet's.
+      std: standard deviation, likewise.
+      in_memory: whether to decode all images now; "auto" does so up to 512 MB, so that small datasets can stay in
+        device memory.
+      corrupt: "fail" stops at a damaged image; "skip" skips it: in memory it is listed in `skipped`, in a stream it has
+        weight 0.
 
     Returns:
-      The data set, classes in the order of their names.
+      The dataset, with classes in alphabetical order.
 
     Raises:
-      ConfigError: an argument is out of its range.
-      DataError: there are no classes, a class has no images or is only in one part, files are no
-        images, or one is damaged.
+      ConfigError: if an argument is out of range.
+      DataError: if there are no classes, a class has no images or is in one part only, files are not images, or one is
+        damaged.
     """
     path = Path(root).expanduser()
     _check(size=size, channels=channels, test_share=test_share, seed=seed, mean=mean, std=std)
@@ -171,49 +171,51 @@ def _check(*, size: int, channels: int, test_share: float, seed: int, mean: Mome
 
 
 def _parts(root: Path, test_share: float, seed: int) -> tuple[tuple[FolderSource, FolderSource], tuple[str, ...]]:
-    """The images to train on and to test on, and the classes."""
+    """Training and test images, and the classes."""
     if not root.is_dir():
         what = "it is a file" if root.exists() else "there is no such folder"
         raise DataError(f"data.root = {root} must be a folder of images: {what}")
     base = root / "train" if _folders(root / "train") else root
-    whole, classes = _list(base)
-    # A folder to test on that has no classes is no reason to split without a word.
+    everything, classes = _list(base)
+    # A test folder without classes is an error, not a reason to split silently.
     beside = {name.lower(): root / name for name in _folders(root)} if base != root else {}
     test_base = next((beside[name] for name in TEST_FOLDERS if name in beside), None)
     if test_base is None:
-        train, test = stratified(whole.labels, test_share, seed)
-        return (whole.take(train), whole.take(test)), classes
+        train, test = stratified(everything.labels, test_share, seed)
+        return (everything.take(train), everything.take(test)), classes
     test_part, test_classes = _list(test_base)
     if classes != test_classes:
-        lone = [
+        differences = [
             f"only {part.name} has {', '.join(sorted(set(one) - set(other)))}"
             for part, one, other in ((base, classes, test_classes), (test_base, test_classes, classes))
             if set(one) - set(other)
         ]
-        raise DataError(f"{root}: {base.name} and {test_base.name} must have the same classes; {'; '.join(lone)}")
-    return (whole, test_part), classes
+        raise DataError(
+            f"{root}: {base.name} and {test_base.name} must have the same classes; {'; '.join(differences)}"
+        )
+    return (everything, test_part), classes
 
 
 def _folders(base: Path) -> list[str]:
-    """Names of the folders in a folder that are not hidden, in order."""
+    """Sorted names of the visible subfolders."""
     if not base.is_dir():
         return []
     found = [entry for entry in _entries(base) if not entry.name.startswith(".")]
-    if lost := [entry.name for entry in found if _leads_nowhere(entry)]:
-        raise DataError(f"{base} holds links that lead nowhere: {_some(lost)}")
+    if lost := [entry.name for entry in found if _is_broken_link(entry)]:
+        raise DataError(f"{base} has broken links: {_some(lost)}")
     return [entry.name for entry in found if entry.is_dir()]
 
 
 def _entries(base: Path) -> list[os.DirEntry[str]]:
-    """What lies in a folder, by name."""
+    """Entries of a folder, sorted by name."""
     try:
         return sorted(os.scandir(base), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"cannot read the folder {base}: {error.strerror or error}") from None
 
 
-def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a link to itself, to a link that is, or to what does not exist."""
+def _is_broken_link(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a symbolic link that cannot be followed."""
     try:
         entry.stat()
     except OSError:
@@ -222,31 +224,33 @@ def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
 
 
 def _list(base: Path) -> tuple[FolderSource, tuple[str, ...]]:
-    """Every image of the classes that lie in a folder."""
+    """Every image of the classes in a folder."""
     classes = _folders(base)
     if not classes:
         apart = "" if base.name.lower() in TEST_FOLDERS else f", or in {base}/train/<class>/ and {base}/val/<class>/"
-        raise DataError(f"{base} holds no folder for each class: put images in {base}/<class>/{apart}")
+        raise DataError(f"{base} has no subfolders for the classes: put images in {base}/<class>/{apart}")
     found, strangers, empty = [], [], []
     for label, name in enumerate(classes):
-        entries = [e for e in _entries(base / name) if not e.name.startswith(".") and e.name not in PASSED_OVER]
-        # A link that leads nowhere is an image that cannot be read, which `corrupt` is for.
+        entries = [e for e in _entries(base / name) if not e.name.startswith(".") and e.name not in IGNORED_FILES]
+        # A broken link is an unreadable image, which `corrupt` handles.
         measured = {entry.name: _size(entry) for entry in entries if entry.name.lower().endswith(SUFFIXES)}
         images = {file: size for file, size in measured.items() if size is not None}
         strangers += [f"{name}/{entry.name}" for entry in entries if entry.name not in images]
         empty += [] if images else [name]
         found += [(f"{name}/{file}", label, size) for file, size in images.items()]
     if strangers:
-        raise DataError(f"{base} holds what is no image ({', '.join(SUFFIXES)}): {_some(strangers)}; move it elsewhere")
+        raise DataError(
+            f"{base} has files that are not images ({', '.join(SUFFIXES)}): {_some(strangers)}; move it elsewhere"
+        )
     if empty:
-        raise DataError(f"{base}: every class needs images, there are none in {_some(empty)}")
+        raise DataError(f"{base}: every class needs images, found none in {_some(empty)}")
     files, labels, sizes = zip(*found, strict=True)
     return FolderSource(base, files, np.array(labels, np.int32), sizes, size=1, channels=3), tuple(classes)
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:
-    """Bytes of a file, 0 of a link that leads nowhere, None of anything else."""
-    if _leads_nowhere(entry):
+    """Size of a file; 0 for a broken link, None for anything else."""
+    if _is_broken_link(entry):
         return 0
     return entry.stat().st_size if entry.is_file() else None
 
@@ -257,7 +261,7 @@ def _some(names: list[str], most: int = 5) -> str:
 
 
 def _decode(source: FolderSource) -> tuple[Arrays, list[str]]:
-    """A source in memory, without the images that are damaged, and what is wrong with those."""
+    """Load a source into memory; returns it without damaged images, and their error messages."""
     images = np.empty([len(source), *source.image_shape], np.uint8)
 
     def read(index: int) -> str:
@@ -272,8 +276,8 @@ def _decode(source: FolderSource) -> tuple[Arrays, list[str]]:
     messages = list(in_threads(read, range(len(source))))
     if not any(messages):
         return Arrays(images, source.labels), []
-    whole = np.array([not message for message in messages])
+    intact = np.array([not message for message in messages])
     skipped = [message for message in messages if message]
-    if not whole.any():
+    if not intact.any():
         raise DataError(f"none of the {len(source):,} images in {source.base} can be read; the first: {skipped[0]}")
-    return Arrays(images[whole], source.labels[whole]), skipped
+    return Arrays(images[intact], source.labels[intact]), skipped

@@ -25,18 +25,18 @@ _PIECE = 1 << 20
 
 
 def read_file(path: str | Path, *, size: int | None = None, md5: str | None = None) -> bytes:
-    """Read a file whole and check that it is the one that was meant.
+    """Read a file and verify its size and checksum.
 
     Args:
       path: the file.
-      size: the number of bytes it must have.
-      md5: the checksum it must have, in hexadecimal.
+      size: expected size in bytes.
+      md5: expected checksum, in hexadecimal.
 
     Returns:
       Its bytes.
 
     Raises:
-      DataError: it cannot be read, or its size or checksum is another.
+      DataError: if it cannot be read, or its size or checksum differs.
     """
     path = Path(path)
     try:
@@ -62,42 +62,41 @@ def read_idx(path: str | Path, *, size: int | None = None, md5: str | None = Non
     """Read an IDX file of unsigned bytes, compressed by gzip or not.
 
     Args:
-      path: the file; whether it is compressed is told from its first bytes, not its name.
-      size: the number of bytes that the file as stored must have, if known.
-      md5: the checksum that the file as stored must have, if known.
+      path: the file; compression is detected from its first bytes.
+      size: expected size of the stored file in bytes, if known.
+      md5: expected checksum of the stored file, if known.
 
     Returns:
-      uint8 array of the shape that the file's head declares.
+      uint8 array of the shape declared in the header.
 
     Raises:
-      DataError: the file is missing, truncated, altered or not an IDX file of bytes; it names
-        the file, what was expected and what was found.
+      DataError: if the file is missing, truncated, altered or not an IDX file of bytes.
     """
     content = read_file(path, size=size, md5=md5)
     if content[:2] == b"\x1f\x8b":
         try:
             return _unpack(content, str(path))
         except (EOFError, OSError, zlib.error) as error:
-            raise DataError(f"{path} is truncated or altered: its gzip stream does not end well ({error})") from None
+            raise DataError(f"{path} is truncated or altered: its gzip stream is incomplete ({error})") from None
     return decode_idx(content, str(path))
 
 
 def _unpack(packed: bytes, name: str) -> np.ndarray:
-    """A compressed IDX file, of which no more is unpacked than its head promises."""
+    """Decode a compressed IDX file; unpacks no more than its header declares."""
     with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
         content = bytearray(stream.read(_LONGEST_HEAD))
         start, shape = _head(bytes(content), name)
-        whole = start + math.prod(shape)
-        if whole > DEFLATE_RATIO * len(packed):
+        expected = start + math.prod(shape)
+        if expected > DEFLATE_RATIO * len(packed):
             raise DataError(
-                f"{name} is truncated: {_sizes(shape)} needs {whole - start:,} bytes of values, which "
+                f"{name} is truncated: {_sizes(shape)} needs {expected - start:,} bytes of values, which "
                 f"{len(packed):,} packed ones cannot hold"
             )
-        check_room(name, whole)
-        while len(content) < whole and (piece := stream.read(min(_PIECE, whole - len(content)))):
+        check_room(name, expected)
+        while len(content) < expected and (piece := stream.read(min(_PIECE, expected - len(content)))):
             content += piece
         if stream.read(1):
-            raise DataError(f"{name} has bytes too many: {_sizes(shape)} needs {whole - start:,} bytes of values")
+            raise DataError(f"{name} has bytes too many: {_sizes(shape)} needs {expected - start:,} bytes of values")
     return decode_idx(memoryview(content).toreadonly(), name)
 
 
@@ -105,15 +104,15 @@ def decode_idx(content: bytes | memoryview, name: str = "data") -> np.ndarray:
     """Decode the bytes of an IDX file: two zeros, type, rank, big-endian sizes, values.
 
     Args:
-      content: the file's bytes, not compressed.
-      name: what to call it in an error.
+      content: the uncompressed bytes.
+      name: its name in messages.
 
     Returns:
-      uint8 array of the declared shape; a view that cannot be written to.
+      uint8 array of the declared shape, a read-only view.
 
     Raises:
-      DataError: the head is not that of an IDX file of unsigned bytes, or the number of values
-        is not the product of the sizes.
+      DataError: if the header is not that of an IDX file of unsigned bytes, or the number of values is not the product
+        of the sizes.
 
     >>> decode_idx(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9]))
     array([[7, 8, 9]], dtype=uint8)
@@ -127,13 +126,13 @@ def decode_idx(content: bytes | memoryview, name: str = "data") -> np.ndarray:
 
 
 def _head(content: bytes | memoryview, name: str) -> tuple[int, tuple[int, ...]]:
-    """Where the values start, and the sizes of their axes."""
+    """Offset of the values, and their shape."""
     if len(content) < 4:
         raise DataError(f"{name} is truncated: an IDX file starts with 4 bytes, found {len(content)} in all")
     zeros, kind, rank = struct.unpack(">HBB", content[:4])
     if zeros != 0 or kind != _UINT8 or not 1 <= rank <= 4:
         raise DataError(
-            f"{name} is no IDX file of unsigned bytes: its magic number must be 0x00000801 to 0x00000804, "
+            f"{name} is not an IDX file of unsigned bytes: its magic number must be 0x00000801 to 0x00000804, "
             f"found 0x{content[:4].hex()}"
         )
     start = 4 + 4 * rank

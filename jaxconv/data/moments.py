@@ -1,4 +1,4 @@
-"""Mean and deviation of whole sets of pixels, exactly."""
+"""Exact mean and standard deviation of images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ _CHUNK = 1 << 22
 
 
 def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, from its histogram: no sum of floats can drift.
+    """Mean and standard deviation of each channel, computed exactly from its histogram.
 
     Args:
       images: uint8 [N, H, W, C].
 
     Returns:
-      C means and C deviations in pixel units; a channel that never varies has deviation 1, as
-      nothing can be divided by 0.
+      C means and C standard deviations in pixel units; 1 for the deviation of a constant channel.
 
     >>> moments(np.array([0, 0, 2, 2], np.uint8).reshape(1, 2, 2, 1))
     ((1.0,), (1.0,))
@@ -30,7 +29,7 @@ def moments(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
         plane = images[..., channel]
         parts = np.array_split(plane, max(1, plane.size // _CHUNK))
         counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
-        # Whole numbers to the end: n Σx² - (Σx)² is exact in Python's integers.
+        # Exact integer arithmetic: n Σx² - (Σx)² is exact in Python's integers.
         n, total, squares = int(counts.sum()), int(counts @ values), int(counts @ values**2)
         means.append(total / n)
         deviations.append(math.sqrt(n * squares - total * total) / n or 1.0)

@@ -1,4 +1,4 @@
-"""One `.npz` file with the user's own images and labels."""
+"""Custom datasets in one `.npz` file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxconv.data.moments import moments
 
 __all__ = ["npz"]
 
-# Keras' names mean the same.
+# Keras' names, accepted too.
 _ALIASES = {
     "train_images": "x_train",
     "train_labels": "y_train",
@@ -21,21 +21,21 @@ _ALIASES = {
     "test_labels": "y_test",
 }
 MOST_CLASSES = 1 << 16
-"""Classes that may go without names."""
+"""Maximum number of classes without names."""
 
 
 def npz(root: str | Path) -> Dataset[Arrays]:
-    """Images and labels of one `.npz` file, as `np.savez` writes it.
+    """Images and labels from one `.npz` file, as written by `np.savez`.
 
-    It holds `train_images` and `test_images`, uint8 [N, H, W, C] or [N, H, W], `train_labels` and
-    `test_labels`, whole numbers [N] from 0, and may hold `classes`, what each label is called.
-    `x_train`, `y_train`, `x_test` and `y_test` mean the same. Mean and deviation are measured.
+    Its arrays are `train_images` and `test_images`, uint8 [N, H, W, C] or [N, H, W]; `train_labels` and `test_labels`,
+    integers [N] from 0; and optionally `classes`, the class names. Keras' names `x_train`, `y_train`, `x_test` and
+    `y_test` are accepted. Mean and standard deviation are measured.
 
     Args:
       root: the file.
 
     Raises:
-      DataError: it is no such file; names every array that is missing, or the one that is wrong.
+      DataError: if it is not such a file; names the missing or invalid arrays.
     """
     path = Path(root).expanduser()
     if path.is_dir():
@@ -61,7 +61,7 @@ def npz(root: str | Path) -> Dataset[Arrays]:
 
 
 def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.ndarray) -> list[np.ndarray]:
-    """Images [N, H, W, C] and labels int32 [N], or what is wrong with them."""
+    """Images [N, H, W, C] and labels int32 [N]; raises DataError if they are invalid."""
     where = f"{path}: {key}"
     if images.dtype != np.uint8:
         raise DataError(f"{where} must be uint8, found {images.dtype}{_as_bytes(images)}")
@@ -75,7 +75,7 @@ def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.
     if len(images) == 0 or 0 in images.shape:
         raise DataError(f"{where} holds no images: {list(images.shape)}")
     where = f"{path}: {labels_key}"
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as Keras gives them
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as in Keras
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise DataError(f"{where} must be whole numbers [N], found {labels.dtype} {list(labels.shape)}")
     if len(labels) != len(images):
@@ -86,11 +86,11 @@ def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.
 
 
 def _as_bytes(images: np.ndarray) -> str:
-    """How to make uint8 of images, by the largest value that they hold."""
+    """The fix for images that are not uint8, depending on their maximum."""
     if images.dtype.kind not in "fiu" or images.size == 0:
         return ""
     low, high = images.min(), images.max()
-    if not 0 <= low <= high <= 65535:  # NaN is in no range
+    if not 0 <= low <= high <= 65535:  # false for NaN
         return f" from {low} to {high}"
     if high > 255:
         fix = "(images / 257).round().astype('uint8')"
@@ -106,7 +106,7 @@ def _classes(path: Path, names: np.ndarray) -> tuple[str, ...]:
         raise DataError(f"{path}: classes must be text [C], found {names.dtype} {list(names.shape)}")
     try:
         texts = [name.decode() if isinstance(name, bytes) else name for name in names.tolist()]
-        "".join(texts).encode()  # half of a surrogate pair could be written nowhere
+        "".join(texts).encode()  # fails for lone surrogates
     except ValueError as error:
         raise DataError(f"{path}: classes must be text that UTF-8 can write: {error}") from None
     return tuple(texts)

@@ -1,4 +1,4 @@
-"""Which images stand in which batch: pure functions of numbers, so that any step can be resumed at."""
+"""Assignment of images to batches as a pure function of the step, so that runs can resume anywhere."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["batch_indices", "masked_batch", "masked_batches"]
 
 
 def batch_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
-    """Which images a step uses: a pure function of its arguments, so any step can be resumed at.
+    """Indices of a step's images.
 
-    The stream is one seeded permutation of all images after the other, cut into batches: a batch
-    may straddle two epochs, every image is used exactly once an epoch, and no batch is partial.
+    The seeded permutations of all epochs are concatenated and cut into batches: a batch may straddle two epochs, every
+    image is used exactly once per epoch, and no batch is partial.
 
     Args:
-      seed: of the whole run.
-      step: from 0.
-      batch_size: images a step.
-      size: images in the set.
+      seed: seed of the run.
+      step: step number, from 0.
+      batch_size: images per step.
+      size: number of images.
 
     Returns:
       int32 [batch_size], each in 0..size-1.
@@ -39,16 +39,16 @@ def batch_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarra
 
 @functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    # A sequence as the seed, and not a sum: seed 0's epoch 1 must not be seed 1's epoch 0.
+    # A sequence rather than a sum: epoch 1 of seed 0 must differ from epoch 0 of seed 1.
     return np.random.default_rng([seed, epoch]).permutation(size).astype(np.int32)
 
 
 def masked_batches(size: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cut `size` images into batches of one shape, the last filled up with what weighs nothing.
+    """Batches of one shape in order, the last padded with examples of weight 0.
 
     Args:
-      size: images in the set.
-      batch_size: images at a time.
+      size: number of images.
+      batch_size: images per batch.
 
     Yields:
       int32 indices [batch_size] and float32 weights [batch_size], which are 1 or 0.
@@ -64,9 +64,9 @@ def masked_batch(number: int, size: int, batch_size: int) -> tuple[np.ndarray, n
     """One of `masked_batches`.
 
     Args:
-      number: which one, from 0.
-      size: images in the set.
-      batch_size: images at a time.
+      number: batch number, from 0.
+      size: number of images.
+      batch_size: images per batch.
 
     Returns:
       int32 indices [batch_size] and float32 weights [batch_size], which are 1 or 0.

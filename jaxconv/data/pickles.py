@@ -1,4 +1,4 @@
-"""Pickles of plain data: read without running anything that they hold."""
+"""Safe reading of pickles that contain plain data."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ __all__ = ["read_pickle"]
 
 
 def read_pickle(content: bytes, name: str = "data") -> Any:
-    """Read a pickle that holds dicts, lists, text, bytes, numbers and NumPy arrays, and nothing else.
+    """Read a pickle of dicts, lists, strings, bytes, numbers and NumPy arrays, without executing code.
 
-    A pickle is a program: `pickle.load` calls whatever function it names. Here every name but the
-    few that arrays are made of is refused before it is called.
+    `pickle.load` calls any function that a pickle names. Here all but the few that reconstruct arrays are refused.
 
     Args:
-      content: the pickle; one of Python 2 has bytes for its text.
-      name: what to call it in an error.
+      content: the pickle; strings of Python 2 become bytes.
+      name: its name in messages.
 
     Returns:
-      What it holds.
+      Its content.
 
     Raises:
-      DataError: it asks for anything else, or is no whole pickle.
+      DataError: if it asks for anything else, or is not a complete pickle.
 
     >>> read_pickle(pickle.dumps({b"data": [1, 2]}))
     {b'data': [1, 2]}
@@ -39,13 +38,15 @@ def read_pickle(content: bytes, name: str = "data") -> Any:
         return _Plain(io.BytesIO(content), encoding="bytes").load()
     except DataError as error:
         raise DataError(f"{name} {error}") from None
-    # Damaged pickles raise nearly anything: a stack that is empty, an index, a codec, an array's state.
+    # Damaged pickles raise nearly anything.
     except Exception as error:
-        raise DataError(f"{name} is truncated or altered: no whole pickle ({type(error).__name__}: {error})") from None
+        raise DataError(
+            f"{name} is truncated or altered: not a complete pickle ({type(error).__name__}: {error})"
+        ) from None
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """How protocol 2 writes bytes; other codecs could unpack without end."""
+    """Decoder of protocol 2's bytes; other codecs are refused, since they could expand without limit."""
     if encoding not in ("latin1", "latin-1"):
         raise DataError(
             f"asks for the codec {encoding!r}: only plain data is read from a pickle, nothing in it was run"
@@ -53,7 +54,7 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
-# The modules' names before and after NumPy 2; the functions are had from an array itself.
+# Module names before and after NumPy 2; the function is taken from an array to be independent of both.
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,

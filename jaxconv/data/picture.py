@@ -1,4 +1,4 @@
-"""Any picture file as an image that a trained net can take."""
+"""Reading image files, and fitting them to a network's input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxconv._base.errors import DataError
 from jaxconv._base.files import open_file
 
-__all__ = ["FORMATS", "Picture", "open_picture", "read_picture"]
+__all__ = ["FORMATS", "Picture", "has_alpha", "open_picture", "read_picture"]
 
 _LIGHT = 0.5
 FORMATS = {
@@ -24,16 +24,16 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "AVIF": (".avif",),
 }
-"""Pillow's names of the formats that are read, and how their files end: pixels alone, no format that is a program."""
+"""File extensions by Pillow's format name; without formats that can execute code, such as EPS."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A picture fitted to a net.
+    """A picture fitted to a network's input.
 
     Args:
-      pixels: float32 [H, W, C] in the data set's units.
-      inverted: whether light and dark were exchanged.
+      pixels: float32 [H, W, C] in the dataset's units.
+      inverted: whether light and dark were swapped.
     """
 
     pixels: np.ndarray
@@ -41,24 +41,22 @@ class Picture:
 
 
 def read_picture(path: str | Path, shape: tuple[int, int, int], peak: float, invert: bool | None = None) -> Picture:
-    """Read a picture of any size and color and fit it to a data set's images.
+    """Read a picture of any size and color and letterbox it to the shape of a dataset's images.
 
-    Its aspect is kept; what is left over is filled with its own background, and it is put in the
-    middle. The known one-channel sets draw light on dark, so a picture with a light border is
-    inverted unless `invert` says otherwise.
+    The picture is centered and padded with its own background color. One-channel datasets are light on dark, so a
+    picture with a light border is inverted by default.
 
     Args:
-      path: a file in one of `FORMATS`, whatever its name.
-      shape: height, width and channels wanted; 1 or 3 channels.
-      peak: the brightest value of the data set's pixels.
-      invert: exchange light and dark; None for "where one channel is wanted and the border is
-        light".
+      path: a file in one of `FORMATS`, with any extension.
+      shape: target height, width and channels (1 or 3).
+      peak: maximum pixel value of the dataset.
+      invert: whether to swap light and dark; None for pictures with a light border and one channel.
 
     Returns:
       The picture.
 
     Raises:
-      DataError: the file is missing, no picture, damaged, or absurdly large.
+      DataError: if the file is missing, not an image, damaged, or too large.
     """
     height, width, channels = shape
     values = _to_floats(open_picture(path), channels)
@@ -71,25 +69,24 @@ def read_picture(path: str | Path, shape: tuple[int, int, int], peak: float, inv
 
 
 def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -> Any:
-    """Open a picture, turned as its camera was held; many threads may do so at once.
+    """Open a picture and apply its EXIF orientation. Thread-safe.
 
     Args:
-      path: a file in one of `FORMATS`, whatever its name.
-      near: where pixels of about this side are enough, a JPEG is decoded at a half, a quarter or
-        an eighth of its size, no smaller than that.
-      mode: "L" spares a JPEG its colors.
+      path: a file in one of `FORMATS`, with any extension.
+      near: side that suffices; a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but no smaller than this.
+      mode: "L" decodes only the luminance of a JPEG.
 
     Returns:
-      A `PIL.Image`, loaded; one of more than 8 bits in mode "F", its values in 0..1.
+      A loaded `PIL.Image`; of mode "F" with values in 0..1 if it has more than 8 bits.
 
     Raises:
-      DataError: the file is missing, no picture, damaged, or absurdly large.
+      DataError: if the file is missing, not an image, damaged, or too large.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    Image.init()  # left to `open`, a thread may miss formats that another is just registering
+    Image.init()  # in `open`, a thread could miss formats that another is registering
     try:
-        # Not all that Pillow knows: for EPS, whatever the file is called, it would start Ghostscript.
+        # Restricted formats: for EPS, Pillow would start Ghostscript.
         formats = [name for name in FORMATS if name in Image.OPEN]
         with open_file(path) as file, Image.open(file, formats=formats) as picture:
             limit = Image.MAX_IMAGE_PIXELS
@@ -101,24 +98,24 @@ def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -
                 picture.draft(mode, (near, near))
             picture.load()
             ImageOps.exif_transpose(picture, in_place=True)
-            # More than 8 bits: Pillow's own conversion would clip everything above 255 to white.
-            return Image.fromarray(_shallow(path, picture)) if picture.mode.startswith(("I", "F")) else picture
+            # More than 8 bits: Pillow's conversion would clip values above 255.
+            return Image.fromarray(_to_unit_range(path, picture)) if picture.mode.startswith(("I", "F")) else picture
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"{path} is no picture that can be read") from None
-    # Where warnings are errors; elsewhere Pillow warns of its own accord.
+        raise DataError(f"{path} is not a readable picture") from None
+    # The warning, if warnings are errors.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} is too large a picture: {error}") from None
     except MemoryError:
         raise
-    # A file that ends early or contradicts itself makes a decoder raise nearly anything.
+    # Decoders raise nearly anything on a truncated or corrupt file.
     except Exception as error:
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _shallow(path: str | Path, picture: Any) -> np.ndarray:
-    """float32 [h, w] in 0..1 of a picture of 16 or 32 bits; where its mode says nothing, the largest value does."""
+def _to_unit_range(path: str | Path, picture: Any) -> np.ndarray:
+    """float32 [h, w] in 0..1 of a 16- or 32-bit picture; if its mode does not imply the range, its maximum does."""
     deep = np.asarray(picture, np.float32)
     high = float(deep.max())
     if not (np.isfinite(deep).all() and high <= 65535):
@@ -128,12 +125,17 @@ def _shallow(path: str | Path, picture: Any) -> np.ndarray:
     return np.clip(deep / np.float32(top), 0, 1)
 
 
+def has_alpha(picture: Any) -> bool:
+    """Whether a `PIL.Image` has transparency."""
+    return "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info
+
+
 def _to_floats(picture: Any, channels: int) -> np.ndarray:
-    """float32 [h, w, channels] in 0..1, transparency laid over the background that contrasts."""
+    """float32 [h, w, channels] in 0..1, composited on black or white, whichever contrasts."""
     mode = "L" if channels == 1 else "RGB"
     if picture.mode == "F":
         return np.repeat(np.asarray(picture)[..., None], channels, axis=-1)
-    if "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info:
+    if has_alpha(picture):
         layered = picture.convert("RGBA")
         opacity = np.asarray(layered.getchannel("A"), np.float32)[..., None] / 255
         color = np.asarray(layered.convert("RGB").convert(mode), np.float32).reshape(*opacity.shape[:2], -1) / 255
@@ -144,7 +146,7 @@ def _to_floats(picture: Any, channels: int) -> np.ndarray:
 
 
 def _fit(values: np.ndarray, background: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize to lie within height × width, then fill up with the background on all sides."""
+    """Resize to fit into height × width, then pad with the background."""
     from PIL import Image
 
     scale = min(height / values.shape[0], width / values.shape[1])

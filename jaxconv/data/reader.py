@@ -1,4 +1,4 @@
-"""Images one by one in the order in which steps want them, as Grain reads them."""
+"""Reading of images with Grain, in the order of the steps."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from jaxconv.data.dataset import Arrays, Source
 __all__ = ["Joined", "Plan", "join", "read_ahead"]
 
 Plan = Callable[[int], tuple[np.ndarray, np.ndarray]]  # step -> indices [B], weights [B]
-_REMEMBERED = 16
+_CACHED_STEPS = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Joined:
-    """A batch, and what is wrong with those of its images that are damaged, an entry each.
+    """A batch, and an error message for each of its damaged images.
 
-    No tuple: Grain would take its arrays out and send them from a worker through shared memory,
-    of which containers have 64 MB, and whose last blocks are not given back before Python ends.
+    Not a tuple: Grain would send its arrays through shared memory, of which containers have 64 MB, and whose last
+    blocks are not released before Python exits.
     """
 
     image: np.ndarray
@@ -42,8 +42,8 @@ class _Item(NamedTuple):
 class _Images:
     """Item k is one image of one batch.
 
-    Grain's workers take every n-th item, and join what they took to batches. So the items are
-    numbered such that a worker's own add up to whole batches: worker w has batches w, w + n, ….
+    Each of Grain's n workers takes every n-th item and forms batches. So items are numbered such that those of a worker
+    form complete batches: worker w has batches w, w + n, ….
     """
 
     def __init__(self, source: Source, plan: Plan, steps: range, batch: int, shape: Any, classes: Any, workers: int):
@@ -60,7 +60,7 @@ class _Images:
         turn, worker = divmod(item, self.workers)
         lap, place = divmod(turn, self.batch)
         number = lap * self.workers + worker
-        if number >= len(self.steps):  # the last lap has no batch for every worker
+        if number >= len(self.steps):  # in the last round some workers have no batch
             return _Item(self.blank, 0, 0.0, "")
         indices, weights = self._batch(self.steps[number])
         if weights[place] == 0:
@@ -79,19 +79,19 @@ class _Images:
         return _Item(image, int(label), float(weights[place]), "")
 
     def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """A step's images; remembered, as each of them asks."""
+        """Indices and weights of a step, cached, since each of its images needs them."""
         found = self.known.get(step)
-        if found is None:  # two threads may both find out; the plan is pure
+        if found is None:  # two threads may both compute it; the plan is pure
             found = checked_batch(self.plan, step, self.batch, len(self.source))
             self.known[step] = found
             for old in list(self.known):
-                if old < step - _REMEMBERED * self.workers:
+                if old < step - _CACHED_STEPS * self.workers:
                     self.known.pop(old, None)
         return found
 
 
 class _Batches:
-    """Item k is a whole batch, gathered out of memory."""
+    """Item k is a batch gathered from memory."""
 
     def __init__(self, source: Arrays, plan: Plan, steps: range, batch: int, classes: int | None):
         self.source, self.plan, self.steps, self.batch, self.classes = source, plan, steps, batch, classes
@@ -110,13 +110,13 @@ class _Batches:
 
 
 def check_label(label: Any, index: int, classes: int | None) -> None:
-    """Refuse a label outside of the classes."""
+    """Raise DataError if a label is outside the classes."""
     if classes is not None and not 0 <= label < classes:
         raise DataError(f"image {index}: its label must lie in 0..{classes - 1}, got {label}")
 
 
 def checked_batch(plan: Plan, step: int, batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the plan says of a step, if that can be."""
+    """The plan's indices and weights of a step; raises ConfigError if they are invalid."""
     indices, weights = plan(step)
     indices = np.asarray(indices)
     if indices.shape != (batch,) or indices.dtype.kind not in "iu":
@@ -130,7 +130,7 @@ def checked_batch(plan: Plan, step: int, batch: int, size: int) -> tuple[np.ndar
 
 
 def join(items: Sequence[_Item]) -> Joined:
-    """Items as a batch."""
+    """Collate items to a batch."""
     return Joined(
         np.stack([item.image for item in items]),
         np.array([item.label for item in items], np.int32),
@@ -150,7 +150,7 @@ def read_ahead(
     workers: int,
     ahead: int,
 ) -> Any:
-    """Grain's iterator of `Joined`, one for each step in order; it reads from now on."""
+    """Start reading: Grain's iterator of `Joined`, one for each step in order."""
     import grain
 
     if isinstance(source, Arrays):
@@ -163,7 +163,7 @@ def read_ahead(
         if workers:
             from absl import flags
 
-            if not flags.FLAGS.is_parsed():  # Grain asks for some, and no program of absl's runs here
+            if not flags.FLAGS.is_parsed():  # Grain reads flags, which only absl programs parse
                 flags.FLAGS.mark_as_parsed()
             several = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=ahead)
             data = data.mp_prefetch(several, worker_init_fn=_settle)
@@ -173,13 +173,13 @@ def read_ahead(
 
 
 def _settle(index: int, count: int) -> None:
-    """Make a worker's process end with its parent's, however that ends."""
+    """Make a worker process exit with its parent, even if that is killed."""
     import multiprocessing
     import multiprocessing.connection
     import os
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent is the one to act
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent handles it
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,4 +1,4 @@
-"""The data sets that are known by name, and those of the user's own."""
+"""Datasets by name, and custom ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
 from jaxconv._base import arguments as checked
-from jaxconv._base.errors import ConfigError
+from jaxconv._base.errors import ConfigError, raise_problems
 from jaxconv.data.cifar import cifar10, cifar100
 from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.folder import folder
@@ -40,33 +40,31 @@ def load(
     name: str, root: str | Path | None = None, corrupt: str | None = None, **arguments: Any
 ) -> Dataset[Source]: ...
 def load(name: str, root: str | Path | None = None, corrupt: str | None = None, **arguments: Any) -> Dataset[Source]:
-    """Load a data set by name.
+    """Load a dataset by name.
 
-    `digits` comes with scikit-learn. `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are read
-    from the files that they were published in: in `root`, else in the folder that `$JAXCONV_DATA`
-    names (each directly or in a sub-folder of the set's name), else in the user's cache, where
-    they are downloaded if missing. `folder` and `npz` read what lies at `root`.
+    `digits` is part of scikit-learn. `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are read from their published
+    files in `root`, `$JAXCONV_DATA` (each directly or in a subfolder named after the dataset) or the user's cache, to
+    which they are downloaded if missing. `folder` and `npz` read `root`.
 
     Args:
-      name: one of `names()`, or "module:function" of the user's own, which returns a `Dataset`.
-      root: the folder or file to look in first; `digits` needs none.
-      corrupt: "fail" or "skip", for a set that reads images one by one.
-      **arguments: the other arguments of the set's function.
+      name: one of `names()`, or "module:function", a custom function that returns a `Dataset`.
+      root: folder or file to read; not used by `digits`.
+      corrupt: "fail" or "skip" at damaged images, for datasets that read them one by one.
+      **arguments: further arguments of the dataset's function.
 
     Returns:
-      The data set.
+      The dataset.
 
     Raises:
-      ConfigError: there is no data set of that name, or it does not take the arguments; one line for each.
-      DataError: a file is missing, truncated or altered, or cannot be downloaded.
+      ConfigError: if there is no dataset of that name, or the arguments are invalid.
+      DataError: if a file is missing, truncated or altered, or cannot be downloaded.
 
     >>> load("digits").train.images.shape
     (1438, 8, 8, 1)
     """
     function = checked.find("data.name", name, registry)
     given = _with_shared(function, {"root": root, "corrupt": corrupt}, arguments)
-    if problems := checked.problems("data", name, function, given):
-        raise ConfigError("\n".join(problems))
+    raise_problems(checked.problems("data", name, function, given))
     dataset = function(**checked.typed(function, given))
     if not isinstance(dataset, Dataset):
         raise ConfigError(f"data.name: {name} must return a jaxconv Dataset, it returned {type(dataset).__name__}")
@@ -83,12 +81,12 @@ def names() -> list[str]:
 
 
 def data_problems(name: str, root: str | None, arguments: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong with a data set's name and arguments, one line each; nothing is read.
+    """Check a dataset's name and arguments without reading it; returns one line for each problem.
 
     Args:
       name: one of `names()`, or "module:function".
-      root: the folder or file, if given.
-      arguments: the function's other arguments as TOML gives them.
+      root: folder or file, if given.
+      arguments: the function's other arguments, as parsed from TOML.
 
     >>> data_problems("folder", None, {"sise": 32})[0].rpartition("; ")[2]
     "did you mean 'size'?"
@@ -101,7 +99,7 @@ def data_problems(name: str, root: str | None, arguments: Mapping[str, Any]) -> 
 
 
 def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments, and the function's defaults for those not given, as TOML can write them.
+    """The arguments completed by the function's defaults, as far as TOML can represent them.
 
     Args:
       name: one of `names()`, or "module:function".
@@ -113,7 +111,7 @@ def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _with_shared(
     function: Callable[..., Any], shared: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What every set may be given beside its own arguments; one that lies in no folder has no use for a root."""
+    """The arguments with those of the shared ones that the function takes."""
     takes = inspect.signature(function).parameters
     given = {key: str(value) for key, value in shared.items() if value is not None and key in takes}
     return dict(arguments) | given

@@ -1,4 +1,4 @@
-"""Data sets of small pictures in the files that they were published in."""
+"""Digits, MNIST and Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEST_SHARE = 0.2
 
 
 def digits() -> Dataset[Arrays]:
-    """Handwritten digits that come with scikit-learn: 1,797 images of 8×8, values 0 to 16, split 80/20 class by class.
+    """Handwritten digits of scikit-learn: 1,797 images of 8×8, values 0 to 16, stratified 80/20 split.
 
     >>> digits().train.images.shape
     (1438, 8, 8, 1)
@@ -48,29 +48,29 @@ def mnist(root: str | Path | None = None) -> Dataset[Arrays]:
     """Handwritten digits: 60,000 + 10,000 images of 28×28 (LeCun et al. 1998).
 
     Args:
-      root: the folder to look in first.
+      root: folder to search first.
 
     Raises:
-      DataError: a file is missing, truncated or altered, or cannot be downloaded.
+      DataError: if a file is missing, truncated or altered, or cannot be downloaded.
     """
     return _idx_set("mnist", IDX_SETS["mnist"], root)
 
 
 def fashion_mnist(root: str | Path | None = None) -> Dataset[Arrays]:
-    """Pictures of clothes: 60,000 + 10,000 images of 28×28 (Xiao et al. 2017).
+    """Fashion-MNIST: 60,000 + 10,000 images of 28×28 (Xiao et al. 2017).
 
     Args:
-      root: the folder to look in first.
+      root: folder to search first.
 
     Raises:
-      DataError: a file is missing, truncated or altered, or cannot be downloaded.
+      DataError: if a file is missing, truncated or altered, or cannot be downloaded.
     """
     return _idx_set("fashion_mnist", IDX_SETS["fashion_mnist"], root)
 
 
 @dataclasses.dataclass(frozen=True)
 class IdxSet:
-    """A published data set of four IDX files: train images and labels, test images and labels.
+    """A published dataset of four IDX files: train images and labels, test images and labels.
 
     `mean` and `std` are those of the training pixels, in pixel units.
     """

@@ -1,4 +1,4 @@
-"""A part of a source, kept back to test on while training."""
+"""Splits of a source, such as a held-out validation set."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Part:
     """The images of a source from `start` to before `stop`, numbered from 0.
 
     Args:
-      source: the whole.
-      start: its first image here.
-      stop: the one after the last.
+      source: the complete source.
+      start: index of the first image.
+      stop: index after the last image.
     """
 
     source: Source
@@ -36,17 +36,17 @@ class Part:
 
 
 def held_back(source: Source, count: int) -> tuple[Source, Source | None]:
-    """Cut the last images off.
+    """Hold out the last images.
 
     Args:
       source: all images; `Arrays` give `Arrays`.
-      count: how many to cut off.
+      count: number of images to hold out.
 
     Returns:
-      The images before, and those cut off: None for a count of 0.
+      The remaining images, and those held out (None for a count of 0).
 
     Raises:
-      ConfigError: nothing would be left.
+      ConfigError: if nothing would remain.
 
     >>> images = Arrays(np.zeros([5, 2, 2, 1], np.uint8), np.arange(5, dtype=np.int32))
     >>> [part.labels.tolist() for part in held_back(images, 2)]
@@ -64,16 +64,16 @@ def held_back(source: Source, count: int) -> tuple[Source, Source | None]:
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split images in two, every class divided in the same ratio.
+    """Stratified split: every class is divided in the same ratio.
 
     Args:
       labels: int [N].
-      share: of each class that goes to the second part, rounded; at least one image of a class
-        that has two, and never all of them.
-      seed: which images those are.
+      share: fraction of each class for the second part, rounded; at least one image of a class of two or more, and
+        never all.
+      seed: seed of the random choice.
 
     Returns:
-      Indices of the first and of the second part, each in ascending order; together every index once.
+      Sorted indices of both parts; together every index once.
 
     >>> first, second = stratified(np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]), share=0.25, seed=0)
     >>> len(first), np.array([0, 0, 0, 0, 1, 1, 1, 1, 2])[second].tolist()

@@ -1,4 +1,4 @@
-"""Batches of images that are read and decoded while the step before them runs."""
+"""Streaming batches: images are read and decoded in the background."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Corrupt = Literal["fail", "skip"]
 class Stream(Iterator[Batch]):
     """Batches in the order of their steps; made by `stream` and `evaluation_stream`.
 
-    Each is image uint8 [B, H, W, C], label int32 [B] and weight float32 [B]. A context manager:
-    leaving it, or reaching the end, stops threads and processes.
+    Each has image uint8 [B, H, W, C], label int32 [B] and weight float32 [B]. A context manager: exiting it, or
+    reaching the end, stops threads and processes.
 
-    `waited` is how many seconds `next` has waited for images. `skipped` says for each damaged
-    image that came up how often it did: what is wrong, with its name -> times.
+    `waited` is the time in seconds that `next` waited for images. `skipped` counts how often each damaged image was
+    skipped, by error message.
     """
 
     def __init__(self, source: Source, plan: Plan, steps: range, batch: int, corrupt: Corrupt, **reading: Any):
@@ -62,13 +62,13 @@ class Stream(Iterator[Batch]):
         if self._corrupt == "fail":
             raise DataError(damaged[0])
         if not weight.any():
-            # A disk that is gone looks like damaged images, and no step may be taken on nothing.
+            # A lost disk looks like damaged images; a step must not train on nothing.
             raise DataError(f"none of the {len(damaged)} images of step {step} can be read; the first: {damaged[0]}")
         for message in damaged:
             self.skipped[message] += 1
 
     def close(self) -> None:
-        """Stop reading; `next` has nothing more to give."""
+        """Stop reading; `next` then raises StopIteration."""
         self._steps = iter(())
         if self._iterator is not None:
             self._iterator.close()
@@ -93,31 +93,30 @@ def stream(
     ahead: int = 2,
     corrupt: Corrupt | None = None,
 ) -> Stream:
-    """Read the images of each step ahead of it, many at a time.
+    """Read the batches of steps in the background, in parallel.
 
-    What a step gets depends on its number alone: a run that starts at any step gets what one that
-    was never interrupted got, with any number of threads and workers.
+    A batch depends on its step number alone, so a resumed run gets the same batches, with any number of threads and
+    workers.
 
     Args:
-      source: the images; those of `Arrays` are gathered and need neither threads nor workers.
+      source: the images; `Arrays` need neither threads nor workers.
       batches: `step -> indices int [B]`, a pure function: see `jaxconv.data.order.batch_indices`.
       start: the first step.
       stop: the step before which to stop.
-      classes: how many there are; None to believe every label.
-      threads: images that are decoded at a time in each process; None for one a core.
-      workers: processes that read; 0 for threads of this one, which suffice where decoding leaves
-        Python's lock, as Pillow does.
-      ahead: batches that are kept ready, for each process.
-      corrupt: what becomes of a damaged image: "fail" raises at its step; with "skip" its pixels
-        and its weight are 0. None for what the source says in its `corrupt`, or "fail".
+      classes: number of classes, to check labels; None for no check.
+      threads: decoding threads per process; None for one per core.
+      workers: reader processes; 0 for threads alone, which suffice if decoding releases the GIL, as Pillow does.
+      ahead: prefetched batches per process.
+      corrupt: "fail" raises at the step of a damaged image; "skip" sets its pixels and weight to 0. None for the
+        source's `corrupt`, or "fail".
 
     Returns:
-      The batches; reading has begun.
+      The batches; reading has started.
 
     Raises:
-      ConfigError: an argument is out of its range; `batches` gives what is no index.
-      DataError: an image is damaged, of another shape, or has a label outside of the classes; it
-        names the image. With "skip", no image of a step can be read.
+      ConfigError: if an argument is out of range, or `batches` returns an invalid index.
+      DataError: if an image is damaged, of another shape, or has a label outside the classes; with "skip", if no image
+        of a step can be read.
 
     >>> from jaxconv.data import Arrays
     >>> source = Arrays(np.zeros([6, 8, 8, 1], np.uint8), np.arange(6, dtype=np.int32))
@@ -144,19 +143,15 @@ def evaluation_stream(
     ahead: int = 2,
     corrupt: Corrupt | None = None,
 ) -> Stream:
-    """Read every image once, in order; the last batch is filled up with what weighs nothing.
+    """Read every image once, in order; the last batch is padded with examples of weight 0.
 
     Args:
       source: the images.
-      batch_size: images at a time.
-      classes: see `stream`, as for all that follow.
-      threads: images that are decoded at a time in each process.
-      workers: processes that read.
-      ahead: batches that are kept ready.
-      corrupt: what becomes of a damaged image.
+      batch_size: images per batch.
+      classes, threads, workers, ahead, corrupt: as in `stream`.
 
     Raises:
-      ConfigError, DataError: see `stream`.
+      ConfigError, DataError: as `stream`.
 
     >>> from jaxconv.data import Arrays
     >>> source = Arrays(np.zeros([3, 8, 8, 1], np.uint8), np.arange(3, dtype=np.int32))
@@ -198,18 +193,17 @@ def _open(
 
 
 def prefetch_to_device(batches: Iterable[T], size: int = 2, placement: Any = None) -> Iterator[T]:
-    """Start copying batches to the device before they are asked for.
+    """Copy batches to the device ahead of use.
 
-    `jax.device_put` returns before the copy is made, so that it overlaps the step that runs. On a
-    CPU there is nothing to copy and nothing to gain.
+    `jax.device_put` is asynchronous, so that the copy overlaps the running step. There is no benefit on a CPU.
 
     Args:
-      batches: pytrees of arrays, a `Stream` for example.
-      size: how many are on their way or there already.
-      placement: where to: a device, or a sharding over several; None for the default device.
+      batches: pytrees of arrays, such as a `Stream`.
+      size: number of prefetched batches.
+      placement: device or sharding; None for the default device.
 
     Yields:
-      The same batches as arrays of JAX.
+      The same batches as JAX arrays.
 
     >>> [int(batch.sum()) for batch in prefetch_to_device([np.ones(2), np.ones(3)])]
     [2, 3]

@@ -135,7 +135,7 @@ def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
             "--resume continues in the run's own folder; leave out --out",
         ),
         (("runs", tmp_path), f"there are no runs in {tmp_path}: a run's folder contains config.toml"),
-        (("predict", folder, text), f"{text} is no picture that can be read"),
+        (("predict", folder, text), f"{text} is not a readable picture"),
         (("evaluate", tmp_path), f"{tmp_path} is not a run: {files} missing"),
         (("train", tmp_path / "tine.toml"), f"there is no config file {tmp_path}/tine.toml"),
         (

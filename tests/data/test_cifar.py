@@ -222,7 +222,7 @@ def test_damaged_pickles(tmp_path, name, made):
 
     for cut in (0, 1, 50, 10_000):
         victim.write_bytes(pickle.dumps(whole, protocol=2)[:cut])
-        assert error(name, tmp_path).startswith(f"{victim} is truncated or altered: no whole pickle (")
+        assert error(name, tmp_path).startswith(f"{victim} is truncated or altered: not a complete pickle (")
     without = {key: value for key, value in whole.items() if key != b"data"}
     assert message(without) == f" holds no data; found {', '.join(key.decode() for key in without)}"
     assert message([1]) == " must hold a dict, found a list"
@@ -240,8 +240,8 @@ def test_a_damaged_archive(tmp_path, name, made, monkeypatch):
     archive.write_bytes(content[:-100])
     assert error(name, tmp_path).startswith(f"{archive} is truncated: expected {len(content):,} bytes, found ")
     for damaged, words in [
-        (content[:-100], "is truncated or altered: its archive does not end well ("),
-        (b"no archive", "is truncated or altered: its archive does not end well ("),
+        (content[:-100], "is truncated or altered: its archive is incomplete ("),
+        (b"no archive", "is truncated or altered: its archive is incomplete ("),
     ]:
         known = cifar.CIFAR_SETS[name]
         remote = download.RemoteFile(archive.name, len(damaged), hashlib.md5(damaged).hexdigest())

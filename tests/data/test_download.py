@@ -91,7 +91,7 @@ def test_a_bad_download_leaves_nothing_and_says_what_to_do(tiny, published, harm
     }
     assert lines[0] == "mnist is not on this machine and could not be downloaded:"
     assert reasons[harm] in lines[1]
-    assert lines[2] == "Get these files on any machine and put them together in one folder:"
+    assert lines[2] == "Download these files elsewhere and copy them to one folder:"
     assert [line.split()[0] for line in lines[3:7]] == NAMES
     assert lines[7] == f"either {tiny}, or any other that data.root or the variable JAXCONV_DATA names."
 

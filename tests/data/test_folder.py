@@ -115,7 +115,7 @@ def test_damaged_images(photographs, kind, suffix):
     message = str(caught.value)
     assert str(victim) in message
     if kind != "truncated":
-        assert message == f"{victim} is no picture that can be read"
+        assert message == f"{victim} is not a readable picture"
     assert error(root, in_memory=True) == message
     skipped = load(root, in_memory=True, corrupt="skip", mean="measure")
     assert skipped.skipped == (message,)
@@ -130,7 +130,7 @@ def test_a_set_of_damaged_images_alone(photographs):
         damage(file, "empty")
     assert error(root, in_memory=True, corrupt="skip") == (
         f"none of the 2 images in {root / 'train'} can be read; "
-        f"the first: {root / 'train' / 'a' / '000.jpg'} is no picture that can be read"
+        f"the first: {root / 'train' / 'a' / '000.jpg'} is not a readable picture"
     )
 
 
@@ -155,25 +155,26 @@ def test_what_a_folder_must_not_be(photographs, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert error(empty) == (
-        f"{empty} holds no folder for each class: put images in {empty}/<class>/, "
+        f"{empty} has no subfolders for the classes: put images in {empty}/<class>/, "
         f"or in {empty}/train/<class>/ and {empty}/val/<class>/"
     )
     (empty / "cat").mkdir()
     (empty / "dog").mkdir()
-    assert error(empty) == f"{empty}: every class needs images, there are none in cat, dog"
+    assert error(empty) == f"{empty}: every class needs images, found none in cat, dog"
     for number in range(7):
         (empty / "cat" / f"{number}.txt").write_text("x")
     (empty / "dog" / "more").mkdir()
     listed = ", ".join(f"cat/{number}.txt" for number in range(5))
     assert error(empty) == (
-        f"{empty} holds what is no image (.jpg, .jpeg, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .ppm, .pgm, .pbm, "
+        f"{empty} has files that are not images "
+        "(.jpg, .jpeg, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .ppm, .pgm, .pbm, "
         f".pnm, .avif): {listed} and 3 more; move it elsewhere"
     )
 
 
 def test_images_to_test_on_without_classes(photographs):
     root = photographs({"train/a": 2, "val": 2})
-    assert error(root) == f"{root / 'val'} holds no folder for each class: put images in {root / 'val'}/<class>/"
+    assert error(root) == f"{root / 'val'} has no subfolders for the classes: put images in {root / 'val'}/<class>/"
 
 
 def test_arguments_out_of_range(photographs):
@@ -230,7 +231,7 @@ def test_links_that_lead_nowhere(photographs, link):
     assert skipped.skipped == (f"cannot read {victim}: {reason}",)
     assert len(skipped.train) == 2
     link(root / "train" / "b")
-    assert error(root) == f"{root / 'train'} holds links that lead nowhere: b"
+    assert error(root) == f"{root / 'train'} has broken links: b"
 
 
 def test_a_folder_in_itself(photographs):

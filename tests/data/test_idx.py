@@ -53,14 +53,15 @@ def test_messages_name_the_file_and_both_sizes(tmp_path, rng):
 def test_a_truncated_gzip_stream_is_named(tmp_path):
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(idx_bytes(np.arange(200, dtype=np.uint8)))[:-12])
-    assert _error(path).startswith(f"{path} is truncated or altered: its gzip stream does not end well (")
+    assert _error(path).startswith(f"{path} is truncated or altered: its gzip stream is incomplete (")
 
 
 def test_other_formats_are_refused():
     with pytest.raises(DataError) as caught:
         decode_idx(b"\x89PNG....", "x.png")
     assert str(caught.value) == (
-        "x.png is no IDX file of unsigned bytes: its magic number must be 0x00000801 to 0x00000804, found 0x89504e47"
+        "x.png is not an IDX file of unsigned bytes: "
+        "its magic number must be 0x00000801 to 0x00000804, found 0x89504e47"
     )
     for content, words in [(b"", "found 0 in all"), (b"\0\0\x08\x03\0\0", "must have 16 bytes, found 6")]:
         with pytest.raises(DataError, match=words):

@@ -89,7 +89,7 @@ def test_what_is_no_picture(tmp_path, saved):
     half = saved(np.random.default_rng(0).integers(0, 256, (60, 60)).astype(np.uint8), name="half.png")
     half.write_bytes(half.read_bytes()[:800])
     for path, words in [
-        (text, f"{text} is no picture that can be read"),
+        (text, f"{text} is not a readable picture"),
         (half, f"cannot read {half}: "),
         (tmp_path / "none.png", f"cannot read {tmp_path / 'none.png'}: No such file or directory"),
         (tmp_path, f"cannot read {tmp_path}: Is a directory"),
@@ -145,5 +145,5 @@ def test_a_format_that_is_a_program_is_not_run(saved, tmp_path, monkeypatch):
     Image.new("L", (8, 8)).save(path, "EPS")
     with pytest.raises(DataError) as caught:
         read_square(path, 8)
-    assert str(caught.value) == f"{path} is no picture that can be read"
+    assert str(caught.value) == f"{path} is not a readable picture"
     assert not proof.exists()

@@ -230,7 +230,7 @@ def test_a_folder_streams_as_it_lies_in_memory(photographs):
     image, label, weight = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     np.testing.assert_array_equal(image[weight == 1], loaded[True].images)
     np.testing.assert_array_equal(label[weight == 1], loaded[True].labels)
-    assert batches.skipped == {f"{root / 'train' / 'a' / '002.jpg'} is no picture that can be read": 1}
+    assert batches.skipped == {f"{root / 'train' / 'a' / '002.jpg'} is not a readable picture": 1}
 
 
 def test_a_data_set_of_grains(rng):

@@ -70,7 +70,7 @@ def test_workers_change_nothing(launch):
     process = launch("compare")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert out.strip().endswith("002.jpg is no picture that can be read")
+    assert out.strip().endswith("002.jpg is not a readable picture")
     assert "leaked" not in err
     assert "Traceback" not in err
 
