@@ -19,6 +19,7 @@ def shape_of(f, *shapes):
     return jax.eval_shape(f, *(jax.ShapeDtypeStruct(shape, "float32") for shape in shapes)).shape
 
 
+@pytest.mark.slow
 def test_three_5x5_maps_of_28x28_are_24x24_and_pool_to_12x12(rng):
     images = rng.normal(size=(1, 28, 28, 1)).astype(np.float32)
     kernel = rng.normal(size=(5, 5, 1, 3)).astype(np.float32)

@@ -164,6 +164,7 @@ def test_everything_else_is_bit_for_bit(rng):
     jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
+@pytest.mark.slow
 def test_donation_passes_through(inputs):
     params, x = inputs
     fast = jax.jit(jc.accelerate(step), static_argnums=3, donate_argnums=0)

@@ -80,6 +80,7 @@ def test_two_max_pools_of_one_array_keep_their_choices_apart(first, second, rng)
     jax.tree.map(np.testing.assert_array_equal, jax.jit(jc.accelerate(f))(x), jax.jit(f)(x))
 
 
+@pytest.mark.slow
 def test_choices_stay_within_their_jaxpr(rng):
     """One jitted gradient, traced once, called on two arrays, and inside a loop on a third."""
     x = rng.normal(size=(3, 2, 8, 8, 4)).astype(np.float32)

@@ -104,6 +104,7 @@ def test_nnx_methods_and_nets_that_are_called(x):
     np.testing.assert_array_equal(net.norm.mean[...], want.norm.mean[...])
 
 
+@pytest.mark.slow
 def test_an_nnx_step_may_change_the_net_itself():
     nnx = pytest.importorskip("flax.nnx")
 
@@ -127,6 +128,7 @@ def test_report_updates_nothing(x):
 # ---------------------------------------------------------------- Equinox
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [pytest.param("alone", marks=pytest.mark.slow), "of filter_jit", "inside filter_jit"])
 def test_an_equinox_step_returns_its_model(way, x):
     eqx = pytest.importorskip("equinox")

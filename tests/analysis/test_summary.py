@@ -219,6 +219,7 @@ def test_remat_keeps_less():
 # ---------------------------------------------------------------- other libraries
 
 
+@pytest.mark.slow
 def test_flax_nets():
     from flax import linen, nnx
 

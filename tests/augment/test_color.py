@@ -32,6 +32,7 @@ def factors(got, image, other, low, high):
     return factor
 
 
+@pytest.mark.slow
 def test_each_blend_is_by_one_factor_an_image(quick_jit, batch_of):
     batch = batch_of((200, 4, 5, 3))
     image = batch.image.astype(np.float64)

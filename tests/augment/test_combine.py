@@ -26,6 +26,7 @@ def test_compose_runs_in_order_and_folds_the_key_by_position(batch_of):
     assert not any(np.array_equal(drawn[a], drawn[b]) for a, b in [(0, 1), (0, 2), (1, 2)])
 
 
+@pytest.mark.slow
 def test_sometimes_and_random_choice_choose_for_each_image(batch_of, quick_jit):
     batch = batch_of((600, 2, 2, 1), np.float32)
     changed = np.asarray(quick_jit(sometimes(add(1), 0.3))(jax.random.key(0), batch).image) - batch.image

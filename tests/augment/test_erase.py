@@ -38,6 +38,7 @@ def test_cutout_is_a_square_around_any_pixel(quick_jit, batch_of, size):
     assert scipy.stats.chisquare([seen.count(square) for square in squares], expected).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_fills(quick_jit, batch_of):
     batch = batch_of((50, 6, 6, 3))
     changes = {}
@@ -58,6 +59,7 @@ def test_fills(quick_jit, batch_of):
         np.testing.assert_array_equal(result[~hole], batch.image[~hole])
 
 
+@pytest.mark.slow
 def test_erased_boxes_lie_inside_with_their_area_and_shape(quick_jit, batch_of):
     batch = batch_of((600, 20, 16, 1))
     augment = quick_jit(random_erasing(0.6, area=(0.1, 0.4), ratio=(0.5, 2.0), fill=0))

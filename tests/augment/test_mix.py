@@ -29,6 +29,7 @@ def shares(label):
     return own, rest.argmax(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [1.0, 0.3])
 def test_mixup_is_linear_in_image_and_label(own_class, quick_jit, alpha):
     result = quick_jit(mixup(alpha, num_classes=N))(jax.random.key(0), own_class)
@@ -40,6 +41,7 @@ def test_mixup_is_linear_in_image_and_label(own_class, quick_jit, alpha):
     assert scipy.stats.kstest(own[mixed], scipy.stats.beta(alpha, alpha).cdf).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_cutmix_labels_are_the_shares_of_pixels(quick_jit):
     image = np.broadcast_to(np.arange(N, dtype=np.float32)[:, None, None, None], (N, 7, 5, 1))
     batch = Batch(image, np.arange(N, dtype=np.int32), np.ones(N, np.float32))
@@ -56,6 +58,7 @@ def test_cutmix_labels_are_the_shares_of_pixels(quick_jit):
     assert set(heights) == set(range(7)), "a box is smaller than the image, which keeps a share above 0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [mixup, cutmix])
 def test_probability_weights_and_labels_that_are_mixed_already(make, own_class, quick_jit):
     weight = (np.arange(N) % 3 > 0).astype(np.float32)

@@ -27,6 +27,7 @@ def test_crop_and_resize_is_pillows(quick_jit, batch_of, assert_close):
         assert_close(got[number], np.stack(channels, -1), f"box {number}")
 
 
+@pytest.mark.slow
 def test_the_whole_image_is_kept_to_the_bit(quick_jit, batch_of):
     batch = batch_of((3, 8, 8, 3))
     result = quick_jit(random_resized_crop(1.0, ratio=(1, 1)))(jax.random.key(0), batch)
@@ -53,6 +54,7 @@ def test_boxes_lie_inside_and_spread_evenly(quick_jit):
     assert scipy.stats.kstest((top + np.random.default_rng(0).uniform(size=n)) / (room + 1), "uniform").pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_where_no_box_fits_it_is_the_largest_in_the_middle(quick_jit):
     image = np.zeros([1, 8, 8, 1], np.float32)
     image[:, 2:6] = 1  # a box 4 high and 8 wide, and nothing else
@@ -138,6 +140,7 @@ def test_no_strength_moves_nothing(quick_jit, batch_of):
     np.testing.assert_array_equal(quick_jit(elastic(0))(jax.random.key(0), batch).image, batch.image)
 
 
+@pytest.mark.slow
 def test_whole_numbers_are_rounded_and_stay_in_range(quick_jit, batch_of):
     batch = batch_of((20, 9, 9, 1))
     both = quick_jit(lambda key, given: rotate(45)(key, given))

@@ -181,6 +181,7 @@ def reason(address, tmp_path, size=100_000):
     return str(caught.value).splitlines()[1].partition("x.gz: ")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [HEAD, b"HTTP/1.0 200 OK\r\nX-Y: "], ids=["content", "header"])
 def test_a_byte_now_and_then_comes_to_an_end(misbehaving, tmp_path, monkeypatch, head):
     """No timeout of a socket does it: each byte is in time."""
@@ -191,6 +192,7 @@ def test_a_byte_now_and_then_comes_to_an_end(misbehaving, tmp_path, monkeypatch,
     assert said == "took longer than 0.5 s" or (head == HEAD and said.startswith("expected 100,000 bytes, received "))
 
 
+@pytest.mark.slow
 def test_more_than_there_should_be_is_not_received(misbehaving, tmp_path):
     address = misbehaving(lambda: itertools.chain([HEAD], itertools.repeat(bytes(1 << 16), 3 << 14)))
     tracemalloc.start()

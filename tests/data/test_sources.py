@@ -39,6 +39,7 @@ def test_an_unknown_name():
     )
 
 
+@pytest.mark.sampled
 @REAL
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_real_sets(name):

@@ -34,11 +34,13 @@ def test_versions():
     assert onednn.available() <= (known or os.environ.get("JAXCONV_ONEDNN") == "1")
 
 
+@pytest.mark.slow
 def test_switched_off():
     out = run("from jaxconv.engine import onednn; print(onednn.available())", JAXCONV_ONEDNN="0")
     assert out.stdout.strip() == "False", out.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.sampled
 @here
 @pytest.mark.parametrize("onednn", ["1", "0"])

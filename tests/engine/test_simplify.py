@@ -111,6 +111,7 @@ def test_by_hand(form, want):
     assert simplified(form).form == want
 
 
+@pytest.mark.slow
 @pytest.mark.sampled
 @pytest.mark.skipif(not onednn.available(), reason="no supported oneDNN in this jaxlib, or on this processor")
 @pytest.mark.parametrize("number", range(4))

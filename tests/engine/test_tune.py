@@ -148,6 +148,7 @@ def test_formulations_that_raise_are_omitted(monkeypatch):
     assert all(0 < seconds < 10 for seconds in times.values())
 
 
+@pytest.mark.slow
 @pytest.mark.sampled
 @pytest.mark.parametrize("groups", [1, 2])
 def test_tuned_convolutions_and_gradients_are_right(rng, assert_close, file, groups):
@@ -170,6 +171,7 @@ def test_tuned_convolutions_and_gradients_are_right(rng, assert_close, file, gro
     assert len(json.loads(file.read_text())) == 3
 
 
+@pytest.mark.slow
 def test_every_way_to_select_tune(monkeypatch, measured):
     assert check_impl("tune") == "tune"
     x, k = jnp.ones(FORM.x), jnp.ones(FORM.k)

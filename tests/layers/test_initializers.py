@@ -70,6 +70,7 @@ def test_glorot_of_a_grouped_kernel_has_the_fans_of_one_group():
     np.testing.assert_allclose(np.var(params["kernel"]), 2 / (9 * 16 + 9 * 8), rtol=0.05)
 
 
+@pytest.mark.slow
 def test_orthogonal_groups_are_orthogonal():
     layer = jc.Conv(8, 3, groups=2, kernel_init=inits.Orthogonal(2.0))
     kernel = np.asarray(layer.init(jax.random.key(0), (1, 8, 8, 8))[0]["kernel"])

@@ -83,6 +83,7 @@ def test_a_part_called_twice_shares_weights_and_threads_its_state():
     jax.tree.map(np.testing.assert_array_equal, new, {"part": last})
 
 
+@pytest.mark.slow
 def test_a_part_called_twice_draws_new_noise():
     net = jc.compose("twice", {"drop": jc.Dropout(0.5)}, lambda call, x: jnp.stack([call("drop", x), call("drop", x)]))
     empty = {"drop": {}}
@@ -90,6 +91,7 @@ def test_a_part_called_twice_draws_new_noise():
     assert (a != b).any()
 
 
+@pytest.mark.slow
 def test_pytrees_pass_through_a_flow():
     eye = jc.chain(jc.Conv(2, 3), jc.flatten)
     net = jc.compose(

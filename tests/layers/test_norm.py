@@ -56,6 +56,7 @@ def test_the_gradient_is_that_of_the_definition_in_float64(rng, x64):
     np.testing.assert_allclose(got, jax.jit(jax.grad(plain))(x), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_axis_name_takes_the_statistics_over_all_shards(rng):
     x = rng.normal(size=(6, 4, 4, 3)).astype(np.float32)
     layer = jc.BatchNorm(axis_name="shards")

@@ -24,6 +24,7 @@ def test_replace_draws_the_others_as_before():
         jax.tree.map(np.testing.assert_array_equal, a[part], b[part])
 
 
+@pytest.mark.slow
 def test_replace_goes_into_wrappers_and_keeps_them():
     other = jc.replace(net(), "stage1/tanh0", jax.nn.relu)
     assert other.parts["stage1"].name == "remat(chain)"
@@ -65,6 +66,7 @@ def test_partition_labels_by_path_and_the_first_fit_counts():
     assert jax.tree.structure(labels) == jax.tree.structure(params)
 
 
+@pytest.mark.slow
 def test_frozen_parameters_stay_bit_for_bit_and_others_move():
     model = net()
     params, state = model.init(jax.random.key(0), X)

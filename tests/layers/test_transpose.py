@@ -51,6 +51,7 @@ def autoencoder(tied):
     return jc.chain(encode, jnp.tanh, decode)
 
 
+@pytest.mark.slow
 def test_a_tied_autoencoder_has_one_kernel_and_both_directions_train_it():
     net = autoencoder(tied=True)
     x = jax.random.normal(jax.random.key(0), (4, 12, 12, 1))

@@ -23,6 +23,7 @@ def body():
     return jc.residual(jc.chain(jc.Conv(4, 3, padding="same"), jc.BatchNorm(), jnp.tanh, jc.Dropout(0.2)))
 
 
+@pytest.mark.slow
 def test_repeat_is_the_copies_in_a_row():
     net = jc.repeat(body(), 3)
     params, state = net.init(jax.random.key(0), X)
@@ -100,6 +101,7 @@ def test_cast_computes_in_the_type_and_keeps_float32(dtype):
     assert net.apply(params, state, X.astype(dtype))[0].dtype == dtype
 
 
+@pytest.mark.slow
 def test_cast_takes_raw_pixels():
     net = jc.cast(jc.Conv(2, 3), jnp.bfloat16)
     x = jnp.arange(50, dtype=jnp.uint8).reshape(1, 5, 5, 2)
@@ -115,6 +117,7 @@ def test_wrappers_nest_and_change_no_tree():
         assert list(wrapped.parts) == ["body"]
 
 
+@pytest.mark.slow
 def test_stateless_has_two_functions_and_refuses_state():
     init, apply = jc.stateless(jc.chain(jc.Conv(2, 3), jax.nn.relu, jc.Dropout(0.5), jc.flatten, jc.Dense(10)))
     params = init(jax.random.key(0), (1, 6, 6, 1))

@@ -50,6 +50,7 @@ def test_adaptive_windows(kind, out, rng, x64):
     np.testing.assert_allclose(np.vdot(dx, u), slope(lambda x: theirs(x, sizes), x, g, u), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 8, 3), (2, 3, 5, 4, 2)])
 def test_adaptive_in_one_and_three_dimensions(shape, rng, x64):
     x = rng.normal(size=shape)
@@ -64,6 +65,7 @@ def test_an_infinity_stays_in_its_own_windows():
     assert jc.adaptive_avg_pool(x, 3).ravel().tolist() == [float("inf"), 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_tie_in_global_and_adaptive_max_pools_goes_to_the_first():
     x = jnp.ones((1, 2, 2, 1))
     for f in (jc.global_max_pool, lambda x: jc.adaptive_max_pool(x, 1)):
@@ -84,6 +86,7 @@ def test_local_conv(rank, arguments, rng, x64, quick_jit):
     np.testing.assert_allclose(unbatched, got[0], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_local_conv_with_one_kernel_everywhere_is_conv(rng, x64):
     x, kernel = rng.normal(size=(2, 6, 5, 3)), rng.normal(size=(3, 2, 3, 4))
     unshared = np.broadcast_to(kernel, (4, 4, *kernel.shape))

@@ -52,6 +52,7 @@ def test_shift_equivariance(assert_close, seed, impl, shift, stride, dilation):
     assert_close(moved, np.asarray(f(x, kernel))[:, shift:, shift:])
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(SEED, IMPL, st.integers(-5, 5), st.integers(-5, 5), st.sampled_from([1, 2]))
 def test_roll_equivariance(assert_close, seed, impl, down, right, dilation):
@@ -61,6 +62,7 @@ def test_roll_equivariance(assert_close, seed, impl, down, right, dilation):
     assert_close(f(np.roll(x, (down, right), (1, 2)), kernel), np.roll(f(x, kernel), (down, right), (1, 2)))
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(SEED, IMPL, st.integers(1, 4), st.integers(1, 4), st.sampled_from(["valid", "full", "causal", (4, 0)]))
 def test_stride_takes_every_sth_output(assert_close, seed, impl, down, right, padding):
@@ -70,6 +72,7 @@ def test_stride_takes_every_sth_output(assert_close, seed, impl, down, right, pa
     assert_close(some, every[:, ::down, ::right])
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(SEED, IMPL, st.sampled_from([1, 2, 3, 6]))
 def test_groups_are_separate_convs(assert_close, seed, impl, groups):

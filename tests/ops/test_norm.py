@@ -110,6 +110,7 @@ def test_dropout_rate_and_mean(rate):
     assert (np.asarray(jc.dropout(x, rate, jax.random.key(1)) != 0) != kept).any()
 
 
+@pytest.mark.slow
 def test_spatial_dropout_and_drop_path_drop_maps_and_examples():
     x = jnp.ones((64, 3, 3, 16))
     for layer, axes in ((jc.SpatialDropout(0.5), (1, 2)), (jc.DropPath(0.5), (1, 2, 3))):

@@ -1,6 +1,7 @@
 """Properties of pools: averages of ones, bounds of p-norms, equivariance, linearity."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import oracle
@@ -33,6 +34,7 @@ def test_average_of_ones_is_one_where_padding_is_not_counted(size, window, signa
     np.testing.assert_array_equal(compiled(jc.avg_pool, size, **window)(np.ones(shape, np.float32)), 1)
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(SEED, st.sampled_from([8, 32, 128, 1000]), WINDOWS)
 def test_large_p_approaches_the_maximum(seed, p, window):
@@ -51,6 +53,7 @@ def test_shift_equivariance(assert_close, seed, kind, shift, stride):
     assert_close(pool(x[:, stride * shift :, stride * shift :]), np.asarray(pool(x))[:, shift:, shift:])
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(SEED, st.sampled_from(["max", "avg", "l2"]), st.integers(1, 3), st.sampled_from(["valid", "causal", 1]))
 def test_stride_takes_every_sth_output(assert_close, seed, kind, stride, padding):

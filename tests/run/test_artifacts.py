@@ -63,6 +63,7 @@ def test_names_that_are_no_utf8_and_a_matplotlibrc_cost_nothing(tiny, photograph
     assert [row[0] for row in rows] == ["", "caf\\udce9", "tea"]
 
 
+@pytest.mark.slow
 def test_a_picture_that_fails_costs_that_picture(tiny, tmp_path, monkeypatch):
     def fail(*arguments, **words):
         raise RuntimeError("no font\nsecond line")

@@ -53,6 +53,7 @@ def test_a_run_whose_last_update_diverges_is_not_saved(tiny, tmp_path, changes, 
     assert [line["step"] for line in strict(tmp_path / "run" / "metrics.jsonl")] == [1]
 
 
+@pytest.mark.slow
 def test_parameters_that_are_not_finite_are_refused(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "run")
     found = run.load(folder)

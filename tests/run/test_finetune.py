@@ -66,6 +66,7 @@ def root(tmp_path, rng, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_stem_stays_the_body_moves_slowly_and_the_head_is_new(root):
     result = run.train(config.read(root / "tiny.toml"), root / "run")
     assert result["test_accuracy"] == 1

@@ -81,6 +81,7 @@ def test_a_full_disk_is_one_line_and_resume_goes_on(tiny, tmp_path, option):
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_deleted_while_training_ends_the_run_at_once(tiny, tmp_path):
     folder, steps = tmp_path / "run", []
 

@@ -104,6 +104,7 @@ def test_a_broken_run_is_shown_as_broken_and_the_others_as_they_are(whole, tmp_p
     } | {"deep": ["broken", "", "", "", f"{tmp_path}/deep/config.toml is not TOML: it is nested too deeply"]}
 
 
+@pytest.mark.slow
 def test_what_stops_a_run_from_being_resumed_is_one_line(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "run", ignore=shutil.ignore_patterns("result.json"))
     (folder / "manifest.json").write_text("{}")

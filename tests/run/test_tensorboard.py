@@ -188,6 +188,7 @@ def test_bad_input_is_told(tmp_path):
     assert [len(list(events(path))) for path in files(tmp_path / "run")] == [2, 1]
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported_before_it_is_used():
     code = "import sys, jaxconv.run.tensorboard; print([n for n in ('tensorboardX', 'google') if n in sys.modules])"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

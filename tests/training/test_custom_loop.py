@@ -60,6 +60,7 @@ def test_a_resumed_loop_takes_the_steps_of_an_uninterrupted_one(source, tmp_path
     chex.assert_trees_all_equal(loop(restored, source, 20), loop(initial(), source, 20))
 
 
+@pytest.mark.slow
 def test_the_loop_takes_the_steps_of_fit(source):
     feed = jc.training.Resident(source, 8, seeds=3)
     expected = jc.training.fit(STEP, initial(), feed, steps=20).final

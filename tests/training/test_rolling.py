@@ -86,6 +86,7 @@ def test_the_best_state_is_kept_across_processes(tmp_path):
     assert kept.steps == [9, 10]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_file_is_found_or_changes_nothing(saved, tmp_path):
     assert flipped(saved, tmp_path, 1) >= 3
 

@@ -228,8 +228,8 @@ def test_the_same_bits_in_whatever_calls(problem):
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(problem):
     net, tx = jc.chain(lambda x: x.astype(jnp.float32) / 255, jc.flatten, jc.Dense(3)), optax.sgd(0.5)
     batch = batch_of(problem, np.arange(12))._replace(weight=jnp.arange(12.0) % 3)
-    whole, expected = make_step(net, tx)(start(net, tx), batch)
-    parts, metrics = make_step(net, tx, accumulate=4)(start(net, tx), batch)
+    whole, expected = jax.jit(make_step(net, tx))(start(net, tx), batch)
+    parts, metrics = jax.jit(make_step(net, tx, accumulate=4))(start(net, tx), batch)
     for name in ("loss", "correct", "count"):
         assert metrics[name] == pytest.approx(float(expected[name]), rel=1e-5), name
     for one, other in zip(jax.tree.leaves(parts.params), jax.tree.leaves(whole.params), strict=True):
@@ -243,7 +243,8 @@ def test_what_weighs_nothing_changes_nothing(problem):
     net, tx = linear(), optax.sgd(0.5)
     batch = batch_of(problem, np.arange(8))._replace(weight=jnp.array([1.0, 0, 1, 1, 0, 1, 1, 1]))
     other = batch._replace(image=batch.image.at[1].set(255), label=batch.label.at[4].set(2))
-    one, two = (make_step(net, tx)(start(net, tx), b) for b in (batch, other))
+    step = jax.jit(make_step(net, tx))
+    one, two = (step(start(net, tx), b) for b in (batch, other))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         assert (a == b).all()
 
@@ -292,6 +293,7 @@ def test_the_loss_sees_the_labels_that_the_augmentation_made(problem):
     assert seen == [((4, 3), np.float32)]
 
 
+@pytest.mark.slow
 def test_a_run_that_has_all_its_steps_is_tested_all_the_same(problem):
     done = run(problem, steps=3).final
     fitted = run(problem, steps=3, train=done, test=lambda state: Score(float(state.step), 1.0))
