@@ -119,6 +119,7 @@ def test_a_run_leaves_all_that_it_should(whole):
     assert rates[-1] < 0.001
 
 
+@pytest.mark.slow
 def test_the_resolved_config_has_every_value_of_the_schedule_and_repeats_the_run(whole, tmp_path):
     again = config.read(whole / "config.toml")
     assert again.optim.learning_rate == 0.1  # the peak
@@ -139,6 +140,7 @@ def stopped(tmp_path_factory):
     return folder, caught.value
 
 
+@pytest.mark.slow
 def test_going_on_gives_the_same_bits(whole, stopped, tmp_path):
     folder, error = stopped
     done = int(str(error).split()[3])
@@ -185,6 +187,7 @@ def test_a_run_that_lost_its_last_states_goes_on_from_the_one_before(whole, tmp_
     assert measured(tmp_path / "run") == measured(whole)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_gone_on_with(whole, stopped, tmp_path):
     def message(*arguments):
         with pytest.raises((ConfigError, DataError)) as caught:

@@ -80,6 +80,7 @@ def test_without_dilation_and_stride_every_cell_of_the_box_matters():
     assert field.size == (7, 5)
 
 
+@pytest.mark.slow
 def test_the_heat_is_the_gradient_of_the_unit(rng):
     net = jc.chain(jc.Conv(4, 3), jnp.tanh, jc.Conv(3, 3, stride=2))
     images = jnp.asarray(rng.normal(size=(5, 10, 9, 2)), jnp.float32)
@@ -144,6 +145,7 @@ def test_how_much_lies_within():
     assert [even.within(share) for share in (0.5, 0.8, 0.9)] == [(2,), (2,), (4,)]
 
 
+@pytest.mark.slow
 def test_many_layers_are_thinned():
     net = jc.chain(*[jc.Conv(1, 3) for _ in range(7)])
     fields = effective_fields(net, np.ones((1, 20, 20, 1)), most=3)
@@ -188,6 +190,7 @@ def test_messages(name):
 # ---------------------------------------------------------------- drawn
 
 
+@pytest.mark.slow
 def test_each_layer_is_drawn_over_the_image(rng):
     net = jc.chain(jc.Conv(4, 3, padding=1), relu, jc.MaxPool(2), jc.Conv(4, 5, padding=2))
     images = rng.normal(size=(4, 12, 14, 3)).astype(np.float32)
