@@ -1,12 +1,12 @@
-"""Times single convolutions and pools: jaxconv, plain lax and torch, forward and gradients.
+"""Benchmark of single convolutions and pools: jaxconv, plain lax and torch, forward and gradients.
 
     python experiments/bench_conv.py --out experiments/bench_conv.md
 
 All peers run in one process on the same two threads, one call after the other in turn, with a pause before each so
-that another library's spinning threads have gone to sleep; the table holds medians. The gradients are both of a
-convolution's, or a pool's given what its forward pass kept. "in scan" is a jaxconv step (forward and both
-gradients) inside `lax.scan` over the same step outside; `--lax-in-scan` adds what becomes of plain lax there, which
-takes minutes:
+that another library's spinning threads have gone to sleep; the table shows medians. Gradients are both gradients of a
+convolution, or that of a pool given the residuals of its forward pass. "in scan" is a jaxconv step (forward and both
+gradients) inside `lax.scan` over the same step outside; `--lax-in-scan` adds plain lax, which takes
+minutes:
 
     python experiments/bench_conv.py --only "3×3, 64×32²×64→64" --lax-in-scan --repeats 5
 """

@@ -1,10 +1,10 @@
-"""What the loop over steps costs: the same steps one in a call of the device, and many in a call.
+"""Overhead of the training loop: one step per dispatch against many.
 
     python experiments/bench_loop.py
 
-For each net: milliseconds a step when a call holds one step and when it holds many, and the time of the
-host alone between two calls (numbers of the batch, dispatch, metrics), as a share of a call of the length
-that `fit` chooses. Medians; the peers take turns in one process.
+For each net: milliseconds per step with one step per dispatch and with many, and the host's time between two
+dispatches (batch indices, dispatch, metrics) as a fraction of the dispatch duration that `fit` chooses. Medians; the
+variants take turns in one process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whole training steps, or inference, in jaxconv, Flax, Flax under `jaxconv.accelerate`, and torch, on two CPU threads.
+"""Benchmark of training steps and inference: jaxconv, Flax, Flax under `jaxconv.accelerate`, torch, on two CPU threads.
 
 python experiments/bench_models.py
 python experiments/bench_models.py --nets mnist resnet18 --repeats 30 --memory
@@ -8,10 +8,10 @@ python experiments/bench_models.py --check
 
 A step: forward, softmax cross-entropy, backward, SGD (0.01, momentum 0.9), running averages. Inference: the forward
 pass in evaluation mode, in torch under inference_mode. One batch of random float32 images, 32 of 32×32×3 (mnist: 60 of
-28×28×1), 10 classes; for the photo_ nets --batch of --side × --side × 3, 1000 classes. Every net is written once, in
-words each library speaks, but jaxconv's photo_ nets are those of `jaxconv.models` as they stand. The peers' parameters
+28×28×1), 10 classes; for the photo_ nets --batch of --side × --side × 3, 1000 classes. Every net is defined once, by
+functions that each library provides, but jaxconv's photo_ nets are those of `jaxconv.models`. The peers' parameters
 must agree in size, one by one. The peers take turns in one process, each round starting with the next one. torch runs
-in the faster memory format of the two, with its fused SGD. Peers not there are left out.
+in the faster of its two memory formats, with its fused SGD. Peers that are not installed are left out.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The measurements behind the table of rules: one form for each rule, in every formulation that can run it.
+"""Benchmark behind the engine's rules: one problem for each rule, in every formulation that supports it.
 
     python experiments/bench_rules.py
 
-Each formulation is timed alone, with everything else at its best: milliseconds, medians of five. `lax` is timed even
-where it is no candidate, since what it takes there is what the rule is for.
+Each formulation is timed separately, with everything else at its best: milliseconds, medians of five. `lax` is timed
+even if it is not a candidate, as the baseline that the rule improves on.
 """
 
 from __future__ import annotations

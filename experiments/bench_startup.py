@@ -1,4 +1,4 @@
-"""What one waits for before the first step: `import jaxconv` beyond jax's own, and `init` of nets of new shapes.
+"""Benchmark of startup: `import jaxconv` beyond jax's own import, and `init` of nets with new shapes.
 
 python experiments/bench_startup.py
 """

@@ -1,9 +1,9 @@
-"""Whether reading images keeps up with training: the share of its time that a run waits for data.
+"""Benchmark of the input pipeline: fraction of its time that a run waits for data.
 
     python experiments/bench_stream.py
 
-Writes CIFAR-sized PNG files in class folders to a temporary folder, then trains ResNet-18 and a small residual
-net on them, streamed through Grain with every file read and decoded at every use.
+Writes CIFAR-sized PNG files to a temporary folder, then trains ResNet-18 and a small residual net on them, streamed
+through Grain; every file is read and decoded at every use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A net's training step, or its forward pass in evaluation mode, ready to be timed in jaxconv, Flax and torch."""
+"""Training steps and inference of a net in jaxconv, Flax and torch, to be timed."""
 
 import functools
 import time

@@ -1,4 +1,4 @@
-"""What the benches share: two CPU threads for every peer, calls timed in turn, and the words for the machine."""
+"""Helpers of the benchmarks: two CPU threads for every library, interleaved timing, description of the machine."""
 
 import importlib.metadata
 import importlib.util

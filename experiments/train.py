@@ -1,4 +1,4 @@
-"""Train from a config file in a script: what `jaxconv train` does, in a few lines over the library.
+"""Train from a config file in a script: `jaxconv train` in a few lines.
 
 python experiments/train.py --config configs/digits.toml train.epochs=5 --out runs/mine
 """

@@ -1,12 +1,11 @@
-"""JAX's, Flax's and Equinox's own tests, with convolutions and pools going through `accelerate`.
+"""The test suites of JAX, Flax and Equinox with convolutions and pools under `accelerate`.
 
     python experiments/upstream_tests.py --jax DIR --flax DIR --equinox DIR [--junit DIR]
 
-Each DIR is a checkout of that project at the tag of the installed version; only its tests are read. Each suite
-runs twice, as it is (control) and with `jax.lax.conv_general_dilated` and `jax.lax.reduce_window` replaced by
-their accelerated selves before anything else is imported; a table counts the outcomes and names the tests
-where the two differ. Exits with 1 if any does. `JAX_NUM_GENERATED_CASES` sets how many cases JAX's generated
-tests draw.
+Each DIR is a checkout of that project at the tag of the installed version; only its tests are used. Each suite runs
+twice, unchanged (control) and with `jax.lax.conv_general_dilated` and `jax.lax.reduce_window` replaced by their
+accelerated versions before any other import; a table counts the outcomes and lists the tests that differ. Exits with 1
+if any does. `JAX_NUM_GENERATED_CASES` sets the number of cases of JAX's generated tests.
 """
 
 from __future__ import annotations

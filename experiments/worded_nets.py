@@ -1,7 +1,7 @@
-"""The nets that `bench_models.py` times, each written once, in words (`words.py`) that every library speaks.
+"""The nets of `bench_models.py`, each defined once in terms of functions (`words.py`) that every library provides.
 
-Those for 32×32 and MNIST's 28×28 run in jaxconv too. Those for photographs are what the peers have against the nets of
-`jaxconv.models`, with the same parameters, strides, dropout and stochastic depth: torchvision's.
+Those for 32×32 and for MNIST's 28×28 run in jaxconv, too. Those for photographs are the peers' counterparts of
+`jaxconv.models`, with the same parameters, strides, dropout and stochastic depth (torchvision's).
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""The words that a net is written in once (`worded_nets.py`), as jaxconv, Flax NNX and torch speak them."""
+"""The functions that `worded_nets.py` is written in, implemented in jaxconv, Flax NNX and torch."""
 
 import functools
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ ACTIVATIONS = {"relu": jax.nn.relu, "relu6": jax.nn.relu6, "gelu": functools.par
 
 
 def jaxconv_words() -> Words:
-    """The words in jaxconv, of the small nets alone; the channels that come in follow from the input."""
+    """The functions in jaxconv, for the small nets; input channels are inferred."""
     return Words(
         conv=lambda c_in, c_out, size, stride=1, padding=0, **more: (
             jc.Conv(c_out, size, stride=stride, padding=padding, **more)
@@ -27,7 +27,7 @@ def jaxconv_words() -> Words:
 
 
 def residual_of(module: type) -> type:
-    """body(x) + shortcut(x), or + x, as a kind of module."""
+    """Module class of body(x) + shortcut(x), or + x."""
 
     class Residual(module):
         def __init__(self, body: Any, shortcut: Any = None):
@@ -41,7 +41,7 @@ def residual_of(module: type) -> type:
 
 
 def flax_words() -> Words:
-    """The words in Flax NNX."""
+    """The functions in Flax NNX."""
     from flax import nnx
 
     rngs = nnx.Rngs(0)

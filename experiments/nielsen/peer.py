@@ -1,4 +1,4 @@
-"""The same nets, data, optimizer and schedule in torch, whole training timed; for comparison alone."""
+"""The same nets, data, optimizer and schedule in torch, for comparison of total training time."""
 
 from __future__ import annotations
 

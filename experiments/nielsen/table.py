@@ -1,11 +1,11 @@
-"""Nielsen's table row by row, ours and the same nets in torch.
+"""Reproduction of Nielsen's table, in jaxconv and torch.
 
     JAXCONV_DATA=… python experiments/nielsen/table.py --out runs/nielsen            # ours: a run for each seed
     JAXCONV_DATA=… python experiments/nielsen/table.py --out runs/nielsen --torch    # torch: seed 0 of each row
     JAXCONV_DATA=… python experiments/nielsen/table.py --out runs/nielsen --rows conv2_relu --seeds 0
 
-What is finished is not run again, and what was interrupted goes on; `table.md` in the folder is written from all
-that it holds. What was measured, and where, is in `results.md` beside this file.
+Finished runs are not repeated, and interrupted ones resume; `table.md` in the folder summarizes all of them. See
+`results.md` for the measurements.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxconv._base import arguments as checked
-from jaxconv._base.errors import ConfigError, ShapeError
+from jaxconv._base.errors import ConfigError, ShapeError, raise_problems
 from jaxconv._base.limits import LARGEST_INT
 from jaxconv.layers.layer import Layer
 from jaxconv.models import registry
@@ -37,8 +37,7 @@ def make_net(name: str, arguments: Mapping[str, Any], num_classes: int) -> Layer
     """
     function = checked.find("net.name", name, registry)
     arguments = checked.current("net", function, arguments)
-    if problems := checked.problems("net", name, function, arguments, _GIVEN_BY_DATA):
-        raise ConfigError("\n".join(problems))
+    raise_problems(checked.problems("net", name, function, arguments, _GIVEN_BY_DATA))
     given = checked.typed(function, arguments)
     if word := next((word for word in _GIVEN_BY_DATA if word in inspect.signature(function).parameters), None):
         wanted = given.setdefault(word, num_classes)
