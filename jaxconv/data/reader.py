@@ -154,8 +154,8 @@ def read_ahead(
     import grain
 
     if isinstance(source, Arrays):
-        whole: Any = grain.MapDataset.source(_Batches(source, plan, steps, batch, classes))
-        data = whole.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead))
+        dataset: Any = grain.MapDataset.source(_Batches(source, plan, steps, batch, classes))
+        data = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead))
     else:
         images: Any = grain.MapDataset.source(_Images(source, plan, steps, batch, shape, classes, workers))
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead * batch, threads))

@@ -58,7 +58,7 @@ class Feed(Protocol):
 
     Attributes:
       data: arrays that stay in device memory.
-      longest: maximum number of steps per chunk.
+      max_steps: maximum number of steps per chunk.
       batch_size: images per step.
       waited: seconds spent waiting for data so far.
       shapes: shapes of the result of `items`, a tree of `jax.ShapeDtypeStruct`.
@@ -66,7 +66,7 @@ class Feed(Protocol):
     """
 
     data: Any
-    longest: int
+    max_steps: int
     batch_size: int
 
     @property
@@ -79,7 +79,7 @@ class Feed(Protocol):
     def skipped(self) -> dict[str, int]: ...
 
     def items(self, first: int, count: int) -> Any:
-        """A chunk: the inputs of `take` for `count` steps from `first`, a pytree with a leading axis of `longest`."""
+        """A chunk: the inputs of `take` for `count` steps from `first`, a pytree with a leading axis of `max_steps`."""
         ...
 
     def take(self, data: Any, item: Any) -> Batch:
@@ -98,24 +98,24 @@ class Resident:
       source: the images.
       batch_size: images per step.
       seeds: seed of the shuffling; a sequence has one for each member of an ensemble.
-      longest: maximum number of steps per chunk.
+      max_steps: maximum number of steps per chunk.
 
     Raises:
       ConfigError: if batch_size is not positive.
     """
 
-    def __init__(self, source: Arrays, batch_size: int, seeds: int | Sequence[int], longest: int = 256) -> None:
+    def __init__(self, source: Arrays, batch_size: int, seeds: int | Sequence[int], max_steps: int = 256) -> None:
         _check_batch_size(batch_size)
         self.data = jnp.asarray(source.images), jnp.asarray(source.labels)
-        self.batch_size, self.longest, self._size = batch_size, longest, len(source)
+        self.batch_size, self.max_steps, self._size = batch_size, max_steps, len(source)
         self._seeds: Sequence[int] = [seeds] if isinstance(seeds, int) else seeds
         axes = (batch_size,) if isinstance(seeds, int) else (len(seeds), batch_size)
-        self.shapes = jax.ShapeDtypeStruct((longest, *axes), jnp.int32)
+        self.shapes = jax.ShapeDtypeStruct((max_steps, *axes), jnp.int32)
         self.waited, self.skipped = 0.0, dict[str, int]()
 
     def items(self, first: int, count: int) -> np.ndarray:
-        """Indices int32 [longest, batch_size] or [longest, members, batch_size], zero-padded after `count`."""
-        found = np.zeros([self.longest, len(self._seeds), self.batch_size], np.int32)
+        """Indices int32 [max_steps, batch_size] or [max_steps, members, batch_size], zero-padded after `count`."""
+        found = np.zeros([self.max_steps, len(self._seeds), self.batch_size], np.int32)
         for number in range(count):
             for member, seed in enumerate(self._seeds):
                 found[number, member] = batch_indices(seed, first + number, self.batch_size, self._size)
@@ -145,7 +145,7 @@ class Streamed:
       ConfigError: if batch_size is not positive.
     """
 
-    longest = 1
+    max_steps = 1
     data = ()
 
     def __init__(

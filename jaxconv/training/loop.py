@@ -60,7 +60,7 @@ def compile_steps(
 
     Returns:
       `(train, data, items, count) -> (train, taken, metrics)`: runs `count` steps, or fewer if a loss is not finite.
-      metrics [longest] (or [longest, members]) has an entry for each step. The state is donated.
+      metrics [max_steps] (or [max_steps, members]) has an entry for each step. The state is donated.
       Results are bitwise independent of how steps are divided into dispatches.
     """
 
@@ -70,7 +70,7 @@ def compile_steps(
     mapped = jax.vmap(one, in_axes=(0, None, 0)) if members else one
 
     def run(train: TrainState, data: Any, items: Any, count: Any) -> tuple[TrainState, jax.Array, Metrics]:
-        zeros = dict.fromkeys(metrics, jnp.zeros([feed.longest, *train.step.shape]))
+        zeros = dict.fromkeys(metrics, jnp.zeros([feed.max_steps, *train.step.shape]))
 
         def more(carry: tuple[jax.Array, jax.Array, TrainState, Metrics]) -> jax.Array:
             number, finite, _, _ = carry
@@ -157,7 +157,7 @@ def fit(
         marks += [done - done % every + every] if every and test else []
         marks += [budget.next(done)] if budget and test else []
         marks += [mark for mark in [due(done) if save else None] if mark is not None and mark > done]
-        count = max(1, min(feed.longest, int(pace), min(marks) - done))
+        count = max(1, min(feed.max_steps, int(pace), min(marks) - done))
         train, *found = compiled(train, feed.data, feed.items(done, count), np.int32(count))
         calls.append((done, found))
         done += count

@@ -217,8 +217,8 @@ def test_sizes_must_be_positive(problem):
 def test_the_same_bits_in_whatever_calls(problem):
     net, tx = linear(), optax.adam(0.01)
     finals = []
-    for longest, log_every in [(1, 100), (4, 7), (256, 100)]:
-        feed = Resident(Arrays(*problem), 8, 0, longest=longest)
+    for max_steps, log_every in [(1, 100), (4, 7), (256, 100)]:
+        feed = Resident(Arrays(*problem), 8, 0, max_steps=max_steps)
         finals.append(fit(make_step(net, tx), start(net, tx), feed, steps=23, log_every=log_every).final)
     for final in finals[1:]:
         for one, other in zip(jax.tree.leaves(final.params), jax.tree.leaves(finals[0].params), strict=True):
