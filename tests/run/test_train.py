@@ -158,6 +158,7 @@ def test_going_on_gives_the_same_bits(whole, stopped, tmp_path):
     assert [each["step"] for each in manifest["resumed"]] == [done]
 
 
+@pytest.mark.slow
 def test_evaluations_by_default_change_no_number_and_a_resumption_neither(whole, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxconv.training.budget.SHARE", 1e9)
     automatic = settings("train.eval_every=none")
