@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from jaxconv._base import interrupt  # noqa: F401  before jax: a command that is still importing ends quietly
 
 # isort: split
+from jaxconv import layers as _layers
+from jaxconv import ops as _ops
 from jaxconv._accelerate.rewrite import accelerate
 from jaxconv._base.errors import ConfigError, DataError, ShapeError
 from jaxconv.layers import *  # noqa: F403
-from jaxconv.layers import __all__ as _layers
 from jaxconv.layers.composition import compose
 from jaxconv.layers.layer import Layer
 from jaxconv.ops import *  # noqa: F403
-from jaxconv.ops import __all__ as _ops
 
 if TYPE_CHECKING:
     from jaxconv import augment as augment
@@ -67,8 +67,11 @@ _DEPRECATED = {
 }
 
 __all__ = [
-    "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "compose", "summary", *_layers, *_ops, *_MODULES,
+    "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "augment", "compose", "data", "explain",
+    "geometry", "initializers", "losses", "metrics", "models", "optim", "port", "summary", "training", "typing",
 ]  # fmt: skip
+__all__ += _layers.__all__
+__all__ += _ops.__all__
 
 
 def __getattr__(name: str) -> object:

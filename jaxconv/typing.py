@@ -8,6 +8,7 @@ from jaxconv._base.types import (
     Apply,
     Array,
     ArrayLike,
+    ArraySpec,
     Init,
     Input,
     InputSpec,
@@ -21,8 +22,8 @@ from jaxconv._base.types import (
 from jaxconv.layers.layer import Call, Flow, Part
 
 __all__ = [
-    "Apply", "Array", "ArrayLike", "Call", "Flow", "Init", "Input", "InputSpec", "Ints", "Padding", "PaddingMode",
-    "Params", "ParamsLike", "Part", "State",
+    "Apply", "Array", "ArrayLike", "ArraySpec", "Call", "Flow", "Init", "Input", "InputSpec", "Ints", "Padding",
+    "PaddingMode", "Params", "ParamsLike", "Part", "State",
 ]  # fmt: skip
 
 

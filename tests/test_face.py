@@ -72,4 +72,6 @@ def test_the_workflow_tests_the_oldest_python_that_is_supported_and_lints_first(
     for python in pythons:
         assert f"Programming Language :: Python :: {python}" in PROJECT["project"]["classifiers"]
     steps = [step.get("run") for step in jobs["lint"]["steps"]]
-    assert [step for step in steps if step in ("ruff check .", "ruff format --check .", "mypy")] == steps[-3:]
+    assert [step for step in steps if step in ("ruff check .", "ruff format --check .", "mypy", "pyright")] == steps[
+        -4:
+    ]

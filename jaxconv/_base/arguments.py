@@ -198,6 +198,7 @@ def _typed(function: Function, key: str, value: Any) -> tuple[Any, str]:
     from pydantic import TypeAdapter, ValidationError
     from pydantic.errors import PydanticSchemaGenerationError
 
+    hint = None
     try:
         hint = typing.get_type_hints(function).get(key)
         adapter = TypeAdapter(hint) if hint is not None else None
@@ -228,7 +229,8 @@ _WORDS = {
 
 def must(problem: Any) -> str:
     """The requirement behind a pydantic error."""
-    return _WORDS.get(problem["type"], problem["msg"].replace("Input should be", "must be"))
+    message: str = problem["msg"].replace("Input should be", "must be")
+    return _WORDS.get(problem["type"], message)
 
 
 def _must(found: list[Any], hint: Any) -> str:

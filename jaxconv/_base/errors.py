@@ -43,8 +43,11 @@ class ShapeError(ValueError):
 
     def __init__(self, must: str, *, got: str = "", fix: str = "", kind: Kind = "argument", **numbers: Any):
         super().__init__(must, got, fix)
-        self.must, self.got, self.fix = must, got, fix
-        self.kind, self.numbers = kind, numbers
+        self.must: str = must
+        self.got: str = got
+        self.fix: str = fix
+        self.kind: Kind = kind
+        self.numbers: dict[str, Any] = numbers
         self.path: tuple[str, ...] = ()
 
     def __str__(self) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 __all__ = [
-    "Apply", "Array", "ArrayLike", "Init", "Input", "InputSpec", "Ints", "Padding", "PaddingMode", "PaddingWord",
-    "Params", "ParamsLike", "State",
+    "Apply", "Array", "ArrayLike", "ArraySpec", "Init", "Input", "InputSpec", "Ints", "Padding", "PaddingMode",
+    "PaddingWord", "Params", "ParamsLike", "State",
 ]  # fmt: skip
 
 Ints: TypeAlias = int | Sequence[int]
@@ -51,7 +51,18 @@ class State(Protocol):
 
 Input: TypeAlias = ArrayLike | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 """Input of a layer: an array [N, *spatial, C], for most; a pytree of arrays where the layer takes one."""
-InputSpec: TypeAlias = Input | jax.ShapeDtypeStruct
+
+
+class ArraySpec(Protocol):
+    """Shape and dtype of an array, as a `jax.ShapeDtypeStruct` has them."""
+
+    @property
+    def shape(self) -> Any: ...
+    @property
+    def dtype(self) -> Any: ...
+
+
+InputSpec: TypeAlias = Input | ArraySpec
 """Input of `init`: an array, a `jax.ShapeDtypeStruct` or a shape (a tuple of ints, float32), or a pytree of them."""
 
 

@@ -117,7 +117,8 @@ def _joined(found: Sequence[Summary], symbol: str) -> Summary:
         if isinstance(values[0], tuple) and len({len(value) for value in values}) == 1:
             return tuple(joined(each, what) for each in zip(*values, strict=True))
         if all(dataclasses.is_dataclass(value) for value in values):
-            return dataclasses.replace(values[0], **fields(values, getattr(values[0], "path", what)))
+            first: Any = values[0]
+            return dataclasses.replace(first, **fields(values, getattr(values[0], "path", what)))
         return affine(values, symbol, what)
 
     def fields(values: Sequence[Any], where: str) -> dict[str, Any]:

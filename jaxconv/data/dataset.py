@@ -199,6 +199,7 @@ def _adapted(source: Any) -> Any:
 
 def _first(source: Any) -> Any:
     """The first readable item. Damaged ones before it are handled when they are read."""
+    reason: DataError | None = None
     for index in range(len(source)):
         try:
             return source[index]

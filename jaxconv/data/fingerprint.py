@@ -37,5 +37,6 @@ def _of(source: Source) -> dict[str, Any]:
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data.cast("B"))
         return {"images": len(source), "sha256": digest.hexdigest()}
-    own = getattr(source, "fingerprint", None)
-    return {"images": len(source), **(own() if callable(own) else {})}
+    own: Any = getattr(source, "fingerprint", None)
+    more: Any = own() if callable(own) else {}
+    return {"images": len(source), **more}

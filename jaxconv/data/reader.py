@@ -153,11 +153,14 @@ def read_ahead(
     """Start reading: Grain's iterator of `Joined`, one for each step in order."""
     import grain
 
+    record: Any  # of Grain's own type
     if isinstance(source, Arrays):
-        dataset: Any = grain.MapDataset.source(_Batches(source, plan, steps, batch, classes))
+        record = _Batches(source, plan, steps, batch, classes)
+        dataset: Any = grain.MapDataset.source(record)
         data = dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead))
     else:
-        images: Any = grain.MapDataset.source(_Images(source, plan, steps, batch, shape, classes, workers))
+        record = _Images(source, plan, steps, batch, shape, classes, workers)
+        images: Any = grain.MapDataset.source(record)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(ahead * batch, threads))
         data = images.to_iter_dataset(options).batch(batch, drop_remainder=True, batch_fn=join)
         if workers:

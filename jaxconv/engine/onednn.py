@@ -11,6 +11,7 @@ import json
 import math
 import os
 import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -162,12 +163,15 @@ def _by_phases(x: jax.Array, y: jax.Array, form: Form) -> jax.Array:
 
 def _config(ndim: int, order: tuple[int, int], form: Form) -> dict[str, Any]:
     """OneDnnConvolutionConfig of the call, as JSON: the meaning of the axes, and the window. Integers are strings."""
-    text = functools.partial(map, str)
+
+    def text(numbers: Iterable[int]) -> list[str]:
+        return [str(number) for number in numbers]
+
     c_in, c_out = (ndim + a for a in order)
     spatial = [a for a in range(ndim) if a not in (c_in, c_out)]
-    data = {"batch_dim": "0", "feature_dim": str(ndim - 1), "spatial_dims": list(text(range(1, ndim - 1)))}
-    kernel = {"input_feature_dim": str(c_in), "output_feature_dim": str(c_out), "spatial_dims": list(text(spatial))}
-    window = {
+    data = {"batch_dim": "0", "feature_dim": str(ndim - 1), "spatial_dims": text(range(1, ndim - 1))}
+    kernel = {"input_feature_dim": str(c_in), "output_feature_dim": str(c_out), "spatial_dims": text(spatial)}
+    window: dict[str, Sequence[int]] = {
         "size": form.kernel_size,
         "pad_left": [lo for lo, _ in form.padding],
         "pad_right": [hi for _, hi in form.padding],
@@ -179,6 +183,6 @@ def _config(ndim: int, order: tuple[int, int], form: Form) -> dict[str, Any]:
         "input": {"dims": str(ndim), "data": data},
         "kernel": {"dims": str(ndim), "filter": kernel},
         "output": {"dims": str(ndim), "data": data},
-        "window": {name: list(text(values)) for name, values in window.items()},
+        "window": {name: text(values) for name, values in window.items()},
         "feature_groups": str(form.groups),
     }

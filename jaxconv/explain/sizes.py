@@ -133,8 +133,9 @@ def _first(walk: Callable[[int], Walk], largest: int) -> int:
     error = found.error
     if not isinstance(error, ShapeError):
         error = ShapeError(f"{type(error).__name__}: {error}")
+    numbers: dict[str, Any] = error.numbers
     must = f"a net must accept some input of at most {largest} cells per axis; at {n}: {error.must}"
-    refused = ShapeError(must, got=error.got, fix=error.fix, kind=error.kind, **error.numbers)
+    refused = ShapeError(must, got=error.got, fix=error.fix, kind=error.kind, **numbers)
     refused.path = found.at
     raise refused from found.error
 

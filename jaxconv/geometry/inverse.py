@@ -1,15 +1,16 @@
 """Inverse of the output-size formula: strides, paddings and dilations that give a wanted output size."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jaxconv._base.errors import ShapeError
-from jaxconv._base.types import Padding
-from jaxconv.geometry.sizes import PADDINGS, Pair, integer, output_size, pads, span
+from jaxconv._base.types import Padding, PaddingWord
+from jaxconv.geometry.sizes import Pair, integer, output_size, pads, span
 
 __all__ = ["Solution", "solve"]
 
 # Order of preference. Where several paddings add the same cells, the first is returned.
+_SIMPLEST: tuple[PaddingWord | Literal["int", "pair"], ...]
 _SIMPLEST = ("valid", "same", "int", "full", "causal", "same_lower", "pair")
 
 
@@ -103,8 +104,11 @@ def _paddings(
     if fixed is not None:
         yield fixed, pair(fixed)
         return
-    named = {pair(name): name for name in reversed(_SIMPLEST) if name in PADDINGS}
-    yield from ((name, both) for both, name in named.items())
+    named: dict[Pair, PaddingWord] = {
+        pair(name): name for name in reversed(_SIMPLEST) if name != "int" and name != "pair"
+    }
+    for both, name in named.items():
+        yield name, both
     reach = span(kernel_size, dilation) - 1
     equal = [(amount, amount) for amount in range(reach + 1)]
     uneven = [both for low in range(reach) for both in ((low, low + 1), (low + 1, low))]

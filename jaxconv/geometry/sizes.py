@@ -166,8 +166,8 @@ def pads(
             )
         columns = zip(shape, kernel_size, stride, dilation, strict=True)
         return tuple(_named_padding(padding, *column) for column in columns)
-    if hasattr(padding, "tolist"):
-        padding = padding.tolist()  # an array
+    as_list: Any = getattr(padding, "tolist", None)  # of an array
+    padding = as_list() if as_list else padding
     if padding is not None and not isinstance(padding, Sequence):
         amount = integer(padding, "padding", 0)
         return ((amount, amount),) * rank

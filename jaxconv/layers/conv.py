@@ -62,9 +62,11 @@ def Conv(
     {'bias': (3,), 'kernel': (5, 5, 1, 3)}
     """
     features, groups = geometry.integer(features, "features"), geometry.integer(groups, "groups")
-    check_initializer(kernel_init, "kernel_init"), check_initializer(bias_init, "bias_init")
+    check_initializer(kernel_init, "kernel_init")
+    check_initializer(bias_init, "bias_init")
     check_mode(padding_mode)
-    impl is None or check_impl(impl)
+    if impl is not None:
+        check_impl(impl)
     geometry_of: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
     names = ("kernel", "bias") if bias else ("kernel",)
 

@@ -44,7 +44,8 @@ def Dense(
     {'bias': (10,), 'kernel': (640, 10)}
     """
     features = geometry.integer(features, "features")
-    check_initializer(kernel_init, "kernel_init"), check_initializer(bias_init, "bias_init")
+    check_initializer(kernel_init, "kernel_init")
+    check_initializer(bias_init, "bias_init")
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)

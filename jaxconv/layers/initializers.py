@@ -92,9 +92,12 @@ class VarianceScaling:
         return jax.device_put((_draw(key, shape, self.normal) * deviation).astype(dtype))
 
 
-he_normal, he_uniform = VarianceScaling(2, "in"), VarianceScaling(2, "in", normal=False)
-lecun_normal, lecun_uniform = VarianceScaling(1, "in"), VarianceScaling(1, "in", normal=False)
-glorot_normal, glorot_uniform = VarianceScaling(1, "avg"), VarianceScaling(1, "avg", normal=False)
+he_normal: VarianceScaling = VarianceScaling(2, "in")
+he_uniform: VarianceScaling = VarianceScaling(2, "in", normal=False)
+lecun_normal: VarianceScaling = VarianceScaling(1, "in")
+lecun_uniform: VarianceScaling = VarianceScaling(1, "in", normal=False)
+glorot_normal: VarianceScaling = VarianceScaling(1, "avg")
+glorot_uniform: VarianceScaling = VarianceScaling(1, "avg", normal=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +174,7 @@ class Orthogonal:
         return jax.nn.initializers.orthogonal(self.scale)(key, shape, dtype)
 
 
-orthogonal = Orthogonal()
+orthogonal: Orthogonal = Orthogonal()
 
 
 def dirac(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
@@ -251,7 +254,7 @@ def _groups(init: Initializer, key: Any, n: int, shape: Sequence[int], dtype: An
     return jax.vmap(lambda k: init(k, shape, dtype))(jax.random.split(key, n))
 
 
-def check_initializer(init: Any, name: str) -> Initializer:
+def check_initializer(init: Initializer, name: str) -> Initializer:
     """`init` if it is callable; raises ShapeError otherwise."""
     if not callable(init):
         fix = f"jaxconv.initializers.{init}" if isinstance(init, str) and init in globals() else ""

@@ -56,11 +56,9 @@ def unet(
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 572, 572, 1), "float32"))[0].shape
     (1, 388, 388, 2)
     """
-    (
-        geometry.integer(width, "width"),
-        geometry.integer(depth, "depth"),
-        geometry.integer(num_classes, "num_classes", least=0),
-    )
+    geometry.integer(width, "width")
+    geometry.integer(depth, "depth")
+    geometry.integer(num_classes, "num_classes", least=0)
     if padding not in ("valid", "same"):
         raise ShapeError('padding of a U-Net must be "valid" or "same"', got=f"padding={padding!r}")
     same = padding == "same"

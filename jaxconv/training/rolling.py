@@ -69,7 +69,7 @@ class Checkpoints:
         with contextlib.ExitStack() as scope:
             scope.enter_context(_quiet())
             with _writing(self.folder):
-                self._manager = orbax.CheckpointManager(self.folder, options=options)
+                self._manager: Any = orbax.CheckpointManager(self.folder, options=options)
             for step in self.steps:  # Orbax reads no scores of an earlier process
                 with contextlib.suppress(Exception):  # damaged ones are reported by `restore`
                     notes = self._manager.restore(step, args=orbax.args.Composite(notes=orbax.args.JsonRestore())).notes

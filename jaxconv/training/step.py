@@ -191,7 +191,8 @@ def make_step(
         else:
             gradient, state, metrics = accumulated(train, batch, net_key)
         updates, opt_state = tx.update(gradient, train.opt_state, train.params)
-        params, scale = optax.apply_updates(train.params, updates), train.scale
+        params: Any = optax.apply_updates(train.params, updates)
+        scale = train.scale
         if scale is not None:
             good = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)]).all()
             params, opt_state = jax.tree.map(

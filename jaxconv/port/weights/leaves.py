@@ -183,6 +183,7 @@ _WRAPPERS = re.compile(r"(?:(?:remat|cast|repeat)\()*")
 def _place(net: Layer, keys: tuple[str, ...]) -> tuple[str, list[int]]:
     """The kind of the innermost layer on a path, and the positions in it at which copies are numbered."""
     at: list[int] = []
+    outside = ""
     for depth, key in enumerate((*keys, "")):
         around = _WRAPPERS.match(net.name)
         outside = around[0] if around else ""

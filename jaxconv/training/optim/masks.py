@@ -1,6 +1,6 @@
 """Parameter groups by path: labels, freezing, learning-rate multipliers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -66,7 +66,7 @@ def freeze(optimizer: optax.GradientTransformation, *patterns: str) -> optax.Gra
     """
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise ShapeError("freeze needs patterns", got=f"{patterns!r}", fix="freeze(optimizer, 'stem', '*/bias')")
-    parts = {"train": optimizer, "frozen": optax.set_to_zero()}
+    parts: dict[Hashable, optax.GradientTransformation] = {"train": optimizer, "frozen": optax.set_to_zero()}
     return optax.multi_transform(parts, lambda params: partition(params, {"frozen": patterns}))
 
 
