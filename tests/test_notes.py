@@ -93,15 +93,20 @@ def test_convolution_by_hand():
         np.testing.assert_array_equal(jc.conv(SMALL, kernel, impl=impl)[0, ..., 0], want)
 
 
-def test_pools_by_hand():
-    np.testing.assert_array_equal(jc.max_pool(SMALL, 2)[0, ..., 0], [[4, 2], [5, 6]])
-    np.testing.assert_array_equal(jc.avg_pool(SMALL, 2)[0, ..., 0], [[2.5, 1], [2, 4]])
+def test_pools_by_hand(quick_jit):
+    @quick_jit
+    def pools(x):
+        return jc.max_pool(x, 2), jc.avg_pool(x, 2), jc.l2_pool(x, 2), jc.max_pool(x, 3, stride=1)
+
+    largest, mean, l2, overlapping = pools(SMALL)
+    np.testing.assert_array_equal(largest[0, ..., 0], [[4, 2], [5, 6]])
+    np.testing.assert_array_equal(mean[0, ..., 0], [[2.5, 1], [2, 4]])
     np.testing.assert_allclose(
-        jc.l2_pool(SMALL, 2)[0, ..., 0],
+        l2[0, ..., 0],
         [[np.sqrt(1 + 9 + 16 + 4), np.sqrt(4 + 1 + 0 + 1)], [np.sqrt(25 + 1 + 0 + 4), np.sqrt(9 + 9 + 16 + 36)]],
         rtol=1e-6,
     )
-    np.testing.assert_array_equal(jc.max_pool(SMALL, 3, stride=1)[0, ..., 0], [[5, 3], [5, 6]])
+    np.testing.assert_array_equal(overlapping[0, ..., 0], [[5, 3], [5, 6]])
 
 
 def test_pooling_keeps_the_maps_and_has_no_parameters():
@@ -119,6 +124,7 @@ def test_shift_equivariance(rng, assert_close):
     assert_close(jc.conv(moved, kernel), np.roll(jc.conv(picture, kernel), (2, 1), (1, 2)))
 
 
+@pytest.mark.slow
 def test_max_pooling_forgets_small_shifts():
     """A feature that moves within its window gives the same pooled map."""
     picture = np.zeros((4, 4, 4, 1), np.float32)

@@ -36,6 +36,7 @@ def resnet(blocks, bottleneck):
     return jc.chain(*stem, *stages, jc.global_avg_pool, head=jc.Dense(1000))
 
 
+@pytest.mark.slow
 @pytest.mark.sampled
 @pytest.mark.parametrize(
     ("blocks", "bottleneck", "parameters", "gmacs", "field"),

@@ -97,6 +97,7 @@ def test_shapes_and_types(name, dtype, shape):
     assert result.weight == given.weight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(0, 3, 3, 1), (5, 1, 1, 1)])
 def test_all_of_them_on_no_images_and_on_single_pixels(quick_jit, batch_of, shape):
     result = quick_jit(from_config(TABLE, num_classes=CLASSES))(jax.random.key(0), batch_of(shape))

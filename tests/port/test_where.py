@@ -128,6 +128,7 @@ def block(flow=None):
     return jc.chain(**parts) if flow is None else jc.compose("block", parts, flow)
 
 
+@pytest.mark.slow
 def test_what_is_no_module(run):
     found = run(block(), Functional("tanh"))
     assert found.first.path == "norm"
@@ -160,6 +161,7 @@ def test_the_text(run):
     assert error > 0.01
 
 
+@pytest.mark.slow
 def test_shapes_that_differ_later_stop_ours_and_not_the_report(run):
     net = named(jc.Conv(4, 3), jc.MaxPool(4, stride=3), jc.flatten, jc.Dense(2))
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(4, 3, ceil_mode=True), nn.Flatten(), nn.Linear(16, 2))

@@ -41,6 +41,7 @@ def test_counts(answers, quick_jit):
     assert share(logits[:0], labels[:0]) == 0
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("k", [1, 2, 4, 5])
 def test_top_k(answers, k):
     logits, labels, weights = answers

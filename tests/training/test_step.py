@@ -157,6 +157,7 @@ def test_norms_of_an_ensemble_are_means_and_steps_that_overflow_are_left_out():
     assert metric_names({"kernel": jnp.ones(2)}, log_norms=True)[-1] == "weight_norm/net"
 
 
+@pytest.mark.slow
 def test_events_come_at_the_log_interval_and_at_evaluations(problem):
     events: list[Any] = []
     tested: list[int] = []

@@ -127,6 +127,7 @@ def test_of_many_layers_some_are_drawn(rng):
 # ---------------------------------------------------------------- activations
 
 
+@pytest.mark.slow
 def test_activations_are_the_numbers_of_the_layers(rng):
     net = jc.chain(jc.Conv(6, 3), jax.nn.relu, jc.flatten, jc.Dense(5), jax.nn.sigmoid, jc.Dense(4), jnp.tanh)
     x = jnp.asarray(rng.normal(size=(8, 7, 6, 2)), jnp.float32)
@@ -151,6 +152,7 @@ def test_activations_are_the_numbers_of_the_layers(rng):
     assert found["dense0"].saturated is None
 
 
+@pytest.mark.slow
 def test_activations_are_drawn_layer_by_layer(rng):
     net = jc.chain(jc.Conv(6, 3), jax.nn.relu, jc.chain(jc.flatten, jc.Dense(5), jax.nn.sigmoid))
     x = jnp.asarray(rng.normal(size=(8, 7, 6, 2)), jnp.float32)
@@ -172,6 +174,7 @@ def test_activations_are_drawn_layer_by_layer(rng):
     assert len(draw_activations(found[:2]).axes) == 2
 
 
+@pytest.mark.slow
 def test_of_very_many_layers_some_are_drawn():
     found = [Activation(f"relu{i}", "relu", 1.0, 0.5, 0.0, 2.0, 0.5, 0.1, None, True) for i in range(517)]
     figure = draw_activations(found, "a run")

@@ -195,6 +195,7 @@ def test_bad_input_is_told():
         assert str(caught.value) == message
 
 
+@pytest.mark.slow
 def test_pyplot_is_never_imported_and_matplotlib_only_when_drawing():
     code = """
 import sys, numpy as np
