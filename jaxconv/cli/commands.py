@@ -228,7 +228,7 @@ def _summary(result: dict[str, Any]) -> dict[str, str]:
         "test loss": f"{result['test_loss']:.4f}",
         "training": f"{seconds['training']:.1f} s, {result['images_per_second']:,.0f} images/s{waited}",
         "compiling": f"{seconds['compiling']:.1f} s",
-        "in all": f"{seconds['total']:.1f} s",
+        "total": f"{seconds['total']:.1f} s",
         "parameters": f"{result['parameters']:,}",
         "device": f"{device['kind']}{cores}",
     }

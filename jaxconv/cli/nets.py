@@ -116,7 +116,8 @@ def summary(
 
         settings = read_settings(config_path, overrides or [])
         model = build_model(settings, load_dataset(settings))
-        found = summarize(model.net, model.shape)
+        with model.explained():
+            found = summarize(model.net, model.shape)
         files = {markdown: found.markdown, json: found.json, html: found.html}
         for path, write in files.items():
             if path is not None:

@@ -54,7 +54,8 @@ def load(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DataError(f"there is no run {folder}{_near_runs(folder)}")
+        problem = f"{folder} is a file, not a run's folder" if folder.exists() else f"there is no run {folder}"
+        raise DataError(problem + _near_runs(folder))
     files = ("config.toml", "params.safetensors", "result.json")
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:

@@ -137,6 +137,7 @@ def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
         (("runs", tmp_path), f"there are no runs in {tmp_path}: a run's folder contains config.toml"),
         (("predict", folder, text), f"{text} is not a readable picture"),
         (("evaluate", tmp_path), f"{tmp_path} is not a run: {files} missing"),
+        (("predict", text), f"{text} is a file, not a run's folder"),
         (("train", tmp_path / "tine.toml"), f"there is no config file {tmp_path}/tine.toml"),
         (
             ("train", config, "--out", folder),
@@ -144,7 +145,7 @@ def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
         ),
         (
             ("train", config, "train.epoch=3"),
-            f"{config}: 1 mistake\n  train.epoch: there is no such key; known are {keys}; did you mean 'epochs'?",
+            f"{config}: 1 error\n  train.epoch: unknown key; expected one of {keys}; did you mean 'epochs'?",
         ),
     ]
     for arguments, message in cases:
@@ -156,8 +157,13 @@ def test_a_net_that_cannot_work_is_told_before_anything_is_written(finished, tmp
     folder, _ = finished
     out = tmp_path / "never"
     wrong = ("net.features=[8,8]", "net.padding=valid", "precision.compute=bfloat16")
-    for words in [("--out", out), ("--dry-run",), ("ensemble.size=2", "--out", out)]:
-        result = invoke("train", folder.parent / "tiny.toml", *wrong, *words)
+    for command, *words in [
+        ("train", "--out", out),
+        ("train", "--dry-run"),
+        ("train", "ensemble.size=2", "--out", out),
+        ("summary",),
+    ]:
+        result = invoke(command, folder.parent / "tiny.toml", *wrong, *words)
         assert result.exit_code == 2
         assert result.stderr == (
             "error: at max_pool1: max_pool: a window of 2 must fit into the padded input of 1 + 0 + 0 cells on spatial "

@@ -1,4 +1,4 @@
-"""TOML to records and back, with all mistakes in one error."""
+"""TOML to records and back, with all errors of a config in one message."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
         problems += [_line(problem) for problem in error.errors()]
     problems += _argument_problems(table)
     if problems or config is None:
-        mistakes = f"{len(problems)} mistake" + ("s" if len(problems) > 1 else "")
-        raise ConfigError("\n  ".join([f"{source}: {mistakes}", *problems]))
+        count = f"{len(problems)} error" + ("s" if len(problems) > 1 else "")
+        raise ConfigError("\n  ".join([f"{source}: {count}", *problems]))
     net = dataclasses.replace(config.net, arguments=with_defaults(config.net.name, config.net.arguments))
     images = dataclasses.replace(config.data, arguments=data_defaults(config.data.name, config.data.arguments))
     return dataclasses.replace(config, net=net, data=images)
@@ -137,7 +137,7 @@ def _split(table: Mapping[str, Any], record: type) -> dict[str, Any]:
 
 
 def _argument_problems(table: Mapping[str, Any]) -> list[str]:
-    """Mistakes in names and arguments of the net, the optimizer, the schedule and the data."""
+    """Errors in names and arguments of the net, the optimizer, the schedule and the data."""
     nested = _nest(table)
     lines = []
     if found := _named(nested.get("data")):
@@ -159,7 +159,7 @@ def _argument_problems(table: Mapping[str, Any]) -> list[str]:
 
 
 def _named(section: Any) -> tuple[str, dict[str, Any]] | None:
-    """Name and arguments of a section; None if pydantic reports its mistake."""
+    """Name and arguments of a section; None if pydantic reports its error."""
     if isinstance(section, dict) and isinstance(section.get("name"), str):
         return section["name"], section.get("arguments", {})
     return None
@@ -182,7 +182,8 @@ def _line(problem: Any) -> str:
         *parents, key = problem["loc"]
         record = SECTIONS[parents[0]] if parents else Config
         known = [field.name for field in dataclasses.fields(record)]
-        return f"{path}: there is no such key; known are {', '.join(known)}{did_you_mean(key, known)}"
+        kind = "key" if parents else "section"
+        return f"{path}: unknown {kind}; expected one of {', '.join(known)}{did_you_mean(key, known)}"
     return f"{path}: {must(problem)}, got {problem['input']!r}"
 
 
@@ -191,20 +192,20 @@ def _set(table: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     keys = _full_path(current_key(path.strip(), table, override)).split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"an override must be section.key=value, got {override!r}")
+        raise ConfigError(f"expected KEY=VALUE, for example train.epochs=3, got {override!r}")
     if len(keys) < 2:
         sections = _bare_keys().get(keys[0], [])
         if sections:
             several = " or ".join(f"{section}.{override}" for section in sections)
             raise ConfigError(f"{keys[0]} is a key of several sections; did you mean {several}?")
-        hint = did_you_mean(keys[0], _bare_keys()) or "; expected section.key=value, for example train.epochs=3"
-        raise ConfigError(f"there is no key {keys[0]!r}{hint}")
+        hint = did_you_mean(keys[0], _bare_keys()) or "; expected SECTION.KEY=VALUE, for example train.epochs=3"
+        raise ConfigError(f"unknown key {keys[0]!r}{hint}")
     if text in ("None", "null", "nil"):
         raise ConfigError(f"{path} is unset by {path}=none; the word itself is {path}='\"{text}\"'; got {override!r}")
     for key in keys[:-1]:
         inner = table.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"cannot set {path}: {key} is no table but {inner!r}")
+            raise ConfigError(f"cannot set {path}: {key} is {inner!r}, not a table")
         table = inner
     if text == "none":
         table.pop(keys[-1], None)

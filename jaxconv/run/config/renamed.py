@@ -56,7 +56,7 @@ def _names(table: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     functions = {f"augment.{name}": function for name, function in named.registry.items()}
     net = table.get("net")
     if isinstance(net, Mapping) and isinstance(net.get("name"), str):
-        with contextlib.suppress(ConfigError):  # reported with the config's other mistakes
+        with contextlib.suppress(ConfigError):  # reported with the config's other errors
             functions["net"] = find("net.name", net["name"], models.registry)
     own = {section: dict(getattr(function, "renamed", {})) for section, function in functions.items()}
     return own | {"": _SECTIONS, "optim": _OPTIM, "augment": named.OLD_NAMES}

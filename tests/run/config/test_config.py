@@ -89,12 +89,12 @@ def test_every_mistake_at_once(refusal):
         .replace("warmup_steps", "warm_steps")
     )
     assert refusal(text).splitlines() == [
-        "x.toml: 9 mistakes",
+        "x.toml: 9 errors",
         "  train.batch_size: must be given",
         "  train.seed: must be a whole number, got 'x'",
         "  train.log_every: must be a whole number, got True",
         "  train.eval_every: must be greater than or equal to 0, got -1",
-        "  train.batch_sise: there is no such key; known are epochs, batch_size, seed, "
+        "  train.batch_sise: unknown key; expected one of epochs, batch_size, seed, "
         "label_smoothing, log_every, eval_every, log_norms; did you mean 'batch_size'?",
         "  net.kernel_size: must be a whole number, got 'big'",
         "  net.dropuot: conv_pool takes num_classes, features, kernel_size, padding, hidden, dropout, batch_norm, "
@@ -110,6 +110,12 @@ SGD = "momentum, nesterov, accumulator_dtype, weight_decay"
 NETS = ", ".join(registry)
 SINGLE = [
     ("[train]", "[trian]", "train: must be given"),
+    (
+        "[train]",
+        "[trian]",
+        "trian: unknown section; expected one of data, net, optim, train, pretrained, augment, precision, ensemble, "
+        "checkpoint; did you mean 'train'?",
+    ),
     (
         '"digits"',
         '"digit"',
@@ -147,13 +153,13 @@ def test_single_mistakes(refusal, old, new, line):
 
 def test_bad_files_and_overrides(refusal, tmp_path, monkeypatch):
     assert refusal("a = ").startswith("x.toml is not TOML: Invalid value")
-    assert refusal(GOOD, "epoch=3") == "there is no key 'epoch'; did you mean 'epochs'?"
-    assert refusal(GOOD, "zzz=3") == "there is no key 'zzz'; expected section.key=value, for example train.epochs=3"
+    assert refusal(GOOD, "epoch=3") == "unknown key 'epoch'; did you mean 'epochs'?"
+    assert refusal(GOOD, "zzz=3") == "unknown key 'zzz'; expected SECTION.KEY=VALUE, for example train.epochs=3"
     assert refusal(GOOD, "name=3") == (
         "name is a key of several sections; did you mean data.name=3 or net.name=3 or optim.name=3?"
     )
-    assert refusal(GOOD, "train.epochs") == "an override must be section.key=value, got 'train.epochs'"
-    assert refusal(GOOD, "data.name.x=3") == "cannot set data.name.x: name is no table but 'digits'"
+    assert refusal(GOOD, "train.epochs") == "expected KEY=VALUE, for example train.epochs=3, got 'train.epochs'"
+    assert refusal(GOOD, "data.name.x=3") == "cannot set data.name.x: name is 'digits', not a table"
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "digits.toml").write_text(GOOD)
     monkeypatch.chdir(tmp_path)
@@ -191,7 +197,7 @@ def test_none_takes_a_key_out(read, refusal):
     assert (settings.optim.max_grad_norm, settings.optim.schedule, settings.pretrained.weights) == (None, None, None)
     assert settings.net.arguments["kernel_size"] == 5  # the net's own default
     assert read(GOOD, "optim.max_grad_norm=none") == read(GOOD)
-    assert refusal(GOOD, "optim.name=none") == "x.toml: 1 mistake\n  optim.name: must be given"
+    assert refusal(GOOD, "optim.name=none") == "x.toml: 1 error\n  optim.name: must be given"
     assert read(GOOD, 'data.root="none"').data.root == "none"
     for word in ("None", "null", "nil"):
         assert refusal(GOOD, f"pretrained.weights={word}") == (
@@ -213,7 +219,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
 def test_a_file_that_no_reader_takes_is_no_traceback(refusal):
     assert refusal("a = " + "[" * 3000) == "x.toml is not TOML: it is nested too deeply"
     assert refusal("a = " + "1" * 5000).startswith("x.toml is not TOML: Exceeds the limit (4300 digits)")
-    got = "x.toml: 1 mistake\n  net.kernel_size: must be a whole number, got '" + "1" * 5000
+    got = "x.toml: 1 error\n  net.kernel_size: must be a whole number, got '" + "1" * 5000
     assert refusal(GOOD, "net.kernel_size=" + "1" * 5000).startswith(got)
 
 

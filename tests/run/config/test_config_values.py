@@ -64,7 +64,7 @@ def test_all_values(text, key):
         assert_named(text, key, value)
 
 
-MISTAKE = "tried.toml: 1 mistake\n  "
+MISTAKE = "tried.toml: 1 error\n  "
 STATE = "the state of net.name=conv_pool, "
 
 
