@@ -66,6 +66,13 @@ _DEPRECATED = {
     "wire": "compose",
 }
 
+# Names of layers in torch, Keras and Flax, without their rank: name -> ours.
+_ELSEWHERE = {
+    "AvgPool": "AvgPool", "BatchNorm": "BatchNorm", "Conv": "Conv", "ConvTranspose": "ConvTranspose",
+    "Convolution": "Conv", "Dropout": "SpatialDropout", "InstanceNorm": "InstanceNorm", "Linear": "Dense",
+    "MaxPool": "MaxPool", "Sequential": "chain", "sequential": "chain",
+}  # fmt: skip
+
 __all__ = [
     "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "augment", "compose", "data", "explain",
     "geometry", "initializers", "losses", "metrics", "models", "optim", "port", "summary", "training", "typing",
@@ -83,7 +90,9 @@ def __getattr__(name: str) -> object:
         new = _DEPRECATED[name]
         warnings.warn(f"jaxconv.{name} is now jaxconv.{new}", DeprecationWarning, stacklevel=2)
         return operator.attrgetter(new)(sys.modules[__name__])
-    raise AttributeError(f"module 'jaxconv' has no attribute {name!r}")
+    ours = _ELSEWHERE.get(name.rstrip("123d"))
+    hint = f"; the layer is called {ours} here" if ours else ""
+    raise AttributeError(f"module 'jaxconv' has no attribute {name!r}{hint}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

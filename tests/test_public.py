@@ -131,3 +131,21 @@ def test_the_words_of_the_types_are_those_that_are_known():
     assert set(typing.get_args(InMemory)) == {
         name for name, result in results.items() if result == jc.data.Dataset[jc.data.Arrays]
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"), [("Linear", "Dense"), ("Conv2d", "Conv"), ("MaxPool1d", "MaxPool"), ("Sequential", "chain")]
+)
+def test_names_of_other_libraries_have_a_hint(name, ours):
+    message = f"module 'jaxconv' has no attribute {name!r}; the layer is called {ours} here"
+    with pytest.raises(AttributeError) as caught:
+        getattr(jc, name)
+    assert str(caught.value) == message
+    assert hasattr(jc, ours)
+
+
+def test_a_misspelt_name_has_no_hint_of_ours():
+    with pytest.raises(AttributeError) as caught:
+        jc.max_pol  # noqa: B018
+    assert str(caught.value) == "module 'jaxconv' has no attribute 'max_pol'"
+    assert (caught.value.name, caught.value.obj) == ("max_pol", jc)  # what Python's own suggestion is made of

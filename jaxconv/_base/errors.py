@@ -88,6 +88,16 @@ def count(n: int, word: str) -> str:
     return f"{n} {word if n == 1 else many}"
 
 
+def either(*choices: str) -> str:
+    """Alternatives in a sentence.
+
+    >>> either("a", "b"), either("a", "b", "c")
+    ('a or b', 'a, b, or c')
+    """
+    *first, last = choices
+    return f"{', '.join(first)}{',' * (len(first) > 1)} or {last}" if first else last
+
+
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """A suffix for a message: the nearest known word, or nothing.
 

@@ -39,7 +39,8 @@ def user_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED)
     except Exception as error:
-        _fail_of_training(error)
+        if not isinstance(error, ImportError):  # nothing more can be imported after one
+            _fail_of_training(error)
         raise
 
 

@@ -134,7 +134,9 @@ def spatial_rank(shape: Sequence[int], kernel_size: Any, op: str) -> int:
             )
         if ndim == 3:
             fix = f"kernel_size=({kernel_size},) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]"
-        raise ShapeError(f"{op} with an int size needs [N, H, W, C] or [N, D, H, W, C]", got=got, fix=fix, kind="rank")
+        raise ShapeError(
+            f"{op} with an int kernel_size needs [N, H, W, C] or [N, D, H, W, C]", got=got, fix=fix, kind="rank"
+        )
     return ndim - 2
 
 

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from jaxconv._base.errors import ShapeError, count, did_you_mean
+from jaxconv._base.errors import ShapeError, count, did_you_mean, either
 from jaxconv._base.types import Padding, PaddingMode, PaddingWord
 
 PADDINGS: tuple[PaddingWord, ...] = ("valid", "same", "same_lower", "full", "causal")
@@ -212,13 +212,16 @@ def output_shape(
         if o < 1:
             dilated = f" (dilation {d}: {span(k, d)} cells)" if d > 1 else ""
             thing = "kernel" if "conv" in op else "window"
-            smaller = f", dilation {(n + sum(p) - 1) // (k - 1)}" if d > 1 and n + sum(p) >= k else ""
             raise ShapeError(
                 f"{op}: a {thing} of {k}{dilated} must fit into the padded input of {n} + {p[0]} + {p[1]} cells "
                 f"on spatial axis {axis}",
                 got=f"spatial shape {tuple(shape)}; out = {formula(n, k, s, p, d, ceil_mode)}",
-                fix=f"a larger input, a {thing} of at most {(n + sum(p) - 1) // d + 1}{smaller}"
-                + (", or padding='same'" if thing == "kernel" else ""),
+                fix=either(
+                    "a larger input",
+                    f"a {thing} of at most {(n + sum(p) - 1) // d + 1}",
+                    *([f"dilation {(n + sum(p) - 1) // (k - 1)}"] if d > 1 and n + sum(p) >= k else []),
+                    *(["padding='same'"] if thing == "kernel" else []),
+                ),
                 kind="window",
                 axis=axis,
                 n=n,

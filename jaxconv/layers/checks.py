@@ -1,5 +1,7 @@
 """Checks and dtypes that layers share."""
 
+from __future__ import annotations
+
 import contextlib
 import contextvars
 from collections.abc import Iterator, Sequence

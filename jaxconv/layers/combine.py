@@ -1,5 +1,7 @@
 """Combinators: sequential, residual and parallel layers."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal

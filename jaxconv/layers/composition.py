@@ -1,5 +1,7 @@
 """Composite layers: parts and the flow between them."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,5 +1,7 @@
 """Convolution layer."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

@@ -5,6 +5,8 @@ and unshared kernels, and they sample in chunks of a fixed size, so that random 
 of once per shape (0.2 to 0.7 s each on a CPU).
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import math

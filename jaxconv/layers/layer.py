@@ -1,5 +1,7 @@
 """The `Layer` record: a pair of pure functions. Independent of convolutions."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import html
@@ -21,7 +23,7 @@ Path = tuple[str, ...]
 class Call(Protocol):
     """call("part", h): run a part on h; `by` runs another layer on the part's params and state."""
 
-    def __call__(self, part: str, h: Any, by: "Layer | None" = None) -> Any: ...
+    def __call__(self, part: str, h: Any, by: Layer | None = None) -> Any: ...
 
 
 Flow: TypeAlias = Callable[[Call, Any], Any]
@@ -53,9 +55,9 @@ class Layer:
     name: str
     init: Init
     apply: Apply
-    parts: Mapping[str, "Layer"] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    parts: Mapping[str, Layer] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     flow: Flow | None = None
-    rebuild: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None
+    rebuild: Callable[[Mapping[str, Layer]], Layer] | None = None
 
     if TYPE_CHECKING:
 
@@ -64,9 +66,9 @@ class Layer:
             name: str,
             init: Callable[[Any, Any], tuple[Params, State]],
             apply: _OwnApply,
-            parts: Mapping[str, "Layer"] = ...,
+            parts: Mapping[str, Layer] = ...,
             flow: Flow | None = None,
-            rebuild: Callable[[Mapping[str, "Layer"]], "Layer"] | None = None,
+            rebuild: Callable[[Mapping[str, Layer]], Layer] | None = None,
         ) -> None: ...
 
     def __repr__(self) -> str:

@@ -1,5 +1,7 @@
 """Convolution without shared weights, as a layer."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax.numpy as jnp

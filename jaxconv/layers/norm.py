@@ -1,5 +1,7 @@
 """Normalization layers."""
 
+from __future__ import annotations
+
 import math
 import numbers
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Pooling layers: no parameters; the stride defaults to the kernel size."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Depthwise, depthwise separable and spatially separable convolutions."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Model surgery: replace a part, truncate to a backbone."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

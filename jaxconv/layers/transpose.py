@@ -1,5 +1,7 @@
 """Transposed convolution, and the adjoint of any linear layer."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

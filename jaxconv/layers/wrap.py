@@ -1,5 +1,7 @@
 """Wrappers that change how a layer runs: rematerialization, precision, repetition."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -1,5 +1,7 @@
 """Adaptive pooling to a fixed output size: window i of m over n cells is [floor(i*n/m), ceil((i+1)*n/m))."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import jax

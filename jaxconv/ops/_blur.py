@@ -1,5 +1,7 @@
 """Anti-aliased downsampling."""
 
+from __future__ import annotations
+
 import functools
 import math
 

@@ -1,5 +1,7 @@
 """Convolution."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import jax

@@ -1,5 +1,7 @@
 """Transposed convolution: the exact adjoint of `conv`."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import jax

@@ -1,5 +1,7 @@
 """Locally connected operation: convolution with a separate kernel at each output position."""
 
+from __future__ import annotations
+
 import math
 
 import jax

@@ -1,5 +1,7 @@
 """Normalization, with statistics in f32 or wider for every dtype."""
 
+from __future__ import annotations
+
 import functools
 import math
 import numbers

@@ -1,5 +1,7 @@
 """Padding as a separate operation: `conv` with a padding equals `pad`, then `conv` with "valid"."""
 
+from __future__ import annotations
+
 import jax
 import jax.numpy as jnp
 

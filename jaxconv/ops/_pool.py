@@ -4,6 +4,8 @@ All pools are separable: they reduce k strided slices along one axis after the o
 window as a code (`engine/select.py`), so that no gradient needs XLA's gather or scatter.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 import numbers

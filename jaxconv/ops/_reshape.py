@@ -1,5 +1,7 @@
 """Flatten."""
 
+from __future__ import annotations
+
 import math
 
 import jax

@@ -1,5 +1,7 @@
 """Max pooling with indices, and max unpooling."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 

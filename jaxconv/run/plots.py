@@ -69,7 +69,7 @@ def drawings(
     for kind in kinds:
         if kind not in KINDS:
             known = ", ".join(KINDS)
-            raise ConfigError(f"there is no plot {kind!r}{did_you_mean(kind, KINDS)}; there are {known}")
+            raise ConfigError(f"unknown plot {kind!r}; expected one of {known}{did_you_mean(kind, KINDS)}")
     shown = _Shown(load(folder), image, root)
     for kind in kinds:
         try:

@@ -171,7 +171,7 @@ def test_a_net_that_cannot_work_is_told_before_anything_is_written(finished, tmp
             "  got: spatial shape (1, 1); out = floor((1 + 0 + 0 - 1*(2 - 1) - 1) / 2) + 1 = 0\n"
             "  before: x (1, 8, 8, 1) → conv0 6×6×8 → max_pool0 3×3×8 → relu0 3×3×8 → conv1 1×1×8\n"
             "  cause: 8×8 is too small for this net; its smallest legal input is 10×10\n"
-            "  fix: a larger input, a window of at most 1\n"
+            "  fix: a larger input or a window of at most 1\n"
         )
     assert not out.exists()
 

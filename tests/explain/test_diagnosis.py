@@ -52,12 +52,12 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  cause: 8×8 is too small for this net; its smallest legal input is 16×16\n"
         "  fix: a larger input, a kernel of at most 2, or padding='same'"),
     "the notes' net on 15×15": ((NOTES, (64, 15, 15, 1)),
-        "at max_pool1: max_pool: a window of 2 must fit into the padded input of 1 + 0 + 0 cells on spatial "
-        "axis 0\n"
+        "at max_pool1: max_pool: a window of 2 must fit into the padded input of 1 + 0 + 0 cells on spatial axis "
+        "0\n"
         "  got: spatial shape (1, 1); out = floor((1 + 0 + 0 - 1*(2 - 1) - 1) / 2) + 1 = 0\n"
         "  before: x (64, 15, 15, 1) → conv0 11×11×20 → max_pool0 5×5×20 → relu0 5×5×20 → conv1 1×1×40\n"
         "  cause: 15×15 is too small for this net; its smallest legal input is 16×16\n"
-        "  fix: a larger input, a window of at most 1"),
+        "  fix: a larger input or a window of at most 1"),
     "a kernel larger than the image": ((jc.chain(CONV(8, 5)), (1, 4, 4, 3)),
         "at conv0: conv: a kernel of 5 must fit into the padded input of 4 + 0 + 0 cells on spatial axis 0\n"
         "  got: spatial shape (4, 4); out = floor((4 + 0 + 0 - 1*(5 - 1) - 1) / 1) + 1 = 0\n"
@@ -78,12 +78,12 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  cause: 8×8 is too small for this net; its smallest legal input is 11×11\n"
         "  fix: a larger input, a kernel of at most 2, dilation 2, or padding='same'"),
     "a pool larger than its map": ((jc.chain(CONV(8, 3, stride=2), POOL(4)), (1, 8, 8, 3)),
-        "at max_pool0: max_pool: a window of 4 must fit into the padded input of 3 + 0 + 0 cells on spatial "
-        "axis 0\n"
+        "at max_pool0: max_pool: a window of 4 must fit into the padded input of 3 + 0 + 0 cells on spatial axis "
+        "0\n"
         "  got: spatial shape (3, 3); out = floor((3 + 0 + 0 - 1*(4 - 1) - 1) / 4) + 1 = 0\n"
         "  before: x (1, 8, 8, 3) → conv0 3×3×8\n"
         "  cause: 8×8 is too small for this net; its smallest legal input is 9×9\n"
-        "  fix: a larger input, a window of at most 3"),
+        "  fix: a larger input or a window of at most 3"),
     "a deep net of small images": ((DEEP, (1, 32, 32, 3)),
         "at stage3/conv0: conv: a kernel of 3 must fit into the padded input of 2 + 0 + 0 cells on spatial "
         "axis 0\n"
@@ -99,7 +99,7 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  before: x (1, 4, 4, 3) → 9 layers → stage0/residual0/body/batch_norm0 1×1×4 → "
         "stage0/residual0/body/relu0 1×1×4 → stage1/conv0 1×1×4\n"
         "  cause: 4×4 is too small for this net; its smallest legal input is 8×8\n"
-        "  fix: a larger input, a window of at most 1"),
+        "  fix: a larger input or a window of at most 1"),
     "a signal that is too short": ((SIGNALS, (2, 40, 1)),
         "at conv1: conv: a kernel of 9 must fit into the padded input of 8 + 0 + 0 cells on spatial axis 0\n"
         "  got: spatial shape (8,); out = floor((8 + 0 + 0 - 1*(9 - 1) - 1) / 1) + 1 = 0\n"
@@ -177,12 +177,12 @@ TABLE = {  # title: ((net, shape of x, and the shape that init saw where it was 
         "  cause: the net was initialized for another input: here it expects 3 channels\n"
         "  fix: an input of those channels, or params of net.init(key, x) with this x"),
     "no batch axis": ((jc.chain(CONV(8, 3)), (28, 28, 1)),
-        "at conv0: conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
+        "at conv0: conv with an int kernel_size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (28, 28, 1)\n"
         "  before: x (28, 28, 1)\n"
         "  fix: kernel_size=(3,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]"),
     "a matrix": ((NOTES, (28, 28)),
-        "at conv0: conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
+        "at conv0: conv with an int kernel_size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 2 axes: (28, 28)\n"
         "  before: x (28, 28)\n"
         "  fix: x[None, :, :, None] for one gray image [H, W]; x[None], kernel_size=(5,) for one signal [W, C]"),

@@ -177,12 +177,12 @@ TABLE = [
     Row("Conv of four spatial axes", lambda: init(jc.Conv(4, (3, 3, 3, 3)), 1, 8, 8, 3),
         "conv works on 1 to 3 spatial axes\n  got: kernel_size=(3, 3, 3, 3)"),
     Row("Conv on an unbatched image", lambda: init(jc.Conv(4, 3), 8, 8, 3),
-        "conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
+        "conv with an int kernel_size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (8, 8, 3)\n"
         "  fix: kernel_size=(3,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]",
         fixed=lambda: init(jc.Conv(4, 3), 1, 8, 8, 3)),
     Row("Conv on signals with an int size", lambda: init(jc.Conv(4, 3), 16, 100, 2),
-        "conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
+        "conv with an int kernel_size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (16, 100, 2)\n"
         "  fix: kernel_size=(3,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]",
         fixed=lambda: init(jc.Conv(4, (3,)), 16, 100, 2)),

@@ -28,7 +28,7 @@ TABLE = [
         "  got: x (2, 3, 9), kernel (3, 3, 4)\n"
         "  fix: x looks channels-first: jnp.moveaxis(x, -2, -1) puts the channels last"),
     Row("max_pool of an unbatched gray image", lambda: jc.max_pool(zeros(8, 8), 2),
-        "max_pool with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
+        "max_pool with an int kernel_size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 2 axes: (8, 8)\n"
         "  fix: x[None, :, :, None] for one gray image [H, W]; x[None], kernel_size=(2,) for one signal [W, C]"),
     Row("conv with a kernel without output channels", lambda: jc.conv(X, zeros(3, 3, 3, 0)),

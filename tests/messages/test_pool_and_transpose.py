@@ -52,7 +52,7 @@ TABLE = [
         "  fix: x looks channels-first (NCHW): jnp.moveaxis(x, -3, -1) puts the channels last",
         fixed=lambda: jc.Conv(4, 3).apply(CONV, {}, jnp.moveaxis(zeros(1, 3, 8, 8), 1, -1))),
     Row("Conv applied to an unbatched image", lambda: jc.Conv(4, 3).apply(CONV, {}, X[0]),
-        "conv with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
+        "conv with an int kernel_size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (8, 8, 3)\n"
         "  fix: kernel_size=(3,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]",
         fixed=lambda: jc.Conv(4, 3).apply(CONV, {}, X[0][None])),
@@ -84,12 +84,12 @@ TABLE = [
         "  fix: params, state = net.init(key, x)"),
     # pools
     Row("max_pool of an unbatched image", lambda: jc.max_pool(X[0], 2),
-        "max_pool with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
+        "max_pool with an int kernel_size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (8, 8, 3)\n"
         "  fix: kernel_size=(2,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]",
         fixed=lambda: jc.max_pool(X[0][None], 2)),
     Row("max_pool of signals with an int size", lambda: jc.max_pool(zeros(4, 8, 3), 2),
-        "max_pool with an int size needs [N, H, W, C] or [N, D, H, W, C]\n"
+        "max_pool with an int kernel_size needs [N, H, W, C] or [N, D, H, W, C]\n"
         "  got: 3 axes: (4, 8, 3)\n"
         "  fix: kernel_size=(2,) for a batch of signals [N, W, C]; x[None] for one image [H, W, C]",
         fixed=lambda: jc.max_pool(zeros(4, 8, 3), (2,))),
@@ -123,7 +123,7 @@ TABLE = [
     Row("MaxPool once too often", lambda: init(jc.chain(jc.MaxPool(2), jc.MaxPool(2), last=jc.MaxPool(2)), 1, 4, 4, 3),
         "at last: max_pool: a window of 2 must fit into the padded input of 1 + 0 + 0 cells on spatial axis 0\n"
         "  got: spatial shape (1, 1); out = floor((1 + 0 + 0 - 1*(2 - 1) - 1) / 2) + 1 = 0\n"
-        "  fix: a larger input, a window of at most 1",
+        "  fix: a larger input or a window of at most 1",
         fixed=lambda: init(jc.chain(jc.MaxPool(2), jc.MaxPool(2), last=jc.MaxPool(2, padding="same")), 1, 4, 4, 3)),
     Row("lp_pool of p below 1", lambda: jc.lp_pool(X, 2, p=0.5),
         "p must be a number ≥ 1, for (Σ|x|^p)^(1/p) to be a norm\n  got: p=0.5"),

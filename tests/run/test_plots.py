@@ -130,10 +130,10 @@ def test_kinds_are_chosen_and_a_folder_of_ones_own(finished, tmp_path):
 
 
 def test_the_commands_errors_are_lines(finished, tmp_path):
-    known = "there are kernels, features, field, activations, norms"
+    known = "expected one of kernels, features, field, activations, norms"
     cases = [
-        ((finished, "kernel"), f"there is no plot 'kernel'; did you mean 'kernels'?; {known}"),
-        ((finished, "norms", "windows"), f"there is no plot 'windows'; {known}"),
+        ((finished, "kernel"), f"unknown plot 'kernel'; {known}; did you mean 'kernels'?"),
+        ((finished, "norms", "windows"), f"unknown plot 'windows'; {known}"),
         ((finished, "features", "--image", 359), "there is no test image 359; there are 359: 0 to 358"),
         ((tmp_path, "kernels"), f"{tmp_path} is not a run: config.toml, params.safetensors, result.json missing"),
     ]
