@@ -108,7 +108,7 @@ def label_rank(scores: Array, labels: Array) -> jax.Array:
     classes = scores.shape[-1]
     label = labels[:, None]
     own = jnp.take_along_axis(scores, label, axis=-1, mode="fill")
-    higher = (scores > own) | ((scores == own) & (jnp.arange(classes) < label))
+    higher = (scores > own) | ((scores == own) & (jnp.arange(classes)[None] < label))
     valid = (labels >= 0) & (labels < classes) & ~jnp.isnan(scores).any(-1)
     return jnp.where(valid, higher.sum(-1, dtype=jnp.int32), classes)
 
