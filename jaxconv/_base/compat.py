@@ -19,6 +19,7 @@ __all__ = [
     "ONEDNN_JAXLIB", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
     "batching", "bind", "cache_folder", "default_precision", "extended", "is_nnx_object", "jax_version",
     "jaxlib_version", "jaxpr_as_fun", "manual_axes", "mlir", "nnx_inputs", "prng_key",
+    "register_taylor_rule",
 ]  # fmt: skip
 
 ONEDNN_JAXLIB = ("0.10.", "0.11.", "0.12.")
@@ -41,6 +42,15 @@ def bind(eqn: JaxprEqn, operands: Sequence[Any], params: Mapping[str, Any] | Non
     functions, bound = bound if isinstance(bound, tuple) else ((), bound)  # jax 0.10 has a tuple, 0.11 a dict
     out = eqn.primitive.bind(*functions, *operands, **bound)
     return list(out) if eqn.primitive.multiple_results else [out]
+
+
+def register_taylor_rule(primitive: Primitive, rule: Callable[..., tuple[Any, list[Any]]]) -> None:
+    """Register a primitive's rule for `jax.experimental.jet`: (primals, series, **params) -> (primal, series)."""
+    try:
+        from jax.experimental.jet import jet_rules
+    except ImportError:  # experimental: may be moved
+        return
+    jet_rules[primitive] = rule
 
 
 def manual_axes(shard_map: JaxprEqn) -> set[str]:

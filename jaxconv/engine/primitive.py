@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv._base.compat import Primitive, ad, batching, mlir
+from jaxconv._base.compat import Primitive, ad, batching, mlir, register_taylor_rule
 from jaxconv._base.dtypes import promoted
 from jaxconv.engine.dispatch import run
 from jaxconv.engine.form import Form, shared_index
@@ -186,6 +186,27 @@ def _select_batch(arrays: Any, axes: Any, *, choice: Choice) -> tuple[jax.Array,
 
 ad.primitive_transposes[select_p] = _select_transpose
 batching.primitive_batchers[select_p] = _select_batch
+
+# ---------------------------------------------------------------- Taylor series (jax.experimental.jet)
+
+
+def _conv_taylor(primals: Any, series: Any, *, form: Form) -> tuple[jax.Array, list[jax.Array]]:
+    """The product of two polynomials: coefficient k is the sum of the convolutions of coefficients i and k - i."""
+    a, b = ([primal, *terms] for primal, terms in zip(primals, series, strict=True))
+    first, *rest = (
+        functools.reduce(jnp.add, (conv_p.bind(a[i], b[k - i], form=form) for i in range(k + 1)))
+        for k in range(len(a))
+    )
+    return first, rest
+
+
+def _select_taylor(primals: Any, series: Any, *, choice: Choice) -> tuple[jax.Array, list[jax.Array]]:
+    v, code = primals
+    return select(v, code, choice), [select(term, code, choice) for term in series[0]]
+
+
+register_taylor_rule(conv_p, _conv_taylor)
+register_taylor_rule(select_p, _select_taylor)
 
 # ---------------------------------------------------------------- lowering
 

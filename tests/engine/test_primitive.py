@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import jet
 from jax.extend.core import jaxpr_as_fun
 from support import oracle
 
@@ -231,3 +232,41 @@ def test_the_jaxpr_can_be_run_again(rng, assert_close):
     x, k, _ = arrays(FORMS["dense"], rng)
     closed = jax.make_jaxpr(lambda x, k: jc.conv(x, k, padding="same"))(x, k)
     assert_close(jaxpr_as_fun(closed)(x, k)[0], oracle.conv(x, k, padding="same"))
+
+
+def test_taylor_series_of_a_convolution_and_of_a_choice(rng):
+    """jet agrees with finite sums of the polynomials themselves: both sides computed in NumPy by the oracle."""
+    words = {"stride": (2, 1), "padding": ((1, 0), (1, 1)), "dilation": (1, 1), "groups": 2}
+    xs = [rng.normal(size=(2, 6, 5, 4)).astype(np.float32) for _ in range(4)]
+    ks = [rng.normal(size=(3, 3, 2, 6)).astype(np.float32) for _ in range(4)]
+    f = functools.partial(jc.conv, **words)
+    first, rest = jax.jit(lambda x, k: jet.jet(f, (x[0], k[0]), (x[1:], k[1:]), factorial_scaled=False))(xs, ks)
+    want = [sum(oracle.conv(xs[i], ks[n - i], **words) for i in range(n + 1)) for n in range(4)]
+    for got, right in zip((first, *rest), want, strict=True):
+        np.testing.assert_allclose(got, right, rtol=1e-4, atol=1e-4)
+
+    def largest(x):
+        return jc.max_pool_with_indices(x, 2)[0]
+
+    first, rest = jet.jet(largest, (xs[0],), (xs[1:],), factorial_scaled=False)
+    at = np.asarray(jc.max_pool_with_indices(xs[0], 2)[1])
+    for got, x in zip((first, *rest), xs, strict=True):
+        cells = x.reshape(2, 30, 4)
+        np.testing.assert_array_equal(got, np.take_along_axis(cells, at.reshape(2, -1, 4), 1).reshape(at.shape))
+
+
+def test_taylor_series_along_a_curve_is_the_derivative_of_the_composition(rng):
+    """Third derivatives of conv(x + t v + t² w, k + t u) by nested jvp."""
+    x, v, w = (jnp.asarray(rng.normal(size=(1, 5, 5, 2)).astype(np.float32)) for _ in range(3))
+    k, u = (jnp.asarray(rng.normal(size=(3, 3, 2, 3)).astype(np.float32)) for _ in range(2))
+
+    def along(t):
+        return jnp.tanh(jc.conv(x + t * v + t * t * w, k + t * u))
+
+    derivatives = [along]
+    for _ in range(3):
+        derivatives.append(lambda t, f=derivatives[-1]: jax.jvp(f, (t,), (1.0,))[1])
+    zero = jnp.zeros_like
+    first, rest = jet.jet(lambda x, k: jnp.tanh(jc.conv(x, k)), (x, k), ([v, 2 * w, zero(v)], [u, zero(u), zero(u)]))
+    for got, f in zip((first, *rest), derivatives, strict=True):
+        np.testing.assert_allclose(got, f(0.0), rtol=1e-3, atol=1e-3)
