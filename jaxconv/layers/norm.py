@@ -57,7 +57,7 @@ def BatchNorm(
         if bias:
             params["bias"] = zeros(key, channels, dtype)
         kept = accum_dtype(dtype)
-        return params, {"mean": zeros(key, channels, kept), "var": ones(key, channels, kept)}
+        return params, {"mean": zeros(key, channels, kept), "var": ones(key, channels, kept.type(0).real.dtype)}
 
     def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         check_params("batch_norm", params, [n for n, has in (("scale", scale), ("bias", bias)) if has])

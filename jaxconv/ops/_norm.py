@@ -41,8 +41,8 @@ def standardize(
     rough = _mean(x, axes, axis_name)
     centered = x - rough
     rest = _mean(centered, axes, axis_name)
-    var = jnp.maximum(_mean(jnp.square(centered), axes, axis_name) - jnp.square(rest), 0)
-    return (centered - rest) * lax.rsqrt(var + eps), rough + rest, var
+    var = jnp.maximum(_mean(abs_square(centered), axes, axis_name) - abs_square(rest), 0)
+    return (centered - rest) * lax.rsqrt(var + eps).astype(x.dtype), rough + rest, var
 
 
 def _mean(v: jax.Array, axes: Sequence[int], axis_name: Any) -> jax.Array:
@@ -55,8 +55,15 @@ def _standardize_jvp(axes: Sequence[int], eps: float, axis_name: Any, primals: A
     """ẏ = r (ẋ - E[ẋ] - y E[y ẋ]) with r = 1 / sqrt(var + eps): two reductions of x's size per gradient."""
     y, mean, var = standardize(primals[0], axes, eps, axis_name)
     root, moved = jnp.sqrt(var + eps), tangents[0]
-    dmean, along = _mean(moved, axes, axis_name), _mean(y * moved, axes, axis_name)
-    return (y, mean, var), ((moved - dmean - y * along) / root, dmean, 2 * along * root)
+    product = jnp.real(jnp.conj(y) * moved) if jnp.iscomplexobj(y) else y * moved
+    dmean, along = _mean(moved, axes, axis_name), _mean(product, axes, axis_name)
+    dy = (moved - dmean - y * along.astype(y.dtype)) / root.astype(y.dtype)
+    return (y, mean, var), (dy, dmean, 2 * along * root)
+
+
+def abs_square(v: jax.Array) -> jax.Array:
+    """|v|², real for complex v, too: what variances and mean squares average."""
+    return jnp.square(v.real) + jnp.square(v.imag) if jnp.iscomplexobj(v) else jnp.square(v)
 
 
 def check_eps(eps: float) -> float:
@@ -111,8 +118,8 @@ def batch_norm(
     for name, value in (("mean", mean), ("var", var)):
         _check_per_channel(name, value, x)
     y = upcast(x)
-    mean, var = (channelwise(jnp.asarray(v, y.dtype), y) for v in (mean, var))
-    y = (y - mean) * lax.rsqrt(var + eps)
+    mean, var = (channelwise(jnp.asarray(v), y) for v in (mean, var))
+    y = (y - mean.astype(y.dtype)) * lax.rsqrt(var.real.astype(y.real.dtype) + eps).astype(y.dtype)
     return _scale_and_shift(y, x, scale, bias)
 
 
@@ -211,7 +218,8 @@ def rms_norm(x: ArrayLike, scale: ArrayLike | None = None, *, eps: float = 1e-6)
     """
     x = _check_rank(x, "rms_norm", least=1)
     y = upcast(x)
-    return _scale_and_shift(y * lax.rsqrt(jnp.mean(y * y, axis=-1, keepdims=True) + eps), x, scale, None)
+    root = lax.rsqrt(jnp.mean(abs_square(y), axis=-1, keepdims=True) + eps)
+    return _scale_and_shift(y * root.astype(y.dtype), x, scale, None)
 
 
 def local_response_norm(
@@ -236,10 +244,10 @@ def local_response_norm(
     x, size = _check_rank(x, "local_response_norm", least=1), geometry.integer(size, "size")
     y = upcast(x)
     padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
-    squares = jnp.pad(y * y, padding)
+    squares = jnp.pad(abs_square(y), padding)
     channels = x.shape[-1]
     total = functools.reduce(jnp.add, (squares[..., i : i + channels] for i in range(size)))
-    return _scale_and_shift(y * (k + alpha * total) ** -beta, x, None, None)
+    return _scale_and_shift(y * ((k + alpha * total) ** -beta).astype(y.dtype), x, None, None)
 
 
 def standardize_kernel(kernel: ArrayLike, *, eps: float = 1e-5) -> jax.Array:

@@ -174,7 +174,7 @@ def lp_pool(
       p: a number ≥ 1; inf for the maximum of |x|.
 
     Returns:
-      [N, *out, C] of x's dtype (float32 for integers). The gradient of a window of zeros is zero.
+      [N, *out, C] of x's dtype (float32 for integers, real for complex x). The gradient of a window of zeros is zero.
 
     Raises:
       ShapeError: if p < 1, or a window does not fit.
@@ -188,7 +188,9 @@ def lp_pool(
         x, kernel_size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     y = upcast(x)
-    y = y * jax.lax.stop_gradient(jnp.sign(y))  # |x| with slope 0 at 0, where jnp.abs has 1
+    y = y * jax.lax.stop_gradient(jnp.sign(y).conj())  # |x| with slope 0 at 0, where jnp.abs has 1
+    if jnp.iscomplexobj(y):
+        x = y = y.real
     if p == np.inf:
         return pool_output(cast_back(window_max(y, win, 0), x), x, win, unbatched)
     y = win.padded(y, 0)
