@@ -194,8 +194,7 @@ def _conv_taylor(primals: Any, series: Any, *, form: Form) -> tuple[jax.Array, l
     """The product of two polynomials: coefficient k is the sum of the convolutions of coefficients i and k - i."""
     a, b = ([primal, *terms] for primal, terms in zip(primals, series, strict=True))
     first, *rest = (
-        functools.reduce(jnp.add, (conv_p.bind(a[i], b[k - i], form=form) for i in range(k + 1)))
-        for k in range(len(a))
+        functools.reduce(jnp.add, (conv_p.bind(a[i], b[k - i], form=form) for i in range(k + 1))) for k in range(len(a))
     )
     return first, rest
 

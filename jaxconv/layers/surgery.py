@@ -1,11 +1,13 @@
-"""Model surgery: replace a part, truncate to a backbone."""
+"""Model surgery: replace a part, truncate to a backbone, freeze running statistics."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from jaxconv._base.errors import ShapeError, did_you_mean
+from jaxconv._base.paths import fits, leaf_names
 from jaxconv._base.types import Params, State
 from jaxconv.layers.composition import compose
 from jaxconv.layers.layer import Layer, Part, lift
@@ -70,6 +72,50 @@ def backbone(net: Layer, upto: str) -> Layer:
         return y, _merge(state, new)
 
     return Layer(cut.name, cut.init, apply, cut.parts, cut.flow, cut.rebuild)
+
+
+def freeze_statistics(net: Part, *patterns: str) -> Layer:
+    """The net whose frozen normalization layers use their running statistics in training, too, and keep them.
+
+    `optim.freeze` holds parameters; a batch norm with frozen parameters would still normalize by the batch and update
+    its running statistics. Dropout stays active.
+
+    Args:
+      net: a layer.
+      patterns: of paths of parts, as in `optim.freeze`; patterns of parameters alone ("*/bias") change nothing.
+
+    Returns:
+      A Layer with the same params and state, for `make_step`.
+
+    Source: FrozenBatchNorm2d of torchvision; Keras since 2.2 does the same for `trainable = False`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxconv.layers import BatchNorm, chain
+    >>> net = freeze_statistics(chain(stem=BatchNorm(), head=BatchNorm()), "stem")
+    >>> params, state = net.init(jax.random.key(0), (1, 2))
+    >>> _, new = net.apply(params, state, jnp.ones((4, 2)), train=True)
+    >>> new["stem"]["mean"][0], new["head"]["mean"][0]
+    (Array(0., dtype=float32), Array(0.1, dtype=float32))
+    """
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise ShapeError(
+            "freeze_statistics needs patterns", got=f"{patterns!r}", fix="freeze_statistics(net, 'stem', 'layer1')"
+        )
+    net = lift(net)
+    frozen = _freeze(net, patterns, "")
+    return dataclasses.replace(frozen, init=net.init)  # also pretrained weights
+
+
+def _freeze(layer: Layer, patterns: tuple[str, ...], path: str) -> Layer:
+    if layer.rebuild is not None:
+        return layer.rebuild({name: _freeze(part, patterns, f"{path}{name}/") for name, part in layer.parts.items()})
+
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
+        names = [path + name for name in leaf_names(state)]
+        fixed = bool(names) and all(any(fits(name, pattern) for pattern in patterns) for name in names)
+        return layer.apply(params, state, x, key=key, train=train and not fixed)
+
+    return dataclasses.replace(layer, apply=apply)
 
 
 class _Reached(Exception):

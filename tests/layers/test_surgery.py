@@ -87,3 +87,42 @@ def test_frozen_parameters_stay_bit_for_bit_and_others_move():
         assert all(
             np.abs(a - b).min() > 0 for a, b in zip(*map(jax.tree.leaves, (new[part], params[part])), strict=True)
         )
+
+
+def test_frozen_statistics_normalize_in_training_too_and_stay(rng):
+    """The frozen part gives its inference output, the other its training output; dropout and other parts run."""
+
+    def part():
+        return jc.chain(norm=jc.BatchNorm(), relu=jax.nn.relu)
+
+    net = jc.chain(stem=jc.cast(part(), jnp.bfloat16), layers=jc.repeat(part(), 2), norm=jc.BatchNorm())
+    frozen = jc.freeze_statistics(net, "stem", "layers/*", "norm/bias")
+    x = jnp.asarray(rng.normal(size=(6, 4)), jnp.float32)
+    params, state = net.init(jax.random.key(0), x)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, frozen.init(jax.random.key(0), x), (params, state)))
+    state = jax.tree.map(lambda leaf: leaf + 0.5, state)
+    y, new = frozen.apply(params, state, x, train=True)
+    inner = jc.chain(*[net.parts[name] for name in ("stem", "layers")])
+    named = {f"{net.parts[name].name}0": name for name in ("stem", "layers")}
+    h, _ = inner.apply(*({key: tree[name] for key, name in named.items()} for tree in (params, state)), x)
+    right, moved = net.parts["norm"].apply(params["norm"], state["norm"], h, train=True)
+    np.testing.assert_array_equal(y, right)
+    for name in ("stem", "layers"):
+        assert jax.tree.all(jax.tree.map(jnp.array_equal, new[name], state[name]))
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, new["norm"], moved))
+    assert not jnp.array_equal(new["norm"]["mean"], state["norm"]["mean"])
+
+
+def test_frozen_parts_keep_their_dropout_and_their_pretrained_weights(rng):
+    net = jc.chain(dense=jc.Dense(3), drop=jc.Dropout(0.5), norm=jc.BatchNorm())
+    weights = {"dense.weight": rng.normal(size=(3, 4)), "dense.bias": np.zeros(3)}
+    weights |= {f"norm.{word}": np.full(3, 2.0) for word in ("weight", "bias", "running_mean", "running_var")}
+    frozen = jc.freeze_statistics(jc.port.pretrained(net, weights), "*")
+    params, state = frozen.init(jax.random.key(0), (2, 4))
+    np.testing.assert_allclose(params["dense"]["kernel"], weights["dense.weight"].T, rtol=1e-6)
+    x, key = jnp.asarray(rng.normal(size=(8, 4)), jnp.float32), jax.random.key(1)
+    y, new = frozen.apply(params, state, x, key=key, train=True)
+    assert not jnp.allclose(y, frozen.apply(params, state, x)[0])
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, new, state))
+    with pytest.raises(jc.ShapeError, match="freeze_statistics needs patterns"):
+        jc.freeze_statistics(net, ["norm"])

@@ -127,3 +127,16 @@ def test_photographs_are_told_by_the_likeliest_classes(root):
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(f"{root}/wide.png: bright  ")
     assert ", dark  " in result.stdout
+
+
+def test_frozen_batch_norms_keep_their_running_statistics(root):
+    """`optim.freeze` of a config: the statistics of frozen parts stay those of the file, others move."""
+    (root / "tiny_backbone.py").write_text(
+        NET.replace("relu=", "bn1=jc.BatchNorm(), relu=").replace("maxpool=", "bn2=jc.BatchNorm(), maxpool=")
+    )
+    changes = ["optim.freeze=['conv1', 'bn1']", "pretrained.weights=none", "pretrained.skip=[]", "train.epochs=1"]
+    run.train(config.read(root / "tiny.toml", changes), root / "run")
+    saved = load_file(root / "run" / "params.safetensors")
+    np.testing.assert_array_equal(saved["state/bn1/mean"], 0)
+    np.testing.assert_array_equal(saved["state/bn1/var"], 1)
+    assert np.abs(saved["state/bn2/mean"]).min() > 0

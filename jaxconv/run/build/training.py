@@ -13,6 +13,7 @@ import jax
 from jaxconv import augment
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.limits import LARGEST_INT, SEEDS
+from jaxconv.layers import freeze_statistics
 from jaxconv.run.build.inputs import Inputs, batch_struct
 from jaxconv.run.build.model import Model
 from jaxconv.run.config import Config
@@ -154,7 +155,7 @@ def _step(settings: Config, inputs: Inputs, model: Model, tx: Any) -> Step:
     augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
     jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
     return make_step(
-        model.net,
+        freeze_statistics(model.net, *settings.optim.freeze) if settings.optim.freeze else model.net,
         tx,
         loss=functools.partial(cross_entropy, smoothing=train.label_smoothing),
         augment=augmented,

@@ -55,7 +55,8 @@ def freeze(optimizer: optax.GradientTransformation, *patterns: str) -> optax.Gra
       patterns: path patterns, as in `partition`.
 
     Returns:
-      An `optax.GradientTransformation`; frozen parameters get updates of zero and no optimizer state.
+      An `optax.GradientTransformation`; frozen parameters get updates of zero and no optimizer state. Running
+      statistics are state, not parameters: for those, see `jaxconv.freeze_statistics`.
 
     >>> import optax, jax.numpy as jnp
     >>> params = {"stem": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
