@@ -20,7 +20,7 @@ from jaxconv.run.config import Config
 from jaxconv.run.folder import check_new, locked, made
 from jaxconv.run.manifest import manifest
 from jaxconv.run.recorder import Recorder, Report
-from jaxconv.run.records import check_folders, read_manifest, write_json
+from jaxconv.run.records import check_folders, read_manifest, read_result, write_json
 from jaxconv.run.settings import changed, schedule_record, settings_of
 from jaxconv.training.budget import EvaluationBudget
 from jaxconv.training.loop import Fitted, fit
@@ -76,6 +76,8 @@ def train(settings: Config, folder: str | Path, report: Report = lambda event: N
 def resume(folder: str | Path, settings: Config | None = None, report: Report = lambda event: None) -> dict[str, Any]:
     """Resume an interrupted run; with the same settings it ends with the same bits as without the interruption.
 
+    A finished run is trained further, from its latest checkpoint, if the settings have more steps.
+
     Args:
       folder: the run's.
       settings: changed settings, of the same net and data; the run's own if None.
@@ -85,25 +87,36 @@ def resume(folder: str | Path, settings: Config | None = None, report: Report = 
       The content of `result.json`.
 
     Raises:
-      ConfigError: if there is no run, it is finished, or its checkpoint is of another net.
+      ConfigError: if there is no run, it is finished and the settings have no more steps, or its checkpoint is of
+        another net or optimizer.
       DataError, ShapeError, DivergedError, StoppedError, OSError: as in `train`.
     """
     began = time.perf_counter()
     folder = Path(folder)
     before = settings_of(folder)
-    if (folder / "result.json").is_file():
-        raise ConfigError(f"{folder} is finished; to test it again: jaxconv evaluate {folder}")
+    finished = (folder / "result.json").is_file()
+    if finished and settings is None:
+        raise _finished(folder)
     check_folders(folder)
     given = settings or before
     parts = build(given)
+    if finished and parts[2].steps <= read_result(folder)["steps"]:
+        raise _finished(folder)
+    if finished and not saved_steps(folder / "checkpoints"):
+        raise ConfigError(f"{folder} has no checkpoint to resume from, got an empty {folder / 'checkpoints'}")
     structs = check(given, *parts)
     now, before = (resolved(each, len(parts[0].train)) for each in (given, before))
     changes = changed(before, now)
     notes: dict[str, Any] = {"changed": changes} | schedule_record(given, now) if changes else {}
     with locked(folder), _intact(folder):
-        if changes:
-            write_atomically(folder / "config.toml", config.to_toml(now).encode())
         return _run(now, *parts, structs, folder, report, began, notes)
+
+
+def _finished(folder: Path) -> ConfigError:
+    return ConfigError(
+        f"{folder} is finished; to train it further: jaxconv train --resume {folder} train.epochs=N, more than so far; "
+        f"to test it again: jaxconv evaluate {folder}"
+    )
 
 
 def _run(
@@ -126,6 +139,7 @@ def _run(
         latest = saved.restore(structs)
         first, start, saved_notes = latest if latest is not None else (0, training.start(), {})
         _write_manifest(settings, inputs, folder, first, notes)
+        (folder / "result.json").unlink(missing_ok=True)  # of a finished run that is trained further
         tester = Tester(settings, inputs, model, members=training.ensemble)
         saver = Saver(saved, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, saved_notes)
         every = settings.train.eval_every
@@ -192,7 +206,10 @@ def _intact(folder: Path) -> Iterator[None]:
 
 
 def _write_manifest(settings: Config, inputs: Inputs, folder: Path, first: int, notes: dict[str, Any]) -> None:
-    """Write the manifest of a new run; of a resumed one, add its step and what differs from the start."""
+    """Write the manifest of a new run; of a resumed one, add its step and what differs from the start.
+
+    The changed config of a resumed run is written here, after the checks of its data and checkpoint.
+    """
     path = folder / "manifest.json"
     now = manifest(settings, fingerprint(inputs.dataset))
     schedule = {key: value for key, value in notes.items() if key == "schedule"}
@@ -204,6 +221,8 @@ def _write_manifest(settings: Config, inputs: Inputs, folder: Path, first: int, 
         raise DataError(
             f"a run must be resumed with the same data; {folder} was started with {before['data']}, got {now['data']}"
         )
+    if "changed" in notes:
+        write_atomically(folder / "config.toml", config.to_toml(settings).encode())
     differ = {key: now[key] for key in now if key != "data" and now[key] != before.get(key)}
     entry = {"step": first, **differ, **({"changed": notes["changed"]} if "changed" in notes else {})}
     write_json(path, before | schedule | {"resumed": [*before.get("resumed", []), entry]})

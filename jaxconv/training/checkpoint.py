@@ -122,17 +122,19 @@ def _describe(leaf: Any) -> str:
 
 def _difference(path: str | Path, expected: dict[str, str], actual: dict[str, str]) -> str:
     """Side-by-side listing of both trees that marks the leaves that differ."""
-    rows = []
+    rows, differing = [], []
     for name in sorted(expected.keys() | actual.keys()):
         here, there = expected.get(name), actual.get(name)
         if here == there:
             rows.append(f"    {name}  {here}")
-        elif here is None:
+            continue
+        differing.append(name)
+        if here is None:
             rows.append(f"  - {name}  {there}  only in the file")
         elif there is None:
             rows.append(f"  + {name}  {here}  only in this net")
         else:
             rows.append(f"  ! {name}  {there} in the file, {here} in this net")
-    differ = sum(row[2] != " " for row in rows)
-    head = f"{path} is a checkpoint of another net: {differ} of {len(rows)} leaves differ"
+    what = "optimizer" if all(name.startswith("opt_state/") for name in differing) else "net"
+    head = f"{path} is a checkpoint of another {what}: {len(differing)} of {len(rows)} leaves differ"
     return "\n".join([head, *rows])

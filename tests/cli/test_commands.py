@@ -126,7 +126,10 @@ def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
     config = folder.parent / "tiny.toml"
     keys = "epochs, batch_size, seed, label_smoothing, log_every, eval_every, log_norms"
     files = "config.toml, params.safetensors, result.json"
-    finished_run = f"{folder} is finished; to test it again: jaxconv evaluate {folder}"
+    finished_run = (
+        f"{folder} is finished; to train it further: jaxconv train --resume {folder} train.epochs=N, more than so far; "
+        f"to test it again: jaxconv evaluate {folder}"
+    )
     cases = [
         (("train",), "train needs a config file, or --resume RUN: jaxconv train configs/digits.toml"),
         (("train", "--resume", folder), finished_run),

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -188,6 +189,24 @@ def test_a_run_that_lost_its_last_states_goes_on_from_the_one_before(whole, tmp_
     assert measured(tmp_path / "run") == measured(whole)
 
 
+def test_a_finished_run_is_trained_further_as_if_it_had_been_longer(whole, tmp_path):
+    """At a constant learning rate the longer run's bits; its metrics and manifest go on."""
+    changes = ["optim.schedule=none"]
+    run.train(settings("train.epochs=1", *changes), tmp_path / "long")
+    short = settings("train.epochs=0.5", *changes)
+    run.train(short, tmp_path / "run")
+    steps = run.load(tmp_path / "run").result["steps"]
+    result = run.resume(tmp_path / "run", settings("train.epochs=1", *changes))
+    assert result["steps"] == 2 * steps
+    same_bits(tmp_path / "run", tmp_path / "long")
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert [(each["step"], each["changed"]["train.epochs"]) for each in manifest["resumed"]] == [
+        (steps, {"before": 0.5, "now": 1.0})
+    ]
+    assert config.read(tmp_path / "run" / "config.toml").train.epochs == 1
+    assert run.load(tmp_path / "run").result == result
+
+
 @pytest.mark.slow
 def test_what_cannot_be_gone_on_with(whole, stopped, tmp_path):
     def message(*arguments):
@@ -197,7 +216,20 @@ def test_what_cannot_be_gone_on_with(whole, stopped, tmp_path):
 
     none = f"no run to resume in {tmp_path}: it must contain config.toml"
     assert message(tmp_path) == none
-    assert message(whole) == f"{whole} is finished; to test it again: jaxconv evaluate {whole}"
+    finished = (
+        f"{whole} is finished; to train it further: jaxconv train --resume {whole} train.epochs=N, more than so far; "
+        f"to test it again: jaxconv evaluate {whole}"
+    )
+    assert message(whole) == message(whole, settings("train.label_smoothing=0.2")) == finished
+    without = shutil.copytree(whole, tmp_path / "without", ignore=shutil.ignore_patterns("checkpoints"))
+    assert message(without, settings("train.epochs=99")).startswith(f"{without} has no checkpoint to resume from")
+    other = settings(
+        "train.epochs=99", "optim.name=sgd", "optim.momentum=0.9", text=re.sub("adam_l.*|weight_d.*", "", CONFIG)
+    )
+    before = whole.joinpath("config.toml").read_bytes(), whole.joinpath("manifest.json").read_bytes()
+    assert "is a checkpoint of another optimizer: " in message(whole, other).splitlines()[0]
+    assert before == (whole.joinpath("config.toml").read_bytes(), whole.joinpath("manifest.json").read_bytes())
+    assert run.load(whole).result["steps"] == STEPS
     folder = shutil.copytree(stopped[0], tmp_path / "run")
     told = message(folder, settings("net.hidden=[17]")).splitlines()
     assert told[0].startswith(f"{folder}/checkpoints/")
