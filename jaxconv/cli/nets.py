@@ -46,6 +46,7 @@ def predict(
         Path | None, typer.Option(parser=user_path, metavar="FILE", help="Class names of --net, one a line.")
     ] = None,
     source: Annotated[str, typer.Option(help="Library whose parameter names the weights have.")] = "torchvision",
+    entry: Annotated[str | None, typer.Option(help="State dict in a checkpoint of several: model_ema.")] = None,
     size: Annotated[int, typer.Option(help="Side of the center crop of --net in pixels.", min=1)] = 224,
     shorter: Annotated[int, typer.Option(help="Size of the shorter side before the crop.", min=1)] = 256,
     top: Annotated[int, typer.Option(help="Number of classes to print.", min=1)] = _TOP,
@@ -71,7 +72,7 @@ def predict(
         else:
             if weights is None or names is None:
                 raise ConfigError("--net requires --weights FILE and --names FILE")
-            finished = pretrained(net, weights, class_names(names), source, size=size, shorter=shorter)
+            finished = pretrained(net, weights, class_names(names), source, size=size, shorter=shorter, entry=entry)
             images = paths
         if not images:
             raise ConfigError("predict needs at least one image: jaxconv predict RUN photo.jpg")

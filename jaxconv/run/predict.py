@@ -114,6 +114,7 @@ def pretrained(
     size: int = 224,
     shorter: int | None = 256,
     channels: int = 3,
+    entry: str | None = None,
 ) -> Predictor:
     """A net of the registry with pretrained weights and ImageNet's preprocessing.
 
@@ -125,12 +126,13 @@ def pretrained(
       size: side of the center crop in pixels.
       shorter: size in pixels that the shorter side is resized to before the crop.
       channels: 3 for color, 1 for luminance.
+      entry: key of the state dict in a checkpoint that has several.
 
     Raises:
       ConfigError, DataError: if there is no such net, or the weights do not match it.
     """
     net, shape = make_net(name, {}, len(classes)), (size, size, channels)
-    params, state = port.load(net, weights, source, x=(1, *shape))
+    params, state = port.load(net, weights, source, x=(1, *shape), entry=entry)
     check_finite(weights, params, state)
     moments = IMAGENET_MEAN[channels], IMAGENET_STD[channels]
     return Predictor(net, params, state, Input(shape, 255, *moments, tuple(classes), True, shorter), members=False)

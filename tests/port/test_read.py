@@ -327,8 +327,7 @@ def test_several_state_dicts(tensors):
     with pytest.raises(ConfigError) as caught:
         read({"student": tensors, "teacher": tensors})
     assert str(caught.value) == (
-        "weights must hold one state dict; it has 2, 'student', 'teacher'\n"
-        "  fix: weights=torch.load(path, weights_only=True)['student']"
+        "weights must hold one state dict; it has 2, 'student', 'teacher'\n  fix: entry='student'"
     )
 
 
@@ -346,6 +345,7 @@ def test_shards(tmp_path, weights):
         save_file({name: weights[name]}, tmp_path / file)
     index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
     assert_equal(read(index), weights)
+    assert_equal(read(tmp_path), weights)
     (tmp_path / "elsewhere").mkdir()
     save_file({"x": weights["conv.bias"]}, tmp_path / "elsewhere" / "a.safetensors")
     for content, message in [
@@ -384,3 +384,38 @@ def test_damage_anywhere(tmp_path, rng, weights, tensors, ending, places):
     refused, whole = survives(read, path, path.read_bytes(), is_right, rng, places)
     assert refused > places // 5
     assert whole > 0
+
+
+def test_the_entry_of_a_checkpoint_with_averaged_weights(tmp_path, tensors):
+    """`model_ema` only when asked for; without, `model`, and a warning that names the others."""
+    averaged = {"n_averaged": torch.tensor(3)} | {f"module.{name}": 2 * value for name, value in tensors.items()}
+    optimizer = {"state": {}, "param_groups": []}
+    torch.save({"model": tensors, "model_ema": averaged, "optimizer": optimizer, "epoch": 3}, tmp_path / "a.pth")
+    with pytest.warns(UserWarning, match="loaded") as caught:
+        found = read(tmp_path / "a.pth")
+    assert str(caught[0].message) == (
+        f"loaded 'model' of {tmp_path}/a.pth, which also has 'model_ema': entry=... loads another"
+    )
+    wanted = read(tmp_path / "a.pth", "model_ema")
+    assert found.keys() == wanted.keys() == tensors.keys()
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(found[name], value)
+        np.testing.assert_array_equal(wanted[name], 2 * value)
+    nested = {"checkpoint": {"state_dict": tensors, "state_dict_ema": averaged}}
+    np.testing.assert_array_equal(read(nested, "checkpoint/state_dict_ema")["conv.bias"], 2 * tensors["conv.bias"])
+
+
+@pytest.mark.parametrize("entry", ["ema", "epoch", "model/fc"])
+def test_an_entry_that_is_not_there(tensors, entry):
+    with pytest.raises(ConfigError) as caught:
+        read({"model": tensors, "model_ema": tensors, "epoch": 3}, entry)
+    known = "'model', 'model_ema'" if "/" not in entry else "no state dict under a key of its own"
+    assert str(caught.value) == f"entry must be a key of weights, which has {known}; got {entry!r}"
+
+
+@pytest.mark.parametrize("given", ["safetensors", "npz"])
+def test_a_flat_file_has_no_entries(tmp_path, weights, given):
+    path = tmp_path / f"a.{given}"
+    save_file(weights, path) if given == "safetensors" else np.savez(path, **weights)
+    with pytest.raises(ConfigError, match="which has no state dict under a key of its own; got 'model_ema'"):
+        read(path, "model_ema")

@@ -29,6 +29,7 @@ def load(
     skip: str | Iterable[str] = (),
     ignore: str | Iterable[str] = (),
     key: Any = None,
+    entry: str | None = None,
 ) -> tuple[Params, State]:
     """Load torch weights into a net's params and state: matched by name, converted to our layout.
 
@@ -47,6 +48,7 @@ def load(
       skip: patterns of parameter paths ("fc", "*/bias") to leave as `net.init(key, x)` initializes them: a new head.
       ignore: patterns of unexpected names in the file that are no error ("fc", "aux1.*").
       key: random key for skipped parameters.
+      entry: key of the state dict in a checkpoint that has several, such as "model_ema"; see `read`.
 
     Returns:
       (params, state) in the net's dtypes. Running variances are torch's unbiased ones, unchanged.
@@ -55,7 +57,7 @@ def load(
       PortError: if keys are missing or unexpected, or a tensor has another shape, or values other than finite floating
         point ones (integers, complex numbers, text, NaN); lists all of them. Another order of axes is recognized by
         the shape, so not if all axes have one length.
-      ConfigError: if the source is unknown, or a pattern fits nothing.
+      ConfigError: if the source or the entry is unknown, or a pattern fits nothing.
       DataError: if a file is missing or damaged, or holds code.
 
     >>> import numpy as np
@@ -67,7 +69,7 @@ def load(
     """
     net = lift(net)
     leaves = leaves_of(net, x)
-    found = read(weights)
+    found = read(weights, entry)
     skipped = selected(skip, [leaf.path for leaf in leaves], "skip")
     if skipped and key is None:
         raise ConfigError("skip initializes weights randomly, and needs a key\n  fix: key=jax.random.key(0)")

@@ -23,6 +23,7 @@ def pretrained(
     *,
     skip: str | Iterable[str] = (),
     ignore: str | Iterable[str] = (),
+    entry: str | None = None,
 ) -> Layer:
     """The net with an `init` that loads pretrained weights; parameters that are skipped are initialized randomly.
 
@@ -32,6 +33,7 @@ def pretrained(
       source: naming scheme of the weights, as in `load`.
       skip: patterns of parameter paths to initialize from the key: a new head.
       ignore: patterns of unexpected names in the file that are no error.
+      entry: key of the state dict in a checkpoint that has several, as in `load`.
 
     Returns:
       A Layer with the same `apply`, parts and parameter structure.
@@ -50,7 +52,7 @@ def pretrained(
     net = lift(net)
 
     def init(key: Any, x: Any) -> Any:
-        return load(net, _fetched(weights), source, x=x, skip=skip, ignore=ignore, key=key)
+        return load(net, _fetched(weights), source, x=x, skip=skip, ignore=ignore, key=key, entry=entry)
 
     return dataclasses.replace(net, init=init)
 

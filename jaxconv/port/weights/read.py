@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +28,7 @@ ENDINGS = {
     ".pth": "torch", ".pt": "torch", ".bin": "torch", ".ckpt": "torch", ".pth.tar": "torch",
     ".safetensors.index.json": "shards",
 }  # fmt: skip
+_IN_FOLDER = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin")  # of save_pretrained
 _INSIDE = ("state_dict", "model_state_dict", "model", "params", "weights")
 _DEEPEST = 8
 _PARALLEL, _COMPILED, _AVERAGED = "module.", re.compile(r"(?:^|(?<=\.))_orig_mod\."), "n_averaged"
@@ -33,21 +36,24 @@ _PARALLEL, _COMPILED, _AVERAGED = "module.", re.compile(r"(?:^|(?<=\.))_orig_mod
 _OLD = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
 
 
-def read(weights: Any) -> dict[str, np.ndarray]:
+def read(weights: Any, entry: str | None = None) -> dict[str, np.ndarray]:
     """Read tensors by name. No code in a file is executed.
 
     Args:
       weights: a state dict (of torch tensors or arrays), a torch module, or the path of a .safetensors, .pth,
-        .pt, .bin, .ckpt, .pth.tar, .npz or .safetensors.index.json file. The "state_dict" of a training
-        checkpoint is found in it, and the prefixes of DataParallel, torch.compile and AveragedModel are removed.
-        bfloat16 and FP8 become float32, sparse tensors dense, and quantized ones their values.
+        .pt, .bin, .ckpt, .pth.tar, .npz or .safetensors.index.json file, or of a folder that transformers saved. The
+        "state_dict" of a training checkpoint is found in it, and the prefixes of DataParallel, torch.compile and
+        AveragedModel are removed. bfloat16 and FP8 become float32, sparse tensors dense, and quantized ones their
+        values.
+      entry: key of the state dict in a checkpoint that has several, such as "model_ema"; "/" joins nested keys. None
+        for the trained weights ("state_dict", "model", ...), with a UserWarning that lists the others.
 
     Returns:
       Arrays by torch's names.
 
     Raises:
       DataError: if the file is missing, truncated or altered, or holds code.
-      ConfigError: if it holds no state dict, or torch is needed and not installed.
+      ConfigError: if it holds no state dict or no such entry, or torch is needed and not installed.
 
     >>> read({"module.fc.weight": np.ones([2, 3])})["fc.weight"].shape
     (2, 3)
@@ -58,7 +64,8 @@ def read(weights: Any) -> dict[str, np.ndarray]:
         where, weights = str(path), _file(path)
     elif callable(getattr(weights, "state_dict", None)):
         weights = weights.state_dict()
-    arrays = {name: _array(where, name, value) for name, value in _inner(where, weights).items()}
+    inner = _inner(where, weights if entry is None else _entry(where, weights, entry), warn=entry is None)
+    arrays = {name: _array(where, name, value) for name, value in inner.items()}
     names = _plain_names(arrays)
     check_names(where, list(names.values()))
     return {names[name]: array for name, array in arrays.items() if name in names}
@@ -73,23 +80,45 @@ def _plain_names(arrays: Mapping[str, Any]) -> dict[str, str]:
     return {name: _OLD.sub(r"\1\2", plain) for name, plain in names.items()}
 
 
-def _inner(where: str, found: Any) -> dict[str, Any]:
+def _entry(where: str, found: Any, entry: str) -> Any:
+    """The part of a checkpoint under a key, or under several joined by "/"."""
+    for key in entry.split("/"):
+        if not (isinstance(found, Mapping) and isinstance(found.get(key), Mapping)):
+            dicts = _state_dicts(found) if isinstance(found, Mapping) else []
+            known = ", ".join(map(repr, dicts)) or "no state dict under a key of its own"
+            raise ConfigError(f"entry must be a key of {where}, which has {known}; got {entry!r}")
+        found = found[key]
+    return found
+
+
+def _state_dicts(found: Mapping[Any, Any]) -> list[str]:
+    """The keys of a checkpoint under which it has state dicts."""
+    return [name for name, value in found.items() if isinstance(name, str) and _is_state_dict(value)]
+
+
+def _inner(where: str, found: Any, warn: bool) -> dict[str, Any]:
     """The state dict in a training checkpoint."""
     for _ in range(_DEEPEST):
         inside = [word for word in _INSIDE if isinstance(found, Mapping) and isinstance(found.get(word), Mapping)]
         if not inside or any(hasattr(value, "shape") for value in found.values()):
             break
+        others = ", ".join(repr(name) for name in _state_dicts(found) if name != inside[0])
+        if others and warn:
+            warnings.warn(
+                f"loaded {inside[0]!r} of {where}, which also has {others}: entry=... loads another",
+                stacklevel=4,
+            )
         found = found[inside[0]]
     else:
         raise ConfigError(f"{where} must be a state dict; got dicts in dicts, more than {_DEEPEST} deep")
     if isinstance(found, Mapping) and found and all(isinstance(name, str) for name in found):
-        dicts = [name for name, value in found.items() if _is_state_dict(value)]
+        dicts = _state_dicts(found)
         if len(dicts) == 1 and not any(hasattr(value, "shape") for value in found.values()):
             return dict(found[dicts[0]])
         if len(dicts) > 1:
             raise ConfigError(
                 f"{where} must hold one state dict; it has {len(dicts)}, {', '.join(map(repr, dicts))}\n"
-                f"  fix: weights=torch.load(path, weights_only=True)[{dicts[0]!r}]"
+                f"  fix: entry={dicts[0]!r}"
             )
         return dict(found)
     came = f"a {type(found).__name__}" if not isinstance(found, Mapping) else f"a dict of {', '.join(map(str, found))}"
@@ -119,6 +148,8 @@ def _array(where: str, name: str, value: Any) -> np.ndarray:
 
 
 def _file(path: Path) -> Any:
+    if os.path.isdir(path):
+        path = next((path / name for name in _IN_FOLDER if (path / name).is_file()), path)
     kind = next((kind for ending, kind in ENDINGS.items() if path.name.lower().endswith(ending)), None)
     try:
         open_file(path).close()

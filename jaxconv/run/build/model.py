@@ -66,7 +66,7 @@ def _pretrained(net: Layer, settings: Config) -> Layer:
     """The net, initialized from the config's pretrained weights if there are any."""
     wanted = settings.pretrained
     if wanted.weights is None:
-        if wanted.skip or wanted.ignore:
-            raise ConfigError("pretrained.skip and pretrained.ignore require pretrained.weights, got none")
+        if wanted.skip or wanted.ignore or wanted.entry:
+            raise ConfigError("pretrained.skip, ignore and entry require pretrained.weights, got none")
         return net
-    return pretrained(net, wanted.weights, wanted.source, skip=wanted.skip, ignore=wanted.ignore)
+    return pretrained(net, wanted.weights, wanted.source, skip=wanted.skip, ignore=wanted.ignore, entry=wanted.entry)

@@ -79,6 +79,7 @@ class PretrainedConfig:
       source: library whose parameter names the file has.
       skip: path patterns of parameters that keep their random init, such as a new head.
       ignore: patterns of names in the file that the net lacks.
+      entry: key of the state dict in a checkpoint that has several, such as "model_ema"; None for the trained weights.
     """
 
     __pydantic_config__ = _strict
@@ -86,6 +87,7 @@ class PretrainedConfig:
     source: Literal["torchvision", "timm", "transformers"] = "torchvision"
     skip: list[str] = dataclasses.field(default_factory=list)
     ignore: list[str] = dataclasses.field(default_factory=list)
+    entry: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
