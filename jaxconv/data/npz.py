@@ -50,10 +50,13 @@ def npz(root: str | Path) -> Dataset[Arrays]:
         key, labels = named[f"{part}_images"], named[f"{part}_labels"]
         parts[part] = Arrays(*_pair(path, key, arrays[key], labels, arrays[labels]))
     count = 1 + max(int(part.labels.max()) for part in parts.values())
+    if (least := min(int(part.labels.min()) for part in parts.values())) > 0 and "classes" not in arrays:
+        fix = "labels - 1" if least == 1 else f"np.searchsorted(np.unique({named['train_labels']}), labels)"
+        raise DataError(f"{path}: labels must count classes from 0, found {least} to {count - 1}; {fix}")
     if "classes" not in arrays and count > MOST_CLASSES:
         raise DataError(
             f"{path}: labels must count at most {MOST_CLASSES:,} classes where these have no names, found 0 to "
-            f"{count - 1}; np.unique(labels, return_inverse=True)[1] counts those that occur"
+            f"{count - 1}; np.searchsorted(np.unique({named['train_labels']}), labels) counts those that occur"
         )
     classes = _classes(path, arrays["classes"]) if "classes" in arrays else tuple(map(str, range(count)))
     mean, std = moments(parts["train"].images)
@@ -77,12 +80,25 @@ def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.
     where = f"{path}: {labels_key}"
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as in Keras
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        raise DataError(f"{where} must be whole numbers [N], found {labels.dtype} {list(labels.shape)}")
+        raise DataError(
+            f"{where} must be whole numbers [N], found {labels.dtype} {list(labels.shape)}{_as_whole(labels)}"
+        )
     if len(labels) != len(images):
         raise DataError(f"{path}: {len(images):,} {key} but {len(labels):,} {labels_key}")
     if labels.min() < 0 or labels.max() >= 1 << 31:
         raise DataError(f"{where} must count classes from 0, found {labels.min()} to {labels.max()}")
     return [images, labels.astype(np.int32)]
+
+
+def _as_whole(labels: np.ndarray) -> str:
+    """How to make whole numbers [N] of labels that are one-hot, or whole numbers of another type."""
+    if labels.dtype.kind not in "biuf":
+        return ""
+    if labels.ndim == 2 and labels.size and np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all():
+        return "; one-hot rows: labels.argmax(1)"
+    if labels.ndim == 1 and np.isfinite(labels).all() and (labels == labels.astype(np.int64)).all():
+        return "; labels.astype('int32')"
+    return ""
 
 
 def _as_bytes(images: np.ndarray) -> str:

@@ -84,7 +84,7 @@ def test_a_channel_that_never_varies_can_be_divided_by(write, arrays):
         (lambda a: a.update(train_images=np.moveaxis(np.zeros([9, 6, 5, 3], np.uint8), -1, 1)),
          "{path}: train_images [9, 3, 6, 5] looks channels-first; "
          "np.moveaxis(images, 1, -1) puts the channels last"),
-        (lambda a: a.update(train_labels=np.eye(9)), "{path}: train_labels must be whole numbers [N], "
+        (lambda a: a.update(train_labels=np.eye(9) / 2), "{path}: train_labels must be whole numbers [N], "
          "found float64 [9, 9]"),
         (lambda a: a.update(train_labels=np.arange(8)), "{path}: 9 train_images but 8 train_labels"),
         (lambda a: a.update(train_labels=np.arange(9) - 1), "{path}: train_labels must count classes from 0, "
@@ -98,8 +98,8 @@ def test_a_channel_that_never_varies_can_be_divided_by(write, arrays):
         (lambda a: a.update(classes=np.array(["a", "b", "c", "\ud800"])), "{path}: classes must be text that UTF-8 "
          "can write: 'utf-8' codec can't encode character '\\ud800' in position 3: surrogates not allowed"),
         (lambda a: a.update(train_labels=np.array([0] * 8 + [2**31 - 1])), "{path}: labels must count at most 65,536 "
-         "classes where these have no names, found 0 to 2147483647; np.unique(labels, return_inverse=True)[1] counts "
-         "those that occur"),
+         "classes where these have no names, found 0 to 2147483647; np.searchsorted(np.unique(train_labels), labels) "
+         "counts those that occur"),
         (lambda a: a.update(classes=np.arange(4)), "{path}: classes must be text [C], found int64 [4]"),
         (lambda a: a.update(test_images=np.zeros([4, 6, 6, 3], np.uint8)),
          "mine: training images are [6, 5, 3] but test images are [6, 6, 3]"),
@@ -244,3 +244,35 @@ def test_damage_anywhere(tmp_path, rng, arrays, packed, places):
     refused, whole = survives(read_arrays, path, path.read_bytes(), is_right, rng, places)
     assert refused > places // 2
     assert whole > 0  # dates and permissions of members, for example
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda labels: labels + 1, "labels must count classes from 0, found 1 to "),
+        (lambda labels: labels * 10 + 10, "labels must count classes from 0, found 10 to "),
+        (lambda labels: np.eye(3)[labels], "must be whole numbers [N], found float64 ["),
+        (lambda labels: labels.astype(np.float32), "must be whole numbers [N], found float32 ["),
+    ],
+    ids=["from 1", "tens", "one-hot", "float"],
+)
+def test_the_fix_in_the_message_gives_the_classes(write, arrays, change, words):
+    labels = {"train": np.arange(9) % 3, "test": 1 + np.arange(4) % 2}
+    for part, values in labels.items():
+        arrays[f"{part}_labels"] = change(values)
+    with pytest.raises(DataError) as caught:
+        data.load("npz", write(arrays))
+    assert words in str(caught.value)
+    fix = str(caught.value).split("; ")[-1].split(": ")[-1]
+    given = {"np": np, "train_labels": arrays["train_labels"]}
+    for part in labels:
+        arrays[f"{part}_labels"] = eval(fix, given | {"labels": arrays[f"{part}_labels"]})
+    found = data.load("npz", write(arrays))
+    for part, values in labels.items():
+        np.testing.assert_array_equal(getattr(found, part).labels, values)
+
+
+def test_float_labels_between_classes_have_no_fix(write, arrays):
+    arrays["train_labels"] = arrays["train_labels"] + 0.5
+    with pytest.raises(DataError, match=r"whole numbers \[N\], found float64 \[\d+\]$"):
+        data.load("npz", write(arrays))
