@@ -42,6 +42,9 @@ class _OwnApply(Protocol):
 class Layer:
     """A pair of pure functions over plain nested dicts.
 
+    A layer is immutable, so a copy is the layer itself. It holds closures, which pickle cannot save: pickle params and
+    state, and build the net again in each process.
+
     Attributes:
       name: kind of layer, "conv" for example.
       init: (key, x) -> (params, state). x is an array, a `jax.ShapeDtypeStruct`, or a shape tuple
@@ -70,6 +73,12 @@ class Layer:
             flow: Flow | None = None,
             rebuild: Callable[[Mapping[str, Layer]], Layer] | None = None,
         ) -> None: ...
+
+    def __copy__(self) -> "Layer":
+        return self
+
+    def __deepcopy__(self, memo: Any) -> "Layer":
+        return self
 
     def __repr__(self) -> str:
         if not self.parts:

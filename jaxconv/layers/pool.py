@@ -11,9 +11,10 @@ from jaxconv import ops
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.types import Ints, Padding, PaddingMode, Params, State
 from jaxconv.layers.layer import Layer, shape_of, stateless_layer
+from jaxconv.ops._adaptive import AdaptiveSize
 
 
-def _pool(name: str, kernel_size: Ints, **arguments: Any) -> Layer:
+def _pool(name: str, kernel_size: Any, **arguments: Any) -> Layer:
     """The layer of a pooling op; invalid arguments fail at `init`."""
     op = getattr(ops, name)
     layer = stateless_layer(name, lambda x, *, key, train: op(x, kernel_size, **arguments))
@@ -107,7 +108,7 @@ def L2Pool(
     return _pool("l2_pool", kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
 
 
-def AdaptiveAvgPool(out: Ints) -> Layer:
+def AdaptiveAvgPool(out: AdaptiveSize) -> Layer:
     """`jaxconv.adaptive_avg_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 
     >>> import jax.numpy as jnp
@@ -117,7 +118,7 @@ def AdaptiveAvgPool(out: Ints) -> Layer:
     return _pool("adaptive_avg_pool", out)
 
 
-def AdaptiveMaxPool(out: Ints) -> Layer:
+def AdaptiveMaxPool(out: AdaptiveSize) -> Layer:
     """`jaxconv.adaptive_max_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 
     >>> import jax.numpy as jnp

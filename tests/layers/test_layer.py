@@ -1,5 +1,6 @@
 """The record and `compose`: names, keys, shared parts, lifting, errors with their path."""
 
+import copy
 import functools
 
 import jax
@@ -157,3 +158,9 @@ def test_messages(call, message):
 def test_what_is_no_layer_is_refused():
     with pytest.raises(TypeError, match="a part must be a Layer or a callable from array to array; got 3"):
         lift(3)
+
+
+def test_a_copy_is_the_layer_itself():
+    net = jc.chain(jc.Conv(4, 3), jax.nn.relu, head=jc.Dense(2))
+    assert copy.copy(net) is net
+    assert copy.deepcopy({"net": [net]})["net"][0] is net

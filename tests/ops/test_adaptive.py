@@ -50,6 +50,15 @@ def test_adaptive_windows(kind, out, rng, x64):
     np.testing.assert_allclose(np.vdot(dx, u), slope(lambda x: theirs(x, sizes), x, g, u), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["avg", "max"])
+@pytest.mark.parametrize(("out", "sizes"), [((None, 4), (7, 4)), ([2, None], (2, 5)), ((None, None), (7, 5))])
+def test_none_is_the_size_of_the_input(kind, out, sizes, rng):
+    x = rng.normal(size=(2, 7, 5, 3)).astype(np.float32)
+    layer = {"avg": jc.AdaptiveAvgPool, "max": jc.AdaptiveMaxPool}[kind](out)
+    want = getattr(oracle, f"adaptive_{kind}_pool")(x, sizes)
+    np.testing.assert_allclose(layer.apply({}, {}, x)[0], want, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 8, 3), (2, 3, 5, 4, 2)])
 def test_adaptive_in_one_and_three_dimensions(shape, rng, x64):

@@ -62,7 +62,7 @@ def test_running_variance_is_real(rng):
     x = jnp.asarray(rng.normal(size=(8, 4)) * (1 + 2j), jnp.complex64) + 1j
     layer = jc.BatchNorm(momentum=0.0)
     params, state = layer.init(jax.random.key(0), x)
-    assert state["mean"].dtype == jnp.complex64 and state["var"].dtype == jnp.float32
+    assert (state["mean"].dtype, state["var"].dtype) == (jnp.complex64, jnp.float32)
     y, new = layer.apply(params, state, x, train=True)
     np.testing.assert_allclose(new["mean"], np.mean(x, 0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(new["var"], np.var(x, 0), rtol=1e-5)
