@@ -74,10 +74,10 @@ class Layer:
             rebuild: Callable[[Mapping[str, Layer]], Layer] | None = None,
         ) -> None: ...
 
-    def __copy__(self) -> "Layer":
+    def __copy__(self) -> Layer:
         return self
 
-    def __deepcopy__(self, memo: Any) -> "Layer":
+    def __deepcopy__(self, memo: Any) -> Layer:
         return self
 
     def __repr__(self) -> str:
