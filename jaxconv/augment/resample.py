@@ -287,4 +287,5 @@ def _pixels(rows: int, columns: int) -> list[jax.Array]:
 def _sample(image: jax.Array, rows: jax.Array, columns: jax.Array, padding_mode: str) -> jax.Array:
     """Bilinear samples [H, W, C] of an image at fractional positions."""
     sample = jax.vmap(lambda channel: map_coordinates(channel, [rows, columns], 1, _SCIPY_WORD[padding_mode]), -1, -1)
-    return sample(image)
+    sampled: jax.Array = sample(image)
+    return sampled

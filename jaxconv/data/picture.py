@@ -122,7 +122,8 @@ def _to_unit_range(path: str | Path, picture: Any) -> np.ndarray:
         raise DataError(f"{path} must have pixels of at most 65,535, and none that are NaN or infinite; found {high:g}")
     sixteen = picture.mode.startswith("I;16") or picture.format == "PPM"
     top = 65535 if sixteen or high > 255 else 1 if picture.mode == "F" and high <= 1 else 255
-    return np.clip(deep / np.float32(top), 0, 1)
+    scaled: np.ndarray = np.clip(deep / np.float32(top), 0, 1)
+    return scaled
 
 
 def has_alpha(picture: Any) -> bool:

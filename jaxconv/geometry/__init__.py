@@ -4,11 +4,11 @@ jc.geometry.output_size(28, 5)  # 24, by the output-size formula
 jc.geometry.solve(out=14, n=28, kernel_size=3)  # every (stride, padding, dilation) that gives 14, simplest first
 """
 
+from jaxconv._base.types import Padding
 from jaxconv.geometry.inverse import Solution, solve
 from jaxconv.geometry.sizes import (
     PADDING_MODES,
     PADDINGS,
-    Padding,
     Pair,
     ReceptiveField,
     exact_high,

@@ -91,7 +91,8 @@ class VarianceScaling:
         """Sample an array of any shape for given fans."""
         fan = {"in": fan_in, "out": fan_out, "avg": (fan_in + fan_out) / 2}[self.fan]
         deviation = np.float32(math.sqrt(self.scale / max(fan, 1)))
-        return jax.device_put((_draw(key, shape, self.normal) * deviation).astype(dtype))
+        weights: jax.Array = jax.device_put((_draw(key, shape, self.normal) * deviation).astype(dtype))
+        return weights
 
 
 he_normal: VarianceScaling = VarianceScaling(2, "in")
@@ -121,7 +122,8 @@ class Normal:
 
     def __call__(self, key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
         """Sample an array of any shape."""
-        return jax.device_put((_draw(key, shape, True) * np.float32(self.deviation)).astype(dtype))
+        weights: jax.Array = jax.device_put((_draw(key, shape, True) * np.float32(self.deviation)).astype(dtype))
+        return weights
 
     def scaled(self, key: Any, shape: Sequence[int], fan_in: float, fan_out: float, dtype: Any) -> jax.Array:
         """Sample a kernel; the fans are ignored."""
@@ -149,7 +151,8 @@ def ones(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
 def _filled(value: int, shape: Sequence[int], dtype: Any) -> jax.Array:
     """A constant array: jnp.full would compile for every shape, and np.full allocate memory under tracing."""
     _size(shape)
-    return jax.device_put(np.broadcast_to(np.array(value, dtype), shape))
+    filled: jax.Array = jax.device_put(np.broadcast_to(np.array(value, dtype), shape))
+    return filled
 
 
 def _size(shape: Sequence[int]) -> int:
@@ -199,7 +202,8 @@ def dirac(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array
     middle = tuple(k // 2 for k in shape[:-2])
     kernel = np.zeros(shape, dtype)
     kernel[middle] = np.eye(shape[-2], shape[-1])
-    return jax.device_put(kernel)
+    placed: jax.Array = jax.device_put(kernel)
+    return placed
 
 
 def draw_kernel(

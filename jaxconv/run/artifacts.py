@@ -116,7 +116,9 @@ def finish(
     return result
 
 
-def _illustrate(settings: Config, dataset: Dataset, folder: Path, found: Answers, report: Report) -> dict[str, str]:
+def _illustrate(
+    settings: Config, dataset: Dataset[Any], folder: Path, found: Answers, report: Report
+) -> dict[str, str]:
     """Write the confusion matrix, the training curves and the most confident mistakes.
 
     Returns:
@@ -169,7 +171,7 @@ def _confusion_table(found: Answers, classes: Sequence[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _mistakes(dataset: Dataset, found: Answers) -> Figure:
+def _mistakes(dataset: Dataset[Any], found: Answers) -> Figure:
     """The misclassified images of the highest confidence."""
     wrong = np.flatnonzero(found.rank > 0)
     worst = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:WORST]

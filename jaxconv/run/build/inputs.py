@@ -34,7 +34,7 @@ class Inputs:
       validation: images held out of the training set, or None.
     """
 
-    dataset: data.Dataset
+    dataset: data.Dataset[Any]
     train: Source
     validation: Source | None
 
@@ -49,7 +49,7 @@ def load_inputs(settings: Config) -> Inputs:
     return Inputs(dataset, *held_back(dataset.train, settings.data.validation))
 
 
-def load_dataset(settings: Config, root: str | None = None) -> data.Dataset:
+def load_dataset(settings: Config, root: str | None = None) -> data.Dataset[Any]:
     """Load a config's dataset.
 
     Args:
@@ -91,7 +91,7 @@ def evaluation_batches(source: Source, settings: Config, classes: int) -> Iterab
     return evaluation_stream(source, min(EVAL_BATCH, settings.train.batch_size), **_reading(settings, classes))
 
 
-def batch_struct(dataset: data.Dataset, size: int) -> Batch:
+def batch_struct(dataset: data.Dataset[Any], size: int) -> Batch:
     """Shapes and dtypes of a batch of `size` images."""
     return Batch(
         jax.ShapeDtypeStruct((size, *dataset.image_shape), np.uint8),

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 
@@ -47,7 +48,7 @@ class Model:
             raise ShapeError(diagnose(self.float32, self.shape, error)) from error
 
 
-def build_model(settings: Config, dataset: data.Dataset) -> Model:
+def build_model(settings: Config, dataset: data.Dataset[Any]) -> Model:
     """Build the net of a config for a dataset's images and classes.
 
     Args:

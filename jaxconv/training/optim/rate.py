@@ -78,7 +78,8 @@ def rate_schedule(name: str, learning_rate: float, steps: int, **args: Any) -> C
     make = schedules()[name]
     filled |= {peak_argument(make): learning_rate}
     try:
-        return make(**filled)
+        schedule: Callable[[Any], Any] = make(**filled)
+        return schedule
     except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"optim.schedule: {name} cannot be made of {_brief(filled)}: {error}") from None
 
