@@ -117,8 +117,8 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
 
 def user_path(text: str | Path) -> Path:
-    """Expand ~ in a path from the command line: shells do not expand it in `--out=~/run`."""
+    """Expand ~ and $VARIABLES in a path: shells do not in `--out=~/run` and in configs."""
     try:
-        return Path(text).expanduser()
+        return Path(os.path.expandvars(text)).expanduser()
     except RuntimeError:  # no such user
         return Path(text)

@@ -15,10 +15,11 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from jaxconv.run.dry_run import Described
 from jaxconv._base import interrupt
 from jaxconv.training.progress import Compiled, Evaluation, Notice, Progress
+
+if TYPE_CHECKING:
+    from jaxconv.run.dry_run import Described
 
 __all__ = ["clock", "columns", "described", "progress", "size", "table"]
 
@@ -49,7 +50,7 @@ def progress(console: Console) -> Iterator[Callable[[Any], None]]:
       The function to call with each event of `jaxconv.training.loop.fit`.
     """
     if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda event: print(line(event), file=console.file, flush=True)
+        yield lambda event: _print(line(event), console)
         return
     with Bar(*_bar(console.width), console=console) as bar, _stderr_above(bar):
         task = bar.add_task("", total=None, rest="compiling")
@@ -64,6 +65,14 @@ def progress(console: Console) -> Iterator[Callable[[Any], None]]:
                 bar.console.print(Text(line(event)))
 
         yield show
+
+
+def _print(text: str, console: Console) -> None:
+    """Print a line; if the reader of the pipe is gone, as in `| head -1`, the run continues without output."""
+    try:
+        print(text, file=console.file, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), console.file.fileno())
 
 
 @contextlib.contextmanager

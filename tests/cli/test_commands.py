@@ -57,6 +57,17 @@ def test_training_prints_plain_lines_into_a_pipe(finished):
     assert lines[-1] == f"run            {finished[0]}"
 
 
+@pytest.mark.slow
+def test_a_reader_that_leaves_costs_no_result(tmp_path):
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    with start("train", tmp_path / "tiny.toml", "--out", tmp_path / "run") as process:
+        assert process.stdout.readline().startswith("compiled in")
+        process.stdout.close()  # as `| head -1` does
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 68
+
+
 def test_the_run_folder_is_whole(finished):
     folder, out = finished
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == [
@@ -276,6 +287,8 @@ def test_a_tilde_is_the_home_folder(finished, tmp_path, monkeypatch):
     assert (result.exit_code, result.stderr) == (0, "")
     assert (folder.parent / "summary.json").is_file()
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("CONFIGS", str(folder.parent))
+    assert invoke("train", "$CONFIGS/tiny.toml", "--out=${CONFIGS}/run").stderr.startswith(taken)
     missing = invoke("train", "~nobody-here/x.toml")
     assert (missing.exit_code, missing.stderr) == (2, "error: there is no config file ~nobody-here/x.toml\n")
 

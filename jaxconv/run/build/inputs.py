@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxconv import data
 from jaxconv._base.errors import ConfigError
+from jaxconv._base.files import user_path
 from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.split import held_back
 from jaxconv.data.stream import evaluation_stream
@@ -60,8 +61,9 @@ def load_dataset(settings: Config, root: str | None = None) -> data.Dataset[Any]
       ConfigError, DataError: if there is no such dataset, or it cannot be read.
     """
     found = settings.data
+    folder = root or found.root
     try:
-        return data.load(found.name, root or found.root, found.corrupt, **found.arguments)
+        return data.load(found.name, str(user_path(folder)) if folder else None, found.corrupt, **found.arguments)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
