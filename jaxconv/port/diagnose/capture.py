@@ -126,7 +126,7 @@ def their_calls(module: Any, x: np.ndarray, train: bool = False) -> tuple[dict[s
     Returns:
       {name: its calls}, and {name: module} of the copy after the run.
     """
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     module = copy.deepcopy(module).train(train)
     modules: Mapping[str, Any] = dict(module.named_modules())

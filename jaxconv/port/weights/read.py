@@ -185,7 +185,7 @@ def _shards(path: Path) -> dict[str, np.ndarray]:
 
 def _torch(path: Path) -> Any:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ConfigError(
             f"{path} needs torch, which is not installed\n"

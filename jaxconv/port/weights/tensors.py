@@ -25,7 +25,7 @@ def from_torch(where: str, name: str, tensor: Any) -> np.ndarray:
       ConfigError: if it has no values, no single shape, or a type that NumPy cannot hold; names it.
       DataError: if it does not fit into memory.
     """
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     tensor = tensor.detach()
     if tensor.is_meta:
