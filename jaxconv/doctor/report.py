@@ -233,7 +233,7 @@ def _about() -> dict[str, str]:
     import jax
 
     from jaxconv._base.compat import jax_version, jaxlib_version
-    from jaxconv.engine import onednn
+    from jaxconv.engine import native, onednn
 
     device = jax.devices()[0]
     return {
@@ -243,6 +243,7 @@ def _about() -> dict[str, str]:
         "jaxlib": jaxlib_version(),
         "python": platform.python_version(),
         "oneDNN": "available" if onednn.available() else "not available",
+        "native": native.isa() if native.available() else f"not available: {native.reason()}",
     }
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from jaxconv.engine import onednn
+from jaxconv.engine import native, onednn
 from jaxconv.engine.dots import conv_dots
 from jaxconv.engine.einsum import conv_einsum
 from jaxconv.engine.form import EXACT_IN_F32, Form, Formulation
@@ -19,6 +19,7 @@ FORMULATIONS: dict[str, Formulation] = {
     "shifted": conv_shifted,  # multiply-adds of shifted inputs, for depthwise and similar convolutions
     "onednn": onednn.conv_onednn,  # oneDNN's direct convolution
     "images": onednn.conv_images,  # the same, with kernel gradients summed over blocks of images
+    "native": native.conv_native,  # this package's own kernels in C++
     "einsum": conv_einsum,  # im2col and einsum, the reference
 }
 
@@ -98,10 +99,12 @@ def can_run(impl: str, form: Form, place: Place) -> bool:
     """Whether a formulation can compute a form there, and compiles in reasonable time."""
     if impl == "shifted":  # one multiply-add per tap and channel of a group, all in one fused loop
         return form.groups > 1 and form.k[-2] <= 4
-    if impl not in ("onednn", "images"):
+    if impl not in ("onednn", "images", "native"):
         return True
     if place.platform != "cpu" or not place.one_device:
         return False
+    if impl == "native":
+        return native.fits(form) and native.available()
     if impl == "images" and form.slot == "k" and form.depthwise:
         if form.k[-1] != form.groups or form.rank != 2 or max(form.dilation) > 1:
             return False

@@ -25,7 +25,7 @@ from jaxconv._base.compat import jax_version, jaxlib_version
 from jaxconv._base.errors import DataError
 from jaxconv._base.files import read_text, write_atomically
 from jaxconv._base.limits import cpu_cores
-from jaxconv.engine import onednn
+from jaxconv.engine import native, onednn
 from jaxconv.engine.form import Form
 from jaxconv.engine.rules import FORMULATIONS, Place, is_candidate, preferred
 
@@ -139,6 +139,7 @@ def key(form: Form, place: Place) -> str:
     device = jax.devices(place.platform)[0].device_kind
     if place.platform == "cpu":
         device += f" × {cpu_cores()}{'' if onednn.available() else ' without oneDNN'}"
+        device += f", native {native.isa()}" if native.available() else ""
     fields = (field.name for field in dataclasses.fields(form) if field.name != "impl")
     values = " ".join(f"{name}={getattr(form, name)}" for name in fields)
     return f"{device}; jax {jax_version()}, jaxlib {jaxlib_version()}; {values}"

@@ -14,7 +14,15 @@ from jaxconv.doctor import report as doctor
 from jaxconv.doctor.cases import CASES, HALVES, LOOPS, Case, case, chosen
 from jaxconv.doctor.trial import Finding, check, eligible
 
-ABOUT = {"platform": "cpu", "device": "a device", "jax": "0", "jaxlib": "0", "python": "3", "oneDNN": "available"}
+ABOUT = {
+    "platform": "cpu",
+    "device": "a device",
+    "jax": "0",
+    "jaxlib": "0",
+    "python": "3",
+    "oneDNN": "available",
+    "native": "baseline",
+}
 SMALL = case("3x3, 2 groups", (2, 6, 5, 4), (3, 3, 2, 6), stride=2, padding=(1, 2), groups=2)
 LARGER = case("2 pads (2,0)", (2, 9, 3), (2, 3, 4), padding=(2, 0))
 

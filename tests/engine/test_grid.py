@@ -2,6 +2,7 @@
 
 10 cases in the quick suite, 100 with -m slow, 3,025 with JAXCONV_GRID=120 (chunks of 25). `.ci/run` repeats some of
 them under `XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=`, which selects XLA's other code for matrix products.
+The native kernels, where compiled, are tested on every instruction set of the processor.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from support import oracle, quick
 
+from jaxconv.engine import native
 from jaxconv.engine.general import conv_general_dilated
 
 QUICK = quick.QUICK | {"xla_llvm_disable_expensive_passes": True}
@@ -144,8 +146,14 @@ def check(case, rng, words):
     with jax.enable_x64(case.dtype == "float64"):
         arrays = case.arrays(rng)
         program = jax.jit(lambda *a: {impl: slots(*a, impl) for impl in ("auto", "einsum")}, compiler_options=words)
-        for impl, found in program(*arrays).items():
-            sizes = expected(case, *map(np.abs, arrays))  # sums of |products|: rounding errors are relative to them
+        results = dict(program(*arrays))
+        if native.available() and case.dtype == "float32":
+            by_native = jax.jit(functools.partial(slots, impl="native"), compiler_options=words)
+            for isa in filter(native.select_isa, native.ISAS):  # selected as the program runs, so one compilation
+                results[f"native on {isa}"] = jax.block_until_ready(by_native(*arrays))
+            native.select_isa(None)
+        sizes = expected(case, *map(np.abs, arrays))  # sums of |products|: rounding errors are relative to them
+        for impl, found in results.items():
             for name, got, want, size in zip(("y", "dx", "dk"), found, expected(case, *arrays), sizes, strict=True):
                 allowed = (1e-13 if got.dtype == "float64" else 3e-6) * size.max()
                 assert got.shape == want.shape, f"{name} of {impl} in {case}"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import jaxconv as jc
 from jaxconv._base.errors import DataError
 from jaxconv.cli.commands import app
-from jaxconv.engine import Form, check_impl, onednn, tune
+from jaxconv.engine import Form, check_impl, native, onednn, tune
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.rules import FORMULATIONS, RULES, Place
 
@@ -135,6 +135,7 @@ def test_candidates_include_the_rules_choice_and_not_einsum(platform):
         assert "einsum" not in names
         assert set(names) <= set(FORMULATIONS)
         assert ("onednn" in names) <= (platform == "cpu" and onednn.available() and onednn.fits(form))
+        assert ("native" in names) == (platform == "cpu" and native.available() and native.fits(form))
         assert ("shifted" in names) == (form.groups > 1)
 
 

@@ -1,0 +1,87 @@
+"""The compiled kernels in this process: loaded, checked and registered with XLA once, when first needed.
+
+Two variables: `JAXCONV_NATIVE=0` leaves the kernels out, and `JAXCONV_NATIVE_ISA` names the instruction set
+("x86-64-v4", "x86-64-v3", "baseline") in place of the widest that the processor has.
+"""
+
+import ctypes
+import functools
+import os
+import re
+from pathlib import Path
+
+import jax
+
+from jaxconv._base.errors import ConfigError
+from jaxconv.engine.native.build import LIBRARY
+
+BUILD = "python -m jaxconv.engine.native"
+TARGETS = tuple(f"jaxconv_{kind}_{slot}" for kind in ("dense", "depthwise") for slot in "ykx")
+ISAS = ("x86-64-v4", "x86-64-v3", "baseline")
+"""The instruction sets that kernels may be compiled for, the widest first."""
+
+
+def available() -> bool:
+    """Whether the kernels can be called in this process."""
+    return reason() is None
+
+
+@functools.cache
+def reason() -> str | None:
+    """Why the kernels cannot be called, with the command that changes it; None if they can.
+
+    Raises:
+      ConfigError: if `JAXCONV_NATIVE_ISA` names an instruction set that the kernels or the processor lack.
+    """
+    if os.environ.get("JAXCONV_NATIVE") == "0":
+        return "JAXCONV_NATIVE=0"
+    if not LIBRARY.exists():
+        return f"not compiled; run {BUILD}"
+    try:
+        version = _library().jaxconv_ffi_version()
+    except (OSError, AttributeError) as error:
+        return f"{error}; run {BUILD}"
+    mine = ffi_version()
+    if mine is None or version // 1000 != mine // 1000 or version > mine:  # XLA would then start no CPU backend at all
+        return f"compiled with the headers of another jaxlib; run {BUILD}"
+    word = os.environ.get("JAXCONV_NATIVE_ISA")
+    if word and not select_isa(word):
+        raise ConfigError(
+            f"JAXCONV_NATIVE_ISA must be one of {', '.join(ISAS)}, and available on this processor; got {word!r}"
+        )
+    for target in TARGETS:
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(_library(), target)), platform="cpu")
+    return None
+
+
+def isa() -> str:
+    """The instruction set in use."""
+    return str(_library().jaxconv_isa().decode())
+
+
+def select_isa(name: str | None) -> bool:
+    """Uses another instruction set from now on, in compiled programs too; None is the widest.
+
+    Returns:
+      False if the kernels or the processor lack it.
+    """
+    return bool(_library().jaxconv_select_isa(name and name.encode()))
+
+
+def ffi_version() -> int | None:
+    """The version of the FFI that this jaxlib offers, major * 1000 + minor, read from its header; None if unknown."""
+    try:
+        text = (Path(jax.ffi.include_dir()) / "xla/ffi/api/c_api.h").read_text()
+    except OSError:
+        return None
+    found = [re.search(rf"#define XLA_FFI_API_{part}\s+(\d+)", text) for part in ("MAJOR", "MINOR")]
+    major, minor = (int(match[1]) if match else None for match in found)
+    return None if major is None or minor is None else major * 1000 + minor
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(LIBRARY))
+    library.jaxconv_isa.restype = ctypes.c_char_p
+    library.jaxconv_select_isa.argtypes = [ctypes.c_char_p]
+    return library

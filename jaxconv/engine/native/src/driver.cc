@@ -1,0 +1,150 @@
+// Tests of the kernels without Python: random windows against the definition in f64.
+//
+//     g++ -std=c++17 -g -O1 -fsanitize=address,undefined -DVL=8 -march=x86-64-v3 -DTABLE=table kernels.cc driver.cc -o driver
+//     ./driver [cases] [seed] [threads]
+//
+// Arrays are exactly as long as they must be, so AddressSanitizer sees one lane too many. Exits 1 on the first mismatch.
+#include <atomic>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <thread>
+#include <vector>
+
+#undef VL
+#include "shared.h"
+
+extern const Kernels TABLE;
+
+namespace {
+
+int threads = 2;
+
+void run(void*, int64_t count, void (*task)(void*, int64_t), void* arg) {
+  std::atomic<int64_t> next{0};
+  auto work = [&] {
+    for (int64_t i; (i = next++) < count;) task(arg, i);
+  };
+  std::vector<std::thread> helpers;
+  for (int i = 1; i < threads && i < count; i++) helpers.emplace_back(work);
+  work();
+  for (auto& helper : helpers) helper.join();
+}
+
+// Filled with NaN: a kernel that reads what it has not written is found.
+float* take(int64_t floats) {
+  auto* p = static_cast<float*>(std::aligned_alloc(64, (floats * 4 + 63) / 64 * 64));
+  std::memset(p, 0xff, floats * 4);
+  return p;
+}
+void give(float* p) { std::free(p); }
+
+struct Arrays {
+  std::vector<double> x, k, y;
+};
+
+// f(x index, k index, y index) for every term of T.
+template <class F> void terms(const Window& w, F f) {
+  int64_t maps = w.groups * w.o, all = w.groups * w.c;
+  for (int64_t n = 0; n < w.n; n++)
+    for (int64_t i = 0; i < w.y[0] * w.y[1] * w.y[2]; i++)
+      for (int64_t m = 0; m < w.k[0] * w.k[1] * w.k[2]; m++) {
+        int64_t out[3] = {i / w.y[2] / w.y[1], i / w.y[2] % w.y[1], i % w.y[2]};
+        int64_t tap[3] = {m / w.k[2] / w.k[1], m / w.k[2] % w.k[1], m % w.k[2]}, at = n;
+        bool in = true;
+        for (int a = 0; a < 3; a++) {
+          int64_t cell = out[a] * w.stride[a] + tap[a] * w.dilation[a] - w.low[a];
+          in &= cell >= 0 && cell < w.x[a];
+          at = at * w.x[a] + cell;
+        }
+        if (!in) continue;
+        int64_t seen = n * w.y[0] * w.y[1] * w.y[2] + i;
+        for (int64_t g = 0; g < w.groups; g++)
+          for (int64_t c = 0; c < w.c; c++)
+            for (int64_t o = 0; o < w.o; o++)
+              f(at * all + g * w.c + c, (m * w.c + c) * maps + g * w.o + o, seen * maps + g * w.o + o);
+      }
+}
+
+bool same(const char* what, const std::vector<float>& got, const std::vector<double>& want,
+          const std::vector<double>& size) {
+  for (size_t i = 0; i < want.size(); i++)
+    if (!(std::abs(got[i] - want[i]) <= 2e-6 * size[i] + 1e-30)) {
+      std::printf("%s[%zu]: expected %g, got %g\n", what, i, want[i], got[i]);
+      return false;
+    }
+  return true;
+}
+
+bool check(const Window& w, std::mt19937& random) {
+  size_t nx = w.n * w.x[0] * w.x[1] * w.x[2] * w.groups * w.c, ny = w.n * w.y[0] * w.y[1] * w.y[2] * w.groups * w.o;
+  size_t nk = w.k[0] * w.k[1] * w.k[2] * w.c * w.groups * w.o;
+  std::normal_distribution<float> normal;
+  std::vector<float> x(nx), k(nk), y(ny), gx(nx), gk(nk), gy(ny);
+  for (auto* v : {&x, &k, &y})
+    for (float& e : *v) e = normal(random);
+  std::vector<double> dx(nx), dk(nk), dy(ny), sx(nx), sk(nk), sy(ny);
+  terms(w, [&](int64_t a, int64_t b, int64_t c) {
+    double px = double(k[b]) * y[c], pk = double(x[a]) * y[c], py = double(x[a]) * k[b];
+    dx[a] += px, dk[b] += pk, dy[c] += py;
+    sx[a] += std::abs(px), sk[b] += std::abs(pk), sy[c] += std::abs(py);
+  });
+  Host host{nullptr, threads, run, take, give};
+  bool good = true;
+  auto clear = [&] {
+    for (auto* v : {&gx, &gk, &gy})
+      for (float& e : *v) e = NAN;
+  };
+  clear();
+  TABLE.dense_y(host, w, x.data(), k.data(), gy.data());
+  TABLE.dense_x(host, w, k.data(), y.data(), gx.data());
+  TABLE.dense_k(host, w, x.data(), y.data(), gk.data());
+  good &= same("dense y", gy, dy, sy) & same("dense x", gx, dx, sx) & same("dense k", gk, dk, sk);
+  if (w.c == 1 && w.o == 1) {
+    clear();
+    TABLE.depthwise_y(host, w, x.data(), k.data(), gy.data());
+    TABLE.depthwise_x(host, w, k.data(), y.data(), gx.data());
+    TABLE.depthwise_k(host, w, x.data(), y.data(), gk.data());
+    good &= same("depthwise y", gy, dy, sy) & same("depthwise x", gx, dx, sx) & same("depthwise k", gk, dk, sk);
+  }
+  return good;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int cases = argc > 1 ? std::atoi(argv[1]) : 100, seed = argc > 2 ? std::atoi(argv[2]) : 0;
+  threads = argc > 3 ? std::atoi(argv[3]) : 2;
+  for (int i = 0; i < cases; i++) {
+    std::mt19937 random(seed + i);
+    auto any = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
+    Window w;
+    int rank = any(1, 3);
+    bool depthwise = any(0, 2) == 0, wide = any(0, 3) == 0;
+    w.n = any(1, 5);
+    w.groups = depthwise ? any(2, wide ? 70 : 40) : any(0, 2) ? 1 : any(2, 4);
+    w.c = depthwise ? 1 : any(1, wide && rank < 3 ? 40 : 10), w.o = depthwise ? 1 : any(1, wide && rank < 3 ? 70 : 20);
+    for (int a = 0; a < 3; a++) {
+      bool is = a >= 3 - rank;
+      do {
+        w.x[a] = is ? any(1, rank == 1 ? 60 : rank == 2 ? 17 : 6) : 1, w.k[a] = is ? any(1, rank == 1 ? 11 : rank == 2 ? 5 : 3) : 1;
+        w.stride[a] = is ? any(0, 1) ? 1 : any(1, 3) : 1, w.dilation[a] = is ? any(0, 2) ? 1 : any(1, 3) : 1;
+        int64_t reach = (w.k[a] - 1) * w.dilation[a] + 1;
+        w.low[a] = is ? any(0, reach) : 0;
+        int64_t room = w.x[a] + w.low[a] + (is ? any(0, reach) : 0) - reach;
+        w.y[a] = room < 0 ? 0 : room / w.stride[a] + 1;
+      } while (w.y[a] < 1);
+    }
+    if (!check(w, random)) {
+      std::printf("case %d: n %d groups %d c %d o %d", seed + i, (int)w.n, (int)w.groups, (int)w.c, (int)w.o);
+      for (int a = 0; a < 3; a++)
+        std::printf("; x %d k %d y %d stride %d low %d dilation %d", (int)w.x[a], (int)w.k[a], (int)w.y[a],
+                    (int)w.stride[a], (int)w.low[a], (int)w.dilation[a]);
+      std::printf("\n");
+      return 1;
+    }
+  }
+  std::printf("%d cases right\n", cases);
+}

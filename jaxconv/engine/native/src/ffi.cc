@@ -1,0 +1,200 @@
+// The handlers that XLA calls, on XLA's threads, and the choice of the instruction set.
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "shared.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+extern const Kernels kernels_baseline;
+#ifdef HAS_X86_64_V3
+extern const Kernels kernels_x86_64_v3;
+#endif
+#ifdef HAS_X86_64_V4
+extern const Kernels kernels_x86_64_v4;
+#endif
+
+namespace {
+
+// ---------------------------------------------------------------- the instruction set
+
+struct Isa {
+  const char* name;
+  const Kernels* kernels;
+  bool (*here)();
+};
+
+const Isa isas[] = {  // the widest first
+#ifdef HAS_X86_64_V4
+    {"x86-64-v4", &kernels_x86_64_v4, [] { return __builtin_cpu_supports("x86-64-v4") != 0; }},
+#endif
+#ifdef HAS_X86_64_V3
+    {"x86-64-v3", &kernels_x86_64_v3, [] { return __builtin_cpu_supports("x86-64-v3") != 0; }},
+#endif
+    {"baseline", &kernels_baseline, [] { return true; }},
+};
+
+std::atomic<const Isa*> selected{nullptr};
+
+const Isa* widest() {
+  for (const Isa& isa : isas)
+    if (isa.here()) return &isa;
+  return nullptr;
+}
+
+const Isa* current() {
+  const Isa* isa = selected.load();
+  if (!isa) selected.store(isa = widest());
+  return isa;
+}
+
+// ---------------------------------------------------------------- threads
+
+// The tasks are taken off a counter by the caller and by helpers of XLA's pool. The caller waits for tasks that have
+// begun and for no others: a helper that the pool starts late finds nothing to do, and touches nothing of the call.
+void run(void* self, int64_t count, void (*task)(void*, int64_t), void* arg) {
+  struct State {
+    std::atomic<int64_t> next{0}, done{0};
+  };
+  auto& pool = *static_cast<ffi::ThreadPool*>(self);
+  auto state = std::make_shared<State>();
+  auto work = [=] {
+    for (int64_t i; (i = state->next.fetch_add(1)) < count;) {
+      task(arg, i);
+      state->done.fetch_add(1, std::memory_order_release);
+    }
+  };
+  int64_t helpers = std::min<int64_t>(pool.num_threads(), count) - 1;
+  for (int64_t i = 0; i < helpers; i++) pool.Schedule([work] { work(); });
+  work();
+  while (state->done.load(std::memory_order_acquire) < count) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+  }
+}
+
+// ---------------------------------------------------------------- memory
+
+// Blocks that calls have given back, for the next: fresh pages cost more than the kernels of small arrays. What a
+// process keeps is bounded; a block's size is in the 64 bytes before it.
+constexpr size_t kept_bytes = size_t(64) << 20;
+std::mutex guard;
+std::vector<float*>& idle() {
+  static auto* blocks = new std::vector<float*>;
+  return *blocks;
+}
+size_t idle_bytes = 0;
+size_t& size_of(float* memory) { return *reinterpret_cast<size_t*>(memory - 16); }
+
+float* take(int64_t floats) {
+  size_t bytes = (size_t(floats < 1 ? 1 : floats) * 4 + 4095) / 4096 * 4096;
+  {
+    std::lock_guard<std::mutex> lock(guard);
+    auto& blocks = idle();
+    size_t best = blocks.size();
+    for (size_t i = 0; i < blocks.size(); i++)
+      if (size_of(blocks[i]) >= bytes && (best == blocks.size() || size_of(blocks[i]) < size_of(blocks[best]))) best = i;
+    if (best < blocks.size() && size_of(blocks[best]) <= 4 * bytes) {
+      float* found = blocks[best];
+      blocks[best] = blocks.back();
+      blocks.pop_back();
+      idle_bytes -= size_of(found);
+      return found;
+    }
+  }
+  void* base = nullptr;
+  if (posix_memalign(&base, 64, bytes + 64)) std::abort();
+  float* memory = static_cast<float*>(base) + 16;
+  size_of(memory) = bytes;
+  return memory;
+}
+
+void give(float* memory) {
+  size_t bytes = size_of(memory);
+  std::lock_guard<std::mutex> lock(guard);
+  if (idle_bytes + bytes > kept_bytes) return std::free(memory - 16);
+  idle_bytes += bytes;
+  idle().push_back(memory);
+}
+
+// ---------------------------------------------------------------- handlers
+
+using Array = ffi::Buffer<ffi::F32>;
+using Result = ffi::ResultBuffer<ffi::F32>;
+using Ints = ffi::Span<const int64_t>;
+using Dims = ffi::Span<const int64_t>;
+
+// The window of arrays x [N, *n, C], k [*k, C/groups, O] and y [N, *out, O]; false where their shapes disagree.
+bool window_of(Dims x, Dims k, Dims y, Ints stride, Ints low, Ints dilation, int64_t groups, Window& w) {
+  size_t rank = stride.size();
+  if (rank < 1 || rank > 3 || low.size() != rank || dilation.size() != rank || groups < 1) return false;
+  if (x.size() != rank + 2 || k.size() != rank + 2 || y.size() != rank + 2) return false;
+  w.n = x[0], w.groups = groups, w.c = k[rank], w.o = k[rank + 1] / groups;
+  if (y[0] != w.n || x[rank + 1] != groups * w.c || k[rank + 1] != groups * w.o || y[rank + 1] != groups * w.o) return false;
+  for (size_t a = 0; a < 3; a++) {
+    size_t missing = 3 - rank, i = a - missing;
+    bool is = a >= missing;
+    w.x[a] = is ? x[i + 1] : 1, w.k[a] = is ? k[i] : 1, w.y[a] = is ? y[i + 1] : 1;
+    w.stride[a] = is ? stride[i] : 1, w.low[a] = is ? low[i] : 0, w.dilation[a] = is ? dilation[i] : 1;
+    if (w.stride[a] < 1 || w.dilation[a] < 1) return false;
+    if (w.x[a] < 1 || w.k[a] < 1 || w.y[a] < 1) return false;
+  }
+  return w.n >= 1 && w.c >= 1 && w.o >= 1;
+}
+
+using Kernel = void (*)(const Host&, const Window&, const float*, const float*, float*);
+
+// Which of a call's first operand, second operand and result is x, k, y.
+template <Kernel Kernels::*kernel, int X, int K, int Y>
+ffi::Error call(ffi::ThreadPool pool, Ints stride, Ints low, Ints dilation, int64_t groups, Array a, Array b, Result out) {
+  Dims dims[3] = {a.dimensions(), b.dimensions(), out->dimensions()};
+  Window w;
+  if (!window_of(dims[X], dims[K], dims[Y], stride, low, dilation, groups, w))
+    return ffi::Error::InvalidArgument("jaxconv: the shapes of a native convolution do not agree");
+  Host host{&pool, std::max<int64_t>(1, pool.num_threads()), run, take, give};
+  (current()->kernels->*kernel)(host, w, a.typed_data(), b.typed_data(), out->typed_data());
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+#define PUBLIC extern "C" __attribute__((visibility("default")))
+
+#define HANDLER(name, kernel, X, K, Y)                                                            \
+  PUBLIC XLA_FFI_Error* name(XLA_FFI_CallFrame*);                                                 \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, (call<&Kernels::kernel, X, K, Y>),                          \
+                                ffi::Ffi::Bind()                                                  \
+                                    .Ctx<ffi::ThreadPool>()                                       \
+                                    .Attr<Ints>("stride")                                         \
+                                    .Attr<Ints>("low")                                            \
+                                    .Attr<Ints>("dilation")                                       \
+                                    .Attr<int64_t>("groups")                                      \
+                                    .Arg<Array>()                                                 \
+                                    .Arg<Array>()                                                 \
+                                    .Ret<Array>())
+
+HANDLER(jaxconv_dense_y, dense_y, 0, 1, 2);
+HANDLER(jaxconv_dense_x, dense_x, 2, 0, 1);
+HANDLER(jaxconv_dense_k, dense_k, 0, 2, 1);
+HANDLER(jaxconv_depthwise_y, depthwise_y, 0, 1, 2);
+HANDLER(jaxconv_depthwise_x, depthwise_x, 2, 0, 1);
+HANDLER(jaxconv_depthwise_k, depthwise_k, 0, 2, 1);
+
+// The version of XLA's FFI that this was compiled for: major * 1000 + minor.
+PUBLIC int jaxconv_ffi_version() { return XLA_FFI_API_MAJOR * 1000 + XLA_FFI_API_MINOR; }
+
+// The instruction set in use.
+PUBLIC const char* jaxconv_isa() { return current()->name; }
+
+// Uses another instruction set from now on; null for the widest. False if it is unknown or not this processor's.
+PUBLIC int jaxconv_select_isa(const char* name) {
+  if (!name) return selected.store(widest()), 1;
+  for (const Isa& isa : isas)
+    if (!strcmp(isa.name, name) && isa.here()) return selected.store(&isa), 1;
+  return 0;
+}

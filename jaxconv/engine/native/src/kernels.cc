@@ -1,0 +1,7 @@
+// All kernels for one instruction set: compiled with VL (floats of a vector) and TABLE (the table's name).
+#include "dense_kernel_gradient.h"
+#include "depthwise.h"
+#include "depthwise_kernel_gradient.h"
+
+extern const Kernels TABLE;
+const Kernels TABLE = {dense_y, dense_x, dense_k, depthwise_y, depthwise_x, depthwise_k};

@@ -1,0 +1,86 @@
+// Vectors, the window, threads and memory, as all kernels share them.
+//
+// Every instruction set compiles the kernels once more (kernels.cc), so all here is in an unnamed namespace or plain
+// data, and no header of the C++ library is used: an inline function that two translation units share is linked once,
+// and might be the one with instructions that this processor lacks.
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+// T(x, k, y) = sum over n, i, m, g, c, o of x[n, i*stride + m*dilation - low, g, c] * k[m, c, g, o] * y[n, i, g, o]:
+// three spatial axes (those that an array lacks have one cell and one tap), channels of one group.
+struct Window {
+  int64_t n, x[3], k[3], y[3], stride[3], low[3], dilation[3], groups, c, o;
+};
+
+// What the caller provides. `run` calls task(arg, i) for every i below count, on several threads, and returns when
+// all have returned; `take` gives memory aligned to 64 bytes, which `give` takes back.
+struct Host {
+  void* self;
+  int64_t threads;
+  void (*run)(void* self, int64_t count, void (*task)(void* arg, int64_t i), void* arg);
+  float* (*take)(int64_t floats);
+  void (*give)(float* memory);
+};
+
+// The kernels of one instruction set. Each computes the slot that it is named for from the other two.
+struct Kernels {
+  void (*dense_y)(const Host&, const Window&, const float* x, const float* k, float* y);
+  void (*dense_x)(const Host&, const Window&, const float* k, const float* y, float* x);
+  void (*dense_k)(const Host&, const Window&, const float* x, const float* y, float* k);
+  void (*depthwise_y)(const Host&, const Window&, const float* x, const float* k, float* y);
+  void (*depthwise_x)(const Host&, const Window&, const float* k, const float* y, float* x);
+  void (*depthwise_k)(const Host&, const Window&, const float* x, const float* y, float* k);
+};
+
+#ifdef VL  // floats of a vector: kernels.cc sets it
+namespace {
+
+#define INLINE inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 32")
+
+// Rows and vectors of a block of accumulators: with the operands they fill the registers.
+#if VL == 16
+constexpr int ROWS = 8, COLUMNS = 2;
+#else
+constexpr int ROWS = 6, COLUMNS = 2;
+#endif
+
+typedef float vec __attribute__((vector_size(4 * VL)));
+typedef float loose __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+
+INLINE vec load(const float* p) { return *(const loose*)p; }
+INLINE void store(float* p, vec v) { *(loose*)p = v; }
+INLINE vec load(const float* p, int64_t lanes) {  // the lanes that are not there are 0
+  if (lanes >= VL) return load(p);
+  vec v = {};
+  for (int64_t l = 0; l < lanes; l++) v[l] = p[l];
+  return v;
+}
+INLINE void store(float* p, vec v, int64_t lanes) {
+  if (lanes >= VL) return store(p, v);
+  for (int64_t l = 0; l < lanes; l++) p[l] = v[l];
+}
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }  // a / b rounded up, of a >= 0
+INLINE int64_t floor_of(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+template <class F> void parallel(const Host& host, int64_t count, F f) {
+  host.run(host.self, count, [](void* arg, int64_t i) { (*(F*)arg)(i); }, &f);
+}
+
+// Memory for as long as the block that it is declared in.
+struct Scratch {
+  const Host& host;
+  float* p;
+  Scratch(const Host& host, int64_t floats) : host(host), p(host.take(floats)) {}
+  ~Scratch() { host.give(p); }
+  Scratch(const Scratch&) = delete;
+};
+
+INLINE int64_t cells(const int64_t (&a)[3]) { return a[0] * a[1] * a[2]; }
+
+}  // namespace
+#endif

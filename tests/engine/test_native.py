@@ -1,0 +1,351 @@
+"""The native kernels: built, right for every instruction set, safe among threads, and left out where they must be."""
+
+import functools
+import itertools
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import oracle
+
+import jaxconv as jc
+from jaxconv.doctor.report import _about
+from jaxconv.engine import Form, bind, native
+from jaxconv.engine.dispatch import choose
+from jaxconv.engine.native import build, library
+from jaxconv.engine.rules import Place
+
+here = pytest.mark.skipif(not native.available(), reason=f"no native kernels: {native.reason()}")
+compiler = pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler")
+
+
+@pytest.fixture(params=native.ISAS)
+def isa(request):
+    """Each instruction set that the kernels and the processor have."""
+    if not native.available() or not native.select_isa(request.param):
+        pytest.skip(f"{request.param} is not available")
+    yield request.param
+    native.select_isa(None)
+
+
+def run(code, **env):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def given(form, rng):
+    return {slot: rng.normal(size=getattr(form, slot)).astype(np.float32) for slot in "xky"}
+
+
+@functools.cache
+def program(form):
+    """All three slots by the native kernels, compiled once: the instruction set is looked up as it runs."""
+
+    def all_of(x, k, y):
+        of, opened = {"x": x, "k": k, "y": y}, {slot: form.open(slot, impl="native") for slot in "xky"}
+        return {slot: bind(*(of[name] for name in one.operands), one) for slot, one in opened.items()}
+
+    return jax.jit(all_of)
+
+
+def slots(form, arrays, dtype=jnp.float32):
+    return jax.block_until_ready(program(form)(*(jnp.asarray(arrays[slot], dtype) for slot in "xky")))
+
+
+def expected(form, arrays):
+    words = {"stride": form.stride, "padding": form.padding, "dilation": form.dilation, "groups": form.groups}
+    x, k, y = (arrays[slot].astype(np.float64) for slot in "xky")
+    dx, dk = oracle.conv_grads(x, k, y, **words)
+    return {"y": oracle.conv(x, k, **words), "x": dx, "k": dk}
+
+
+def check(form, arrays, assert_close):
+    got = slots(form, arrays)
+    for slot, want in expected(form, arrays).items():
+        assert_close(got[slot], want, f"{slot} of {form}")
+
+
+FORMS = {
+    "odd channels": Form("y", (2, 7, 9, 5), (3, 3, 5, 37), (1, 1), ((1, 1), (1, 1)), (1, 1)),
+    "stride 2, dilation 3": Form("y", (3, 11, 8, 17), (3, 2, 17, 18), (2, 1), ((2, 0), (1, 3)), (1, 3)),
+    "stride above the kernel": Form("y", (2, 9, 9, 4), (2, 1, 4, 6), (3, 3), ((0, 0), (0, 0)), (1, 1)),
+    "groups": Form("y", (2, 6, 6, 12), (3, 3, 4, 9), (1, 1), ((1, 1), (1, 1)), (1, 1), groups=3),
+    "one axis": Form("y", (5, 17, 33), (5, 33, 16), (2,), ((4, 1),), (2,)),
+    "three axes": Form("y", (1, 4, 5, 6, 3), (2, 3, 2, 3, 8), (1, 2, 1), ((0, 1), (1, 1), (1, 0)), (1, 1, 2)),
+    "31 taps": Form("y", (1, 1, 40, 2), (1, 31, 2, 3), (1, 1), ((0, 0), (15, 15)), (1, 1)),
+    "depthwise": Form("y", (2, 9, 7, 19), (3, 5, 1, 19), (1, 1), ((1, 1), (2, 2)), (1, 1), groups=19),
+    "depthwise, stride 2": Form("y", (3, 8, 8, 40), (3, 3, 1, 40), (2, 2), ((1, 1), (0, 1)), (1, 1), groups=40),
+    "depthwise, 3 maps a channel": Form("y", (2, 6, 6, 7), (3, 3, 1, 21), (1, 2), ((1, 1), (1, 1)), (2, 1), groups=7),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_slot(name, isa, rng, assert_close):
+    check(FORMS[name], given(FORMS[name], rng), assert_close)
+
+
+@here
+@pytest.mark.slow
+def test_odd_channels_and_sizes(rng, assert_close):
+    """Channels from 1 to 40 and sizes from 1 to 17, dense and depthwise, on every instruction set."""
+    for channels, n in zip(range(1, 41), itertools.cycle(range(1, 18)), strict=False):
+        for groups in {1, channels}:
+            k = (3, 2, channels // groups, channels if groups > 1 else 41 - channels)
+            form = Form("y", (2, n, n + 1, channels), k, (1, 2), ((1, 1), (1, 0)), (1, 1), groups=groups)
+            arrays = given(form, rng)
+            for _ in filter(native.select_isa, native.ISAS):
+                check(form, arrays, assert_close)
+    native.select_isa(None)
+    jax.clear_caches()
+    program.cache_clear()
+
+
+@here
+@pytest.mark.parametrize("batch", [0, 1, 5])
+def test_batches(batch, rng, assert_close):
+    form = Form("y", (batch, 5, 5, 3), (3, 3, 3, 4), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    arrays = given(form, rng)
+    if batch:
+        check(form, arrays, assert_close)
+    else:
+        got = slots(form, arrays)
+        assert {slot: v.shape for slot, v in got.items()} == {slot: getattr(form, slot) for slot in "xky"}
+        assert not np.any(got["k"])
+
+
+@pytest.mark.parametrize("groups", [1, 20])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_inf_and_nan_reach_the_results_of_their_windows_and_no_others(value, groups, isa, rng):
+    form = Form("y", (2, 6, 7, 20), (3, 3, 20 // groups, 20), (1, 1), ((1, 1), (1, 1)), (1, 1), groups=groups)
+    arrays = given(form, rng)
+    clean = slots(form, arrays)
+    for slot, others in (("x", "yk"), ("y", "xk")):
+        one = arrays[slot].copy()
+        one[1, 2, 3, 11] = value
+        got = slots(form, arrays | {slot: one})
+        for other in others:
+            finite = np.isfinite(got[other])
+            np.testing.assert_array_equal(np.where(finite, got[other], 0), np.where(finite, clean[other], 0))
+        spatial = got[others[0]]
+        bad = {tuple(map(int, at[:3])) for at in np.argwhere(~np.isfinite(spatial))}
+        assert bad == {(1, i, j) for i in (1, 2, 3) for j in (2, 3, 4)}
+        assert not np.isfinite(got["k"][..., 11]).all() or slot == "x"
+
+
+def test_denormals_are_kept(isa):
+    form = Form("y", (1, 3, 3, 16), (1, 1, 16, 16), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    eye = np.eye(16, dtype=np.float32)[None, None]
+    x = np.full(form.x, 3e-40, np.float32)
+    y = slots(form, {"x": x, "k": eye, "y": np.zeros(form.y, np.float32)})["y"]
+    assert set(np.unique(y)) <= {np.float32(0), np.float32(3e-40)}  # XLA's threads may flush them to zero
+
+
+@here
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_halves_are_computed_in_f32(dtype, rng):
+    form = Form("y", (2, 6, 6, 8), (3, 3, 8, 8), (1, 1), ((1, 1), (1, 1)), (1, 1), dtype=dtype)
+    arrays = {slot: np.asarray(jnp.asarray(v, dtype), np.float32) for slot, v in given(form, rng).items()}
+    for slot, got in slots(form, arrays, dtype).items():
+        assert got.dtype == dtype
+        want = expected(form, arrays)[slot]
+        error = np.abs(np.asarray(got, np.float64) - want).max() / np.abs(want).max()
+        assert error < float(jnp.finfo(dtype).eps)
+
+
+def test_the_same_bits_each_time(isa, rng):
+    """A sum over the batch is cut by the number of threads, not by which of them came first."""
+    form = Form("y", (16, 12, 12, 8), (3, 3, 8, 8), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    wide = Form("y", (16, 12, 12, 24), (3, 3, 1, 24), (1, 1), ((1, 1), (1, 1)), (1, 1), groups=24)
+    for one in (form, wide):
+        arrays = given(one, rng)
+        first = slots(one, arrays)
+        for _ in range(5):
+            for slot, again in slots(one, arrays).items():
+                np.testing.assert_array_equal(again, first[slot])
+
+
+@here
+def test_every_transformation(rng, assert_close):
+    """grad of grad, jvp, vmap, scan and remat are those of the definition."""
+    x, k = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 5, 5, 3), (3, 3, 3, 4)))
+
+    def all_of(impl, x, k):
+        conv = functools.partial(jc.conv, padding=1, impl=impl)
+        loss = lambda x, k: jnp.sum(jnp.sin(conv(x, k)))  # noqa: E731
+        second = jax.grad(lambda k: jnp.sum(jax.grad(loss)(x, k) ** 2))(k)
+        moved = jax.jvp(conv, (x, k), (jnp.cos(x), jnp.cos(k)))
+        members = jax.vmap(jax.grad(loss, 1))(jnp.stack([x, 2 * x]), jnp.stack([k, -k]))
+        scanned = jax.lax.scan(lambda c, s: (c + jax.grad(loss, 1)(x, k * s), None), k, jnp.arange(3.0))[0]
+        return second, moved, members, scanned, jax.grad(jax.checkpoint(loss))(x, k)
+
+    got = jax.jit(functools.partial(all_of, "native"))(x, k)
+    want = jax.jit(functools.partial(all_of, "einsum"))(x, k)
+    jax.tree.map(assert_close, got, want)
+
+
+@here
+def test_what_is_exported_holds_no_call_of_ours():
+    conv = jax.jit(functools.partial(jc.conv, padding=1, impl="native"))
+    like = jax.ShapeDtypeStruct((1, 5, 5, 3), jnp.float32), jax.ShapeDtypeStruct((3, 3, 3, 4), jnp.float32)
+    assert "jaxconv_dense_y" in conv.lower(*like).as_text()
+    assert "custom_call" not in jax.export.export(conv)(*like).mlir_module()
+
+
+@here
+def test_where_it_is_chosen():
+    form = Form("y", (1, 5, 5, 3), (3, 3, 3, 4), (1, 1), ((1, 1), (1, 1)), (1, 1), impl="native")
+    assert choose(form, Place()) == "native"
+    assert choose(form.open("y", impl="auto"), Place()) != "native"  # until the rules say so
+    assert choose(form, Place("cpu", one_device=False)) != "native"
+    assert choose(form, Place("gpu")) == "lax"
+    assert choose(form.open("y", dtype="float64"), Place()) != "native"
+
+
+@here
+def test_shapes_that_disagree_are_refused():
+    form = Form("y", (1, 5, 5, 3), (3, 3, 3, 4), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    x, k = jnp.ones((1, 5, 5, 2)), jnp.ones(form.k)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="the shapes of a native convolution do not agree"):
+        jax.jit(lambda x, k: native.conv_native(x, k, form))(x, k).block_until_ready()
+
+
+@here
+@pytest.mark.slow
+def test_many_calls_at_once():
+    """8,000 calls from four Python threads, many of them side by side in a program: none waits for ever."""
+    done = run("""
+    import concurrent.futures, jax, jax.numpy as jnp, numpy as np, jaxconv as jc
+    jax.config.update("jax_num_cpu_devices", 2)
+    rng = np.random.default_rng(0)
+    x, k = rng.normal(size=(16, 4, 8, 8, 8)).astype("f"), rng.normal(size=(16, 3, 3, 8, 16)).astype("f")
+
+    @jax.jit
+    def program(xs, ks):
+        def body(total, _):
+            return total + sum(jc.conv(x, k, padding=1, impl="native") for x, k in zip(xs, ks)), None
+        return jax.lax.scan(body, jnp.zeros((4, 8, 8, 16)), None, length=25)[0]
+
+    def call(i):
+        device = jax.devices()[i % 2]
+        return np.asarray(program(jax.device_put(x, device), jax.device_put(k, device)))
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(call, range(20)))
+    assert all(np.array_equal(results[0], r) for r in results)
+    print("done")
+    """)
+    assert done.stdout.strip() == "done", done.stderr
+
+
+# ---------------------------------------------------------------- left out
+
+
+def test_switched_off():
+    code = """
+    from jaxconv.engine import Form, native
+    from jaxconv.engine.dispatch import choose
+    from jaxconv.engine.rules import Place
+    form = Form("y", (1, 5, 5, 3), (3, 3, 3, 4), (1, 1), ((1, 1), (1, 1)), (1, 1), impl="native")
+    print(native.reason(), choose(form, Place()) == "native")
+    """
+    out = run(code, JAXCONV_NATIVE="0")
+    assert out.stdout.strip() == "JAXCONV_NATIVE=0 False", out.stderr
+
+
+@here
+def test_a_lower_instruction_set_by_the_variable():
+    out = run("from jaxconv.engine import native; print(native.reason(), native.isa())", JAXCONV_NATIVE_ISA="baseline")
+    assert out.stdout.strip() == "None baseline", out.stderr
+
+
+@here
+def test_an_unknown_instruction_set(monkeypatch):
+    monkeypatch.setenv("JAXCONV_NATIVE_ISA", "sse9")
+    with pytest.raises(jc.ConfigError) as caught:
+        library.reason.__wrapped__()
+    assert str(caught.value) == (
+        "JAXCONV_NATIVE_ISA must be one of x86-64-v4, x86-64-v3, baseline, and available on this processor; got 'sse9'"
+    )
+
+
+@here
+@pytest.mark.parametrize("version", [None, 0, 1003])
+def test_headers_newer_than_the_jaxlib_that_runs(version, monkeypatch):
+    """XLA would refuse the handlers and with them its whole CPU backend, so they are not registered."""
+    monkeypatch.setattr(library, "ffi_version", lambda: version)
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *args, **kwargs: pytest.fail("registered"))
+    monkeypatch.delenv("JAXCONV_NATIVE", raising=False)
+    assert library.reason.__wrapped__() == (
+        "compiled with the headers of another jaxlib; run python -m jaxconv.engine.native"
+    )
+
+
+def test_no_library_and_a_damaged_one(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAXCONV_NATIVE", raising=False)
+    monkeypatch.setattr(library, "LIBRARY", tmp_path / "kernels.so")
+    monkeypatch.setattr(library, "_library", library._library.__wrapped__)
+    assert library.reason.__wrapped__() == "not compiled; run python -m jaxconv.engine.native"
+    (tmp_path / "kernels.so").write_bytes(b"no ELF")
+    assert library.reason.__wrapped__().endswith("; run python -m jaxconv.engine.native")
+
+
+def test_doctor_names_the_instruction_set_or_the_reason():
+    assert _about()["native"] == (native.isa() if native.available() else f"not available: {native.reason()}")
+
+
+# ---------------------------------------------------------------- the build
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="built for Linux and macOS")
+def test_a_build_without_a_compiler(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(build.BuildError, match=r"a C\+\+ compiler must be on the PATH, or named by CXX"):
+        build.build(tmp_path / "kernels.so")
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="built for Linux and macOS")
+def test_a_compiler_that_fails(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", shutil.which("false"))
+    with pytest.raises(build.BuildError, match="failed"):
+        build.build(tmp_path / "kernels.so")
+    assert list(tmp_path.iterdir()) == []
+
+
+@compiler
+@pytest.mark.slow
+def test_the_command_builds(tmp_path):
+    made = build.build(tmp_path / "kernels.so")
+    assert made.read_bytes()[:4] in (b"\x7fELF", b"\xcf\xfa\xed\xfe")
+    assert [path.name for path in tmp_path.iterdir()] == ["kernels.so"]
+
+
+@compiler
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the sanitizers of g++ on Linux")
+@pytest.mark.parametrize("name", build.KERNEL_FLAGS)
+def test_under_sanitizers(name, tmp_path):
+    """Random windows by the kernels' own driver: no lane beyond an array, no undefined arithmetic, the right sums."""
+    wanted = {"x86_64_v3": "avx2", "x86_64_v4": "avx512f"}.get(name, "")
+    if wanted and (platform.machine() != "x86_64" or f" {wanted}" not in Path("/proc/cpuinfo").read_text()):
+        pytest.skip(f"this processor has no {wanted}")
+    sanitized = [*build.compiler(), "-std=c++17", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    flags = [*build.KERNEL_FLAGS[name], "-DTABLE=table"]
+    driver = str(tmp_path / "driver")
+    subprocess.run(
+        [*sanitized, *flags, "kernels.cc", "driver.cc", "-o", driver, "-lpthread"], cwd=build.SOURCES, check=True
+    )
+    done = subprocess.run([driver, "200"], capture_output=True, text=True, timeout=280)
+    assert done.stdout == "200 cases right\n", done.stdout + done.stderr
