@@ -18,7 +18,7 @@ pytest.register_assert_rewrite("messages.calls")
 
 def pytest_addoption(parser):
     parser.addoption("--update-messages", action="store_true", help="rewrite the expected texts of failing assertions")
-    parser.addoption("--sample", type=int, default=0, help="seed of the eighth of `sampled` cases that are quick")
+    parser.addoption("--sample", type=int, default=0, help="seed of the sixteenth of `sampled` cases that are quick")
 
 
 def pytest_configure(config):
@@ -34,7 +34,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Doctests are slow; of a test marked `sampled` an eighth of the cases is quick, and the others are slow."""
+    """Doctests are slow; of a test marked `sampled` a sixteenth of the cases is quick, and the others are slow."""
     cases = collections.defaultdict(list)
     for item in items:
         if isinstance(item, pytest.DoctestItem):
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config, items):
         elif item.get_closest_marker("sampled") and hasattr(item, "callspec") and not item.get_closest_marker("slow"):
             cases[item.nodeid.split("[")[0]].append(item)
     for group in cases.values():
-        quick = random.Random(config.getoption("sample")).sample(group, -(-len(group) // 8))
+        quick = random.Random(config.getoption("sample")).sample(group, -(-len(group) // 16))
         for item in set(group).difference(quick):
             item.add_marker(pytest.mark.slow)
 

@@ -162,6 +162,7 @@ def test_hessian_and_remat_and_control_flow(name, rng, assert_close):
         assert_close(got, want, what)
 
 
+@pytest.mark.slow
 def test_the_trilinear_form_is_one_number(rng):
     """⟨conv(x, k), y⟩ = ⟨x, dx(k, y)⟩ = ⟨k, dk(x, y)⟩."""
     for form in FORMS.values():
@@ -255,6 +256,7 @@ def test_taylor_series_of_a_convolution_and_of_a_choice(rng):
         np.testing.assert_array_equal(got, np.take_along_axis(cells, at.reshape(2, -1, 4), 1).reshape(at.shape))
 
 
+@pytest.mark.slow
 def test_taylor_series_along_a_curve_is_the_derivative_of_the_composition(rng):
     """Third derivatives of conv(x + t v + t² w, k + t u) by nested jvp."""
     x, v, w = (jnp.asarray(rng.normal(size=(1, 5, 5, 2)).astype(np.float32)) for _ in range(3))

@@ -18,6 +18,7 @@ def run_folder(*words):
 
 
 @pytest.mark.skipif(os.environ.get("JAX_NUM_CPU_DEVICES") == "4", reason="this is that process")
-@pytest.mark.parametrize("words", [(), pytest.param(("-m", "slow"), marks=pytest.mark.slow)], ids=["quick", "slow"])
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [(), ("-m", "slow")], ids=["quick", "slow"])
 def test_on_four_devices(words):
     run_folder(*words, "-rs")

@@ -98,6 +98,7 @@ def test_a_run_of_before_the_checksums_is_loaded(finished, tmp_path):
     np.testing.assert_array_equal(after.params["head"]["kernel"], before.params["head"]["kernel"])
 
 
+@pytest.mark.slow
 def test_resume_goes_back_to_the_state_before_a_damaged_one(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "run")
     (folder / "result.json").unlink()

@@ -129,6 +129,7 @@ def test_photographs_are_told_by_the_likeliest_classes(root):
     assert ", dark  " in result.stdout
 
 
+@pytest.mark.slow
 def test_frozen_batch_norms_keep_their_running_statistics(root):
     """`optim.freeze` of a config: the statistics of frozen parts stay those of the file, others move."""
     (root / "tiny_backbone.py").write_text(

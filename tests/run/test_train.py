@@ -189,6 +189,7 @@ def test_a_run_that_lost_its_last_states_goes_on_from_the_one_before(whole, tmp_
     assert measured(tmp_path / "run") == measured(whole)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_trained_further_as_if_it_had_been_longer(whole, tmp_path):
     """At a constant learning rate the longer run's bits; its metrics and manifest go on."""
     changes = ["optim.schedule=none"]

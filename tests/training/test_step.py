@@ -91,6 +91,7 @@ def test_the_state_is_donated(problem):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_going_on_equals_never_stopping(problem):
     whole = run(problem, steps=30).final
     halves = run(problem, steps=30, train=run(problem, steps=13).final).final
