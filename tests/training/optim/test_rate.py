@@ -40,8 +40,8 @@ def test_durations_may_be_given():
         ),
         (
             lambda: rate_schedule("linear_onecycle_schedule", 0.1, 9, div_factor=0.0),
-            "optim.schedule: linear_onecycle_schedule cannot be made of transition_steps=9, peak_value=0.1, "
-            "div_factor=0.0: float division by zero",
+            "optim.schedule: linear_onecycle_schedule cannot be made of transition_steps=9, pct_start=0.3, "
+            "pct_final=0.85, final_div_factor=10000.0, div_factor=0.0, peak_value=0.1: float division by zero",
         ),
         (
             lambda: in_steps({"warmup_epochs": [1], "decay_percent": float("inf"), "end_value": "x"}, 1, 1, 1),
