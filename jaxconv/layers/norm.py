@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 from jaxconv import ops
 from jaxconv._base.dtypes import accum_dtype, upcast
 from jaxconv._base.errors import ShapeError, count
+from jaxconv._base.numeric import check_number
 from jaxconv._base.types import Params, State
 from jaxconv.engine.window import assert_shape
 from jaxconv.layers.checks import param_dtype
@@ -43,8 +43,8 @@ def BatchNorm(
     >>> jax.tree.map(jnp.shape, (params, state))
     ({'bias': (2,), 'scale': (2,)}, {'mean': (2,), 'var': (2,)})
     """
-    if isinstance(momentum, bool) or not isinstance(momentum, numbers.Real) or not 0 <= momentum < 1:
-        raise ShapeError("momentum, the decay of the running statistics, must be in [0, 1)", got=f"{momentum=}")
+    must = "momentum, the decay of the running statistics, must be in [0, 1)"
+    check_number(momentum, "momentum", must, lambda momentum: 0 <= momentum < 1)
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)

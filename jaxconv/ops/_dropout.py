@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
-
 import jax
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.keys import check_key
+from jaxconv._base.numeric import check_number
 from jaxconv._base.types import ArrayLike, Ints
 
 
@@ -58,6 +57,4 @@ def dropout(x: ArrayLike, rate: float, key: jax.Array, *, shared: Ints = ()) -> 
 
 def check_rate(rate: float) -> float:
     """`rate`, if it is a number in [0, 1); raises ShapeError otherwise."""
-    if isinstance(rate, bool) or not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
-        raise ShapeError("rate must be a number in [0, 1)", got=f"rate={rate!r}")
-    return rate
+    return check_number(rate, "rate", "rate must be a number in [0, 1)", lambda rate: 0 <= rate < 1)

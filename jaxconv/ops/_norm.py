@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from jax import lax
 from jaxconv import geometry
 from jaxconv._base.dtypes import cast_back, channelwise, upcast
 from jaxconv._base.errors import ShapeError, count
+from jaxconv._base.numeric import check_number
 from jaxconv._base.types import ArrayLike
 from jaxconv.engine.window import assert_shape
 
@@ -68,9 +68,7 @@ def abs_square(v: jax.Array) -> jax.Array:
 
 def check_eps(eps: float) -> float:
     """`eps`, if it is a number ≥ 0; raises ShapeError otherwise."""
-    if isinstance(eps, bool) or not isinstance(eps, numbers.Real) or not eps >= 0:
-        raise ShapeError("eps must be a number ≥ 0", got=f"eps={eps!r}")
-    return eps
+    return check_number(eps, "eps", "eps must be a number ≥ 0", lambda eps: eps >= 0)
 
 
 def affine(y: jax.Array, scale: Any, bias: Any) -> jax.Array:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import cast_back, upcast
 from jaxconv._base.errors import ShapeError
+from jaxconv._base.numeric import check_number
 from jaxconv._base.types import ArrayLike, Ints, Padding
 from jaxconv.engine.primitive import select
 from jaxconv.engine.select import Choice, first_maximum
@@ -182,8 +182,7 @@ def lp_pool(
     >>> lp_pool(jnp.array([[[3.0], [4.0]]]), (2,), p=2)
     Array([[[5.]]], dtype=float32)
     """
-    if isinstance(p, bool) or not isinstance(p, numbers.Real) or not p >= 1:
-        raise ShapeError("p must be a number ≥ 1, for (Σ|x|^p)^(1/p) to be a norm", got=f"p={p!r}")
+    check_number(p, "p", "p must be a number ≥ 1, for (Σ|x|^p)^(1/p) to be a norm", lambda p: p >= 1)
     x, win, unbatched = pool_input(
         x, kernel_size, "lp_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )

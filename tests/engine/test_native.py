@@ -2,12 +2,10 @@
 
 import functools
 import itertools
-import os
 import platform
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import jax
@@ -15,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import oracle
+from support.process import run
 
 import jaxconv as jc
 from jaxconv.doctor.report import _about
@@ -34,16 +33,6 @@ def isa(request):
         pytest.skip(f"{request.param} is not available")
     yield request.param
     native.select_isa(None)
-
-
-def run(code, **env):
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
 
 
 def given(form, rng):

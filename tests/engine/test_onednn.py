@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from support import oracle
+from support.process import run
 
 from jaxconv._base.compat import ONEDNN_JAXLIB, jaxlib_version
 from jaxconv.engine import Form, bind, onednn
@@ -16,16 +17,6 @@ from jaxconv.engine.dispatch import choose
 from jaxconv.engine.rules import Place
 
 here = pytest.mark.skipif(not onednn.available(), reason="no supported oneDNN in this jaxlib, or on this processor")
-
-
-def run(code, **env):
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
 
 
 def test_versions():

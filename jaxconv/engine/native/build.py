@@ -1,9 +1,7 @@
-"""Compilation of the native kernels: `python -m jaxconv.engine.native`.
-
-Imports nothing but the standard library: the build hook of the package runs this file by itself.
-"""
+"""Compilation of the native kernels: `python -m jaxconv.engine.native`."""
 
 import concurrent.futures
+import importlib.util
 import os
 import platform
 import shlex
@@ -43,8 +41,6 @@ def include_dir() -> str:
     Raises:
       BuildError: if there is no jaxlib, or one without headers.
     """
-    import importlib.util
-
     spec = importlib.util.find_spec("jaxlib")
     folder = Path(spec.origin).parent / "include" if spec and spec.origin else None
     if folder is None or not (folder / "xla/ffi/api/ffi.h").exists():
