@@ -81,16 +81,16 @@ def parity(ours, name, words, shape, rng, **how):
 @pytest.mark.slow
 @pytest.mark.parametrize("shortcut", ["A", "B"])
 def test_small_ones_equal_torch(shortcut, rng):
-    words = {"depth": 8, "classes": 7, "width": 4, "shortcut": shortcut}
-    parity(models.resnet_cifar(**words), "resnet_cifar", words, (2, 13, 16, 3), rng)
+    words = {"depth": 8, "width": 4, "shortcut": shortcut}
+    parity(models.resnet_cifar(num_classes=7, **words), "resnet_cifar", words | {"classes": 7}, (2, 13, 16, 3), rng)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("depth", "width"), [(10, 2), (16, 1)])
 def test_small_wide_ones_equal_torch(depth, width, rng):
     """Of width 1 the first stage has no shortcut of its own."""
-    words = {"depth": depth, "width": width, "classes": 7}
-    parity(models.wide_resnet(**words), "wide_resnet", words, (2, 11, 12, 3), rng)
+    words = {"depth": depth, "width": width}
+    parity(models.wide_resnet(num_classes=7, **words), "wide_resnet", words | {"classes": 7}, (2, 11, 12, 3), rng)
 
 
 @pytest.mark.slow

@@ -1,9 +1,13 @@
 """Weights of transformers' own models in our nets: the same logits, layer by layer, and back again."""
 
+import importlib.util
+
 import numpy as np
 import pytest
+from port.originals import original
 
 from jaxconv import models, port
+from jaxconv.port.weights.leaves import leaves_of
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
@@ -11,6 +15,13 @@ pytestmark = pytest.mark.slow  # transformers takes long to import
 
 CLASSES = 5
 SHAPE = (2, 32, 32, 3)
+
+
+def imported():
+    """The transformers package. It imports torchvision, which may need its operators declared first."""
+    if importlib.util.find_spec("torchvision"):
+        original("torchvision")
+    return pytest.importorskip("transformers")
 
 
 def resnet(transformers, layer_type, factor):
@@ -75,7 +86,7 @@ def randomize(model, rng):
 
 @pytest.mark.parametrize("case", MODELS)
 def test_a_model(case, rng, tmp_path, quick_jit):
-    transformers = pytest.importorskip("transformers")
+    transformers = imported()
     model, name, words = MODELS[case](transformers)
     if name not in models.registry:
         pytest.skip(f"there is no {name}")
@@ -85,7 +96,7 @@ def test_a_model(case, rng, tmp_path, quick_jit):
     x = rng.normal(size=SHAPE).astype(np.float32)
     found = port.compare(net, params, state, model, x, source="transformers")
     assert found.agrees, str(found)
-    weighted = {leaf.part for leaf in port.leaves.leaves_of(net, SHAPE)}
+    weighted = {leaf.part for leaf in leaves_of(net, SHAPE)}
     assert len(found.pairs) > 0.9 * len(weighted)
 
     with torch.no_grad():
@@ -103,7 +114,7 @@ def test_a_model(case, rng, tmp_path, quick_jit):
 
 
 def test_a_model_without_its_head(rng):
-    transformers = pytest.importorskip("transformers")
+    transformers = imported()
     if "resnet" not in models.registry:
         pytest.skip("there is no resnet")
     model, name, words = resnet(transformers, "basic", 1)

@@ -105,5 +105,5 @@ def test_another_folders_images_are_refused_on_going_on(tmp_path, read, images):
     with pytest.raises(run.StoppedError):
         run.train(read(), tmp_path / "run", stop)
     (images / "train" / "dark" / "3.png").unlink()
-    with pytest.raises(DataError, match="a run must go on with the data that it began with; "):
+    with pytest.raises(DataError, match="a run must be resumed with the same data; "):
         run.resume(tmp_path / "run")
