@@ -1,5 +1,6 @@
 """For every test: which are quick, random numbers, keys, 64-bit mode, a fast jit, comparison with the oracle."""
 
+import atexit
 import collections
 import functools
 import itertools
@@ -18,23 +19,28 @@ pytest.register_assert_rewrite("messages.calls")
 
 def pytest_addoption(parser):
     parser.addoption("--update-messages", action="store_true", help="rewrite the expected texts of failing assertions")
-    parser.addoption("--sample", type=int, default=0, help="seed of the sixteenth of `sampled` cases that are quick")
+    parser.addoption("--sample", type=int, default=0, help="which 1/32 of `sampled` cases is quick")
 
 
 def pytest_configure(config):
-    """Tests ask which numbers come out: a fifth of their time is LLVM's, making them come out fast. Where XLA_FLAGS
-    names a level itself, that one holds."""
+    """Tests ask which numbers come out: two fifths of their time would be XLA's, making them come out fast. Where
+    XLA_FLAGS names a level itself, that one holds."""
     given = os.environ.get("XLA_FLAGS", "")
     if "--xla_backend_optimization_level" not in given:
         flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        flags += " --xla_cpu_parallel_codegen_split_count=1"
+        if jax.__version_info__ < (0, 11):  # unknown flags end the process
+            flags += " --xla_cpu_use_fusion_emitters=false"  # the older code generator: half the compile time
         os.environ["XLA_FLAGS"] = f"{given} {flags}".strip()
+    if hasattr(config, "workerinput"):
+        atexit.register(os._exit, 0)  # before JAX destroys thousands of programs one by one, in 8 s
     if config.getoption("update_messages"):
         config.pluginmanager.register(Updater(config))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Doctests are slow; of a test marked `sampled` a sixteenth of the cases is quick, and the others are slow."""
+    """Doctests are slow; of a test marked `sampled` 1/32 of the cases is quick, and the others are slow."""
     cases = collections.defaultdict(list)
     for item in items:
         if isinstance(item, pytest.DoctestItem):
@@ -42,7 +48,7 @@ def pytest_collection_modifyitems(config, items):
         elif item.get_closest_marker("sampled") and hasattr(item, "callspec") and not item.get_closest_marker("slow"):
             cases[item.nodeid.split("[")[0]].append(item)
     for group in cases.values():
-        quick = random.Random(config.getoption("sample")).sample(group, -(-len(group) // 16))
+        quick = random.Random(config.getoption("sample")).sample(group, -(-len(group) // 32))
         for item in set(group).difference(quick):
             item.add_marker(pytest.mark.slow)
 

@@ -84,7 +84,7 @@ def test_training_steps(compute, words):
     assert jax.tree.map(lambda v: v.dtype, after.params) == jax.tree.map(lambda v: v.dtype, train.params)
 
 
-@pytest.mark.sampled
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_losses_and_metrics(dtype):
     logits, weights = jnp.eye(4, 3).astype(dtype), jnp.ones(4)

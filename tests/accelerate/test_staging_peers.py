@@ -83,6 +83,7 @@ def test_an_nnx_step_updates_its_net_and_its_optimizer(way):
     assert_same(nnx_outcome(wraps[way], x), nnx_expected(0), 1e-4)
 
 
+@pytest.mark.slow
 def test_nnx_methods_and_nets_that_are_called(x):
     nnx = pytest.importorskip("flax.nnx")
 

@@ -132,6 +132,7 @@ def counted(module, shape):
     return sum(found), sum(p.numel() for p in module.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in LONG else []) for n in NETS])
 def test_as_many_as_torch_does(name):
     height, width = (204, 220) if name == "unet" else (224, 256) if name != "inception_v3" else (299, 310)

@@ -78,6 +78,7 @@ def test_remat_keeps_less_and_computes_the_same():
     assert kept(net) < kept(plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_cast_computes_in_the_type_and_keeps_float32(dtype):
     seen = []

@@ -73,6 +73,7 @@ def test_the_whole_b0_equals_torch(dtype, rng):
         check(net, module, (2, 64, 64, 3), rng, dtype=dtype, slopes=deep, evaluates=not deep)
 
 
+@pytest.mark.slow
 def test_blocks_are_dropped_more_often_the_deeper_they_are(monkeypatch):
     module, rates = importlib.import_module("jaxconv.models._efficientnet"), []
     monkeypatch.setattr(module, "DropPath", lambda rate: rates.append(rate) or jc.DropPath(rate))
@@ -80,6 +81,7 @@ def test_blocks_are_dropped_more_often_the_deeper_they_are(monkeypatch):
     np.testing.assert_allclose(rates, 0.2 * np.arange(16) / 16)
 
 
+@pytest.mark.slow
 def test_three_largest_take_the_norms_of_the_papers_code():
     """B0 … B4 are torch's defaults, B5 … B7 TensorFlow's: after one step 1 % of the batch's mean is in the state."""
     for name, share in (("efficientnet_b4", 0.1), ("efficientnet_b5", 0.01)):

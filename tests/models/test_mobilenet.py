@@ -101,6 +101,7 @@ def test_whole_ones_equal_torch(name, dtype, rng):
         check(net, theirs, (2, 64, 64, 3), rng, dtype=dtype, slopes=deep, evaluates=not deep)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "weights", "macs"), [(1.4, 6.06, 582), pytest.param(0.5, 1.95, 97, marks=pytest.mark.slow)]
 )
@@ -112,6 +113,7 @@ def test_other_widths_have_the_counts_that_keras_documents(width, weights, macs)
     assert (round(kernels / 1e6, 2), round(jc.summary(net, (1, 224, 224, 3)).macs / 1e6)) == (weights, macs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "path", "shape"),
     [

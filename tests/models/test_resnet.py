@@ -45,7 +45,7 @@ SMALL = {
 }
 
 
-@pytest.mark.sampled
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n == "basic" else pytest.mark.slow) for n in SMALL])
 def test_small_ones_equal_torch(name, rng):
     parity((2, 33, 40, 3), rng, SMALL[name])

@@ -51,6 +51,7 @@ def test_a_small_one_equals_torch(words, shape, rng):
     check(net, module, shape, rng)
 
 
+@pytest.mark.slow
 def test_same_gives_a_logit_for_every_pixel_of_any_image():
     net = models.unet(5, width=2, depth=3, padding="same")
     for shape in ((1, 8, 8, 1), (2, 9, 31, 3), (1, 5, 11, 2), (1, 10, 32, 3)):

@@ -44,7 +44,7 @@ MOMENTS = {"mean": jnp.zeros(4, jnp.complex64), "var": jnp.ones(4)}
 
 
 @pytest.mark.parametrize("name", OPS)
-@pytest.mark.parametrize("promotion", ["standard", "strict"])
+@pytest.mark.parametrize("promotion", [pytest.param("standard", marks=pytest.mark.slow), "strict"])
 def test_values_and_derivatives(name, promotion, rng):
     """Values against NumPy in complex128; derivatives against JAX's of the same formula."""
     ours, formula = OPS[name]

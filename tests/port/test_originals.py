@@ -35,6 +35,7 @@ VALUES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in TORCHVISION])
 def test_every_tensor_has_its_place_and_its_shape(name):
     leaves = leaves_of(models.registry[name](1000), (1, 224, 224, 3))

@@ -232,6 +232,7 @@ def test_tensors_of_every_kind(tmp_path, weights, tensors, kind):
         np.testing.assert_allclose(found, want, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("make", "what", "fix"),

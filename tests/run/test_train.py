@@ -404,6 +404,7 @@ def test_float16_scales_its_loss():
     assert (float(grown.scale), int(grown.good)) == (16, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "shape"), [("autoencoder", "[1, 8, 8, 1]"), ("unet", "[1, 8, 8, 10]")])
 def test_a_net_without_logits_is_refused_before_anything_is_written(tmp_path, name, shape):
     net = f'[net]\nname = "{name}"\n' + ('padding = "same"\ndepth = 2\nwidth = 2\n' if name == "unet" else "")

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import sklearn.metrics
 
 from jaxconv._base.errors import ShapeError
 from jaxconv.training.metrics import (
@@ -28,6 +27,7 @@ def answers(rng):
     return logits, rng.integers(0, C, N).astype(np.int32), rng.integers(0, 3, N).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_counts(answers, quick_jit):
     logits, labels, weights = answers
     hits = logits.argmax(1) == labels
@@ -66,6 +66,8 @@ def test_the_rank_of_a_label_that_is_none_or_of_scores_that_are_none(answers):
 
 @pytest.mark.slow
 def test_members_are_counted_together(answers):
+    import sklearn.metrics
+
     logits, labels, weights = answers
     chosen = np.stack([logits.argmax(1), (labels + 1) % C])
     expected = sum(sklearn.metrics.confusion_matrix(labels, each, labels=range(C)) for each in chosen)
@@ -74,7 +76,10 @@ def test_members_are_counted_together(answers):
     np.testing.assert_array_equal(count_pairs(labels, chosen, C, weights), expected)
 
 
+@pytest.mark.slow
 def test_confusion_matrix_and_what_follows_from_it(answers):
+    import sklearn.metrics
+
     logits, labels, weights = answers
     chosen, counted = logits.argmax(1), weights > 0
     both = jax.jit(confusion_matrix)

@@ -96,6 +96,7 @@ def test_many_flipped_bits(saved, tmp_path):
     assert flipped(saved, tmp_path, 12) >= 36
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_beside_the_report(saved, tmp_path, capfd):
     shutil.copytree(saved, tmp_path / "c")
     largest = max((path for path in (tmp_path / "c" / "12").rglob("*") if path.is_file()), key=os.path.getsize)
@@ -117,6 +118,7 @@ def test_where_every_state_is_damaged_it_is_an_error(saved, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_state_of_a_damaged_step_can_be_saved_again(saved, tmp_path):
     folder = tmp_path / "c"
     shutil.copytree(saved, folder)
@@ -147,6 +149,7 @@ def test_what_cannot_be_read_is_not_damaged(saved, tmp_path):
     assert rolling.saved_steps(folder) == [6, 12]
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_gone_is_not_made_again(tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     kept = Checkpoints(folder)

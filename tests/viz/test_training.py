@@ -98,6 +98,7 @@ def test_of_a_thousand_classes_the_largest_mistakes_are_seen(rng):
     assert_nothing_cut(figure)
 
 
+@pytest.mark.slow
 def test_a_class_without_images_and_a_net_without_mistakes():
     names = ["a class name that is much longer than this", "$x$ and 5 $", "c"]
     figure = pictures.confusion(np.diag([9999, 0, 7]) + np.eye(3, k=2, dtype=int), names)
