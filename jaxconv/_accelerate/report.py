@@ -3,7 +3,10 @@
 import dataclasses
 from typing import Any
 
+import jax
+
 from jaxconv._base.compat import ShapedArray
+from jaxconv.engine import native
 from jaxconv.engine.form import EXACT_IN_F32
 from jaxconv.engine.window import all_static
 
@@ -30,7 +33,10 @@ class Found:
 
 
 class Report(tuple[Found, ...]):
-    """Result of `accelerate.report`; as text a table with a line for each convolution."""
+    """Result of `accelerate.report`; as text a table with a line for each convolution.
+
+    If the native kernels cannot be used on this CPU, a last line says why.
+    """
 
     def __str__(self) -> str:
         head = ("where", "lhs", "rhs", "result", "XLA alone", "jaxconv")
@@ -39,7 +45,10 @@ class Report(tuple[Found, ...]):
             (row.where, *map(_sizes, (row.lhs, row.rhs, row.out)), row.lax, row.engine + word[row.slot]) for row in self
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        if jax.default_backend() == "cpu" and not native.available():
+            lines.append(f"native kernels: not available: {native.reason()}")
+        return "\n".join(lines)
 
 
 def xla_alone(p: Any, lhs: ShapedArray, rhs: ShapedArray, loop: bool, platform: str) -> str:

@@ -255,7 +255,7 @@ _ROW, _WIDTH = "{:<36} {:<26} {:<4} {}", 80
 def lines(report: Report) -> Iterator[str]:
     """The report in lines of at most 80 characters: the device, disagreements (worst first), and a summary."""
     for name, text in report.about.items():
-        yield f"{name:<9}{text}"[:_WIDTH]
+        yield from textwrap.wrap(f"{name:<9}{text}", _WIDTH, subsequent_indent=" " * 9)
     yield ""
     worst = sorted(report.findings, key=lambda finding: (-finding.error, finding.case))
     if worst:

@@ -12,6 +12,7 @@ from jax.sharding import AxisType, PartitionSpec
 from support.trees import assert_same
 
 import jaxconv as jc
+from jaxconv.engine import native
 
 pytestmark = pytest.mark.sampled
 
@@ -173,8 +174,10 @@ def test_donation_passes_through(inputs):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given))
 
 
-def test_report(inputs):
+def test_report(inputs, monkeypatch):
     params, x = inputs
+    monkeypatch.setattr(native, "reason", lambda: None)
+    monkeypatch.setattr(native, "available", lambda: True)
     found = jc.accelerate.report(step, params, x, 1e-3)
     assert [(row.slot, row.lhs, row.rhs) for row in found][:2] == [
         ("y", (4, 16, 16, 3), (3, 3, 3, 8)),
@@ -188,6 +191,9 @@ def test_report(inputs):
     assert "2 groups, one small contraction each" in text
     assert "2 times the work (batch groups)" in text
     assert "a naive loop (layout, in a loop body)" in text
+    monkeypatch.setattr(native, "available", lambda: False)
+    monkeypatch.setattr(native, "reason", lambda: "not compiled; run python -m jaxconv.engine.native")
+    assert str(found) == f"{text}\nnative kernels: not available: not compiled; run python -m jaxconv.engine.native"
 
 
 def test_report_of_a_kernel_larger_than_its_input():

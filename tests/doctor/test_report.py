@@ -127,6 +127,14 @@ def test_the_worst_comes_first_within_80_columns():
     assert rows[-1] == "2 cases, 1,234 results, 3 s: jaxconv WRONG in 1, plain XLA wrong in 1"
 
 
+def test_a_long_line_about_the_device_is_wrapped():
+    reason = "not available: compiled with the headers of another jaxlib; run python -m jaxconv.engine.native"
+    text = list(doctor.lines(doctor.Report(ABOUT | {"native": reason}, [])))
+    first = text.index(next(line for line in text if line.startswith("native   ")))
+    assert " ".join(line[9:] for line in text[first : text.index("")]) == reason
+    assert max(map(len, text)) <= 80
+
+
 def child(on_item):
     """A command that answers like a child, and for each item first does what `on_item` says."""
     script = f"""

@@ -282,6 +282,15 @@ def test_headers_newer_than_the_jaxlib_that_runs(version, monkeypatch):
     )
 
 
+@here
+def test_kernels_of_other_sources_are_not_used(monkeypatch):
+    """An updated checkout, in which nobody has compiled."""
+    monkeypatch.setattr(library, "digest", lambda: "other")
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *args, **kwargs: pytest.fail("registered"))
+    monkeypatch.delenv("JAXCONV_NATIVE", raising=False)
+    assert library.reason.__wrapped__() == "compiled from other sources; run python -m jaxconv.engine.native"
+
+
 def test_no_library_and_a_damaged_one(monkeypatch, tmp_path):
     monkeypatch.delenv("JAXCONV_NATIVE", raising=False)
     monkeypatch.setattr(library, "LIBRARY", tmp_path / "kernels.so")
@@ -321,6 +330,17 @@ def test_the_command_builds(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["kernels.so"]
 
 
+SANITIZED = ("-std=c++17", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover")
+
+
+def drive(compiler, flags, sources, folder, cases, emulator=()):
+    """The outcome of so many random windows in the kernels' own driver, compiled for it."""
+    driver = str(folder / "driver")
+    command = [*compiler, *flags, "-DTABLE=table", "kernels.cc", "driver.cc", "-o", driver, "-lpthread"]
+    subprocess.run(command, cwd=sources, check=True)
+    return subprocess.run([*emulator, driver, str(cases)], capture_output=True, text=True, timeout=280)
+
+
 @compiler
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the sanitizers of g++ on Linux")
@@ -330,11 +350,35 @@ def test_under_sanitizers(name, tmp_path):
     wanted = {"x86_64_v3": "avx2", "x86_64_v4": "avx512f"}.get(name, "")
     if wanted and (platform.machine() != "x86_64" or f" {wanted}" not in Path("/proc/cpuinfo").read_text()):
         pytest.skip(f"this processor has no {wanted}")
-    sanitized = [*build.compiler(), "-std=c++17", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
-    flags = [*build.KERNEL_FLAGS[name], "-DTABLE=table"]
-    driver = str(tmp_path / "driver")
-    subprocess.run(
-        [*sanitized, *flags, "kernels.cc", "driver.cc", "-o", driver, "-lpthread"], cwd=build.SOURCES, check=True
-    )
-    done = subprocess.run([driver, "200"], capture_output=True, text=True, timeout=280)
+    done = drive(build.compiler(), (*SANITIZED, *build.KERNEL_FLAGS[name]), build.SOURCES, tmp_path, 200)
+    assert done.stdout == "200 cases right\n", done.stdout + done.stderr
+
+
+@compiler
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the sanitizers of g++ on Linux")
+@pytest.mark.parametrize("access", ["return load(p)", "return store(p, v)"])
+def test_the_sanitizers_find_one_lane_too_many(access, tmp_path):
+    """With a load or store of whole vectors where the last lane is missing."""
+    sources = shutil.copytree(build.SOURCES, tmp_path / "src")
+    shared = (sources / "shared.h").read_text()
+    right = f"if (lanes >= VL) {access};"
+    assert right in shared
+    (sources / "shared.h").write_text(shared.replace(right, f"if (lanes >= VL - 1) {access};"))
+    done = drive(build.compiler(), (*SANITIZED, *build.KERNEL_FLAGS["baseline"]), sources, tmp_path, 200)
+    assert done.returncode
+    assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
+
+
+ARM = ["aarch64-linux-gnu-g++"]  # apt install g++-aarch64-linux-gnu qemu-user
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which(ARM[0]) or not shutil.which("qemu-aarch64"), reason="no compiler or emulator")
+def test_on_aarch64(tmp_path):
+    """The kernels for NEON, compiled as they are released, in an emulator; the handlers are only compiled."""
+    handlers = [*ARM, *build.FLAGS, "-fsyntax-only", "-w", "-isystem", str(build.HEADERS), '-DSOURCES=""', "ffi.cc"]
+    subprocess.run(handlers, cwd=build.SOURCES, check=True)
+    flags = (*build.FLAGS, *build.KERNEL_FLAGS["baseline"], "-static")
+    done = drive(ARM, flags, build.SOURCES, tmp_path, 200, ["qemu-aarch64"])
     assert done.stdout == "200 cases right\n", done.stdout + done.stderr

@@ -1,11 +1,11 @@
-"""Compile the native kernels for this checkout: `python -m jaxconv.engine.native`."""
+"""Compile the native kernels for this installation and its jaxlib: `python -m jaxconv.engine.native`."""
 
 import sys
 
-from jaxconv.engine.native.build import BuildError, build
+from jaxconv.engine.native.build import HEADERS, LIBRARY, BuildError, build, installed_headers
 
 if __name__ == "__main__":
     try:
-        print(build())
+        print(build(LIBRARY, installed_headers() or HEADERS))
     except BuildError as failed:
         sys.exit(f"jaxconv: {failed}")

@@ -1,6 +1,10 @@
-"""Compilation of the native kernels: `python -m jaxconv.engine.native`."""
+"""Compilation of the native kernels: at installation (hatch_build.py), and by `python -m jaxconv.engine.native`.
+
+Imports the standard library alone: at installation neither this package nor jax is there.
+"""
 
 import concurrent.futures
+import hashlib
 import importlib.util
 import os
 import platform
@@ -12,8 +16,12 @@ import tempfile
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "src"
+HEADERS = Path(__file__).parent / "headers"
+"""XLA's FFI headers of the oldest jaxlib that the package supports; later ones understand what they compile."""
 LIBRARY = Path(__file__).parent / "kernels.so"
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast")
+MACOS = "11.0"
+"""The oldest macOS that a library made there is for, as jaxlib's."""
 KERNEL_FLAGS = {
     "baseline": ("-DVL=4",),
     "x86_64_v3": ("-DVL=8", "-march=x86-64-v3"),
@@ -35,21 +43,27 @@ def compiler() -> list[str] | None:
     return next(([name] for name in ("c++", "g++", "clang++") if shutil.which(name)), None)
 
 
-def include_dir() -> str:
-    """The folder of XLA's FFI headers, in the installed jaxlib.
-
-    Raises:
-      BuildError: if there is no jaxlib, or one without headers.
-    """
+def installed_headers() -> Path | None:
+    """The folder of XLA's FFI headers in the installed jaxlib, if any."""
     spec = importlib.util.find_spec("jaxlib")
     folder = Path(spec.origin).parent / "include" if spec and spec.origin else None
-    if folder is None or not (folder / "xla/ffi/api/ffi.h").exists():
-        raise BuildError("the headers of jaxlib must be installed: pip install jaxlib")
-    return str(folder)
+    return folder if folder and (folder / "xla/ffi/api/ffi.h").exists() else None
 
 
-def build(library: Path = LIBRARY) -> Path:
+def digest() -> str:
+    """A hash of the sources, which a library carries: it is used with these sources alone."""
+    hashed = hashlib.sha256()
+    for path in sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cc") and path.stem != "driver"):
+        hashed.update(path.name.encode() + b"\0" + path.read_bytes())
+    return hashed.hexdigest()[:16]
+
+
+def build(library: Path = LIBRARY, headers: Path = HEADERS) -> Path:
     """Compiles the kernels for every instruction set into one library, and puts it in place in one step.
+
+    Args:
+      library: the file to write.
+      headers: folder of XLA's FFI headers.
 
     Raises:
       BuildError: if there is no compiler, or it fails, or its platform is not Linux or macOS.
@@ -59,21 +73,26 @@ def build(library: Path = LIBRARY) -> Path:
         raise BuildError(f"the native kernels are for Linux and macOS; got {sys.platform}")
     if command is None:
         raise BuildError("a C++ compiler must be on the PATH, or named by CXX: apt install g++")
-    include = include_dir()
+    flags = [*FLAGS, *([f"-mmacosx-version-min={MACOS}"] if sys.platform == "darwin" else [])]
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     isas = [name for name in KERNEL_FLAGS if x86 or name == "baseline"]
     with tempfile.TemporaryDirectory() as folder:
         objects = {name: f"{folder}/{name}.o" for name in (*isas, "ffi")}
         jobs = [
-            [*command, *FLAGS, *KERNEL_FLAGS[name], f"-DTABLE=kernels_{name}", "-c", "kernels.cc", "-o", objects[name]]
+            [*command, *flags, *KERNEL_FLAGS[name], f"-DTABLE=kernels_{name}", "-c", "kernels.cc", "-o", objects[name]]
             for name in isas
         ]
         has = [f"-DHAS_{name.upper()}" for name in isas if name != "baseline"]
-        jobs.append([*command, *FLAGS, "-w", "-isystem", include, *has, "-c", "ffi.cc", "-o", objects["ffi"]])
+        has.append(f'-DSOURCES="{digest()}"')
+        jobs.append([*command, *flags, "-w", "-isystem", str(headers), *has, "-c", "ffi.cc", "-o", objects["ffi"]])
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(_run, jobs))
         made = f"{folder}/kernels.so"
-        _run([*command, "-shared", *objects.values(), "-o", made])
+        link = [*command, *flags, "-shared", *objects.values(), "-o", made]
+        try:  # no C++ library of this machine: a process may have loaded an older one
+            _run([*link, "-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL", "-Wl,--gc-sections"])
+        except BuildError:  # there is no static one
+            _run(link)
         beside = library.with_suffix(f".{os.getpid()}.tmp")
         try:
             library.parent.mkdir(parents=True, exist_ok=True)

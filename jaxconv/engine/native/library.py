@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 
 from jaxconv._base.errors import ConfigError
-from jaxconv.engine.native.build import LIBRARY
+from jaxconv.engine.native.build import LIBRARY, digest
 
 BUILD = "python -m jaxconv.engine.native"
 TARGETS = tuple(f"jaxconv_{kind}_{slot}" for kind in ("dense", "depthwise") for slot in "ykx")
@@ -39,6 +39,9 @@ def reason() -> str | None:
         return f"not compiled; run {BUILD}"
     try:
         version = _library().jaxconv_ffi_version()
+        if _library().jaxconv_sources().decode() != digest():
+            return f"compiled from other sources; run {BUILD}"
+        handlers = {target: getattr(_library(), target) for target in TARGETS}
     except (OSError, AttributeError) as error:
         return f"{error}; run {BUILD}"
     mine = ffi_version()
@@ -49,8 +52,8 @@ def reason() -> str | None:
         raise ConfigError(
             f"JAXCONV_NATIVE_ISA must be one of {', '.join(ISAS)}, and available on this processor; got {word!r}"
         )
-    for target in TARGETS:
-        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(_library(), target)), platform="cpu")
+    for target, handler in handlers.items():
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler), platform="cpu")
     return None
 
 
@@ -83,5 +86,6 @@ def ffi_version() -> int | None:
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(LIBRARY))
     library.jaxconv_isa.restype = ctypes.c_char_p
+    library.jaxconv_sources.restype = ctypes.c_char_p
     library.jaxconv_select_isa.argtypes = [ctypes.c_char_p]
     return library

@@ -188,6 +188,9 @@ HANDLER(jaxconv_depthwise_k, depthwise_k, 0, 2, 1);
 // The version of XLA's FFI that this was compiled for: major * 1000 + minor.
 PUBLIC int jaxconv_ffi_version() { return XLA_FFI_API_MAJOR * 1000 + XLA_FFI_API_MINOR; }
 
+// The hash of the sources (build.py).
+PUBLIC const char* jaxconv_sources() { return SOURCES; }
+
 // The instruction set in use.
 PUBLIC const char* jaxconv_isa() { return current()->name; }
 
