@@ -4,6 +4,7 @@ The only module that imports `jax.interpreters`, `jax.extend` and `jax.core` or 
 jax from 0.10 on. tests/base/test_compat.py lists what it relies on.
 """
 
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -17,8 +18,8 @@ from jax.interpreters import ad, batching, mlir
 
 __all__ = [
     "ONEDNN_JAXLIB", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
-    "batching", "bind", "cache_folder", "default_precision", "extended", "is_nnx_object", "jax_version",
-    "jaxlib_version", "jaxpr_as_fun", "manual_axes", "mlir", "nnx_inputs", "prng_key",
+    "batching", "bind", "cache_folder", "default_precision", "extended", "for_partitioning", "is_nnx_object",
+    "jax_version", "jaxlib_version", "jaxpr_as_fun", "manual_axes", "mlir", "nnx_inputs", "prng_key",
     "register_taylor_rule",
 ]  # fmt: skip
 
@@ -51,6 +52,27 @@ def register_taylor_rule(primitive: Primitive, rule: Callable[..., tuple[Any, li
     except ImportError:  # experimental: may be moved
         return
     jet_rules[primitive] = rule
+
+
+def for_partitioning(ctx: Any) -> tuple[Any, tuple[Any, ...]] | None:
+    """The context in which a lowering rule can lower a `custom_partitioning`, and the devices in it; None if it cannot.
+
+    JAX names the devices to the primitives that it knows to need them. Others of the same kind do as well: the
+    partitioner knows devices by their number alone.
+    """
+    module = ctx.module_context
+    count = getattr(module.axis_context, "num_devices", 1)  # of a program that XLA partitions
+    if (
+        count == 1
+        or module.lowering_parameters.for_export
+        or not getattr(jax.config, "jax_use_shardy_partitioner", True)
+    ):
+        return None
+    devices = module.axis_context.device_assignment or tuple(jax.devices(module.platforms[0])[:count])
+    if len(devices) < count:
+        return None
+    context = dataclasses.replace(module.axis_context, device_assignment=devices, abstract_mesh=None)
+    return ctx.replace(module_context=module.replace(axis_context=context)), devices
 
 
 def manual_axes(shard_map: JaxprEqn) -> set[str]:

@@ -81,7 +81,7 @@ def zeros_sharded_like(v: jax.Array, shape: Sequence[int]) -> jax.Array:
 def resharded(v: jax.Array, like: Any) -> jax.Array:
     """`v` with the sharding of the type `like`; without an explicit mesh, unchanged."""
     sharding = like.sharding
-    return v if jax.typeof(v).sharding == sharding else jax.sharding.reshard(v, sharding)
+    return v if sharding.mesh.empty or jax.typeof(v).sharding == sharding else jax.sharding.reshard(v, sharding)
 
 
 def local_lowering(fun: Callable[..., jax.Array], **fixed: Any) -> Callable[..., Any]:

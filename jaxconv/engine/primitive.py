@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv._base.compat import Primitive, ad, batching, mlir, register_taylor_rule
+from jaxconv._base.compat import Primitive, ad, batching, for_partitioning, mlir, register_taylor_rule
 from jaxconv._base.dtypes import promoted
-from jaxconv.engine.dispatch import run
+from jaxconv.engine.dispatch import choose, run
 from jaxconv.engine.form import Form, shared_index
+from jaxconv.engine.partitioning import Shard, partitioned
 from jaxconv.engine.placement import local_lowering, match_varying_axes, resharded, result_sharding
 from jaxconv.engine.rules import Place
 from jaxconv.engine.select import Choice, apply_choice
@@ -211,7 +212,45 @@ register_taylor_rule(select_p, _select_taylor)
 
 
 def _lower(platform: str, ctx: Any, a: Any, b: Any, *, form: Form) -> Any:
-    return local_lowering(run, form=form, place=Place(platform, _one_device(ctx.module_context)))(ctx, a, b)
+    place = Place(platform, _one_device(ctx.module_context))
+    if platform != "cpu" or place.one_device or 0 in (*form.shape("x"), *form.shape("k"), *form.shape("y")):
+        return local_lowering(run, form=form, place=place)(ctx, a, b)
+    native = choose(form.open(form.slot, members=None), Place("cpu")) == "native"
+    found = for_partitioning(ctx) if native else None
+    if found is None:
+        return local_lowering(run, form=form, place=place)(ctx, a, b)
+    ctx, devices = found
+    operands, results = [_cut_axes(form, slot) for slot in form.operands], [_cut_axes(form, form.slot)]
+    whole = partitioned(functools.partial(_shard, form), operands, results, devices)
+    return local_lowering(lambda *arrays: whole(*arrays)[0])(ctx, a, b)
+
+
+def _cut_axes(form: Form, slot: str) -> tuple[str | None, ...]:
+    """Names of the axes that devices may have parts of: of channels in groups only those that all are depthwise."""
+    *names, last = form.axes(slot)
+    if form.groups > 1:
+        last = "g" if form.depthwise and form.k[-1] == form.groups else None
+    return tuple(name if name in ("m", "n", "c", "o", "g") else None for name in (*names, last))
+
+
+def _shard(form: Form, shard: Shard) -> Any:
+    """The function of one device that has parts of the operands of `form`."""
+    of = {name: shard.parts.get(name, 1) for name in "mncog"}
+    first, second = (_cut_axes(form, slot) for slot in form.operands)
+    summed = set(shard.axes) & set(first) & set(second) - set(_cut_axes(form, form.slot))
+    part = form.open(
+        form.slot,
+        x=(form.x[0] // of["n"], *form.x[1:-1], form.x[-1] // of["c"] // of["g"]),
+        k=(*form.kernel_size, form.k[-2] // of["c"], form.k[-1] // of["o"] // of["g"]),
+        groups=form.groups // of["g"],
+        members=None if form.members is None else form.members // of["m"],
+        dtype=str(promoted(form.dtype, "float32")) if summed else form.dtype,
+    )
+
+    def local(a: jax.Array, b: jax.Array) -> tuple[jax.Array]:
+        return (shard.sum(run(a, b, part, Place("cpu")), summed).astype(form.dtype),)
+
+    return local
 
 
 def _one_device(module: Any) -> bool:
