@@ -7,6 +7,9 @@ from jaxconv.engine import tune
 from jaxconv.engine.form import Form
 from jaxconv.engine.rules import FORMULATIONS, Place, can_run, preferred
 from jaxconv.engine.simplify import simplified
+from jaxconv.engine.window import all_static
+
+_LARGE = 1 << 10
 
 
 def choose(form: Form, place: Place) -> str:
@@ -15,12 +18,18 @@ def choose(form: Form, place: Place) -> str:
     `form.impl` if it names a formulation that can run the form; the fastest measured one if it is "tune" and this place
     can be measured; else the rules' choice.
     """
-    form = simplified(form).form
+    form = simplified(_static(form)).form
     if form.impl == "tune" and tune.can_measure(place):
         return tune.fastest(form, place)
     if form.impl not in ("auto", "tune") and can_run(form.impl, form, place):
         return form.impl
     return preferred(form, place)
+
+
+def _static(form: Form) -> Form:
+    """`form` with a large number for each symbolic size of `jax.export`: rules compare sizes."""
+    x, k = (tuple(n if all_static([n]) else _LARGE for n in shape) for shape in (form.x, form.k))
+    return form.open(form.slot, x=x, k=k)
 
 
 def run(a: jax.Array, b: jax.Array, form: Form, place: Place) -> jax.Array:

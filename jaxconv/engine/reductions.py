@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv.engine.form import Form, Formulation
-from jaxconv.engine.window import pad_wide, zeros_around
+from jaxconv.engine.window import all_static, pad_wide, zeros_around
 from jaxconv.geometry import exact_high
 
 Forward = Callable[[jax.Array, jax.Array, tuple[int, int], Form], jax.Array]
@@ -58,8 +58,13 @@ def _convolve(
     forward: Forward, x: jax.Array, k: jax.Array, order: tuple[int, int], stride: Any, padding: Any, dilation: Any,
     groups: int, precision: Any,
 ) -> jax.Array:  # fmt: skip
-    """One forward convolution with padding of either sign: crops x for negative and pads it for wide padding."""
+    """One forward convolution with padding of either sign: crops x for negative and pads it for wide padding.
+
+    Padding of a symbolic size, whose sign is unknown, is applied apart.
+    """
     size = [n for a, n in enumerate(k.shape) if a - k.ndim not in order]
+    if not all_static(amount for pair in padding for amount in pair):
+        x, padding = zeros_around(x, tuple(padding)), ((0, 0),) * len(size)
     c_in, c_out = (k.shape[a] for a in order)
     dilation = tuple(1 if n == 1 else d for n, d in zip(size, dilation, strict=True))
     arguments = tuple(stride), ((0, 0),) * len(size), dilation, groups

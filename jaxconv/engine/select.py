@@ -86,7 +86,9 @@ def first_maximum(x: jax.Array, win: Window, fill: float | int) -> tuple[jax.Arr
         best, code, on_input = values[0], codes[0], inside[0]
         for tap, value in enumerate(values[1:], 1):
             better = (value > best) | ((value != value) & (best == best))
-            if not on_input.all():  # only padding so far: the first cell of the input replaces it, even at equal value
+            if not (
+                isinstance(inside, np.ndarray) and on_input.all()
+            ):  # only padding so far: the first cell of the input replaces it, even at equal value
                 better = better | (~on_input & inside[tap])
             best = jnp.where(better, value, best)
             code = jnp.where(better, codes[tap] + choice.dtype.type(tap * base), code)

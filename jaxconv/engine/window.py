@@ -30,6 +30,11 @@ class Window:
         """The spatial axes of an array [N, *spatial, C]."""
         return range(1, len(self.kernel_size) + 1)
 
+    @property
+    def symbolic_padding(self) -> bool:
+        """Whether a padding depends on a symbolic size of `jax.export`: the engine takes ints."""
+        return not all_static(amount for pair in self.padding for amount in pair)
+
     def full_padding(self, n: int, axis: int) -> Pair:
         """Padding of a spatial axis of n cells, with the cells that `ceil_mode` adds to complete the last window."""
         i = axis - 1
@@ -44,27 +49,33 @@ class Window:
         sides = ((*self.full_padding(x.shape[axis], axis), 0) for axis in self.axes)
         return jax.lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
 
-    def taps_on_input(self, n: int, axis: int, padded: bool = False) -> np.ndarray:
+    def taps_on_input(self, n: int, axis: int, padded: bool = False) -> Any:
         """Mask of the taps that are on the input (with `padded`: on the padded input), along an axis of n cells.
 
         Returns:
-          Bools [k, …]: one array per tap that broadcasts to [N, *out, C] and has the windows on `axis`.
+          Bools [k, …]: one array per tap that broadcasts to [N, *out, C] and has the windows on `axis`. A NumPy array,
+          but a traced one if n is symbolic and padded.
         """
         i = axis - 1
         low, high = self.padding[i]
         if not all_static([n]):
-            if not padded and (low or high):
-                raise ShapeError(
-                    "a padded pool needs static sizes, to know which windows overlap padding",
-                    got=f"spatial axis {i} of symbolic size {n}, padding {(low, high)}",
-                    fix="padding='valid' after jc.pad, or export with static sizes",
-                )
-            return np.ones((self.kernel_size[i], *[1] * (len(self.kernel_size) + 2)), bool)
+            return self._symbolic_taps_on_input(n, axis, padded)
         cells, before = (low + n + high, 0) if padded else (n, low)
         inside = geometry.taps_inside(cells, self.kernel_size[i], self.stride[i], before, self.dilation[i], self.out[i])
         return np.array(inside).T.reshape(
             self.kernel_size[i], *[-1 if a == axis else 1 for a in range(len(self.kernel_size) + 2)]
         )
+
+    def _symbolic_taps_on_input(self, n: Any, axis: int, padded: bool) -> Any:
+        i, rank = axis - 1, len(self.kernel_size)
+        low, high = self.padding[i]
+        if padded or not (low or high):
+            return np.ones((self.kernel_size[i], *[1] * (rank + 2)), bool)
+        shape = [self.out[i] if a == axis else 1 for a in range(rank + 2)]
+        first = jax.lax.broadcasted_iota(jnp.int32, shape, axis) * jnp.int32(self.stride[i])
+        start, end = (jnp.asarray(v).astype(jnp.int32) for v in (low, low + n))
+        cells = [first + jnp.int32(tap * self.dilation[i]) for tap in range(self.kernel_size[i])]
+        return jnp.stack([(start <= cell) & (cell < end) for cell in cells])
 
 
 def window(
@@ -194,7 +205,7 @@ def pad_wide(
     (openxla/xla#48713).
     """
     reach = (geometry.span(k, d) - 1 for k, d in zip(kernel_size, dilation, strict=True))
-    if all(max(pair) <= r for pair, r in zip(pairs, reach, strict=True)):
+    if all(amount <= r for pair, r in zip(pairs, reach, strict=True) for amount in pair):
         return x, pairs
     return zeros_around(x, pairs), ((0, 0),) * len(pairs)
 
@@ -204,12 +215,15 @@ def zeros_around(x: jax.Array, pairs: tuple[Pair, ...]) -> jax.Array:
 
     Crops with a slice: XLA folds a negative `lax.pad` into a convolution incorrectly (openxla/xla#48715).
     """
+    if not all_static(amount for pair in pairs for amount in pair):  # of unknown sign, behind a barrier against folding
+        widths = [(0, 0, 0), *((lo, hi, 0) for lo, hi in pairs), (0, 0, 0)]
+        return jax.lax.optimization_barrier(jax.lax.pad(x, jnp.zeros((), x.dtype), widths))
     for axis, (lo, hi) in enumerate(pairs, 1):
-        if min(lo, hi) < 0:
+        if lo < 0 or hi < 0:
             n = x.shape[axis]
             first = min(max(-lo, 0), n)
             x = jax.lax.slice_in_dim(x, first, max(n + min(hi, 0), first), axis=axis)
-    if any(max(pair) > 0 for pair in pairs):
+    if any(amount > 0 for pair in pairs for amount in pair):
         widths = [(0, 0, 0), *((max(lo, 0), max(hi, 0), 0) for lo, hi in pairs), (0, 0, 0)]
         x = jax.lax.pad(x, jnp.zeros((), x.dtype), widths)
     return x

@@ -114,8 +114,11 @@ def _named_padding(name: str, n: int, kernel_size: int, stride: int, dilation: i
         return reach, reach
     if name == "causal":
         return reach, 0
-    total = max((-(-n // stride) - 1) * stride + reach + 1 - n, 0)  # same: out = ceil(n / s)
-    low, high = total // 2, total - total // 2
+    # same: out = ceil(n / s). Without a maximum, which could not be compared for a symbolic n of `jax.export`.
+    rest = (n - 1) % stride
+    cut = rest if reach >= stride - 1 else sum((rest + stride - i) // stride for i in range(1, reach + 1))
+    total = reach - cut  # cut = min(rest, reach)
+    low, high = total // 2, (total + 1) // 2
     return (low, high) if name == "same" else (high, low)
 
 

@@ -69,7 +69,7 @@ def conv(
     win = window(x.shape[1:-1], kernel_size, stride=stride, padding=padding, dilation=dilation, op="conv")
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
     x, kernel, pairs = x.astype(dtype), kernel.astype(dtype), win.padding
-    if padding_mode != "zeros":
+    if padding_mode != "zeros" or win.symbolic_padding:
         x, pairs = pad_pairs(x, pairs, padding_mode), ((0, 0),) * len(kernel_size)
     form = engine.Form(
         "y", x.shape, kernel.shape, win.stride, pairs, win.dilation, groups,

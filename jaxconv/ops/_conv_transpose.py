@@ -88,7 +88,8 @@ def conv_transpose(
     check_mode(padding_mode)
     win = window(sizes, kernel_size, stride=stride, padding=padding, dilation=dilation, op="conv_transpose")
     padded, pairs = out_shape, win.padding
-    if padding_mode != "zeros":
+    padded_apart = padding_mode != "zeros" or win.symbolic_padding
+    if padded_apart:
         padded = (out_shape[0], *(n + sum(pair) for n, pair in zip(sizes, pairs, strict=True)), channels)
         pairs = ((0, 0),) * len(kernel_size)
     form = engine.Form(
@@ -96,7 +97,7 @@ def conv_transpose(
         dtype=str(dtype), precision=engine.precision_of(precision), impl=engine.resolved(impl),
     )  # fmt: skip
     y = engine.bind(kernel, x, form)
-    if padding_mode != "zeros":
+    if padded_apart:
         y = padding_adjoint(y, win.padding, padding_mode)
     y = assert_shape(y, out_shape)
     if bias is not None:
@@ -156,7 +157,7 @@ def restored_size(
             got=f"output_size={sizes}",
             fix=f"output_size={least}",
         )
-    if min(sizes) < 1:
+    if any(n < 1 for n in sizes):
         raise ShapeError(
             "conv_transpose must have a non-empty output: out = (n - 1)*s + d*(k - 1) + 1 - lo - hi",
             got=f"out = {sizes} from {tuple(shape)}, padding={padding!r}",

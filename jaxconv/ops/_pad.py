@@ -72,7 +72,7 @@ def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], padding_mode: str = "zeros"
         )
     for axis, (n, pair) in enumerate(zip(x.shape[1:-1], pairs, strict=True)):
         most = {"reflect": n - 1, "wrap": n}.get(padding_mode)
-        if most is not None and max(pair) > most:
+        if most is not None and any(amount > most for amount in pair):
             raise ShapeError(
                 f"padding_mode={padding_mode!r} can pad spatial axis {axis}, which has {count(n, 'cell')}, by at "
                 f"most {most} on each side",
@@ -84,7 +84,7 @@ def pad_pairs(x: jax.Array, pairs: tuple[Pair, ...], padding_mode: str = "zeros"
                 padding=pair,
             )
     y = x
-    if any(max(pair) for pair in pairs):
+    if any(amount for pair in pairs for amount in pair):
         y = jnp.pad(x, ((0, 0), *pairs, (0, 0)), mode=_NUMPY_MODE[padding_mode])
     return assert_shape(y, (x.shape[0], *(n + sum(p) for n, p in zip(x.shape[1:-1], pairs, strict=True)), x.shape[-1]))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from jaxconv._base.numeric import check_number
 from jaxconv._base.types import ArrayLike, Ints, Padding
 from jaxconv.engine.primitive import select
 from jaxconv.engine.select import Choice, first_maximum
-from jaxconv.engine.window import Window, as_batch, assert_shape, slices, window, window_sum
+from jaxconv.engine.window import Window, all_static, as_batch, assert_shape, slices, window, window_sum
 
 
 def pool_input(x: ArrayLike, kernel_size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
@@ -42,6 +43,9 @@ def pool_output(y: jax.Array, x: jax.Array, win: Window, unbatched: bool) -> jax
 def check_inside(shape: Sequence[int], win: Window, op: str, padded: bool = False) -> None:
     """Raise ShapeError if a window covers no cell of the input [N, *spatial, C] (or of the padded input)."""
     for axis in win.axes:
+        if not all_static([shape[axis]]):
+            _check_symbolic(shape[axis], win, axis, op, padded)
+            continue
         i, on_input = axis - 1, win.taps_on_input(shape[axis], axis, padded).any(axis=0).ravel()
         if not on_input.all():
             raise ShapeError(
@@ -51,6 +55,18 @@ def check_inside(shape: Sequence[int], win: Window, op: str, padded: bool = Fals
                 fix="less padding",
                 kind="padding",
             )
+
+
+def _check_symbolic(n: Any, win: Window, axis: int, op: str, padded: bool) -> None:
+    """Raise ShapeError unless every window covers a cell for all values of a symbolic size n."""
+    k, d, pair = win.kernel_size[axis - 1], win.dilation[axis - 1], win.padding[axis - 1]
+    if not padded and any(amount != 0 for amount in pair) and (d > 1 or any(amount >= k for amount in pair)):
+        raise ShapeError(
+            f"{op} of symbolic size needs dilation 1 and less padding than its window, "
+            "for every window to contain at least one cell",
+            got=f"spatial axis {axis - 1} of symbolic size {n}, window {k}, dilation {d}, padding {pair}",
+            fix="padding='valid', or export with static sizes",
+        )
 
 
 def lowest(dtype: Any) -> Any:
@@ -148,9 +164,9 @@ def avg_pool(
         x, kernel_size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     check_inside(x.shape, win, "avg_pool", count_include_pad)
-    counts = (win.taps_on_input(x.shape[axis], axis, count_include_pad).sum(axis=0) for axis in win.axes)
+    taps = (win.taps_on_input(x.shape[axis], axis, count_include_pad) for axis in win.axes)
     y = window_sum(win.padded(upcast(x), 0), win)
-    y = y / functools.reduce(np.multiply, counts).astype(y.dtype)
+    y = y / functools.reduce(operator.mul, (inside.sum(axis=0).astype(y.dtype) for inside in taps))
     return pool_output(cast_back(y, x), x, win, unbatched)
 
 
