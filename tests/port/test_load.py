@@ -64,6 +64,20 @@ def test_layers(case, rng, assert_close):
     assert_same(layer, module, shape, rng, assert_close)  # a net that is one layer has no name before its leaves'
 
 
+@pytest.mark.parametrize("prefix", ["module", "_orig_mod", "module._orig_mod"])
+def test_a_source_may_name_the_prefix_that_reading_removes(prefix, rng):
+    net, kernel = jc.chain(fc=jc.Dense(3)), rng.normal(size=(3, 4)).astype("float32")
+    weights = {f"{prefix}.fc.weight": kernel, f"{prefix}.fc.bias": np.zeros(3, "float32")}
+    params, _ = port.load(net, weights, {"": prefix}, x=(1, 4))
+    assert np.array_equal(params["fc"]["kernel"], kernel.T)
+
+
+def test_a_part_may_be_called_module(rng):
+    net, kernel = jc.chain(module=jc.Dense(3)), rng.normal(size=(3, 4)).astype("float32")
+    params, _ = port.load(net, {"module.weight": kernel, "module.bias": np.zeros(3, "float32")}, x=(1, 4))
+    assert np.array_equal(params["module"]["kernel"], kernel.T)
+
+
 def test_a_head_behind_a_flatten(rng, assert_close):
     ours = named(
         jc.Conv(4, 3), jax.nn.relu, jc.flatten, jc.Dropout(0.5), jc.BatchNorm(), jc.Dense(5), jax.nn.relu, jc.Dense(2)

@@ -15,7 +15,7 @@ from jaxconv.port.diagnose.hints import hints
 from jaxconv.port.weights.leaves import leaves_of
 from jaxconv.port.weights.match import PortError, match, mismatch_message, selected
 from jaxconv.port.weights.names import Source, name_leaves
-from jaxconv.port.weights.read import read
+from jaxconv.port.weights.read import plain_names, read
 
 __all__ = ["load"]
 
@@ -74,6 +74,8 @@ def load(
     if skipped and key is None:
         raise ConfigError("skip initializes weights randomly, and needs a key\n  fix: key=jax.random.key(0)")
     names = name_leaves(leaves, source, found)
+    plain = plain_names(names.values())
+    names = {path: name if name in found else plain.get(name, name) for path, name in names.items()}
     ignored = selected(ignore, found, "ignore")
     wanted = [leaf for leaf in leaves if leaf.path not in skipped]
     fit = match(wanted, names, found, ignored)

@@ -8,7 +8,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,14 @@ def read(weights: Any, entry: str | None = None) -> dict[str, np.ndarray]:
         weights = weights.state_dict()
     inner = _inner(where, weights if entry is None else _entry(where, weights, entry), warn=entry is None)
     arrays = {name: _array(where, name, value) for name, value in inner.items()}
-    names = _plain_names(arrays)
+    names = plain_names(arrays)
     check_names(where, list(names.values()))
     return {names[name]: array for name, array in arrays.items() if name in names}
 
 
-def _plain_names(arrays: Mapping[str, Any]) -> dict[str, str]:
-    """The names without the prefixes of DataParallel, torch.compile and AveragedModel."""
-    names = {name: _COMPILED.sub("", name) for name in arrays}
+def plain_names(given: Iterable[str]) -> dict[str, str]:
+    """Each name without the prefixes of DataParallel, torch.compile and AveragedModel."""
+    names = {name: _COMPILED.sub("", name) for name in given}
     averaged = names.keys() - {_AVERAGED}
     while averaged and all(names[name].startswith(_PARALLEL) for name in averaged):
         names = {name: names[name].removeprefix(_PARALLEL) for name in averaged}
