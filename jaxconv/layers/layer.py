@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import html
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -79,6 +80,15 @@ class Layer:
 
     def __deepcopy__(self, memo: Any) -> Layer:
         return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Raises TypeError under `pickle`; cloudpickle and dill can save closures."""
+        if sys.modules.keys() & {"cloudpickle", "dill"}:
+            return super().__reduce_ex__(protocol)
+        raise TypeError(
+            f"a Layer holds closures, which pickle cannot save\n  got: {self.name}\n"
+            "  fix: pickle params and state, and build the net in each process; or pickle it with cloudpickle"
+        )
 
     def __repr__(self) -> str:
         if not self.parts:

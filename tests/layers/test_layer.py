@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import pickle
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -164,3 +166,23 @@ def test_a_copy_is_the_layer_itself():
     net = jc.chain(jc.Conv(4, 3), jax.nn.relu, head=jc.Dense(2))
     assert copy.copy(net) is net
     assert copy.deepcopy({"net": [net]})["net"][0] is net
+
+
+def test_pickling_a_layer_names_the_fix(monkeypatch):
+    for name in ("cloudpickle", "dill"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(TypeError) as caught:
+        pickle.dumps({"net": jc.chain(jc.Conv(4, 3), jax.nn.relu)})
+    assert str(caught.value) == (
+        "a Layer holds closures, which pickle cannot save\n  got: chain\n"
+        "  fix: pickle params and state, and build the net in each process; or pickle it with cloudpickle"
+    )
+
+
+def test_cloudpickle_saves_a_layer(assert_close):
+    cloudpickle = pytest.importorskip("cloudpickle")
+    net = jc.chain(jc.Conv(4, 3), jax.nn.relu)
+    params, state = net.init(jax.random.key(0), (1, 5, 5, 2))
+    x = jax.random.normal(jax.random.key(1), (1, 5, 5, 2))
+    copied = pickle.loads(cloudpickle.dumps(net))
+    assert_close(copied.apply(params, state, x)[0], net.apply(params, state, x)[0])
