@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["clock", "columns", "described", "progress", "size", "table"]
 
 _ROOMY = 72
+_FOLDED = 10  # columns below which a longer value is not folded
 _NOTICED = 0.01  # smallest share of time spent waiting for data that is shown
 _JOIN_SECONDS = 2.0  # child processes may hold the pipe open
 
@@ -183,6 +184,11 @@ def columns(console: Console, rows: list[dict[str, str]]) -> None:
         for row in [{key: key for key in rows[0]}, *rows]:
             print("\t".join(row.values()), file=console.file)
         return
+    least = [max(len(name), min(_FOLDED, max(len(row[name]) for row in rows))) for name in rows[0]]
+    if sum(least) + 2 * (len(least) - 1) > console.width:  # would break words into letters
+        for row in rows:
+            table(console, row)
+        return
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for name in rows[0]:
         number = all(row[name][:1].isdigit() or not row[name] for row in rows)
@@ -203,6 +209,12 @@ def table(console: Console, rows: dict[str, str]) -> None:
         width = max(map(len, rows))
         for name, value in rows.items():
             print(f"{name:<{width}}  {value}", file=console.file)
+        return
+    names = max(map(len, rows))
+    if names + 2 + min(_FOLDED, max(map(len, rows.values()))) > console.width:
+        for name, value in rows.items():
+            console.print(Text(name, style="dim", overflow="fold"))
+            console.print(Text(value, overflow="fold"))
         return
     grid = Table(box=None, show_header=False, pad_edge=False)
     grid.add_column(style="dim", no_wrap=True)

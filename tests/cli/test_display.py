@@ -86,3 +86,14 @@ def test_without_a_terminal_that_moves_its_cursor_each_event_is_a_line(dumb, mon
         "evaluation at step 100  loss 0.1234  accuracy 0.9876",
         "curves.png is skipped",
     ]
+
+
+@pytest.mark.parametrize("width", [10, 12, 30])
+def test_a_narrow_terminal_shows_complete_values(width):
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system=None)
+    display.table(console, {"test accuracy": "94.43%", "run": "runs/a"})
+    display.columns(console, [{"run": "cifar10-2", "net": "resnet18", "accuracy": "91.25%", "seconds": "12"}])
+    rows = [row.split()[-1] for row in file.getvalue().splitlines() if row.strip()]
+    for value in ("94.43%", "runs/a", "cifar10-2", "resnet18", "91.25%", "12"):
+        assert value in rows, (value, rows)
