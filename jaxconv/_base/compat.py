@@ -19,7 +19,7 @@ from jax.interpreters import ad, batching, mlir
 __all__ = [
     "ONEDNN_JAXLIB", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
     "batching", "bind", "cache_folder", "default_precision", "extended", "for_partitioning", "is_nnx_object",
-    "jax_version", "jaxlib_version", "jaxpr_as_fun", "manual_axes", "mlir", "nnx_inputs", "prng_key",
+    "jax_version", "jaxlib_version", "jaxpr_as_fun", "jit_disabled", "manual_axes", "mlir", "nnx_inputs", "prng_key",
     "register_taylor_rule",
 ]  # fmt: skip
 
@@ -84,6 +84,11 @@ def manual_axes(shard_map: JaxprEqn) -> set[str]:
 def default_precision() -> Any:
     """The setting `jax_default_matmul_precision`."""
     return getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009  no type checker knows it
+
+
+def jit_disabled() -> bool:
+    """The setting `jax_disable_jit`."""
+    return bool(getattr(jax.config, "jax_disable_jit"))  # noqa: B009  no type checker knows it
 
 
 def cache_folder() -> str | None:

@@ -135,4 +135,5 @@ def normalize(images: jax.Array, mean: Sequence[float], std: Sequence[float]) ->
     if not len(mean) == len(std) == channels:
         raise ShapeError(f"{channels} channels need as many means and deviations", got=f"{len(mean)} and {len(std)}")
     scale = jnp.asarray([1 / s if s > 0 else 1.0 for s in std], jnp.float32)
-    return (images.astype(jnp.float32) - jnp.asarray(mean, jnp.float32)) * scale
+    images = images.astype(jnp.float32)
+    return (images - channelwise(jnp.asarray(mean, jnp.float32), images)) * channelwise(scale, images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 
@@ -47,8 +48,8 @@ def describe(settings: Config) -> Described:
     inputs, model, training = build(settings)
     start = check(settings, inputs, model, training)
     feed = training_feed(inputs, settings, training.seeds, 0, training.steps)
-    with matmul_precision(settings.precision):
-        compiled = compile_steps(training.step, start, feed, members=training.ensemble)
+    with matmul_precision(settings.precision), jax.disable_jit(False):
+        compiled: Any = compile_steps(training.step, start, feed, members=training.ensemble)
     memory = compiled.memory_analysis()
     return Described(
         summary(model.net, model.shape),

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv._base.compat import jit_disabled
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.limits import check_memory
 from jaxconv.training.batches import Feed
@@ -48,8 +49,8 @@ class Fitted:
 
 def compile_steps(
     step: Step, train: TrainState, feed: Feed, *, members: bool = False, metrics: Sequence[str] = METRICS
-) -> jax.stages.Compiled:
-    """Compile the loop over steps: one program for any number of steps.
+) -> Callable[..., tuple[TrainState, jax.Array, Metrics]]:
+    """Compile the loop over steps: one program for any number of steps. Under `jax.disable_jit`, it is not compiled.
 
     Args:
       step: from `make_step`.
@@ -86,6 +87,8 @@ def compile_steps(
         taken, _, train, found = jax.lax.while_loop(more, body, (jnp.int32(0), jnp.array(True), train, zeros))
         return train, taken, found
 
+    if jit_disabled():
+        return run
     count = jax.ShapeDtypeStruct([], jnp.int32)
     compiled = jax.jit(run, donate_argnums=0).lower(train, feed.data, feed.shapes, count).compile()
     memory = compiled.memory_analysis()

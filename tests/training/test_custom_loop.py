@@ -68,6 +68,14 @@ def test_the_loop_takes_the_steps_of_fit(source):
     chex.assert_trees_all_close(found.tested, expected.tested, rtol=1e-5, atol=1e-6)
 
 
+def test_without_jit_the_loop_takes_the_same_steps(source):
+    expected = jc.training.fit(STEP, initial(), jc.training.Resident(source, 8, seeds=3), steps=2).final
+    with jax.disable_jit():
+        found = jc.training.fit(STEP, initial(), jc.training.Resident(source, 8, seeds=3), steps=2).final
+    assert int(found.step) == 2
+    chex.assert_trees_all_close(found.tested, expected.tested, rtol=1e-5, atol=1e-6)
+
+
 def test_batches_hold_every_image_once_per_epoch_with_its_label(rng):
     images = rng.integers(0, 256, (10, 3, 3, 1)).astype(np.uint8)
     source = Arrays(images, np.arange(10, dtype=np.int32))
