@@ -4,73 +4,294 @@
 //   x[n, j, g, c] = sum over m, o of y[n, (j + low - m*dilation) / stride, g, o] * k[m, c, g, o]
 //
 // Both are: result[position, b] = sum over taps and a of operand[cell of the tap at the position, a] * K[tap, a, b].
-// K is packed once into panels of COLUMNS vectors of b. A block of ROWS positions times one panel stays in registers
-// over all taps and all a; the operand is read where it is, by one pointer for each position.
+// Some positions of a line times one or two vectors of b stay in registers over all taps and a. The operand is read
+// from a band (band.h), K from panels. Where b are few, lanes are a instead, added up at the end ("narrow").
 #pragma once
-#include "gather.h"
+#include "band.h"
 namespace {
 
-constexpr int64_t PANEL = COLUMNS * VL;
+#if VL == 16
+constexpr int MOST[] = {0, 14, 14};  // positions of a block of 1 or 2 vectors
+constexpr int NARROW = 28;           // accumulators of a narrow block
+#else
+constexpr int MOST[] = {0, 12, 6};
+constexpr int NARROW = 12;
+#endif
+constexpr int POSITIONS = 14, FEW = 8;  // upper bounds; of a narrow result's b
 
-// One panel, [tap][a][PANEL], from column b0 on; what is beyond the last column is 0.
-void pack(const Window& w, bool back, const float* k, int64_t group, int64_t b0, float* panel) {
-  int64_t a = back ? w.o : w.c, b = least(PANEL, (back ? w.c : w.o) - b0), maps = w.groups * w.o;
-  for (int64_t m = 0; m < cells(w.k); m++) {
-    const float* tap = k + m * w.c * maps + group * w.o;
-    for (int64_t i = 0; i < a; i++, panel += PANEL) {
-      if (back)
-        for (int64_t l = 0; l < b; l++) panel[l] = tap[(b0 + l) * maps + i];
-      else
-        memcpy(panel, tap + i * maps + b0, b * sizeof(float));
-      if (b < PANEL) memset(panel + b, 0, (PANEL - b) * sizeof(float));
-    }
+struct Tap {
+  int32_t number, at;  // among its class; in the band, seen from a position
+};
+
+// Neighbouring positions of a class, and the taps that bring cells to them.
+struct Tile {
+  const Tap* tap;
+  int64_t origin, rows, taps, all;  // floats before it in the band; of the class
+  int64_t at[POSITIONS];    // cells before each position in the result
+};
+
+struct Sum {
+  const float *band, *panel;        // of the group; of the class: [block of a][tap][a][b], narrow: [block of a][tap][b][DEPTH]
+  int64_t depth, plane, from, to;   // all a; floats of a block of a in the band; blocks of a
+  float* result;
+  int64_t cell, b;                  // floats of a cell; b's to store
+};
+
+// ---------------------------------------------------------------- the products
+
+template <int R, int V> void product(const Tile& tile, const Sum& s) {
+  vec sum[R][V] = {};
+  bool whole = s.b >= V * VL;
+  if (s.from > 0) UNROLL for (int r = 0; r < R; r++) {
+    const float* p = s.result + tile.at[r] * s.cell;
+    UNROLL for (int v = 0; v < V; v++) sum[r][v] = load(p + v * VL);
   }
-}
-
-// A block of positions times the first V vectors of a panel.
-template <int V> void multiply(const Block& block, const float* panel, int64_t a, int64_t shift, float* to,
-                               int64_t channels, int64_t columns) {
-  vec sum[ROWS][V] = {};
-  for (int64_t t = 0; t < block.length; t++) {
-    const float *b = panel + block.tap[t] * a * PANEL, *row[ROWS];
-    UNROLL for (int r = 0; r < ROWS; r++) row[r] = block.cell[t * ROWS + r] + shift;
-    for (int64_t i = 0; i < a; i++, b += PANEL) {
-      vec bv[V];
-      UNROLL for (int v = 0; v < V; v++) bv[v] = load(b + v * VL);
-      UNROLL for (int r = 0; r < ROWS; r++) {
-        float e = row[r][i];
-        UNROLL for (int v = 0; v < V; v++) sum[r][v] += e * bv[v];
+  for (int64_t d = s.from; d < s.to; d++) {
+    int64_t lanes = least(DEPTH, s.depth - d * DEPTH);
+    const float *panel = s.panel + d * DEPTH * tile.all * V * VL, *origin = s.band + tile.origin + d * s.plane;
+    for (const Tap* tap = tile.tap; tap < tile.tap + tile.taps; tap++) {
+      const float *p = origin + tap->at, *k = panel + tap->number * lanes * V * VL;
+      for (int64_t i = 0; i < lanes; i++, p++, k += V * VL) {
+        vec kv[V];
+        UNROLL for (int v = 0; v < V; v++) kv[v] = load(k + v * VL);
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] += p[r * DEPTH] * kv[v];
       }
     }
   }
-  vec kept[ROWS][V];
-  UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int v = 0; v < V; v++) kept[r][v] = sum[r][v];
-  for (int64_t r = 0; r < block.rows; r++) {
-    float* out = to + block.at[r] * channels;
-    for (int v = 0; v < V; v++)
-      if (columns > v * VL) store(out + v * VL, kept[r][v], columns - v * VL);
+  if (whole) {
+    UNROLL for (int r = 0; r < R; r++) {
+      float* p = s.result + tile.at[r] * s.cell;
+      UNROLL for (int v = 0; v < V; v++) store(p + v * VL, sum[r][v]);
+    }
+  } else {
+    float out[R][V * VL];
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) store(out[r] + v * VL, sum[r][v]);
+    for (int r = 0; r < R; r++) memcpy(s.result + tile.at[r] * s.cell, out[r], s.b * sizeof(float));
   }
 }
 
+INLINE float added(vec v) {
+  float lanes[VL], sum = 0;
+  store(lanes, v);
+  for (int l = 0; l < VL; l++) sum += lanes[l];
+  return sum;
+}
+
+template <int R, int B> void narrow(const Tile& tile, const Sum& s) {
+  vec sum[R][B] = {};
+  for (int64_t d = s.from; d < s.to; d++) {
+    const float *panel = s.panel + d * DEPTH * tile.all * B, *origin = s.band + tile.origin + d * s.plane;
+    for (const Tap* tap = tile.tap; tap < tile.tap + tile.taps; tap++) {
+      const float *p = origin + tap->at, *k = panel + tap->number * DEPTH * B;
+      UNROLL for (int i = 0; i < DEPTH; i += VL) {
+        vec kv[B];
+        UNROLL for (int b = 0; b < B; b++) kv[b] = load(k + b * DEPTH + i);
+        UNROLL for (int r = 0; r < R; r++) {
+          vec e = load(p + r * DEPTH + i);
+          UNROLL for (int b = 0; b < B; b++) sum[r][b] += e * kv[b];
+        }
+      }
+    }
+  }
+  UNROLL for (int r = 0; r < R; r++) UNROLL for (int b = 0; b < B; b++)
+    s.result[tile.at[r] * s.cell + b] = added(sum[r][b]);
+}
+
+using Product = void (*)(const Tile&, const Sum&);
+
+template <int V, int R = MOST[V]> Product product_of(int64_t rows) {
+  if constexpr (R == 0)
+    return nullptr;
+  else
+    return rows == R ? product<R, V> : product_of<V, R - 1>(rows);
+}
+constexpr int rows_of(int b) { return NARROW / b < POSITIONS ? NARROW / b : POSITIONS; }
+
+template <int B, int R = rows_of(B)> Product narrow_of(int64_t rows) {
+  if constexpr (R == 0)
+    return nullptr;
+  else
+    return rows == R ? narrow<R, B> : narrow_of<B, R - 1>(rows);
+}
+template <int B> Product few_of(int64_t b, int64_t rows) {
+  if constexpr (B == 0)
+    return nullptr;
+  else
+    return b == B ? narrow_of<B>(rows) : few_of<B - 1>(b, rows);
+}
+
+// ---------------------------------------------------------------- the panels of K
+
+// Panels: [class][block of a][tap][a][columns]; narrow [class][block of a][tap][columns][DEPTH].
+struct Panels {
+  const Lattice& l;
+  bool few;
+  int64_t width, number, size;  // columns; panels of a group; floats of one
+
+  explicit Panels(const Lattice& l) : l(l) {
+    // Instructions of a position and tap: products, and a few for each result at the end.
+    int64_t taps = l.base[l.classes()], vectors = up(l.b, VL);
+    few = l.b <= FEW && l.b * (taps * l.blocks * (DEPTH / VL) + 8 * l.classes()) < vectors * taps * l.depth;
+    width = few ? l.b : least(2, vectors) * VL;
+    number = up(l.b, width), size = taps * (few ? l.blocks * DEPTH : l.depth) * width;
+  }
+
+  int64_t columns(int64_t panel) const { return least(width, l.b - panel * width); }
+  int64_t vectors(int64_t panel) const { return up(columns(panel), VL); }
+
+  // Tile d of a, of one panel of a group.
+  void pack(const float* k, int64_t group, int64_t panel, int64_t d, float* to) const {
+    const Window& w = l.w;
+    int64_t columns = this->columns(panel), wide = few ? columns : vectors(panel) * VL, maps = w.groups * w.o, r[3];
+    int64_t lanes = least(DEPTH, l.depth - d * DEPTH), b0 = panel * width;
+    for (int64_t c = 0; c < l.classes(); c++) {
+      l.residues(c, r);
+      int64_t taps = l.taps_of(c);
+      float* out = to + l.base[c] * (few ? l.blocks * DEPTH : l.depth) * wide + d * DEPTH * taps * wide;
+      for (int64_t t = 0; t < taps; t++) {
+        int64_t last = l.merged ? 1 : l.taps(2, r[2]), second = l.taps(1, r[1]);
+        int64_t m0 = l.tap[0][l.start[0][r[0]] + t / last / second], m1 = l.tap[1][l.start[1][r[1]] + t / last % second];
+        for (int64_t i = 0; i < (few ? DEPTH : lanes);) {
+          int64_t at = d * DEPTH + i, t2 = l.merged ? at / l.a : t % last, a = l.merged ? at % l.a : at;
+          int64_t run = i < lanes ? least(lanes - i, l.a - a) : DEPTH - i;  // of one tap
+          int64_t m2 = i < lanes ? l.tap[2][l.start[2][r[2]] + t2] : 0, m = (m0 * w.k[1] + m1) * w.k[2] + m2;
+          const float* from = k + m * w.c * maps + group * w.o + (l.back ? b0 * maps + a : a * maps + b0);
+          int64_t row = l.back ? 1 : maps, column = l.back ? maps : 1;  // from[j*row + b*column]
+          if (few)
+            for (int64_t b = 0; b < columns; b++)
+              for (int64_t j = 0; j < run; j++) out[b * DEPTH + i + j] = i < lanes ? from[j * row + b * column] : 0;
+          else if (l.back) {
+            for (int64_t b = 0; b < columns; b++)
+              for (int64_t j = 0; j < run; j++) out[(i + j) * wide + b] = from[j + b * maps];
+            for (int64_t j = 0; j < run; j++)
+              for (int64_t b = columns; b < wide; b++) out[(i + j) * wide + b] = 0;
+          } else
+            for (int64_t j = 0; j < run; j++)
+              for (int64_t v = 0; v < wide; v += VL)
+                store(out + (i + j) * wide + v, load(from + j * maps + v, columns - v));
+          i += run;
+        }
+        out += (few ? DEPTH : lanes) * wide;
+      }
+    }
+  }
+};
+
+// ---------------------------------------------------------------- a piece
+
+// The blocks of a piece's class.
+struct Tiles {
+  Tile* block;
+  Tap* tap;
+  int64_t count = 0, used = 0;
+
+  void add(const Piece& p, int64_t c, int64_t rows) {
+    const Lattice& l = p.l;
+    int64_t r[3], high[3];
+    l.residues(c, r);
+    for (int i = 0; i < 3; i++) high[i] = least(p.high[i], l.positions(i, r[i]));
+    int64_t line = high[2] - p.low[2], images = p.images;
+    if (line <= 0) return;
+    // Of one position of many images: then no tap meets padding. Else of all of the line.
+    int64_t runs = 2 * images > rows ? line : 1, run = line / runs * images, parts = up(run, rows);
+    for (int64_t q0 = p.low[0]; q0 < high[0]; q0++)
+      for (int64_t q1 = p.low[1]; q1 < high[1]; q1++)
+        for (int64_t n = 0; n < runs * parts; n++) {
+          int64_t first = n / parts * run + n % parts * run / parts, end = n / parts * run + (n % parts + 1) * run / parts;
+          Tile& b = block[count++];
+          b.rows = end - first, b.all = l.taps_of(c), b.taps = 0, b.tap = tap + used;
+          b.origin = (p.position(q0, q1, p.low[2]) + first) * DEPTH;
+          int64_t j0 = r[0] + q0 * l.step[0], j1 = r[1] + q1 * l.step[1];
+          for (int64_t i = first; i < end; i++) {
+            int64_t j2 = r[2] + (p.low[2] + i / images) * l.step[2];
+            b.at[i - first] = (((p.image + i % images) * l.to[0] + j0) * l.to[1] + j1) * l.to[2] + j2;
+          }
+          int64_t q[2] = {p.low[2] + first / images, p.low[2] + (end - 1) / images};
+          meet(p, r, q0, q1, q, b);
+          used += b.taps;
+        }
+  }
+
+ private:
+  static bool in(const Lattice& l, int i, int64_t q, int64_t t) {
+    int64_t at = q * l.stride[i] + l.off[i][t];
+    return at >= 0 && at < l.from[i];
+  }
+  // The taps that bring a cell to any of the positions from q2[0] to q2[1].
+  void meet(const Piece& p, const int64_t (&r)[3], int64_t q0, int64_t q1, const int64_t (&q2)[2], Tile& b) {
+    const Lattice& l = p.l;
+    const int64_t* s[3] = {l.start[0] + r[0], l.start[1] + r[1], l.start[2] + r[2]};
+    int64_t last = l.merged ? s[2][0] + 1 : s[2][1], number = 0;
+    Tap* to = tap + used;
+    for (int64_t t0 = s[0][0]; t0 < s[0][1]; t0++)
+      for (int64_t t1 = s[1][0]; t1 < s[1][1]; t1++) {
+        if (!in(l, 0, q0, t0) || !in(l, 1, q1, t1)) {
+          number += last - s[2][0];
+          continue;
+        }
+        for (int64_t t2 = s[2][0]; t2 < last; t2++, number++) {
+          int64_t a = q2[0] * l.stride[2] + l.off[2][t2], e = q2[1] * l.stride[2] + l.off[2][t2];
+          if (!l.merged && (e < 0 || a >= l.from[2])) continue;
+          to[b.taps++] = {int32_t(number), int32_t(p.tap(t0, t1, t2) * DEPTH)};
+        }
+      }
+  }
+};
+
 void dense(const Host& host, const Window& w, bool back, const float* operand, const float* k, float* result) {
-  int64_t a = back ? w.o : w.c, b = back ? w.c : w.o, panels = up(b, PANEL), each = cells(w.k) * a * PANEL;
-  Scratch packed(host, w.groups * panels * each);
-  parallel(host, w.groups * panels, [&](int64_t i) {
-    pack(w, back, k, i / panels, i % panels * PANEL, packed.p + i * each);
+  Lattice l(host, w, back, operand);
+  Panels panels(l);
+  int64_t all = l.groups * panels.number, rows = panels.few ? rows_of(l.b) : MOST[panels.width / VL];
+
+  // Pieces whose band stays in the second cache; shares of the panels where pieces alone are too few.
+  int64_t cell = l.groups * l.blocks * DEPTH, target = most(16, least(l.blocks > 3 ? 256 : 512, (192 << 10) / cell)), shares = 1;
+  int64_t given = l.n * cells(l.from) * l.groups * l.a, kernel = all * panels.size;
+  while (Cut(l, target).all * shares < 6 * host.threads) {
+    bool cut = target > rows && (kernel * Cut(l, target).all < given * shares || shares * 2 > all);
+    if (!cut && shares * 2 > all) break;
+    cut ? target = up(target, 2) : shares *= 2;
+  }
+  Cut cut(l, target);
+
+  Scratch packed(host, kernel);
+  parallel(host, all * l.blocks, [&](int64_t i) {
+    int64_t panel = i / l.blocks;
+    panels.pack(k, panel / panels.number, panel % panels.number, i % l.blocks, packed.p + panel * panels.size);
   });
-  Gather g(host, w, back, operand);
-  Runs runs(g, host.threads);
-  int64_t all = w.groups * panels, shares = 1;  // of the panels, where runs alone are too few
-  while (runs.all * shares < 4 * host.threads && shares * 2 <= all) shares *= 2;
-  parallel(host, runs.all * shares, [&](int64_t task) {
-    Scratch memory(host, runs.floats());
-    Block* blocks;
-    int64_t count = runs.fill(task / shares, memory.p, blocks), share = task % shares;
-    for (int64_t i = all * share / shares; i < all * (share + 1) / shares; i++) {
-      int64_t group = i / panels, b0 = i % panels * PANEL;
-      for (int64_t n = 0; n < count; n++)
-        (b - b0 > VL ? multiply<COLUMNS> : multiply<1>)(blocks[n], packed.p + i * each, a, group * a,
-                                                         result + group * b + b0, w.groups * b, b - b0);
+
+  int64_t chunk = most(1, (128 << 10) / (l.base[l.classes()] * DEPTH * panels.width * 4));  // blocks of a: of K that stay in the second cache
+  if (panels.few || l.b % VL) chunk = l.blocks;
+  parallel(host, cut.all * shares, [&](int64_t task) {
+    Piece piece(l, cut, task / shares);
+    int64_t share = task % shares;
+    int64_t lines = (piece.high[0] - piece.low[0]) * (piece.high[1] - piece.low[1]), line = (piece.high[2] - piece.low[2]) * piece.images;
+    int64_t most_blocks = lines * (up(line, rows) + (piece.high[2] - piece.low[2]) * up(piece.images, rows)), taps = 0;
+    for (int64_t c = 0; c < l.classes(); c++) taps = most(taps, l.taps_of(c));
+    Scratch memory(host, up(piece.floats(), 16) * 16 + 16 + most_blocks * (sizeof(Tile) + taps * sizeof(Tap)) / 4 + 16);
+    float* band = memory.p;
+    piece.pack(band);
+    Tiles blocks;
+    blocks.block = (Tile*)(band + up(piece.floats(), 16) * 16 + 16), blocks.tap = (Tap*)(blocks.block + most_blocks);
+    for (int64_t c = 0; c < l.classes(); c++) {
+      blocks.count = blocks.used = 0;
+      blocks.add(piece, c, rows);
+      for (int64_t i = all * share / shares; i < all * (share + 1) / shares; i++) {
+        int64_t group = i / panels.number, panel = i % panels.number, columns = panels.columns(panel);
+        int64_t wide = panels.few ? columns : panels.vectors(panel) * VL;
+        Sum s;
+        s.band = band + group * l.blocks * piece.plane;
+        s.panel = packed.p + i * panels.size + l.base[c] * (panels.few ? l.blocks * DEPTH : l.depth) * wide;
+        s.depth = l.depth, s.plane = piece.plane, s.cell = l.groups * l.b, s.b = columns;
+        s.result = result + group * l.b + panel * panels.width;
+        for (int64_t d = 0; d < l.blocks; d += chunk) {
+          s.from = d, s.to = least(l.blocks, d + chunk);
+          for (int64_t n = 0; n < blocks.count; n++) {
+            const Tile& b = blocks.block[n];
+            Product f = panels.few ? few_of<FEW>(columns, b.rows) : wide > VL ? product_of<2>(b.rows) : product_of<1>(b.rows);
+            f(b, s);
+          }
+        }
+      }
     }
   });
 }
