@@ -126,52 +126,50 @@ template <int B> Product few_of(int64_t b, int64_t rows) {
 struct Panels {
   const Lattice& l;
   bool few;
-  int64_t width, number, size;  // columns; panels of a group; floats of one
+  int64_t width, number, depth, size;  // columns; panels of a group; a with what fills its blocks up; floats of a panel
 
   explicit Panels(const Lattice& l) : l(l) {
     // Instructions of a position and tap: products, and a few for each result at the end.
     int64_t taps = l.base[l.classes()], vectors = up(l.b, VL);
     few = l.b <= FEW && l.b * (taps * l.blocks * (DEPTH / VL) + 8 * l.classes()) < vectors * taps * l.depth;
-    width = few ? l.b : least(2, vectors) * VL;
-    number = up(l.b, width), size = taps * (few ? l.blocks * DEPTH : l.depth) * width;
+    width = few ? l.b : least(2, vectors) * VL, depth = few ? l.blocks * DEPTH : l.depth;
+    number = up(l.b, width), size = taps * depth * width;
   }
 
-  int64_t columns(int64_t panel) const { return least(width, l.b - panel * width); }
-  int64_t vectors(int64_t panel) const { return up(columns(panel), VL); }
+  int64_t stored(int64_t panel) const { return least(width, l.b - panel * width); }
+  int64_t columns(int64_t panel) const { return few ? width : up(stored(panel), VL) * VL; }
+  int64_t rows() const { return few ? rows_of(l.b) : MOST[width / VL]; }  // of a tile
+  Product product(int64_t panel, int64_t rows) const {
+    return few ? few_of<FEW>(width, rows) : columns(panel) > VL ? product_of<2>(rows) : product_of<1>(rows);
+  }
 
-  // Tile d of a, of one panel of a group.
+  // Block d of a, of one panel of a group.
   void pack(const float* k, int64_t group, int64_t panel, int64_t d, float* to) const {
     const Window& w = l.w;
-    int64_t columns = this->columns(panel), wide = few ? columns : vectors(panel) * VL, maps = w.groups * w.o, r[3];
-    int64_t lanes = least(DEPTH, l.depth - d * DEPTH), b0 = panel * width;
+    int64_t stored = this->stored(panel), wide = columns(panel), maps = w.groups * w.o, b0 = panel * width, r[3];
+    int64_t lanes = least(DEPTH, l.depth - d * DEPTH), filled = few ? DEPTH : lanes;
     for (int64_t c = 0; c < l.classes(); c++) {
       l.residues(c, r);
-      int64_t taps = l.taps_of(c);
-      float* out = to + l.base[c] * (few ? l.blocks * DEPTH : l.depth) * wide + d * DEPTH * taps * wide;
-      for (int64_t t = 0; t < taps; t++) {
-        int64_t last = l.merged ? 1 : l.taps(2, r[2]), second = l.taps(1, r[1]);
+      int64_t taps = l.taps_of(c), last = l.merged ? 1 : l.taps(2, r[2]), second = l.taps(1, r[1]);
+      float* out = to + (l.base[c] * depth + d * DEPTH * taps) * wide;
+      for (int64_t t = 0; t < taps; t++, out += filled * wide) {
         int64_t m0 = l.tap[0][l.start[0][r[0]] + t / last / second], m1 = l.tap[1][l.start[1][r[1]] + t / last % second];
-        for (int64_t i = 0; i < (few ? DEPTH : lanes);) {
+        if (few) memset(out, 0, filled * wide * sizeof(float));
+        for (int64_t i = 0, run; i < lanes; i += run) {
           int64_t at = d * DEPTH + i, t2 = l.merged ? at / l.a : t % last, a = l.merged ? at % l.a : at;
-          int64_t run = i < lanes ? least(lanes - i, l.a - a) : DEPTH - i;  // of one tap
-          int64_t m2 = i < lanes ? l.tap[2][l.start[2][r[2]] + t2] : 0, m = (m0 * w.k[1] + m1) * w.k[2] + m2;
+          run = least(lanes - i, l.a - a);  // of one tap
+          int64_t m = (m0 * w.k[1] + m1) * w.k[2] + l.tap[2][l.start[2][r[2]] + t2];
           const float* from = k + m * w.c * maps + group * w.o + (l.back ? b0 * maps + a : a * maps + b0);
-          int64_t row = l.back ? 1 : maps, column = l.back ? maps : 1;  // from[j*row + b*column]
-          if (few)
-            for (int64_t b = 0; b < columns; b++)
-              for (int64_t j = 0; j < run; j++) out[b * DEPTH + i + j] = i < lanes ? from[j * row + b * column] : 0;
-          else if (l.back) {
-            for (int64_t b = 0; b < columns; b++)
-              for (int64_t j = 0; j < run; j++) out[(i + j) * wide + b] = from[j + b * maps];
+          if (few || l.back) {
+            int64_t row = l.back ? 1 : maps, column = l.back ? maps : 1, to_row = few ? 1 : wide, to_column = few ? DEPTH : 1;
+            for (int64_t b = 0; b < wide; b++)
+              for (int64_t j = 0; j < run; j++)
+                out[(i + j) * to_row + b * to_column] = b < stored ? from[j * row + b * column] : 0;
+          } else {
             for (int64_t j = 0; j < run; j++)
-              for (int64_t b = columns; b < wide; b++) out[(i + j) * wide + b] = 0;
-          } else
-            for (int64_t j = 0; j < run; j++)
-              for (int64_t v = 0; v < wide; v += VL)
-                store(out + (i + j) * wide + v, load(from + j * maps + v, columns - v));
-          i += run;
+              for (int64_t v = 0; v < wide; v += VL) store(out + (i + j) * wide + v, load(from + j * maps + v, stored - v));
+          }
         }
-        out += (few ? DEPTH : lanes) * wide;
       }
     }
   }
@@ -179,9 +177,9 @@ struct Panels {
 
 // ---------------------------------------------------------------- a piece
 
-// The blocks of a piece's class.
+// The tiles of a piece's class.
 struct Tiles {
-  Tile* block;
+  Tile* tile;
   Tap* tap;
   int64_t count = 0, used = 0;
 
@@ -198,17 +196,17 @@ struct Tiles {
       for (int64_t q1 = p.low[1]; q1 < high[1]; q1++)
         for (int64_t n = 0; n < runs * parts; n++) {
           int64_t first = n / parts * run + n % parts * run / parts, end = n / parts * run + (n % parts + 1) * run / parts;
-          Tile& b = block[count++];
-          b.rows = end - first, b.all = l.taps_of(c), b.taps = 0, b.tap = tap + used;
-          b.origin = (p.position(q0, q1, p.low[2]) + first) * DEPTH;
+          Tile& t = tile[count++];
+          t.rows = end - first, t.all = l.taps_of(c), t.taps = 0, t.tap = tap + used;
+          t.origin = (p.position(q0, q1, p.low[2]) + first) * DEPTH;
           int64_t j0 = r[0] + q0 * l.step[0], j1 = r[1] + q1 * l.step[1];
           for (int64_t i = first; i < end; i++) {
             int64_t j2 = r[2] + (p.low[2] + i / images) * l.step[2];
-            b.at[i - first] = (((p.image + i % images) * l.to[0] + j0) * l.to[1] + j1) * l.to[2] + j2;
+            t.at[i - first] = (((p.image + i % images) * l.to[0] + j0) * l.to[1] + j1) * l.to[2] + j2;
           }
           int64_t q[2] = {p.low[2] + first / images, p.low[2] + (end - 1) / images};
-          meet(p, r, q0, q1, q, b);
-          used += b.taps;
+          meet(p, r, q0, q1, q, t);
+          used += t.taps;
         }
   }
 
@@ -218,7 +216,7 @@ struct Tiles {
     return at >= 0 && at < l.from[i];
   }
   // The taps that bring a cell to any of the positions from q2[0] to q2[1].
-  void meet(const Piece& p, const int64_t (&r)[3], int64_t q0, int64_t q1, const int64_t (&q2)[2], Tile& b) {
+  void meet(const Piece& p, const int64_t (&r)[3], int64_t q0, int64_t q1, const int64_t (&q2)[2], Tile& t) {
     const Lattice& l = p.l;
     const int64_t* s[3] = {l.start[0] + r[0], l.start[1] + r[1], l.start[2] + r[2]};
     int64_t last = l.merged ? s[2][0] + 1 : s[2][1], number = 0;
@@ -232,22 +230,57 @@ struct Tiles {
         for (int64_t t2 = s[2][0]; t2 < last; t2++, number++) {
           int64_t a = q2[0] * l.stride[2] + l.off[2][t2], e = q2[1] * l.stride[2] + l.off[2][t2];
           if (!l.merged && (e < 0 || a >= l.from[2])) continue;
-          to[b.taps++] = {int32_t(number), int32_t(p.tap(t0, t1, t2) * DEPTH)};
+          to[t.taps++] = {int32_t(number), int32_t(p.tap(t0, t1, t2) * DEPTH)};
         }
       }
   }
 };
 
+// A piece's results, by panels first to end of all groups' panels.
+void multiply(const Host& host, const Piece& piece, const Panels& panels, const float* packed, int64_t first, int64_t end,
+              float* result) {
+  const Lattice& l = piece.l;
+  int64_t rows = panels.rows(), line = piece.high[2] - piece.low[2], taps = 0;
+  int64_t tiles = (piece.high[0] - piece.low[0]) * (piece.high[1] - piece.low[1]) *
+                  (up(line * piece.images, rows) + line * up(piece.images, rows));
+  for (int64_t c = 0; c < l.classes(); c++) taps = most(taps, l.taps_of(c));
+  int64_t floats = up(piece.floats(), 16) * 16;
+  Scratch memory(host, floats + tiles * (sizeof(Tile) + taps * sizeof(Tap)) / 4 + 16);
+  Tiles all = {(Tile*)(memory.p + floats), (Tap*)((Tile*)(memory.p + floats) + tiles)};
+  piece.pack(memory.p);
+
+  // Blocks of a at a time whose K stays in the second cache; all at once where some lanes are not stored.
+  int64_t chunk = most(1, (32 << 10) / (l.base[l.classes()] * DEPTH * panels.width));
+  if (panels.few || l.b % VL) chunk = l.blocks;
+  for (int64_t c = 0; c < l.classes(); c++) {
+    all.count = all.used = 0;
+    all.add(piece, c, rows);
+    for (int64_t i = first; i < end; i++) {
+      int64_t group = i / panels.number, panel = i % panels.number;
+      Sum s;
+      s.band = memory.p + group * l.blocks * piece.plane;
+      s.panel = packed + i * panels.size + l.base[c] * panels.depth * panels.columns(panel);
+      s.depth = l.depth, s.plane = piece.plane, s.cell = l.groups * l.b, s.b = panels.stored(panel);
+      s.result = result + group * l.b + panel * panels.width;
+      for (int64_t d = 0; d < l.blocks; d += chunk) {
+        s.from = d, s.to = least(l.blocks, d + chunk);
+        for (int64_t n = 0; n < all.count; n++) panels.product(panel, all.tile[n].rows)(all.tile[n], s);
+      }
+    }
+  }
+}
+
 void dense(const Host& host, const Window& w, bool back, const float* operand, const float* k, float* result) {
   Lattice l(host, w, back, operand);
   Panels panels(l);
-  int64_t all = l.groups * panels.number, rows = panels.few ? rows_of(l.b) : MOST[panels.width / VL];
+  int64_t all = l.groups * panels.number, shares = 1;
 
-  // Pieces whose band stays in the second cache; shares of the panels where pieces alone are too few.
-  int64_t cell = l.groups * l.blocks * DEPTH, target = most(16, least(l.blocks > 3 ? 256 : 512, (192 << 10) / cell)), shares = 1;
+  // Pieces whose band stays in the second cache; where they are too few, smaller ones or shares of the panels, whichever
+  // reads less again.
+  int64_t cell = l.groups * l.blocks * DEPTH, target = most(16, least(l.blocks > 3 ? 256 : 512, (192 << 10) / cell));
   int64_t given = l.n * cells(l.from) * l.groups * l.a, kernel = all * panels.size;
   while (Cut(l, target).all * shares < 6 * host.threads) {
-    bool cut = target > rows && (kernel * Cut(l, target).all < given * shares || shares * 2 > all);
+    bool cut = target > panels.rows() && (kernel * Cut(l, target).all < given * shares || shares * 2 > all);
     if (!cut && shares * 2 > all) break;
     cut ? target = up(target, 2) : shares *= 2;
   }
@@ -258,41 +291,9 @@ void dense(const Host& host, const Window& w, bool back, const float* operand, c
     int64_t panel = i / l.blocks;
     panels.pack(k, panel / panels.number, panel % panels.number, i % l.blocks, packed.p + panel * panels.size);
   });
-
-  int64_t chunk = most(1, (128 << 10) / (l.base[l.classes()] * DEPTH * panels.width * 4));  // blocks of a: of K that stay in the second cache
-  if (panels.few || l.b % VL) chunk = l.blocks;
   parallel(host, cut.all * shares, [&](int64_t task) {
-    Piece piece(l, cut, task / shares);
     int64_t share = task % shares;
-    int64_t lines = (piece.high[0] - piece.low[0]) * (piece.high[1] - piece.low[1]), line = (piece.high[2] - piece.low[2]) * piece.images;
-    int64_t most_blocks = lines * (up(line, rows) + (piece.high[2] - piece.low[2]) * up(piece.images, rows)), taps = 0;
-    for (int64_t c = 0; c < l.classes(); c++) taps = most(taps, l.taps_of(c));
-    Scratch memory(host, up(piece.floats(), 16) * 16 + 16 + most_blocks * (sizeof(Tile) + taps * sizeof(Tap)) / 4 + 16);
-    float* band = memory.p;
-    piece.pack(band);
-    Tiles blocks;
-    blocks.block = (Tile*)(band + up(piece.floats(), 16) * 16 + 16), blocks.tap = (Tap*)(blocks.block + most_blocks);
-    for (int64_t c = 0; c < l.classes(); c++) {
-      blocks.count = blocks.used = 0;
-      blocks.add(piece, c, rows);
-      for (int64_t i = all * share / shares; i < all * (share + 1) / shares; i++) {
-        int64_t group = i / panels.number, panel = i % panels.number, columns = panels.columns(panel);
-        int64_t wide = panels.few ? columns : panels.vectors(panel) * VL;
-        Sum s;
-        s.band = band + group * l.blocks * piece.plane;
-        s.panel = packed.p + i * panels.size + l.base[c] * (panels.few ? l.blocks * DEPTH : l.depth) * wide;
-        s.depth = l.depth, s.plane = piece.plane, s.cell = l.groups * l.b, s.b = columns;
-        s.result = result + group * l.b + panel * panels.width;
-        for (int64_t d = 0; d < l.blocks; d += chunk) {
-          s.from = d, s.to = least(l.blocks, d + chunk);
-          for (int64_t n = 0; n < blocks.count; n++) {
-            const Tile& b = blocks.block[n];
-            Product f = panels.few ? few_of<FEW>(columns, b.rows) : wide > VL ? product_of<2>(b.rows) : product_of<1>(b.rows);
-            f(b, s);
-          }
-        }
-      }
-    }
+    multiply(host, Piece(l, cut, task / shares), panels, packed.p, all * share / shares, all * (share + 1) / shares, result);
   });
 }
 

@@ -91,13 +91,15 @@ struct Part {
   const Window& w;
   int64_t image, images, line, lines, low, high;  // y's lines, and cells of each
   int32_t* place;                                 // of x's lines in the part, or -1
+  int32_t *at0, *at1;                             // of y's lines: cells of x that tap 0 brings
   Segment* segment;                               // [tap][lines]
   int32_t* segments;                              // [tap]
 
   Part(const Parts& p, int32_t* memory) : p(p), w(p.w) {
     segment = (Segment*)memory, segments = memory + p.taps * p.rows * 3, place = segments + p.taps;
+    at0 = place + w.x[0] * w.x[1], at1 = at0 + p.rows;
   }
-  static int64_t floats(const Parts& p) { return p.taps * (p.rows * 3 + 1) + p.w.x[0] * p.w.x[1] + 16; }
+  static int64_t floats(const Parts& p) { return p.taps * (p.rows * 3 + 1) + p.w.x[0] * p.w.x[1] + 2 * p.rows + 16; }
 
   void set(int64_t number) {
     int64_t across = up(w.y[2], p.cells_), down = up(p.lines, p.rows);
@@ -105,12 +107,18 @@ struct Part {
     line = number % down * p.rows, lines = least(p.rows, p.lines - line), number /= down;
     image = number * p.images, images = least(p.images, w.n - image);
     for (int64_t i = 0; i < w.x[0] * w.x[1]; i++) place[i] = -1;
+    for (int64_t i = 0; i < lines; i++) {
+      at0[i] = int32_t((line + i) / w.y[1] * w.stride[0] - w.low[0]);
+      at1[i] = int32_t((line + i) % w.y[1] * w.stride[1] - w.low[1]);
+    }
     int64_t used = 0;
-    for (int64_t m = 0; m < w.k[0] * w.k[1]; m++)
+    for (int64_t m = 0; m < w.k[0] * w.k[1]; m++) {
+      int64_t from0 = m / w.k[1] * w.dilation[0], from1 = m % w.k[1] * w.dilation[1];
       for (int64_t i = 0; i < lines; i++) {
-        int64_t row = row_of(i, m);
+        int64_t row = row_of(i, from0, from1);
         if (row >= 0) place[row] = 0;
       }
+    }
     for (int64_t i = 0; i < w.x[0] * w.x[1]; i++)
       if (place[i] >= 0) place[i] = used++;
     Segment* s = segment;
@@ -118,10 +126,12 @@ struct Part {
       int64_t along = p.merged ? 1 : w.k[2], shift = p.merged ? 0 : m % along * w.dilation[2], stride = w.stride[2], n = 0;
       int64_t first = p.merged ? low : most(low, -floor_of(shift - w.low[2], stride));
       int64_t end = p.merged ? high : least(high, floor_of(w.x[2] - 1 + w.low[2] - shift, stride) + 1);
+      int64_t from0 = m / along / w.k[1] * w.dilation[0], from1 = m / along % w.k[1] * w.dilation[1];
+      int64_t start = (p.merged ? 0 : shift % stride * p.phase + shift / stride) + first - low;
       for (int64_t i = 0; i < lines && end > first; i++) {
-        int64_t row = row_of(i, m / along);
+        int64_t row = row_of(i, from0, from1);
         if (row < 0) continue;
-        int64_t cell = place[row] * p.width + (p.merged ? 0 : shift % stride * p.phase + shift / stride) + first - low;
+        int64_t cell = place[row] * p.width + start;
         Segment next = {int32_t(cell * images), int32_t((i * (high - low) + first - low) * images), int32_t((end - first) * images)};
         if (n && s[n - 1].x + s[n - 1].length == next.x && s[n - 1].y + s[n - 1].length == next.y)
           s[n - 1].length += next.length;
@@ -171,11 +181,9 @@ struct Part {
   }
 
  private:
-  // The line of x that tap (m0, m1) brings to a line of y, or -1.
-  int64_t row_of(int64_t i, int64_t m) const {
-    int64_t at = line + i;
-    int64_t a = at / w.y[1] * w.stride[0] + m / w.k[1] * w.dilation[0] - w.low[0];
-    int64_t b = at % w.y[1] * w.stride[1] + m % w.k[1] * w.dilation[1] - w.low[1];
+  // The line of x that a tap brings to a line of y, or -1.
+  int64_t row_of(int64_t i, int64_t from0, int64_t from1) const {
+    int64_t a = at0[i] + from0, b = at1[i] + from1;
     return a < 0 || a >= w.x[0] || b < 0 || b >= w.x[1] ? -1 : a * w.x[1] + b;
   }
 };
@@ -189,49 +197,67 @@ void dense_k(const Host& host, const Window& w, const float* x, const float* y, 
   int64_t tiles = up(high, rows);
   rows = up(high, tiles);
 
-  // Tasks: groups, sets of panels of bounded size, and shares of the parts, each with a sum of its own.
-  int64_t panel = parts.taps * tiles * rows * PANEL, set = most(1, least(panels, (256 << 10) / panel)), sets = up(panels, set);
-  set = up(panels, sets);
-  int64_t tasks = w.groups * sets, shares = 1;
+  // Tasks: sets of panels of bounded size, of one group or of some, and shares of the parts, each with its own sum.
+  int64_t panel = parts.taps * tiles * rows * PANEL, room = most(1, (256 << 10) / panel);
+  int64_t sets = up(panels, least(panels, room)), set = up(panels, sets);
+  int64_t bunches = up(w.groups, most(1, room / set)), bunch = up(w.groups, bunches);
+  int64_t tasks = bunches * sets, shares = 1;
   while (tasks * shares < 2 * host.threads && shares < parts.all) shares++;
+  // Where lanes are y's, they are read in place if positions are neighbours there, too, and if that is not done often.
+  bool direct = !swap && parts.images == 1 && w.o % VL == 0 && parts.cells_ == w.y[2] && parts.taps * tiles <= 12;
   Scratch sums(host, shares > 1 ? shares * size : 1);
   parallel(host, tasks * shares, [&](int64_t task) {
-    int64_t share = task % shares, group = task / shares / sets, first = task / shares % sets * set, here = least(set, panels - first);
+    int64_t share = task % shares, first = task / shares % sets * set, here = least(set, panels - first);
+    int64_t group0 = task / shares / sets * bunch, groups = least(bunch, w.groups - group0);
+    if (groups <= 0) return;
     Side sx, sy;
-    sx.source = x + group * w.c, sx.end = x + w.n * cells(w.x) * all, sx.cell = all, sx.channels = parts.depth;
-    sy.source = y + group * w.o, sy.end = y + w.n * cells(w.y) * maps, sy.cell = maps, sy.channels = w.o;
+    sx.end = x + w.n * cells(w.x) * all, sx.cell = all, sx.channels = parts.depth;
+    sy.end = y + w.n * cells(w.y) * maps, sy.cell = maps, sy.channels = w.o;
     Side &a = swap ? sy : sx, &b = swap ? sx : sy;
     a.tiles = tiles, a.width = rows;
-    b.source += first * PANEL, b.channels = least(columns - first * PANEL, here * PANEL), b.tiles = here, b.width = PANEL;
-    sx.reserve(parts.most_lines() * parts.width * parts.images), sy.reserve(parts.rows * parts.cells_ * parts.images);
-    Scratch memory(host, here * panel + sx.floats() + sy.floats() + Part::floats(parts) + 64);
+    b.channels = least(columns - first * PANEL, here * PANEL), b.tiles = here, b.width = PANEL;
+    sx.reserve(parts.most_lines() * parts.width * parts.images);
+    sy.reserve(direct ? 0 : parts.rows * parts.cells_ * parts.images);
+    Scratch memory(host, groups * here * panel + sx.floats() + sy.floats() + Part::floats(parts) + 64);
     float* total = memory.p;
-    sx.packed = total + here * panel, sy.packed = sx.packed + sx.floats();
-    memset(total, 0, here * panel * sizeof(float));
+    sx.packed = total + groups * here * panel, sy.packed = sx.packed + sx.floats();
+    memset(total, 0, groups * here * panel * sizeof(float));
     Part part(parts, (int32_t*)(sy.packed + sy.floats()));
     for (int64_t number = parts.all * share / shares; number < parts.all * (share + 1) / shares; number++) {
-      part.set(number), part.pack_x(sx), part.pack_y(sy);
-      for (int64_t i = 0; i < here; i++) {
-        bool two = columns - (first + i) * PANEL > VL;
-        Outer f = two ? outer_of<2>(rows) : outer_of<1>(rows);
-        for (int64_t t = 0; t < tiles; t++)
-          for (int64_t m = 0; m < parts.taps; m++)
-            if (part.segments[m])
-              f(a.packed + t * a.plane, b.packed + i * b.plane, PANEL, swap, part.segment + m * parts.rows, part.segments[m],
-                total + i * panel + (m * tiles + t) * rows * PANEL);
+      part.set(number);
+      for (int64_t g = 0; g < groups; g++) {
+        sx.source = x + (group0 + g) * w.c, sy.source = y + (group0 + g) * w.o, b.source += first * PANEL;
+        part.pack_x(sx);
+        const float* lanes = b.packed;
+        int64_t wide = PANEL, plane = b.plane;
+        if (direct)
+          lanes = sy.source + (part.image * parts.lines + part.line) * w.y[2] * maps, wide = maps, plane = PANEL;
+        else
+          part.pack_y(sy);
+        for (int64_t i = 0; i < here; i++) {
+          bool two = columns - (first + i) * PANEL > VL;
+          Outer f = two ? outer_of<2>(rows) : outer_of<1>(rows);
+          for (int64_t t = 0; t < tiles; t++)
+            for (int64_t m = 0; m < parts.taps; m++)
+              if (part.segments[m])
+                f(a.packed + t * a.plane, lanes + i * plane, wide, swap, part.segment + m * parts.rows, part.segments[m],
+                  total + ((g * here + i) * parts.taps * tiles + m * tiles + t) * rows * PANEL);
+        }
       }
     }
-    float* out = (shares > 1 ? sums.p + share * size : k) + group * w.o;
-    for (int64_t i = 0; i < here; i++)
-      for (int64_t m = 0; m < parts.taps; m++)
-        for (int64_t r = 0; r < high; r++) {
-          const float* from = total + i * panel + (m * tiles * rows + r) * PANEL;
-          int64_t b0 = (first + i) * PANEL, wide = least(PANEL, columns - b0);
-          if (swap)
-            for (int64_t l = 0; l < wide; l++) out[(m * parts.depth + b0 + l) * maps + r] = from[l];
-          else
-            memcpy(out + (m * parts.depth + r) * maps + b0, from, wide * sizeof(float));
-        }
+    for (int64_t g = 0; g < groups; g++) {
+      float* out = (shares > 1 ? sums.p + share * size : k) + (group0 + g) * w.o;
+      for (int64_t i = 0; i < here; i++)
+        for (int64_t m = 0; m < parts.taps; m++)
+          for (int64_t r = 0; r < high; r++) {
+            const float* from = total + (g * here + i) * panel + (m * tiles * rows + r) * PANEL;
+            int64_t b0 = (first + i) * PANEL, wide = least(PANEL, columns - b0);
+            if (swap)
+              for (int64_t l = 0; l < wide; l++) out[(m * parts.depth + b0 + l) * maps + r] = from[l];
+            else
+              memcpy(out + (m * parts.depth + r) * maps + b0, from, wide * sizeof(float));
+          }
+    }
   });
   if (shares > 1)
     parallel(host, up(size, 4096), [&](int64_t task) {

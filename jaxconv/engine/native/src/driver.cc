@@ -122,14 +122,14 @@ int main(int argc, char** argv) {
     auto any = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
     Window w;
     int rank = any(1, 3);
-    bool depthwise = any(0, 2) == 0, wide = any(0, 3) == 0;
+    bool depthwise = any(0, 2) == 0, wide = any(0, 3) == 0, line = rank == 1 && any(0, 7) == 0;
     w.n = any(1, 5);
     w.groups = depthwise ? any(2, wide ? 70 : 40) : any(0, 2) ? 1 : any(2, 4);
     w.c = depthwise ? 1 : any(1, wide && rank < 3 ? 40 : 10), w.o = depthwise ? 1 : any(1, wide && rank < 3 ? 70 : 20);
     for (int a = 0; a < 3; a++) {
       bool is = a >= 3 - rank;
       do {
-        w.x[a] = is ? any(1, rank == 1 ? 60 : rank == 2 ? 17 : 6) : 1, w.k[a] = is ? any(1, rank == 1 ? 11 : rank == 2 ? 5 : 3) : 1;
+        w.x[a] = is ? any(1, line ? 700 : rank == 1 ? 60 : rank == 2 ? 17 : 6) : 1, w.k[a] = is ? any(1, rank == 1 ? 11 : rank == 2 ? 5 : 3) : 1;
         w.stride[a] = is ? any(0, 1) ? 1 : any(1, 3) : 1, w.dilation[a] = is ? any(0, 2) ? 1 : any(1, 3) : 1;
         int64_t reach = (w.k[a] - 1) * w.dilation[a] + 1;
         w.low[a] = is ? any(0, reach) : 0;
