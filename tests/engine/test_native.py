@@ -379,7 +379,7 @@ def test_the_sanitizers_find_one_lane_too_many(access, tmp_path):
     (sources / "shared.h").write_text(shared.replace(right, f"if (lanes >= VL - 1) {access};"))
     done = drive(build.compiler(), (*SANITIZED, *build.KERNEL_FLAGS["baseline"]), sources, tmp_path, 200)
     assert done.returncode
-    assert "AddressSanitizer: heap-buffer-overflow" in done.stderr
+    assert "ERROR: AddressSanitizer: " in done.stderr  # "unknown-crash" where a vector ends three granules on
 
 
 ARM = ["aarch64-linux-gnu-g++"]  # apt install g++-aarch64-linux-gnu qemu-user
