@@ -158,6 +158,14 @@ def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
 
 def check_bias(bias: Any, features: int) -> jax.Array:
     """`bias` as an array [features]; raises ShapeError if it has another shape."""
+    if isinstance(bias, str | int):  # another library's third argument
+        word = "padding" if isinstance(bias, str) else "stride"
+        raise ShapeError(
+            f"bias must have one value for each of the {count(features, 'output channel')}",
+            got=f"bias={bias!r}",
+            fix=f"{word}={bias!r}, by keyword",
+            kind="shape",
+        )
     bias = jnp.asarray(bias)
     if bias.shape != (features,):
         raise ShapeError(

@@ -58,6 +58,11 @@ TABLE = [
         "bias must have one value for each of the 4 output channels\n  got: bias (3,)"),
     Row("conv with a scalar bias", lambda: jc.conv(X, K, 1.0),
         "bias must have one value for each of the 4 output channels\n  got: bias ()"),
+    Row("conv with a stride in third place", lambda: jc.conv(X, K, 2),
+        "bias must have one value for each of the 4 output channels\n  got: bias=2\n  fix: stride=2, by keyword"),
+    Row("conv with a padding in third place", lambda: jc.conv(X, K, "same"),
+        "bias must have one value for each of the 4 output channels\n  got: bias='same'\n"
+        "  fix: padding='same', by keyword"),
     # conv: size, stride, dilation
     Row("conv with a kernel larger than the input", lambda: jc.conv(zeros(1, 2, 2, 3), K),
         "conv: a kernel of 3 must fit into the padded input of 2 + 0 + 0 cells on spatial axis 0\n"
