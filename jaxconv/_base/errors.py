@@ -106,8 +106,18 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     >>> did_you_mean("zzz", ["valid", "same"])
     ''
     """
+    near = nearest(word, known)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """The known word, in lower case, that a misspelt one is likely to mean; None if there is none.
+
+    >>> nearest("smae", ["valid", "same"])
+    'same'
+    """
     near = difflib.get_close_matches(str(word).lower(), {k.lower(): k for k in known}, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return near[0] if near else None
 
 
 def raise_problems(problems: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ import html
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import jax
@@ -74,6 +74,12 @@ class Layer:
             flow: Flow | None = None,
             rebuild: Callable[[Mapping[str, Layer]], Layer] | None = None,
         ) -> None: ...
+
+    def __post_init__(self) -> None:
+        """Name the functions in Python's own messages: "chain.apply() missing 1 required positional argument"."""
+        for word, function in (("init", self.init), ("apply", self.apply)):
+            if isinstance(function, FunctionType) and "<locals>" in function.__qualname__:
+                function.__qualname__ = f"{self.name}.{word}"
 
     def __copy__(self) -> Layer:
         return self

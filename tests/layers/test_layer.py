@@ -186,3 +186,13 @@ def test_cloudpickle_saves_a_layer(assert_close):
     x = jax.random.normal(jax.random.key(1), (1, 5, 5, 2))
     copied = pickle.loads(cloudpickle.dumps(net))
     assert_close(copied.apply(params, state, x)[0], net.apply(params, state, x)[0])
+
+
+@pytest.mark.parametrize("layer", [jc.Conv(4, 3), jc.chain(jc.flatten), jc.Dense(2)], ids=lambda layer: layer.name)
+def test_pythons_messages_name_the_layer(layer):
+    with pytest.raises(TypeError) as caught:
+        layer.apply({}, {})
+    assert str(caught.value) == f"{layer.name}.apply() missing 1 required positional argument: 'x'"
+    with pytest.raises(TypeError) as caught:
+        layer.init(jax.random.key(0))
+    assert str(caught.value) == f"{layer.name}.init() missing 1 required positional argument: 'x'"

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from jaxconv._base.arguments import must
-from jaxconv._base.errors import ConfigError, did_you_mean, not_one_of
+from jaxconv._base.errors import ConfigError, did_you_mean, nearest, not_one_of
 from jaxconv._base.files import read_text
 from jaxconv.augment import augment_problems
 from jaxconv.data.registry import data_problems
@@ -85,13 +85,17 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
     """
     table = current_table(table, source)
     problems: list[str] = []
+    missing: list[str] = []
     config = None
     try:
         # In strict JSON mode a string is not a number, yet a table may be a dataclass.
         config = TypeAdapter(Config).validate_json(json.dumps(_nest(table), default=str), strict=True)
     except ValidationError as error:
-        problems += [_line(problem) for problem in error.errors()]
+        found = error.errors()
+        problems += [_line(problem) for problem in found if not _is_misspelt(problem, table)]
+        missing = [_line(problem) for problem in found if _is_misspelt(problem, table)]
     problems += _argument_problems(table)
+    problems = problems or missing
     if problems or config is None:
         count = f"{len(problems)} error" + ("s" if len(problems) > 1 else "")
         raise ConfigError("\n  ".join([f"{source}: {count}", *problems]))
@@ -171,6 +175,18 @@ def _optax_problems(path: str, found: tuple[str, dict[str, Any]], known: Any, ra
         return [not_one_of(f"{path}.name", name, known)]
     also = ("weight_decay",) if path == "optim" else ()
     return optim.argument_problems(path, known[name], arguments, (rate(known[name]),), also)
+
+
+def _is_misspelt(problem: Any, table: Mapping[str, Any]) -> bool:
+    """Whether one of pydantic's errors is a missing key that is likely there, misspelt: an error of its own."""
+    if problem["type"] != "missing":
+        return False
+    *parents, name = problem["loc"]
+    section: Any = table.get(parents[0]) if parents else table
+    if len(parents) > 1 or not isinstance(section, Mapping):
+        return False
+    known = [field.name for field in dataclasses.fields(SECTIONS[parents[0]] if parents else Config)]
+    return any(nearest(key, known) == name for key in section if key not in known)
 
 
 def _line(problem: Any) -> str:
