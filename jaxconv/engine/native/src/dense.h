@@ -236,18 +236,18 @@ struct Tiles {
   }
 };
 
-// A piece's results, by panels first to end of all groups' panels.
-void multiply(const Host& host, const Piece& piece, const Panels& panels, const float* packed, int64_t first, int64_t end,
-              float* result) {
+// A piece's results, by panels first to end of all groups' panels. The band is packed here if there is none yet.
+void multiply(const Host& host, const Piece& piece, const float* band, const Panels& panels, const float* packed,
+              int64_t first, int64_t end, float* result) {
   const Lattice& l = piece.l;
   int64_t rows = panels.rows(), line = piece.high[2] - piece.low[2], taps = 0;
   int64_t tiles = (piece.high[0] - piece.low[0]) * (piece.high[1] - piece.low[1]) *
                   (up(line * piece.images, rows) + line * up(piece.images, rows));
   for (int64_t c = 0; c < l.classes(); c++) taps = most(taps, l.taps_of(c));
-  int64_t floats = up(piece.floats(), 16) * 16;
+  int64_t floats = band ? 0 : piece.floats();
   Scratch memory(host, floats + tiles * (sizeof(Tile) + taps * sizeof(Tap)) / 4 + 16);
   Tiles all = {(Tile*)(memory.p + floats), (Tap*)((Tile*)(memory.p + floats) + tiles)};
-  piece.pack(memory.p);
+  if (!band) piece.pack(memory.p), band = memory.p;
 
   // Blocks of a at a time whose K stays in the second cache; all at once where some lanes are not stored.
   int64_t chunk = most(1, (32 << 10) / (l.base[l.classes()] * DEPTH * panels.width));
@@ -258,7 +258,7 @@ void multiply(const Host& host, const Piece& piece, const Panels& panels, const 
     for (int64_t i = first; i < end; i++) {
       int64_t group = i / panels.number, panel = i % panels.number;
       Sum s;
-      s.band = memory.p + group * l.blocks * piece.plane;
+      s.band = band + group * l.blocks * piece.plane;
       s.panel = packed + i * panels.size + l.base[c] * panels.depth * panels.columns(panel);
       s.depth = l.depth, s.plane = piece.plane, s.cell = l.groups * l.b, s.b = panels.stored(panel);
       s.result = result + group * l.b + panel * panels.width;
@@ -277,12 +277,16 @@ void dense(const Host& host, const Window& w, bool back, const float* operand, c
 
   // Pieces whose band stays in the second cache; where they are too few, smaller ones or shares of the panels, whichever
   // reads less again.
-  int64_t cell = l.groups * l.blocks * DEPTH, target = most(16, least(l.blocks > 3 ? 256 : 512, (192 << 10) / cell));
+  int64_t cell = l.groups * l.blocks * DEPTH * l.stride[0] * l.stride[1] * (l.merged ? 1 : l.stride[2]);
+  int64_t target = most(16, least(l.blocks > 3 ? 256 : 512, (192 << 10) / cell));
   int64_t given = l.n * cells(l.from) * l.groups * l.a, kernel = all * panels.size;
-  while (Cut(l, target).all * shares < 6 * host.threads) {
-    bool cut = target > panels.rows() && (kernel * Cut(l, target).all < given * shares || shares * 2 > all);
-    if (!cut && shares * 2 > all) break;
-    cut ? target = up(target, 2) : shares *= 2;
+  for (int64_t pieces; (pieces = Cut(l, target).all) * shares < 6 * host.threads;) {
+    bool small = target <= panels.rows(), cut = pieces < host.threads || kernel * pieces < given * shares;
+    if (small && shares * 2 > all) break;
+    if (!small && (cut || shares * 2 > all))
+      target = up(target, 2);
+    else
+      shares *= 2;
   }
   Cut cut(l, target);
 
@@ -291,9 +295,13 @@ void dense(const Host& host, const Window& w, bool back, const float* operand, c
     int64_t panel = i / l.blocks;
     panels.pack(k, panel / panels.number, panel % panels.number, i % l.blocks, packed.p + panel * panels.size);
   });
+  int64_t floats = Piece(l, cut, 0).floats();  // the first is as large as any
+  Scratch bands(host, shares > 1 ? cut.all * floats : 1);
+  if (shares > 1) parallel(host, cut.all, [&](int64_t i) { Piece(l, cut, i).pack(bands.p + i * floats); });
   parallel(host, cut.all * shares, [&](int64_t task) {
-    int64_t share = task % shares;
-    multiply(host, Piece(l, cut, task / shares), panels, packed.p, all * share / shares, all * (share + 1) / shares, result);
+    int64_t i = task / shares, share = task % shares;
+    multiply(host, Piece(l, cut, i), shares > 1 ? bands.p + i * floats : nullptr, panels, packed.p, all * share / shares,
+             all * (share + 1) / shares, result);
   });
 }
 
