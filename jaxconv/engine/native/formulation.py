@@ -17,20 +17,10 @@ def conv_native(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
     if 0 in (*a.shape, *b.shape, *form.shape(form.slot)):
         return jnp.zeros(form.shape(form.slot), form.dtype)
     given = dict(zip(form.operands, (a.astype(jnp.float32), b.astype(jnp.float32)), strict=True))
-    return (_depthwise if form.depthwise else _call)(given, form).astype(form.dtype)
+    return _call(given, form, "depthwise" if form.depthwise else "dense").astype(form.dtype)
 
 
-def _depthwise(given: dict[str, jax.Array], form: Form) -> jax.Array:
-    """Where a channel has several maps, it is repeated for each of them."""
-    maps = form.k[-1] // form.groups
-    wide = form.open(form.slot, x=(*form.x[:-1], form.k[-1]), groups=form.k[-1])
-    if maps > 1 and "x" in given:
-        given["x"] = jnp.repeat(given["x"], maps, axis=-1)
-    out = _call(given, wide, "depthwise")
-    return out.reshape(*form.x, maps).sum(-1) if maps > 1 and form.slot == "x" else out
-
-
-def _call(given: dict[str, jax.Array], form: Form, kind: str = "dense") -> jax.Array:
+def _call(given: dict[str, jax.Array], form: Form, kind: str) -> jax.Array:
     like = jax.ShapeDtypeStruct(getattr(form, form.slot), jnp.float32)
     call = jax.ffi.ffi_call(f"jaxconv_{kind}_{form.slot}", like)
     window = {"stride": form.stride, "low": [lo for lo, _ in form.padding], "dilation": form.dilation}

@@ -102,7 +102,7 @@ bool check(const Window& w, std::mt19937& random) {
   TABLE.dense_x(host, w, k.data(), y.data(), gx.data());
   TABLE.dense_k(host, w, x.data(), y.data(), gk.data());
   good &= same("dense y", gy, dy, sy) & same("dense x", gx, dx, sx) & same("dense k", gk, dk, sk);
-  if (w.c == 1 && w.o == 1) {
+  if (w.c == 1 && w.groups > 1) {
     clear();
     TABLE.depthwise_y(host, w, x.data(), k.data(), gy.data());
     TABLE.depthwise_x(host, w, k.data(), y.data(), gx.data());
@@ -125,7 +125,8 @@ int main(int argc, char** argv) {
     bool depthwise = any(0, 2) == 0, wide = any(0, 3) == 0, line = rank == 1 && any(0, 7) == 0;
     w.n = any(1, 5);
     w.groups = depthwise ? any(2, wide ? 70 : 40) : any(0, 2) ? 1 : any(2, 4);
-    w.c = depthwise ? 1 : any(1, wide && rank < 3 ? 40 : 10), w.o = depthwise ? 1 : any(1, wide && rank < 3 ? 70 : 20);
+    w.c = depthwise ? 1 : any(1, wide && rank < 3 ? 40 : 10);
+    w.o = depthwise ? any(0, 2) ? 1 : any(2, 5) : any(1, wide && rank < 3 ? 70 : 20);
     for (int a = 0; a < 3; a++) {
       bool is = a >= 3 - rank;
       do {
