@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxconv._base.compat import debug_infs
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import cast_back, upcast
 from jaxconv._base.errors import ShapeError
@@ -76,12 +77,21 @@ def lowest(dtype: Any) -> Any:
     return False if dtype == jnp.bool_ else jnp.iinfo(dtype).min
 
 
+def checked_as_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Under `jax.debug_infs`, the function of (x, win, fill) as one program, so that padding by -inf is no alarm."""
+    return jax.jit(function, static_argnums=(1, 2)) if debug_infs() else function
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def window_max(x: jax.Array, win: Window, fill: Any) -> jax.Array:
     """Maximum of each window of x [N, *spatial, C], padded with `fill`; NaN if any value is NaN.
 
     The derivative of a tie goes to the first maximum in window order that is not padding.
     """
+    return checked_as_one(_window_max)(x, win, fill)
+
+
+def _window_max(x: jax.Array, win: Window, fill: Any) -> jax.Array:
     y = win.padded(x, fill)
     for axis in win.axes:  # the barrier keeps XLA from recomputing this axis in each slice of the next
         y = jax.lax.optimization_barrier(functools.reduce(jnp.maximum, slices(y, win, axis)))
@@ -90,7 +100,7 @@ def window_max(x: jax.Array, win: Window, fill: Any) -> jax.Array:
 
 @window_max.defjvp
 def _window_max_jvp(win: Window, fill: Any, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    y, code = first_maximum(primals[0], win, fill)
+    y, code = checked_as_one(first_maximum)(primals[0], win, fill)
     return y, select(tangents[0], code, Choice("y", primals[0].shape[1:-1], win))
 
 

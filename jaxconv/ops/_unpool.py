@@ -15,7 +15,7 @@ from jaxconv._base.types import ArrayLike, Ints, Padding
 from jaxconv.engine.primitive import select
 from jaxconv.engine.select import Choice, first_maximum
 from jaxconv.engine.window import assert_shape
-from jaxconv.ops._pool import check_inside, lowest, pool_input, pool_output
+from jaxconv.ops._pool import check_inside, checked_as_one, lowest, pool_input, pool_output
 
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
@@ -48,7 +48,7 @@ def max_pool_with_indices(
         x, kernel_size, "max_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     check_inside(x.shape, win, "max_pool")
-    best, code = first_maximum(jax.lax.stop_gradient(x), win, lowest(x.dtype))
+    best, code = checked_as_one(first_maximum)(jax.lax.stop_gradient(x), win, lowest(x.dtype))
     choice = Choice("y", x.shape[1:-1], win)
     if jnp.issubdtype(x.dtype, jnp.inexact):
         best = select(x, code, choice)
