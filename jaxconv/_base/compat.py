@@ -18,9 +18,9 @@ from jax.interpreters import ad, batching, mlir
 
 __all__ = [
     "ONEDNN_JAXLIB", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
-    "batching", "bind", "cache_folder", "debug_infs", "default_precision", "extended", "for_partitioning",
-    "is_nnx_object", "jax_version", "jaxlib_version", "jaxpr_as_fun", "jit_disabled", "manual_axes", "mlir",
-    "nnx_inputs", "prng_key", "register_taylor_rule",
+    "batching", "bind", "cache_folder", "debug_infs", "default_precision", "default_prng", "extended",
+    "for_partitioning", "is_nnx_object", "jax_version", "jaxlib_version", "jaxpr_as_fun", "jit_disabled",
+    "manual_axes", "mlir", "nnx_inputs", "prng_key", "register_taylor_rule",
 ]  # fmt: skip
 
 ONEDNN_JAXLIB = ("0.10.", "0.11.", "0.12.")
@@ -89,6 +89,11 @@ def default_precision() -> Any:
 def jit_disabled() -> bool:
     """The setting `jax_disable_jit`."""
     return bool(getattr(jax.config, "jax_disable_jit"))  # noqa: B009  no type checker knows it
+
+
+def default_prng() -> str:
+    """The setting `jax_default_prng_impl`."""
+    return str(getattr(jax.config, "jax_default_prng_impl"))  # noqa: B009  no type checker knows it
 
 
 def debug_infs() -> bool:
