@@ -74,6 +74,7 @@ def stepped():
     return train.params, train.state, train.average, metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_a_training_step(switch, caplog, assert_close):
     expected = joined(stepped())

@@ -59,6 +59,14 @@ def _onednn(form: Form, place: Place) -> bool:
     return can_run("onednn", form, place)
 
 
+def _native(form: Form, place: Place) -> bool:
+    return can_run("native", form, place)
+
+
+def _strided_depthwise(form: Form, place: Place) -> bool:
+    return form.depthwise and max(form.stride) > 1 and can_run("native", form, place)
+
+
 def _images(form: Form, place: Place) -> bool:
     """Kernel gradients of depthwise convolutions, and of dense ones whose y exceeds the cache."""
     return can_run("images", form, place) and (form.depthwise or 4 * math.prod(form.y) > 6.5e6)
@@ -77,9 +85,12 @@ def _always(form: Form, place: Place) -> bool:
     return True
 
 
-# Measured on 2 cores of an AMD EPYC (AVX2), jaxlib 0.10.2, f32: experiments/bench_rules.py.
+# Measured on 2 cores of an AMD EPYC (AVX2), jaxlib 0.10.2, f32: experiments/bench_rules.py; the native kernels on 2 of
+# an Intel Xeon (AVX-512): experiments/bench_native.py.
 RULES: dict[str, tuple[Rule, ...]] = {
     "cpu": (
+        Rule("native", "k", _native, "3×3 64×32²×64: 26 against 70 by images; 1×1 8×56²×64→256: 8 against 10 by dots"),
+        Rule("native", "x", _strided_depthwise, "3×3/2 8×112²×96: a ninth of the time of shifted"),
         Rule("dots", "xky", lambda form, place: form.pointwise, "1×1 8×56²×64→256: 6, 7, 10 against 11, 33, 98"),
         Rule("images", "k", _images, "3×3 64×32²×64: 54 against 909, in one block 120; depthwise 7×7: 14 against 478"),
         Rule("shifted", "k", lambda form, place: form.depthwise, "3×3 8×28²×192: 20 against 75, by oneDNN 31"),

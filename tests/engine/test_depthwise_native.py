@@ -70,6 +70,7 @@ def check(form, rng, assert_close):
         assert_close(got, want[slot], f"{slot} of {form}")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", FORMS)
 def test_every_slot(name, isa, rng, assert_close):
     check(FORMS[name], rng, assert_close)

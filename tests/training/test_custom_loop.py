@@ -68,6 +68,7 @@ def test_the_loop_takes_the_steps_of_fit(source):
     chex.assert_trees_all_close(found.tested, expected.tested, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_jit_the_loop_takes_the_same_steps(source):
     expected = jc.training.fit(STEP, initial(), jc.training.Resident(source, 8, seeds=3), steps=2).final
     with jax.disable_jit():

@@ -18,7 +18,7 @@ from pathlib import Path
 SOURCES = Path(__file__).parent / "src"
 HEADERS = Path(__file__).parent / "headers"
 """XLA's FFI headers of the oldest jaxlib that the package supports; later ones understand what they compile."""
-LIBRARY = Path(__file__).parent / "kernels.so"
+LIBRARY = Path(__file__).parent / "lib/kernels.so"  # a folder of its own: Python would import one in the package
 FLAGS = ("-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast")
 MACOS = "11.0"
 """The oldest macOS that a library made there is for, as jaxlib's."""
