@@ -22,7 +22,7 @@ SWITCHES = {
     "log_compiles": jax.log_compiles,
 }
 LAYERS = {f"{entry.names}-{i}": entry for i, entry in enumerate(TABLE)}
-pytestmark = pytest.mark.sampled
+pytestmark = pytest.mark.slow
 
 
 @contextlib.contextmanager
@@ -74,7 +74,6 @@ def stepped():
     return train.params, train.state, train.average, metrics
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_a_training_step(switch, caplog, assert_close):
     expected = joined(stepped())
