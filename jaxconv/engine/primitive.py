@@ -215,7 +215,7 @@ def _lower(platform: str, ctx: Any, a: Any, b: Any, *, form: Form) -> Any:
     place = Place(platform, _one_device(ctx.module_context))
     if platform != "cpu" or place.one_device or 0 in (*form.shape("x"), *form.shape("k"), *form.shape("y")):
         return local_lowering(run, form=form, place=place)(ctx, a, b)
-    native = choose(form.open(form.slot, members=None), Place("cpu")) == "native"
+    native = choose(form.open(form.slot, members=None), Place("cpu")) in ("native", "winograd")
     found = for_partitioning(ctx) if native else None
     if found is None:
         return local_lowering(run, form=form, place=place)(ctx, a, b)

@@ -19,7 +19,8 @@ FORMULATIONS: dict[str, Formulation] = {
     "shifted": conv_shifted,  # multiply-adds of shifted inputs, for depthwise and similar convolutions
     "onednn": onednn.conv_onednn,  # oneDNN's direct convolution
     "images": onednn.conv_images,  # the same, with kernel gradients summed over blocks of images
-    "native": native.conv_native,  # this package's own kernels in C++
+    "native": native.conv_native,  # this package's own direct kernels in C++
+    "winograd": native.conv_winograd,  # its 3×3 kernels by Winograd's transforms
     "einsum": conv_einsum,  # im2col and einsum, the reference
 }
 
@@ -110,12 +111,14 @@ def can_run(impl: str, form: Form, place: Place) -> bool:
     """Whether a formulation can compute a form there, and compiles in reasonable time."""
     if impl == "shifted":  # one multiply-add per tap and channel of a group, all in one fused loop
         return form.groups > 1 and form.k[-2] <= 4
-    if impl not in ("onednn", "images", "native"):
+    if impl not in ("onednn", "images", "native", "winograd"):
         return True
     if place.platform != "cpu" or not place.one_device:
         return False
     if impl == "native":
         return native.fits(form) and native.available()
+    if impl == "winograd":
+        return native.fits_winograd(form) and native.available() and native.winograd_enabled()
     if impl == "images" and form.slot == "k" and form.depthwise:
         if form.k[-1] != form.groups or form.rank != 2 or max(form.dilation) > 1:
             return False

@@ -139,7 +139,8 @@ def key(form: Form, place: Place) -> str:
     device = jax.devices(place.platform)[0].device_kind
     if place.platform == "cpu":
         device += f" × {cpu_cores()}{'' if onednn.available() else ' without oneDNN'}"
-        device += f", native {native.isa()}" if native.available() else ""
+        if native.available():
+            device += f", native {native.isa()}{'' if native.winograd_enabled() else ' without Winograd'}"
     fields = (field.name for field in dataclasses.fields(form) if field.name != "impl")
     values = " ".join(f"{name}={getattr(form, name)}" for name in fields)
     return f"{device}; jax {jax_version()}, jaxlib {jaxlib_version()}; {values}"

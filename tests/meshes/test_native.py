@@ -21,8 +21,8 @@ COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute|
 CALL = re.compile(r'custom_call_target="jaxconv_\w+_(\w)"')
 
 
-def slots(x, k, **words):
-    y, back = jax.vjp(functools.partial(jc.conv, padding=1, impl="native", **words), x, k)
+def slots(x, k, impl="native", **words):
+    y, back = jax.vjp(functools.partial(jc.conv, padding=1, impl=impl, **words), x, k)
     return y, *back(y)
 
 
@@ -66,6 +66,15 @@ def test_ways_to_cut(way, rng, assert_close):
     assert calls == ["k", "x", "y"]
     assert collectives == expected
     check(results, x, k, assert_close)
+
+
+def test_winograds_kernels(rng, assert_close):
+    mesh = mesh_of((4,))
+    x, k = rng.normal(size=(8, 8, 8, 32)).astype("f"), rng.normal(size=(3, 3, 32, 32)).astype("f")
+    given = jax.device_put((x, k), (NamedSharding(mesh, P("a")), NamedSharding(mesh, P())))
+    program = jax.jit(functools.partial(slots, impl="winograd")).lower(*given).compile()
+    assert {f"jaxconv_winograd4_{slot}" for slot in "yxk"} <= set(re.findall(r'"(jaxconv_\w+)"', program.as_text()))
+    check(program(*given), x, k, assert_close)
 
 
 @pytest.mark.parametrize("axis", [0, 3])

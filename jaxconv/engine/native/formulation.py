@@ -1,4 +1,7 @@
-"""Convolution by the native kernels: any window and number of groups, all three slots, in f32."""
+"""Convolution by the native kernels, all three slots, in f32: direct ones for any window, and Winograd's for 3×3."""
+
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -6,18 +9,86 @@ import numpy as np
 
 from jaxconv.engine.form import EXACT_IN_F32, Form
 
+MIN_CHANNELS, MIN_SUMMED, MIN_SAVING = 16, 32, 1.5
+"""For Winograd's kernels: channels on either side of a group; channels that F(4×4) may sum over; and how many times
+fewer products they must take than the direct kernel."""
+
 
 def fits(form: Form) -> bool:
     """Whether the kernels compute a form: in f32 or what f32 can hold, on one to three axes."""
     return form.dtype in EXACT_IN_F32 and 1 <= form.rank <= 3
 
 
+def fits_winograd(form: Form) -> bool:
+    """Whether Winograd's kernels compute a form as exactly as the default must be, and may gain by it.
+
+    They are for 3×3 windows at stride 1 without dilation, on two axes. Few channels cost more in transforms than they
+    save in products, and so do maps that tiles cover badly (2×2 or 5×5). Precision "highest" is left to direct kernels.
+    """
+    if not fits(form) or form.kernel_size != (3, 3) or (form.stride, form.dilation) != ((1, 1), (1, 1)):
+        return False
+    if min(form.k[-2], form.k[-1] // form.groups) < MIN_CHANNELS or _highest(form.precision):
+        return False
+    return MIN_SAVING * _products(form, tile(form)) <= _direct_products(form)
+
+
+def tile(form: Form) -> int:
+    """Side of the tiles: 4 or 2, whichever takes fewer products; 2 where few channels are summed.
+
+    Over 16 channels the largest error of F(4×4) reaches three times the direct kernel's, that of F(2×2) stays below it.
+    """
+    summed = {"y": (form.k[-2],), "x": (form.k[-1] // form.groups,), "k": (form.k[-2], form.k[-1] // form.groups)}
+    if min(summed[form.slot]) < MIN_SUMMED:
+        return 2
+    return min(4, 2, key=lambda side: _products(form, side))
+
+
+def _products(form: Form, side: int) -> int:
+    """Products by tiles for each image and pair of channels."""
+    size = (form.x if form.slot == "x" else form.y)[1:-1]
+    return math.prod(-(-n // side) * (side + 2) for n in size)
+
+
+def _direct_products(form: Form) -> int:
+    """Products of the definition for each image and pair of channels, without those of padding."""
+
+    def along(n: int, out: int, low: int) -> int:
+        return sum(max(min(out, n + low - tap) - max(0, low - tap), 0) for tap in range(3))
+
+    return math.prod(
+        along(*axis) for axis in zip(form.x[1:-1], form.y[1:-1], (lo for lo, _ in form.padding), strict=True)
+    )
+
+
+def _highest(precision: Any) -> bool:
+    """Whether a precision asks for the highest, of one operand or of both; an unknown one is taken to."""
+    each = precision if isinstance(precision, tuple) else (precision,)
+    try:
+        levels = [jax.lax.Precision(one) for one in each if one is not None]
+    except (ValueError, TypeError):
+        return True
+    return jax.lax.Precision.HIGHEST in levels
+
+
 def conv_native(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
     """A direct kernel for each slot, dense or depthwise. Halves are computed in f32."""
+    return _computed(a, b, form, "depthwise" if form.depthwise else "dense")
+
+
+def conv_winograd(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
+    """Winograd's F(4×4) or F(2×2), see `tile`. Halves are computed in f32.
+
+    An inf or NaN of x or y reaches every result of the tiles, of up to 4×4, in which the convolution brings it to one;
+    in a kernel's gradient, all taps of its channel.
+    """
+    return _computed(a, b, form, f"winograd{tile(form)}")
+
+
+def _computed(a: jax.Array, b: jax.Array, form: Form, kind: str) -> jax.Array:
     if 0 in (*a.shape, *b.shape, *form.shape(form.slot)):
         return jnp.zeros(form.shape(form.slot), form.dtype)
     given = dict(zip(form.operands, (a.astype(jnp.float32), b.astype(jnp.float32)), strict=True))
-    return _call(given, form, "depthwise" if form.depthwise else "dense").astype(form.dtype)
+    return _call(given, form, kind).astype(form.dtype)
 
 
 def _call(given: dict[str, jax.Array], form: Form, kind: str) -> jax.Array:

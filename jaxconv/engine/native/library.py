@@ -1,7 +1,8 @@
 """The compiled kernels in this process: loaded, checked and registered with XLA once, when first needed.
 
-Two variables: `JAXCONV_NATIVE=0` leaves the kernels out, and `JAXCONV_NATIVE_ISA` names the instruction set
-("x86-64-v4", "x86-64-v3", "baseline") in place of the widest that the processor has.
+Three variables: `JAXCONV_NATIVE=0` disables the kernels, `JAXCONV_WINOGRAD=0` only those by Winograd's transforms, and
+`JAXCONV_NATIVE_ISA` names the instruction set ("x86-64-v4", "x86-64-v3", "baseline") in place of the widest that the
+processor has.
 """
 
 import ctypes
@@ -16,7 +17,8 @@ from jaxconv._base.errors import ConfigError
 from jaxconv.engine.native.build import LIBRARY, digest
 
 BUILD = "python -m jaxconv.engine.native"
-TARGETS = tuple(f"jaxconv_{kind}_{slot}" for kind in ("dense", "depthwise") for slot in "ykx")
+KINDS = ("dense", "depthwise", "winograd4", "winograd2")
+TARGETS = tuple(f"jaxconv_{kind}_{slot}" for kind in KINDS for slot in "ykx")
 ISAS = ("x86-64-v4", "x86-64-v3", "baseline")
 """The instruction sets that kernels may be compiled for, the widest first."""
 
@@ -55,6 +57,11 @@ def reason() -> str | None:
     for target, handler in handlers.items():
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler), platform="cpu")
     return None
+
+
+def winograd_enabled() -> bool:
+    """Whether Winograd's transforms may be used: not with `JAXCONV_WINOGRAD=0`."""
+    return os.environ.get("JAXCONV_WINOGRAD") != "0"
 
 
 def isa() -> str:

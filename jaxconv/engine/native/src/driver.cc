@@ -4,6 +4,7 @@
 //     ./driver [cases] [seed] [threads]
 //
 // Arrays are exactly as long as they must be, so AddressSanitizer sees one lane too many. Exits 1 on the first mismatch.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
@@ -78,6 +79,14 @@ bool same(const char* what, const std::vector<float>& got, const std::vector<dou
   return true;
 }
 
+// 3×3 windows at stride 1, which Winograd's kernels are for.
+bool winograd(const Window& w) {
+  if (w.x[0] != 1 || w.k[0] != 1 || w.low[0] != 0 || w.y[0] != 1) return false;
+  for (int a = 1; a < 3; a++)
+    if (w.k[a] != 3 || w.stride[a] != 1 || w.dilation[a] != 1) return false;
+  return true;
+}
+
 bool check(const Window& w, std::mt19937& random) {
   size_t nx = w.n * w.x[0] * w.x[1] * w.x[2] * w.groups * w.c, ny = w.n * w.y[0] * w.y[1] * w.y[2] * w.groups * w.o;
   size_t nk = w.k[0] * w.k[1] * w.k[2] * w.c * w.groups * w.o;
@@ -109,6 +118,21 @@ bool check(const Window& w, std::mt19937& random) {
     TABLE.depthwise_k(host, w, x.data(), y.data(), gk.data());
     good &= same("depthwise y", gy, dy, sy) & same("depthwise x", gx, dx, sx) & same("depthwise k", gk, dk, sk);
   }
+  if (winograd(w)) {
+    // Elements of a tile are added and subtracted before and after the products, so an error is a share of the largest
+    // terms of the result, whichever its own are.
+    for (auto* v : {&sx, &sk, &sy}) v->assign(v->size(), *std::max_element(v->begin(), v->end()));
+    clear();
+    TABLE.winograd4_y(host, w, x.data(), k.data(), gy.data());
+    TABLE.winograd4_x(host, w, k.data(), y.data(), gx.data());
+    TABLE.winograd4_k(host, w, x.data(), y.data(), gk.data());
+    good &= same("4x4 y", gy, dy, sy) & same("4x4 x", gx, dx, sx) & same("4x4 k", gk, dk, sk);
+    clear();
+    TABLE.winograd2_y(host, w, x.data(), k.data(), gy.data());
+    TABLE.winograd2_x(host, w, k.data(), y.data(), gx.data());
+    TABLE.winograd2_k(host, w, x.data(), y.data(), gk.data());
+    good &= same("2x2 y", gy, dy, sy) & same("2x2 x", gx, dx, sx) & same("2x2 k", gk, dk, sk);
+  }
   return good;
 }
 
@@ -137,6 +161,16 @@ int main(int argc, char** argv) {
         int64_t room = w.x[a] + w.low[a] + (is ? any(0, reach) : 0) - reach;
         w.y[a] = room < 0 ? 0 : room / w.stride[a] + 1;
       } while (w.y[a] < 1);
+    }
+    if (any(0, 3) == 0) {  // a window for Winograd's kernels, some with many channels, and tiles beyond one block
+      bool deep = any(0, 3) == 0;
+      w.n = any(1, 5), w.groups = any(0, 3) ? 1 : any(2, 3), w.c = any(1, deep ? 140 : 40), w.o = any(1, deep ? 140 : 40);
+      w.x[0] = w.k[0] = w.y[0] = w.stride[0] = w.dilation[0] = 1, w.low[0] = 0;
+      for (int a = 1; a < 3; a++) {
+        w.k[a] = 3, w.stride[a] = w.dilation[a] = 1, w.low[a] = any(0, 3);
+        do w.x[a] = any(1, deep ? 6 : 27), w.y[a] = w.x[a] + w.low[a] + any(0, 3) - 2;
+        while (w.y[a] < 1);
+      }
     }
     if (!check(w, random)) {
       std::printf("case %d: n %d groups %d c %d o %d", seed + i, (int)w.n, (int)w.groups, (int)w.c, (int)w.o);

@@ -184,6 +184,12 @@ HANDLER(jaxconv_dense_k, dense_k, 0, 2, 1);
 HANDLER(jaxconv_depthwise_y, depthwise_y, 0, 1, 2);
 HANDLER(jaxconv_depthwise_x, depthwise_x, 2, 0, 1);
 HANDLER(jaxconv_depthwise_k, depthwise_k, 0, 2, 1);
+HANDLER(jaxconv_winograd4_y, winograd4_y, 0, 1, 2);
+HANDLER(jaxconv_winograd4_x, winograd4_x, 2, 0, 1);
+HANDLER(jaxconv_winograd4_k, winograd4_k, 0, 2, 1);
+HANDLER(jaxconv_winograd2_y, winograd2_y, 0, 1, 2);
+HANDLER(jaxconv_winograd2_x, winograd2_x, 2, 0, 1);
+HANDLER(jaxconv_winograd2_k, winograd2_k, 0, 2, 1);
 
 // The version of XLA's FFI that this was compiled for: major * 1000 + minor.
 PUBLIC int jaxconv_ffi_version() { return XLA_FFI_API_MAJOR * 1000 + XLA_FFI_API_MINOR; }

@@ -31,6 +31,13 @@ struct Kernels {
   void (*depthwise_y)(const Host&, const Window&, const float* x, const float* k, float* y);
   void (*depthwise_x)(const Host&, const Window&, const float* k, const float* y, float* x);
   void (*depthwise_k)(const Host&, const Window&, const float* x, const float* y, float* k);
+  // of 3×3 windows at stride 1, two axes; by tiles of 4×4 and of 2×2
+  void (*winograd4_y)(const Host&, const Window&, const float* x, const float* k, float* y);
+  void (*winograd4_x)(const Host&, const Window&, const float* k, const float* y, float* x);
+  void (*winograd4_k)(const Host&, const Window&, const float* x, const float* y, float* k);
+  void (*winograd2_y)(const Host&, const Window&, const float* x, const float* k, float* y);
+  void (*winograd2_x)(const Host&, const Window&, const float* k, const float* y, float* x);
+  void (*winograd2_k)(const Host&, const Window&, const float* x, const float* y, float* k);
 };
 
 #ifdef VL  // floats of a vector: kernels.cc sets it
