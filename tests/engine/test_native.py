@@ -85,6 +85,7 @@ FORMS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", FORMS)
 def test_every_slot(name, isa, rng, assert_close):
     check(FORMS[name], given(FORMS[name], rng), assert_close)
@@ -119,6 +120,7 @@ def test_batches(batch, rng, assert_close):
         assert not np.any(got["k"])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("groups", [1, 20])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_inf_and_nan_reach_the_results_of_their_windows_and_no_others(value, groups, isa, rng):

@@ -81,6 +81,7 @@ FORMS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", FORMS)
 def test_every_slot(name, isa, rng, assert_close):
     check(FORMS[name], given(FORMS[name], rng), assert_close)
@@ -123,6 +124,7 @@ def draws(rng, kind, shape):
     return rng.uniform(0, 255, size=shape)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["N(0, 1)", "ReLU", "0 to 255"])
 @pytest.mark.parametrize("channels", [16, 32, 64])
 def test_no_error_exceeds_three_times_the_direct_kernels(channels, kind, isa, rng):
@@ -137,6 +139,7 @@ def test_no_error_exceeds_three_times_the_direct_kernels(channels, kind, isa, rn
         assert worst["winograd2", slot] <= 1.5 * worst["dense", slot], slot
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("kind", KINDS)
 def test_inf_and_nan_reach_the_tiles_of_their_windows_and_no_others(kind, value, isa, rng):
