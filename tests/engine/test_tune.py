@@ -190,11 +190,11 @@ def test_the_command_shows_each_convolution_and_keeps_the_choice(tmp_path, file)
     result = CliRunner().invoke(app, ["tune", str(config), "train.batch_size=16"])
     assert result.exit_code == 0, result.output
     *rows, last = result.stdout.splitlines()
-    what = [re.split(r" {2,}", row) for row in rows]
-    assert sorted(words for words, _ in what) == ["kernel gradient 16×8×8×1, 3×3×1×4", "result 16×8×8×1, 3×3×1×4"]
+    what = [row.split(": ") for row in rows]
+    assert sorted(words for words, _ in what) == ["kernel gradient 16×8×8×1, 3×3×1×4", "output 16×8×8×1, 3×3×1×4"]
     for _, choice in what:
         assert re.fullmatch(r"[a-z]+ \d+\.\d{3} ms, auto (the same|[a-z]+ \d+\.\d{3} ms)", choice)
-    assert last == f"kept in {file}; to train by them: JAXCONV_IMPL=tune jaxconv train {config}"
+    assert last == f"wrote {file}; to train with it: JAXCONV_IMPL=tune jaxconv train {config}"
     assert len(json.loads(file.read_text())) == 2
     again = CliRunner().invoke(app, ["tune", str(config), "train.batch_size=16"])
     assert again.stdout == result.stdout
