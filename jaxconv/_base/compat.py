@@ -81,29 +81,34 @@ def manual_axes(shard_map: JaxprEqn) -> set[str]:
     return set(params["newly_manual_axes"] if "newly_manual_axes" in params else params["manual_axes"])
 
 
+def _setting(name: str) -> Any:
+    """A setting of `jax.config`, whose attributes no type checker knows."""
+    return getattr(jax.config, name)
+
+
 def default_precision() -> Any:
     """The setting `jax_default_matmul_precision`."""
-    return getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009  no type checker knows it
+    return _setting("jax_default_matmul_precision")
 
 
 def jit_disabled() -> bool:
     """The setting `jax_disable_jit`."""
-    return bool(getattr(jax.config, "jax_disable_jit"))  # noqa: B009  no type checker knows it
+    return bool(_setting("jax_disable_jit"))
 
 
 def default_prng() -> str:
     """The setting `jax_default_prng_impl`."""
-    return str(getattr(jax.config, "jax_default_prng_impl"))  # noqa: B009  no type checker knows it
+    return str(_setting("jax_default_prng_impl"))
 
 
 def debug_infs() -> bool:
     """The setting `jax_debug_infs`."""
-    return bool(getattr(jax.config, "jax_debug_infs"))  # noqa: B009  no type checker knows it
+    return bool(_setting("jax_debug_infs"))
 
 
 def cache_folder() -> str | None:
     """The setting `jax_compilation_cache_dir`."""
-    return getattr(jax.config, "jax_compilation_cache_dir")  # noqa: B009  no type checker knows it
+    return _setting("jax_compilation_cache_dir")
 
 
 def is_nnx_object(value: Any) -> bool:

@@ -91,9 +91,8 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
         # In strict JSON mode a string is not a number, yet a table may be a dataclass.
         config = TypeAdapter(Config).validate_json(json.dumps(_nest(table), default=str), strict=True)
     except ValidationError as error:
-        found = error.errors()
-        problems += [_line(problem) for problem in found if not _is_misspelt(problem, table)]
-        missing = [_line(problem) for problem in found if _is_misspelt(problem, table)]
+        for problem in error.errors():
+            (missing if _is_misspelt(problem, table) else problems).append(_line(problem))
     problems += _argument_problems(table)
     problems = problems or missing
     if problems or config is None:
