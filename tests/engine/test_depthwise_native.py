@@ -1,16 +1,13 @@
 """The native depthwise kernels against the oracle in f64, on every instruction set."""
 
-import functools
 import itertools
 
 import jax
 import numpy as np
 import pytest
-from support import oracle
+from support.native import check, given, here, program
 
-from jaxconv.engine import Form, bind, native
-
-here = pytest.mark.skipif(not native.available(), reason=f"no native kernels: {native.reason()}")
+from jaxconv.engine import Form, native
 
 
 def depthwise(batch, spatial, channels, kernel_size, *, stride=1, dilation=1, padding=1, maps=1):
@@ -41,39 +38,10 @@ FORMS = {
 }
 
 
-@pytest.fixture(params=native.ISAS)
-def isa(request):
-    """Each instruction set that the kernels and the processor have."""
-    if not native.available() or not native.select_isa(request.param):
-        pytest.skip(f"{request.param} is not available")
-    yield request.param
-    native.select_isa(None)
-
-
-@functools.cache
-def program(form):
-    """All three slots, compiled once: the instruction set is looked up as it runs."""
-
-    def all_of(x, k, y):
-        of, opened = {"x": x, "k": k, "y": y}, {slot: form.open(slot, impl="native") for slot in "xky"}
-        return {slot: bind(*(of[name] for name in one.operands), one) for slot, one in opened.items()}
-
-    return jax.jit(all_of)
-
-
-def check(form, rng, assert_close):
-    arrays = {slot: rng.normal(size=getattr(form, slot)).astype(np.float32) for slot in "xky"}
-    words = {"stride": form.stride, "padding": form.padding, "dilation": form.dilation, "groups": form.groups}
-    x, k, y = (arrays[slot].astype(np.float64) for slot in "xky")
-    want = dict(zip("yxk", (oracle.conv(x, k, **words), *oracle.conv_grads(x, k, y, **words)), strict=True))
-    for slot, got in program(form)(*(arrays[slot] for slot in "xky")).items():
-        assert_close(got, want[slot], f"{slot} of {form}")
-
-
 @pytest.mark.sampled
 @pytest.mark.parametrize("name", FORMS)
 def test_every_slot(name, isa, rng, assert_close):
-    check(FORMS[name], rng, assert_close)
+    check(FORMS[name], given(FORMS[name], rng), assert_close)
 
 
 @here
@@ -85,7 +53,7 @@ def test_odd_channels_and_sizes(maps, rng, assert_close):
     for channels, n, batch, stride in zip(range(2, 41), sizes, batches, strides, strict=False):
         form = depthwise(batch, (n, 18 - n), channels, (3, 3), stride=stride, padding=1 + channels % 2, maps=maps)
         for _ in filter(native.select_isa, native.ISAS):
-            check(form, rng, assert_close)
+            check(form, given(form, rng), assert_close)
     native.select_isa(None)
     jax.clear_caches()
     program.cache_clear()
@@ -104,7 +72,7 @@ def test_an_empty_batch():
 def test_nan_stays_in_its_channel_and_windows(channels, maps, isa, rng):
     """Lanes of neighboring channels, and cells read beyond the last one, must not reach a result."""
     form = depthwise(2, (4, 9), channels, (3, 3), maps=maps)
-    arrays = {slot: rng.normal(size=getattr(form, slot)).astype(np.float32) for slot in "xky"}
+    arrays = given(form, rng)
     arrays["x"][:, :, :, 2] = np.nan
     of = slice(2 * maps, 3 * maps)
     got = program(form)(*(arrays[slot] for slot in "xky"))

@@ -12,59 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import oracle
+from support.native import check, expected, given, here, program, slots, transformed
 from support.process import run
 
 import jaxconv as jc
 from jaxconv.doctor.report import _about
-from jaxconv.engine import Form, bind, native
+from jaxconv.engine import Form, native
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.native import build, library
 from jaxconv.engine.rules import Place
 
-here = pytest.mark.skipif(not native.available(), reason=f"no native kernels: {native.reason()}")
 compiler = pytest.mark.skipif(build.compiler() is None, reason="no C++ compiler")
-
-
-@pytest.fixture(params=native.ISAS)
-def isa(request):
-    """Each instruction set that the kernels and the processor have."""
-    if not native.available() or not native.select_isa(request.param):
-        pytest.skip(f"{request.param} is not available")
-    yield request.param
-    native.select_isa(None)
-
-
-def given(form, rng):
-    return {slot: rng.normal(size=getattr(form, slot)).astype(np.float32) for slot in "xky"}
-
-
-@functools.cache
-def program(form):
-    """All three slots by the native kernels, compiled once: the instruction set is looked up as it runs."""
-
-    def all_of(x, k, y):
-        of, opened = {"x": x, "k": k, "y": y}, {slot: form.open(slot, impl="native") for slot in "xky"}
-        return {slot: bind(*(of[name] for name in one.operands), one) for slot, one in opened.items()}
-
-    return jax.jit(all_of)
-
-
-def slots(form, arrays, dtype=jnp.float32):
-    return jax.block_until_ready(program(form)(*(jnp.asarray(arrays[slot], dtype) for slot in "xky")))
-
-
-def expected(form, arrays):
-    words = {"stride": form.stride, "padding": form.padding, "dilation": form.dilation, "groups": form.groups}
-    x, k, y = (arrays[slot].astype(np.float64) for slot in "xky")
-    dx, dk = oracle.conv_grads(x, k, y, **words)
-    return {"y": oracle.conv(x, k, **words), "x": dx, "k": dk}
-
-
-def check(form, arrays, assert_close):
-    got = slots(form, arrays)
-    for slot, want in expected(form, arrays).items():
-        assert_close(got[slot], want, f"{slot} of {form}")
 
 
 FORMS = {
@@ -177,17 +135,9 @@ def test_every_transformation(rng, assert_close):
     """grad of grad, jvp, vmap, scan and remat are those of the definition."""
     x, k = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 5, 5, 3), (3, 3, 3, 4)))
 
-    def all_of(impl, x, k):
-        conv = functools.partial(jc.conv, padding=1, impl=impl)
-        loss = lambda x, k: jnp.sum(jnp.sin(conv(x, k)))  # noqa: E731
-        second = jax.grad(lambda k: jnp.sum(jax.grad(loss)(x, k) ** 2))(k)
-        moved = jax.jvp(conv, (x, k), (jnp.cos(x), jnp.cos(k)))
-        members = jax.vmap(jax.grad(loss, 1))(jnp.stack([x, 2 * x]), jnp.stack([k, -k]))
-        scanned = jax.lax.scan(lambda c, s: (c + jax.grad(loss, 1)(x, k * s), None), k, jnp.arange(3.0))[0]
-        return second, moved, members, scanned, jax.grad(jax.checkpoint(loss))(x, k)
-
-    got = jax.jit(functools.partial(all_of, "native"))(x, k)
-    want = jax.jit(functools.partial(all_of, "einsum"))(x, k)
+    loss = lambda y: jnp.sum(jnp.sin(y))  # noqa: E731
+    got = jax.jit(functools.partial(transformed, "native", loss))(x, k)
+    want = jax.jit(functools.partial(transformed, "einsum", loss))(x, k)
     jax.tree.map(assert_close, got, want)
 
 
@@ -204,6 +154,7 @@ def test_where_it_is_chosen():
     form = Form("y", (1, 5, 5, 3), (3, 3, 3, 4), (1, 1), ((1, 1), (1, 1)), (1, 1), impl="native")
     assert choose(form, Place()) == "native"
     assert choose(form.open("y", impl="auto"), Place()) != "native"  # until the rules say so
+    assert choose(form.open("k", impl="auto"), Place()) == "native"
     assert choose(form, Place("cpu", one_device=False)) != "native"
     assert choose(form, Place("gpu")) == "lax"
     assert choose(form.open("y", dtype="float64"), Place()) != "native"

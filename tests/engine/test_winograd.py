@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import oracle
+from support.native import expected, given, here, transformed
 from support.process import run
 
 import jaxconv as jc
@@ -16,25 +16,11 @@ from jaxconv.engine.dispatch import choose
 from jaxconv.engine.native import formulation
 from jaxconv.engine.rules import Place
 
-here = pytest.mark.skipif(not native.available(), reason=f"no native kernels: {native.reason()}")
 KINDS = ("winograd4", "winograd2")
-
-
-@pytest.fixture(params=native.ISAS)
-def isa(request):
-    """Each instruction set that the kernels and the processor have."""
-    if not native.available() or not native.select_isa(request.param):
-        pytest.skip(f"{request.param} is not available")
-    yield request.param
-    native.select_isa(None)
 
 
 def form_of(n, size, c, o, padding=((1, 1), (1, 1)), groups=1):
     return Form("y", (n, *size, c * groups), (3, 3, c, o * groups), (1, 1), padding, (1, 1), groups=groups)
-
-
-def given(form, rng):
-    return {slot: rng.normal(size=getattr(form, slot)).astype(np.float32) for slot in "xky"}
 
 
 @functools.cache
@@ -54,13 +40,6 @@ def program(form, kinds):
 
 def computed(form, arrays, kinds=KINDS):
     return jax.block_until_ready(program(form, kinds)(*(jnp.asarray(arrays[slot]) for slot in "xky")))
-
-
-def expected(form, arrays):
-    words = {"padding": form.padding, "groups": form.groups}
-    x, k, y = (arrays[slot].astype(np.float64) for slot in "xky")
-    dx, dk = oracle.conv_grads(x, k, y, **words)
-    return {"y": oracle.conv(x, k, **words), "x": dx, "k": dk}
 
 
 def check(form, arrays, assert_close):
@@ -196,19 +175,11 @@ def test_every_transformation(rng, assert_close):
     """grad of grad, jvp, vmap, scan and remat are those of the definition."""
     x, k = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 4, 6, 32), (3, 3, 32, 32)))
 
-    def all_of(impl, x, k):
-        conv = functools.partial(jc.conv, padding=1, impl=impl)
-        loss = lambda x, k: jnp.mean(jnp.sin(conv(x, k) / 20))  # noqa: E731
-        second = jax.grad(lambda k: jnp.sum(jax.grad(loss)(x, k) ** 2))(k)
-        moved = jax.jvp(conv, (x, k), (jnp.cos(x), jnp.cos(k)))
-        members = jax.vmap(jax.grad(loss, 1))(jnp.stack([x, 2 * x]), jnp.stack([k, -k]))
-        scanned = jax.lax.scan(lambda c, s: (c + jax.grad(loss, 1)(x, k * s), None), k, jnp.arange(3.0))[0]
-        return second, moved, members, scanned, jax.grad(jax.checkpoint(loss))(x, k)
-
-    text = jax.jit(functools.partial(all_of, "winograd")).lower(x, k).as_text()
+    loss = lambda y: jnp.mean(jnp.sin(y / 20))  # noqa: E731
+    text = jax.jit(functools.partial(transformed, "winograd", loss)).lower(x, k).as_text()
     assert all(f"jaxconv_winograd4_{slot}" in text for slot in "xky")
-    got = jax.jit(functools.partial(all_of, "winograd"))(x, k)
-    want = jax.jit(functools.partial(all_of, "einsum"))(x, k)
+    got = jax.jit(functools.partial(transformed, "winograd", loss))(x, k)
+    want = jax.jit(functools.partial(transformed, "einsum", loss))(x, k)
     jax.tree.map(assert_close, got, want)
 
 
