@@ -230,6 +230,21 @@ void add_maps(const float* y, int64_t positions, int64_t groups, int64_t maps, f
     }
 }
 
+// What a strip of positions of class e meets: f(cell, begin, end, tap, many) for each part of a series of taps, its
+// first cell and those of its cells that exist, its first tap and how many.
+template <class F> void each_part(const Line& line, int64_t e, int64_t first, int64_t positions, F f) {
+  if (!positions) return;
+  Series series;
+  for (int64_t n = 0; line.series(e, n, series); n++)
+    for (int64_t t = 0, many; t < series.taps; t += many) {
+      many = line.part(series.taps - t);
+      int64_t cell = series.cell + (first + t) * line.step, last = positions + many - 1;
+      int64_t begin = cell < 0 ? up(-cell, line.step) : 0;
+      int64_t end = cell < line.from ? least(last, up(line.from - cell, line.step)) : 0;
+      if (begin < end) f(cell, begin, end, series.tap + t * line.tap_step, many);
+    }
+}
+
 void depthwise(const Host& host, const Window& w, bool back, const float* operand, const float* k, float* result) {
   const int64_t (&to)[3] = back ? w.x : w.y, (&from)[3] = back ? w.y : w.x;
   int64_t maps = w.groups * w.o, channels = back ? maps : w.groups, out = back ? w.groups : maps, taps = cells(w.k);
@@ -249,17 +264,10 @@ void depthwise(const Host& host, const Window& w, bool back, const float* operan
     for (int64_t count = line.positions(e), s = 0; s < each; s++, i++) {
       int64_t first = count * s / each, positions = count * (s + 1) / each - first;
       all[i] = {(e + first * line.apart) * out, positions, 0, part};
-      Series series;
-      for (int64_t n = 0; line.series(e, n, series); n++)
-        for (int64_t t = 0, many; t < series.taps; t += many) {
-          many = line.part(series.taps - t);
-          int64_t cell = series.cell + (first + t) * line.step, last = positions + many - 1;
-          int64_t begin = cell < 0 ? up(-cell, line.step) : 0;
-          int64_t end = cell < line.from ? least(last, up(line.from - cell, line.step)) : 0;
-          if (begin >= end) continue;
-          *part++ = {cell * channels, series.tap + t * line.tap_step, many, (1u << end) - (1u << begin)};
-          all[i].count++;
-        }
+      each_part(line, e, first, positions, [&](int64_t cell, int64_t begin, int64_t end, int64_t tap, int64_t many) {
+        *part++ = {cell * channels, tap, many, (1u << end) - (1u << begin)};
+        all[i].count++;
+      });
     }
 
   Depthwise d = {operand, operand + w.n * cells(from) * channels, packed.p, channels, maps, taps,

@@ -130,17 +130,10 @@ void depthwise_k(const Host& host, const Window& w, const float* x, const float*
     for (int64_t count = line.positions(e), s = 0; s < each; s++, i++) {
       int64_t first = count * s / each, positions = count * (s + 1) / each - first;
       all[i] = {(e + first * line.apart) * maps, positions, 0, span};
-      Series series;
-      for (int64_t n = 0; line.series(e, n, series); n++)
-        for (int64_t t = 0, many; t < series.taps; t += many) {
-          many = line.part(series.taps - t);
-          int64_t cell = series.cell + (first + t) * line.step, last = positions + many - 1;
-          int64_t there = cell < 0 ? up(-cell, line.step) : 0;
-          int64_t gone = cell < line.from ? least(last, up(line.from - cell, line.step)) : 0;
-          if (there >= gone || !positions) continue;
-          *span++ = {cell * channels, there, gone, series.tap + t * line.tap_step, many};
-          all[i].count++;
-        }
+      each_part(line, e, first, positions, [&](int64_t cell, int64_t begin, int64_t end, int64_t tap, int64_t many) {
+        *span++ = {cell * channels, begin, end, tap, many};
+        all[i].count++;
+      });
     }
 
   Depthwise d = {x, x + w.n * cells(w.x) * channels, nullptr, channels, maps, taps, 0, 0, 0, (const int32_t*)lanes.p};
