@@ -35,7 +35,7 @@ class Found:
 class Report(tuple[Found, ...]):
     """Result of `accelerate.report`; as text a table with a line for each convolution.
 
-    If the native kernels cannot be used on this CPU, a last line says why.
+    A last line gives the reason if the native kernels are not available on this CPU.
     """
 
     def __str__(self) -> str:

@@ -69,7 +69,7 @@ def partitioned(
 
 
 part_p = Primitive("jaxconv_part")
-"""What a device does, without the mesh that is set while XLA partitions: its arrays are the device's own."""
+"""One device's part of an operation, lowered without the mesh that is set while XLA partitions."""
 part_p.multiple_results = True
 
 
