@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,8 @@ from jaxconv.data.split import stratified
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "FolderSource", "folder"]
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-TEST_FOLDERS = ("val", "valid", "validation", "dev", "eval", "test")
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("val", "valid", "validation", "dev", "eval", "test", "testing")
 IGNORED_FILES = ("Thumbs.db", "desktop.ini")
 IN_MEMORY_BYTES = 512 * 2**20
 MEASURED_IMAGES = 1000
@@ -90,9 +92,10 @@ def folder(
 ) -> Dataset[Source]:
     """Photographs in a folder: `root/train/<class>/*.jpg` and `root/val/<class>/*.jpg`, or `root/<class>/*.jpg`.
 
-    Extensions are those of `jaxconv.data.picture.FORMATS`; hidden files are ignored. Instead of `val`, the folder may
-    be called `valid`, `validation`, `dev`, `eval` or `test` (case-insensitive; the first in this order is used). If
-    there is none, a fraction of each class is held out for testing.
+    Extensions are those of `jaxconv.data.picture.FORMATS`; hidden files are ignored; images in folders of a class
+    belong to it, as in torchvision and Keras. `train` may also be called `training`, and `val` `valid`, `validation`,
+    `dev`, `eval`, `test` or `testing` (case-insensitive; the first in this order is used). If there is none, a fraction
+    of each class is held out for testing.
 
     Args:
       root: the folder.
@@ -175,11 +178,11 @@ def _parts(root: Path, test_share: float, seed: int) -> tuple[tuple[FolderSource
     if not root.is_dir():
         what = "it is a file" if root.exists() else "there is no such folder"
         raise DataError(f"data.root = {root} must be a folder of images: {what}")
-    base = root / "train" if _folders(root / "train") else root
+    inside = {name.lower(): root / name for name in _folders(root)}
+    base = next((inside[name] for name in TRAIN_FOLDERS if name in inside and _folders(inside[name])), root)
     everything, classes = _list(base)
     # A test folder without classes is an error, not a reason to split silently.
-    beside = {name.lower(): root / name for name in _folders(root)} if base != root else {}
-    test_base = next((beside[name] for name in TEST_FOLDERS if name in beside), None)
+    test_base = next((inside[name] for name in TEST_FOLDERS if name in inside and base != root), None)
     if test_base is None:
         train, test = stratified(everything.labels, test_share, seed)
         return (everything.take(train), everything.take(test)), classes
@@ -231,13 +234,11 @@ def _list(base: Path) -> tuple[FolderSource, tuple[str, ...]]:
         raise DataError(f"{base} has no subfolders for the classes: put images in {base}/<class>/{apart}")
     found, strangers, empty = [], [], []
     for label, name in enumerate(classes):
-        entries = [e for e in _entries(base / name) if not e.name.startswith(".") and e.name not in IGNORED_FILES]
-        # A broken link is an unreadable image, which `corrupt` handles.
-        measured = {entry.name: _size(entry) for entry in entries if entry.name.lower().endswith(SUFFIXES)}
-        images = {file: size for file, size in measured.items() if size is not None}
-        strangers += [f"{name}/{entry.name}" for entry in entries if entry.name not in images]
+        below = list(_below(base, name, ()))
+        images = [(file, label, size) for file, size in below if size is not None]
+        strangers += [file for file, size in below if size is None]
         empty += [] if images else [name]
-        found += [(f"{name}/{file}", label, size) for file, size in images.items()]
+        found += images
     if strangers:
         raise DataError(
             f"{base} has files that are not images ({', '.join(SUFFIXES)}): {_some(strangers)}; move it elsewhere"
@@ -245,11 +246,26 @@ def _list(base: Path) -> tuple[FolderSource, tuple[str, ...]]:
     if empty:
         raise DataError(f"{base}: every class needs images, found none in {_some(empty)}")
     files, labels, sizes = zip(*found, strict=True)
+    if len(classes) == 1 and all(file.count("/") > 1 for file in files):
+        raise DataError(f"{base} has one class, {classes[0]}, of folders alone: data.root = {base / classes[0]}?")
     return FolderSource(base, files, np.array(labels, np.int32), sizes, size=1, channels=3), tuple(classes)
 
 
+def _below(base: Path, folder: str, above: tuple[Path, ...]) -> Iterator[tuple[str, int | None]]:
+    """Paths of all files below a folder, with the size of each image; None for others, and for a link to a parent."""
+    above = (*above, (base / folder).resolve())
+    for entry in _entries(base / folder):
+        path = f"{folder}/{entry.name}"
+        if entry.name.startswith(".") or entry.name in IGNORED_FILES:
+            continue
+        if os.path.isdir(entry) and not any(parent.is_relative_to(Path(entry).resolve()) for parent in above):
+            yield from _below(base, path, above)
+        else:
+            yield path, _size(entry) if entry.name.lower().endswith(SUFFIXES) else None
+
+
 def _size(entry: os.DirEntry[str]) -> int | None:
-    """Size of a file; 0 for a broken link, None for anything else."""
+    """Size of a file; 0 for a broken link, an unreadable image that `corrupt` handles; None for anything else."""
     if _is_broken_link(entry):
         return 0
     return entry.stat().st_size if entry.is_file() else None

@@ -23,9 +23,14 @@ def error(root, kind=DataError, **arguments):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("test_name", ["val", "valid", "validation", "dev", "eval", "test", "Val", "TEST"])
-def test_train_and_val(photographs, test_name):
-    root = photographs({"train/dog": 3, "train/cat": 2, f"{test_name}/cat": 1, f"{test_name}/dog": 2})
+@pytest.mark.parametrize(
+    "names",
+    [("train", name) for name in ("val", "valid", "validation", "dev", "eval", "test", "Val", "TEST")]
+    + [("Training", "Testing"), ("TRAIN", "VAL")],
+)
+def test_train_and_val(photographs, names):
+    train, test = names
+    root = photographs({f"{train}/dog": 3, f"{train}/cat": 2, f"{test}/cat": 1, f"{test}/dog": 2})
     loaded = load(root)
     assert loaded.name == "photographs"
     assert loaded.classes == ("cat", "dog")
@@ -168,7 +173,7 @@ def test_what_a_folder_must_not_be(photographs, tmp_path):
     assert error(empty) == (
         f"{empty} has files that are not images "
         "(.jpg, .jpeg, .jfif, .png, .webp, .bmp, .tif, .tiff, .gif, .ppm, .pgm, .pbm, "
-        f".pnm, .avif): {listed} and 3 more; move it elsewhere"
+        f".pnm, .avif): {listed} and 2 more; move it elsewhere"
     )
 
 
@@ -234,10 +239,39 @@ def test_links_that_lead_nowhere(photographs, link):
     assert error(root) == f"{root / 'train'} has broken links: b"
 
 
+def test_folders_of_a_class_belong_to_it_as_in_torchvision(photographs):
+    root = photographs({"train/b/2": 2, "train/b/1/x": 1, "train/a": 3, "train/a/猫 .d": 1, "val/b": 1, "val/a/z": 1})
+    (root / "train" / "a" / ".thumbs").mkdir()
+    Image.new("RGB", (9, 9)).save(root / "train" / "a" / ".thumbs" / "hidden.png")
+    loaded = load(root)
+    walked = {path.relative_to(root / "train").as_posix() for path in (root / "train").rglob("*.jpg")}
+    assert set(loaded.train.files) == walked
+    assert [loaded.classes[label] for label in loaded.train.labels] == [file[0] for file in loaded.train.files]
+    assert np.bincount(loaded.train.labels).tolist() == [4, 3]
+    assert loaded.test.files == ("a/z/000.jpg", "b/000.jpg")
+    in_memory = load(root, in_memory=True).train
+    np.testing.assert_array_equal(in_memory.images[-1], loaded.train[len(loaded.train) - 1][0])
+
+
+def test_a_linked_folder_of_a_class(photographs, tmp_path):
+    root = photographs({"a": 1, "b": 2})
+    (root / "a" / "more").symlink_to(photographs({"c": 3}, root=tmp_path / "elsewhere") / "c")
+    assert np.bincount(np.concatenate([load(root).train.labels, load(root).test.labels])).tolist() == [4, 2]
+
+
+def test_a_root_one_level_too_high(photographs):
+    root = photographs({"photos/a": 2, "photos/b": 2})
+    assert error(root) == f"{root} has one class, photos, of folders alone: data.root = {root / 'photos'}?"
+
+
 def test_a_folder_in_itself(photographs):
-    root = photographs({"a": 2})
+    root = photographs({"a": 2, "b": 2})
     (root / "a" / "again").symlink_to("..")
     assert error(root).endswith(": a/again; move it elsewhere")
+    (root / "a" / "again").unlink()
+    (root / "a" / "other").symlink_to("../b")
+    (root / "b" / "other").symlink_to("../a")
+    assert error(root).endswith(": a/other/other, b/other/other; move it elsewhere")
 
 
 def test_a_fifo_is_no_image(photographs):
