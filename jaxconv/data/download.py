@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from jaxconv._base.deadline import within
 from jaxconv._base.errors import DataError
-from jaxconv._base.files import write_atomically
+from jaxconv._base.files import user_path, write_atomically
 
 __all__ = ["RemoteFile", "cache_folder", "fetch", "find_folder", "search"]
 
@@ -101,7 +101,7 @@ def search(
       DataError: if `root` is given but lacks the dataset.
     """
     # The variable is shared by all datasets and need not have this one; an explicit root must.
-    bases = [Path(base).expanduser() for base in (root, os.environ.get(VARIABLE)) if base]
+    bases = [user_path(base) for base in (root, os.environ.get(VARIABLE)) if base]
     for index, base in enumerate(bases):
         for folder in (base, base / name):
             if (found := found_in(folder)) is not None:

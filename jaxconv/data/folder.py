@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.files import user_path
 from jaxconv._base.limits import check_memory
 from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.decode import in_threads, read_square
@@ -119,7 +120,7 @@ def folder(
       DataError: if there are no classes, a class has no images or is in one part only, files are not images, or one is
         damaged.
     """
-    path = Path(root).expanduser()
+    path = user_path(root)
     _check(size=size, channels=channels, test_share=test_share, seed=seed, mean=mean, std=std)
     parts, classes = _parts(path, test_share, seed)
     train, test = (dataclasses.replace(part, size=size, channels=channels, corrupt=corrupt) for part in parts)

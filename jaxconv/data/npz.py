@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxconv._base.errors import DataError
+from jaxconv._base.files import user_path
 from jaxconv._base.npz import read_arrays
 from jaxconv.data.dataset import Arrays, Dataset
 from jaxconv.data.moments import moments
@@ -37,7 +38,7 @@ def npz(root: str | Path) -> Dataset[Arrays]:
     Raises:
       DataError: if it is not such a file; names the missing or invalid arrays.
     """
-    path = Path(root).expanduser()
+    path = user_path(root)
     if path.is_dir():
         near = ", ".join(sorted(file.name for file in path.glob("*.npz")))
         raise DataError(f"data.root = {path} must be a .npz file, found a folder{f' with {near}' if near else ''}")

@@ -12,7 +12,7 @@ import numpy as np
 from jaxconv._base.checksums import digest
 from jaxconv._base.compat import prng_key
 from jaxconv._base.errors import ConfigError
-from jaxconv._base.files import write_atomically
+from jaxconv._base.files import user_path, write_atomically
 from jaxconv._base.paths import leaf_names
 from jaxconv._base.safetensors import CHECKSUM, read_safetensors
 
@@ -40,7 +40,7 @@ def save(path: str | Path, tree: Any) -> None:
         raise ConfigError(f"leaves must have different names; more than one is called {', '.join(twice)}")
     # safetensors writes raw buffers, so make them C-contiguous. ascontiguousarray would turn a scalar into a vector.
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in zip(names, leaves, strict=True)}
-    write_atomically(path, to_bytes(arrays, {CHECKSUM: digest(arrays)}))
+    write_atomically(user_path(path), to_bytes(arrays, {CHECKSUM: digest(arrays)}))
 
 
 def load(path: str | Path, like: T) -> T:
@@ -66,7 +66,7 @@ def load(path: str | Path, like: T) -> T:
     >>> load(file, {"a": jax.ShapeDtypeStruct([3], jnp.int32), "b": {}})
     {'a': Array([0, 1, 2], dtype=int32), 'b': {}}
     """
-    plain = jax.eval_shape(without_keys, like)
+    path, plain = user_path(path), jax.eval_shape(without_keys, like)
     arrays = read_safetensors(path)
     with jax.ensure_compile_time_eval():
         found = jax.tree.map(jnp.asarray, arrays)

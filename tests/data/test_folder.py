@@ -259,6 +259,15 @@ def test_a_linked_folder_of_a_class(photographs, tmp_path):
     assert np.bincount(np.concatenate([load(root).train.labels, load(root).test.labels])).tolist() == [4, 2]
 
 
+@pytest.mark.parametrize("root", ["~/photographs", "$PLACE/photographs", "${PLACE}/photographs", "~/x/../photographs"])
+def test_a_home_and_a_variable_in_the_root(photographs, monkeypatch, root):
+    home = str(photographs({"a": 3, "b": 2, "../x": 0}).parent)
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.setenv("PLACE", home)
+    loaded = load(root)
+    assert len(loaded.train) + len(loaded.test) == 5
+
+
 def test_a_root_one_level_too_high(photographs):
     root = photographs({"photos/a": 2, "photos/b": 2})
     assert error(root) == f"{root} has one class, photos, of folders alone: data.root = {root / 'photos'}?"

@@ -11,6 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 from support.damage import survives
 
+import jaxconv as jc
+from jaxconv import port
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.port.weights.read import read
 
@@ -147,10 +149,10 @@ def bad(name):
     ("given", "error", "message"),
     [
         (bad("none.pth"), DataError, "cannot read {folder}/none.pth: no such file"),
-        (bad("."), DataError, "cannot read {folder}: it is a folder"),
+        (bad("empty"), DataError, "cannot read {folder}/empty: it is a folder without a file of weights"),
         (bad("a.h5"), ConfigError,
-         "weights must be a file of .safetensors, .npz, .pth, .pt, .bin, .ckpt, .pth.tar, .safetensors.index.json; "
-         "got {folder}/a.h5"),
+         "weights must be a file of .safetensors, .npz, .pth, .pt, .bin, .ckpt, .pth.tar, .safetensors.index.json, "
+         ".bin.index.json; got {folder}/a.h5"),
         (bad("one.npz"), DataError, "{folder}/one.npz must be a .npz file of several arrays, found a single one"),
         (lambda folder: {}, ConfigError,
          "weights must be a state dict, names to tensors; got an empty one\n"
@@ -164,6 +166,7 @@ def bad(name):
 )  # fmt: skip
 def test_messages(tmp_path, given, error, message):
     (tmp_path / "a.h5").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
     with open(tmp_path / "one.npz", "wb") as file:
         np.save(file, np.ones(3))
     with pytest.raises(error) as caught:
@@ -332,11 +335,77 @@ def test_several_state_dicts(tensors):
     )
 
 
+@pytest.mark.parametrize("word", ["state_dict", "net"])
+def test_tensors_beside_the_state_dict(tensors, weights, word):
+    """As the ImageNet example of torch writes it, and a trainer that keeps its random state."""
+    beside = {"epoch": 3, "arch": "resnet18", "best_acc1": torch.tensor(76.1), "rng": torch.get_rng_state()}
+    assert_equal(read(beside | {word: tensors}), weights)
+
+
+def test_more_tensors_beside_a_dict_are_the_state_dict(tensors):
+    with pytest.raises(ConfigError, match=r"'fc\._extra_state' is a dict"):
+        read(tensors | {"fc._extra_state": {"scale": torch.ones(1)}})
+
+
+def test_a_folder_of_weights(tmp_path, weights, tensors):
+    with pytest.raises(DataError, match="it is a folder"):
+        read(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    save_file(weights, tmp_path / "diffusion_pytorch_model.safetensors")
+    assert_equal(read(tmp_path), weights)
+    torch.save(tensors, tmp_path / "optimizer.pt")
+    with pytest.raises(ConfigError, match=r"it has 2: diffusion_pytorch_model\.safetensors, optimizer\.pt$"):
+        read(tmp_path)
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    assert_equal(read(tmp_path), weights)
+
+
+def test_tied_tensors_that_are_written_once(tmp_path):
+    """`save_model` drops one name of two; a net with both names, with the kept one and with the dropped one loads."""
+    from safetensors.torch import load_file, save_model
+
+    module = torch.nn.ModuleDict({"a": torch.nn.Linear(3, 3), "b": torch.nn.Linear(3, 3)})
+    module["b"].weight = module["a"].weight
+    save_model(module, tmp_path / "a.safetensors")
+    assert len(load_file(tmp_path / "a.safetensors")) == 3
+    assert_equal(read(tmp_path / "a.safetensors"), {name: t.numpy() for name, t in module.state_dict().items()})
+    both = jc.chain(a=jc.Dense(3), b=jc.Dense(3))
+    params, _ = port.load(both, tmp_path / "a.safetensors", x=(1, 3))
+    np.testing.assert_array_equal(params["b"]["kernel"], params["a"]["kernel"])
+    for name in "ab":
+        one = jc.chain(**{name: jc.Dense(3, bias=False)})
+        params, _ = port.load(one, tmp_path / "a.safetensors", x=(1, 3), ignore=("a.bias", "b.bias"))
+        np.testing.assert_array_equal(params[name]["kernel"], module["a"].weight.detach().numpy().T)
+
+
 def test_a_shape_that_a_few_numbers_stand_for(tmp_path, monkeypatch):
     torch.save({"w": torch.ones(1, dtype=torch.bfloat16).expand(1 << 40)}, tmp_path / "a.pth")
     assert (tmp_path / "a.pth").stat().st_size < 4096
     with pytest.raises(DataError, match=r"a.pth: w must fit into memory: it unpacks to 4,096.0 GiB, there are "):
         read(tmp_path / "a.pth")
+
+
+def test_shards_of_torch(tmp_path, weights, tensors):
+    files = {name: f"pytorch_model-{number}-of-2.bin" for number, name in enumerate(tensors, 1)}
+    for name, file in files.items():
+        torch.save({name: tensors[name]}, tmp_path / file)
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    assert_equal(read(index), weights)
+    assert_equal(read(tmp_path), weights)
+    index.rename(tmp_path / "other.bin.index.json")
+    assert_equal(read(tmp_path), weights)
+    (tmp_path / "other.bin.index.json").write_text(json.dumps({"weight_map": {"x": "other.bin.index.json"}}))
+    with pytest.raises(DataError, match="lists 1 tensors that are not in their files: x"):
+        read(tmp_path / "other.bin.index.json")
+
+
+def test_a_home_and_a_variable_in_a_path(tmp_path, monkeypatch, weights):
+    save_file(weights, tmp_path / "a.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    for path in ("~/a.safetensors", "$PLACE/a.safetensors", "${PLACE}/a.safetensors"):
+        assert_equal(read(path), weights)
 
 
 def test_shards(tmp_path, weights):

@@ -37,6 +37,14 @@ def test_round_trip(tmp_path, rng):
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
+def test_a_home_in_the_path(tmp_path, rng, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved = tree(rng)
+    checkpoint.save("~/a.safetensors", saved)
+    assert (tmp_path / "a.safetensors").is_file()
+    chex.assert_trees_all_equal(checkpoint.load("~/a.safetensors", saved), saved)
+
+
 def test_another_net_is_refused_with_every_difference(tmp_path):
     path = tmp_path / "x.safetensors"
     checkpoint.save(path, {"a": {"same": jnp.zeros(2), "wide": jnp.zeros([2, 3])}, "old": jnp.zeros(1)})

@@ -72,7 +72,9 @@ def match(
         else:
             arrays[leaf.path] = array
     wanted = set(names.values())
-    unexpected = [name for name in found if name not in wanted and name not in ignored and not BUFFERS.search(name)]
+    used = {id(found[name]) for name in wanted if name in found}  # of a tied tensor, one name suffices
+    rest = (name for name in found if name not in wanted and name not in ignored and id(found[name]) not in used)
+    unexpected = [name for name in rest if not BUFFERS.search(name)]
     return Match(arrays, missing, unexpected, misshapen, invalid)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv._base.errors import ConfigError, DataError
-from jaxconv._base.files import open_file, read_text
+from jaxconv._base.files import open_file, read_text, user_path
 from jaxconv._base.npz import read_arrays
 from jaxconv._base.safetensors import read_safetensors
 from jaxconv._base.unpack import check_archive, check_names
@@ -26,9 +26,13 @@ __all__ = ["read"]
 ENDINGS = {
     ".safetensors": "safetensors", ".npz": "npz",
     ".pth": "torch", ".pt": "torch", ".bin": "torch", ".ckpt": "torch", ".pth.tar": "torch",
-    ".safetensors.index.json": "shards",
+    ".safetensors.index.json": "shards", ".bin.index.json": "shards",
 }  # fmt: skip
-_IN_FOLDER = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin")  # of save_pretrained
+# Of a folder's files: those that save_pretrained writes, else an index, else the only file of weights.
+_IN_FOLDER = (
+    "model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin",
+    "*.index.json", "*",
+)  # fmt: skip
 _INSIDE = ("state_dict", "model_state_dict", "model", "params", "weights")
 _DEEPEST = 8
 _PARALLEL, _COMPILED, _AVERAGED = "module.", re.compile(r"(?:^|(?<=\.))_orig_mod\."), "n_averaged"
@@ -41,10 +45,10 @@ def read(weights: Any, entry: str | None = None) -> dict[str, np.ndarray]:
 
     Args:
       weights: a state dict (of torch tensors or arrays), a torch module, or the path of a .safetensors, .pth,
-        .pt, .bin, .ckpt, .pth.tar, .npz or .safetensors.index.json file, or of a folder that transformers saved. The
-        "state_dict" of a training checkpoint is found in it, and the prefixes of DataParallel, torch.compile and
-        AveragedModel are removed. bfloat16 and FP8 become float32, sparse tensors dense, and quantized ones their
-        values.
+        .pt, .bin, .ckpt, .pth.tar, .npz, .safetensors.index.json or .bin.index.json file, or of a folder with one of
+        them. The "state_dict" of a training checkpoint is found in it, and the prefixes of DataParallel,
+        torch.compile and AveragedModel are removed. bfloat16 and FP8 become float32, sparse tensors dense, and
+        quantized ones their values.
       entry: key of the state dict in a checkpoint that has several, such as "model_ema"; "/" joins nested keys. None
         for the trained weights ("state_dict", "model", ...), with a UserWarning that lists the others.
 
@@ -60,7 +64,7 @@ def read(weights: Any, entry: str | None = None) -> dict[str, np.ndarray]:
     """
     where = "weights"
     if isinstance(weights, str | Path):
-        path = Path(weights).expanduser()
+        path = user_path(weights)
         where, weights = str(path), _file(path)
     elif callable(getattr(weights, "state_dict", None)):
         weights = weights.state_dict()
@@ -100,7 +104,7 @@ def _inner(where: str, found: Any, warn: bool) -> dict[str, Any]:
     """The state dict in a training checkpoint."""
     for _ in range(_DEEPEST):
         inside = [word for word in _INSIDE if isinstance(found, Mapping) and isinstance(found.get(word), Mapping)]
-        if not inside or any(hasattr(value, "shape") for value in found.values()):
+        if not inside:
             break
         others = ", ".join(repr(name) for name in _state_dicts(found) if name != inside[0])
         if others and warn:
@@ -113,7 +117,9 @@ def _inner(where: str, found: Any, warn: bool) -> dict[str, Any]:
         raise ConfigError(f"{where} must be a state dict; got dicts in dicts, more than {_DEEPEST} deep")
     if isinstance(found, Mapping) and found and all(isinstance(name, str) for name in found):
         dicts = _state_dicts(found)
-        if len(dicts) == 1 and not any(hasattr(value, "shape") for value in found.values()):
+        # A few tensors beside it are the trainer's: its best accuracy, the state of a random generator.
+        beside = sum(hasattr(value, "shape") for value in found.values())
+        if len(dicts) == 1 and len(found[dicts[0]]) >= beside:
             return dict(found[dicts[0]])
         if len(dicts) > 1:
             raise ConfigError(
@@ -149,14 +155,14 @@ def _array(where: str, name: str, value: Any) -> np.ndarray:
 
 def _file(path: Path) -> Any:
     if os.path.isdir(path):
-        path = next((path / name for name in _IN_FOLDER if (path / name).is_file()), path)
+        path = _in_folder(path)
     kind = next((kind for ending, kind in ENDINGS.items() if path.name.lower().endswith(ending)), None)
     try:
         open_file(path).close()
     except FileNotFoundError:
         raise DataError(f"cannot read {path}: no such file") from None
     except IsADirectoryError:
-        raise DataError(f"cannot read {path}: it is a folder") from None
+        raise DataError(f"cannot read {path}: it is a folder without a file of weights") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     if kind is None:
@@ -164,20 +170,38 @@ def _file(path: Path) -> Any:
     return {"safetensors": _safetensors, "npz": read_arrays, "torch": _torch, "shards": _shards}[kind](path)
 
 
+def _in_folder(folder: Path) -> Path:
+    """The file of weights in a folder; the folder itself if there is none."""
+    for pattern in _IN_FOLDER:
+        found = [path for path in sorted(folder.glob(pattern)) if path.name.lower().endswith(tuple(ENDINGS))]
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found[:8])
+            raise ConfigError(f"{folder} must hold one file of weights; it has {len(found)}: {names}")
+        if found:
+            return found[0]
+    return folder
+
+
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
     """The tensors of one file; bfloat16 and FP8, which NumPy has no arithmetic for, as float32."""
+    from safetensors import safe_open
+
     arrays = read_safetensors(path)
-    return {name: array if array.dtype.isbuiltin == 1 else array.astype(np.float32) for name, array in arrays.items()}
+    wide = {name: array if array.dtype.isbuiltin == 1 else array.astype(np.float32) for name, array in arrays.items()}
+    with safe_open(path, "np") as file:
+        metadata = file.metadata() or {}
+    # `save_model` writes tied tensors once; its metadata has their other names.
+    return wide | {name: wide[kept] for name, kept in metadata.items() if kept in wide and name not in wide}
 
 
-def _shards(path: Path) -> dict[str, np.ndarray]:
+def _shards(path: Path) -> dict[str, Any]:
     """The tensors of all files in a sharded checkpoint's index."""
     try:
         places = json.loads(read_text(path))["weight_map"]
         files = sorted({file for file in places.values() if Path(file).name == file})
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(f'{path} must hold a "weight_map" of names to files beside it') from None
-    shards = {file: _file(path.with_name(file)) for file in files if file.endswith(".safetensors")}
+    shards = {file: _file(path.with_name(file)) for file in files if file.endswith((".safetensors", ".bin"))}
     if lost := [name for name, file in places.items() if name not in shards.get(file, ())]:
         raise DataError(f"{path} lists {len(lost)} tensors that are not in their files: {', '.join(lost[:8])}")
     return {name: shards[file][name] for name, file in places.items()}

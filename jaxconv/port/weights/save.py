@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv._base.files import write_atomically
+from jaxconv._base.files import user_path, write_atomically
 from jaxconv._base.types import InputSpec, Params, State
 from jaxconv.layers.layer import Layer
 from jaxconv.port.weights.leaves import leaves_of
@@ -55,7 +55,7 @@ def save(
     arrays = state_dict(net, params, state, target, x=x, like=like)
     # safetensors writes raw buffers, so make them C-contiguous; transformers requires the `format` metadata key.
     content = to_bytes({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata={"format": "pt"})
-    write_atomically(path, content)
+    write_atomically(user_path(path), content)
 
 
 def state_dict(

@@ -12,7 +12,6 @@ import numpy as np
 
 from jaxconv import data
 from jaxconv._base.errors import ConfigError
-from jaxconv._base.files import user_path
 from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.split import held_back
 from jaxconv.data.stream import evaluation_stream
@@ -63,7 +62,7 @@ def load_dataset(settings: Config, root: str | None = None) -> data.Dataset[Any]
     found = settings.data
     folder = root or found.root
     try:
-        return data.load(found.name, str(user_path(folder)) if folder else None, found.corrupt, **found.arguments)
+        return data.load(found.name, folder, found.corrupt, **found.arguments)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
