@@ -47,12 +47,12 @@ class Arrays:
 
     Args:
       images: uint8 [N, H, W, C].
-      labels: int32 [N].
+      labels: integers [N], which become int32.
 
     Raises:
-      DataError: if their lengths differ, or they have another dtype or shape.
+      DataError: if their lengths differ, they have another dtype or shape, or labels exceed int32.
 
-    >>> source = Arrays(np.zeros([4, 8, 8, 1], np.uint8), np.arange(4, dtype=np.int32))
+    >>> source = Arrays(np.zeros([4, 8, 8, 1], np.uint8), np.arange(4))
     >>> len(source), source[3][0].shape, source[3][1]
     (4, (8, 8, 1), 3)
     """
@@ -64,8 +64,11 @@ class Arrays:
         images, labels = self.images, self.labels
         if images.ndim != 4 or images.dtype != np.uint8:
             raise DataError(f"images must be uint8 [N, H, W, C], not {images.dtype} {list(images.shape)}")
-        if labels.ndim != 1 or labels.dtype != np.int32:
-            raise DataError(f"labels must be int32 [N], not {labels.dtype} {list(labels.shape)}")
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise DataError(f"labels must be integers [N], not {labels.dtype} {list(labels.shape)}")
+        if np.any(labels != labels.astype(np.int32)):
+            raise DataError(f"labels must be int32, found {labels.min()} to {labels.max()}")
+        object.__setattr__(self, "labels", labels.astype(np.int32, copy=False))
         if len(images) != len(labels):
             raise DataError(f"{len(images):,} images but {len(labels):,} labels")
 

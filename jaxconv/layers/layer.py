@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import html
-import sys
+import traceback
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, MappingProxyType
@@ -89,7 +89,8 @@ class Layer:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Raises TypeError under `pickle`; cloudpickle and dill can save closures."""
-        if sys.modules.keys() & {"cloudpickle", "dill"}:
+        callers = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_stack(None)]
+        if any(caller.startswith(("cloudpickle.", "dill.")) for caller in callers):
             return super().__reduce_ex__(protocol)
         raise TypeError(
             f"a Layer holds closures, which pickle cannot save\n  got: {self.name}\n"

@@ -176,7 +176,7 @@ def evaluate(
       params: its parameters.
       state: its state.
       images: uint8 [N, H, W, C].
-      labels: int32 [N].
+      labels: integers [N].
       batch_size: images per batch; the last is padded with examples of weight 0.
       prepare: `images -> input of the net`.
 

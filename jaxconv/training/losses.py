@@ -128,6 +128,8 @@ def check_pair(logits: Array, labels: Array, weights: Array | None) -> None:
         fix = "put flatten or a global pool before the last Dense"
     elif fits and not jnp.issubdtype(labels.dtype, kind):
         fix = "labels.astype(jnp.float32), or labels.argmax(-1)" if soft else "labels.astype(jnp.int32)"
+    elif labels.shape == (len(logits), 1):
+        fix = "labels[:, 0]"
     must = "logits must be [N, C], and labels integers [N] or floating [N, C]"
     raise ShapeError(must, got=_shapes("logits", logits, labels, weights), fix=fix)
 

@@ -195,8 +195,10 @@ def make_step(
         scale = train.scale
         if scale is not None:
             good = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)]).all()
-            params, opt_state = jax.tree.map(
-                lambda new, old: jnp.where(good, new, old), (params, opt_state), (train.params, train.opt_state)
+            params, state, opt_state = jax.tree.map(
+                lambda new, old: jnp.where(good, new, old),
+                (params, state, opt_state),
+                (train.params, train.state, train.opt_state),
             )
             scale = _rescale(scale, good)
         if log_norms:

@@ -159,7 +159,8 @@ def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
         ),
         (
             ("train", config, "train.epoch=3"),
-            f"{config}: 1 error\n  train.epoch: unknown key; expected one of {keys}; did you mean 'epochs'?",
+            f"{config} with train.epoch=3: 1 error\n  train.epoch: unknown key; expected one of {keys}; "
+            "did you mean 'epochs'?",
         ),
     ]
     for arguments, message in cases:

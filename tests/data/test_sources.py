@@ -60,7 +60,9 @@ def test_real_sets(name):
     ("change", "message"),
     [
         ({"labels": np.arange(3, dtype=np.int32)}, "4 images but 3 labels"),
-        ({"labels": np.arange(4)}, "labels must be int32 [N], not int64 [4]"),
+        ({"labels": np.arange(4.0)}, "labels must be integers [N], not float64 [4]"),
+        ({"labels": np.arange(4)[:, None]}, "labels must be integers [N], not int64 [4, 1]"),
+        ({"labels": np.array([0, 1, 2, 1 << 31])}, "labels must be int32, found 0 to 2147483648"),
         ({"images": np.zeros([4, 8, 8], np.uint8)}, "images must be uint8 [N, H, W, C], not uint8 [4, 8, 8]"),
         ({"labels": np.arange(1, 5, dtype=np.int32)}, "x train labels must lie in 0..3, but go from 1 to 4"),
         (
@@ -158,3 +160,13 @@ def test_a_set_of_the_users_own(tmp_path, monkeypatch):
 
 def test_digits_need_no_root():
     assert len(data.load("digits", "/nowhere").test) == 359
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.uint8, np.int8, np.int32])
+def test_integer_labels_become_int32(dtype):
+    """NumPy's default is int64."""
+    given = np.array([2, 0, 1, 2], dtype)
+    source = Arrays(np.zeros([4, 8, 8, 1], np.uint8), given)
+    assert source.labels.dtype == np.int32
+    np.testing.assert_array_equal(source.labels, given)
+    assert (source.labels is given) == (dtype is np.int32)

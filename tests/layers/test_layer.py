@@ -3,7 +3,6 @@
 import copy
 import functools
 import pickle
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -168,9 +167,7 @@ def test_a_copy_is_the_layer_itself():
     assert copy.deepcopy({"net": [net]})["net"][0] is net
 
 
-def test_pickling_a_layer_names_the_fix(monkeypatch):
-    for name in ("cloudpickle", "dill"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+def test_pickling_a_layer_names_the_fix():
     with pytest.raises(TypeError) as caught:
         pickle.dumps({"net": jc.chain(jc.Conv(4, 3), jax.nn.relu)})
     assert str(caught.value) == (

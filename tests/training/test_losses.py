@@ -108,6 +108,10 @@ def test_messages():
             must + "[2, 10], labels int32 [2, 10]\n  fix: labels.astype(jnp.float32), or labels.argmax(-1)",
         ),
         (
+            lambda: cross_entropy(zeros(2, 10), zeros(2, 1, dtype=int)),
+            must + "[2, 10], labels int32 [2, 1]\n  fix: labels[:, 0]",
+        ),
+        (
             lambda: cross_entropy(zeros(2, 10), zeros(2)),
             must + "[2, 10], labels float32 [2]\n  fix: labels.astype(jnp.int32)",
         ),

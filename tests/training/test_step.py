@@ -251,6 +251,21 @@ def test_what_weighs_nothing_changes_nothing(problem):
         assert (a == b).all()
 
 
+def test_a_step_that_overflows_changes_nothing_but_the_scale(problem):
+    """Not the running statistics either, which one infinite batch would spoil for good."""
+    net, tx = jc.cast(jc.chain(jc.BatchNorm(), jc.flatten, jc.Dense(3)), jnp.float16), optax.adam(0.1)
+    step = jax.jit(make_step(net, tx, prepare=lambda images: images.astype(jnp.float32), scale_loss=True))
+    batch = batch_of(problem, np.arange(8))
+    before = init_state(net, tx, jax.random.key(0), SHAPE, scale_loss=True)
+    after, metrics = step(before, batch._replace(image=batch.image * jnp.float32(1e6)))
+    assert not jnp.isfinite(metrics["loss"])
+    for name in ("params", "state", "opt_state"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(after, name), getattr(before, name))
+    assert (int(after.step), float(after.scale.scale)) == (1, float(before.scale.scale) / 2)
+    moved, _ = step(before, batch)
+    assert not np.array_equal(moved.state["batch_norm0"]["mean"], before.state["batch_norm0"]["mean"])
+
+
 def test_averages_by_hand(problem):
     net, tx = jc.chain(lambda x: x.astype(jnp.float32), jc.BatchNorm(), jc.flatten, jc.Dense(3)), optax.sgd(0.01)
     state = init_state(net, tx, jax.random.key(0), SHAPE, average=True)

@@ -61,7 +61,7 @@ def read(path: str | Path, overrides: Sequence[str] = (), *, schedule: Tables | 
         table["optim"]["schedule"] = dict(schedule[0])
     for override in overrides:
         _set(table, override)
-    return parse(table, str(path))
+    return parse(table, " ".join([f"{path} with", *overrides]) if overrides else str(path))
 
 
 def parse(table: Mapping[str, Any], source: str = "config") -> Config:

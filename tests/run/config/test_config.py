@@ -199,13 +199,19 @@ def test_none_takes_a_key_out(read, refusal):
     assert (settings.optim.max_grad_norm, settings.optim.schedule, settings.pretrained.weights) == (None, None, None)
     assert settings.net.arguments["kernel_size"] == 5  # the net's own default
     assert read(GOOD, "optim.max_grad_norm=none") == read(GOOD)
-    assert refusal(GOOD, "optim.name=none") == "x.toml: 1 error\n  optim.name: must be given"
+    assert refusal(GOOD, "optim.name=none") == "x.toml with optim.name=none: 1 error\n  optim.name: must be given"
     assert read(GOOD, 'data.root="none"').data.root == "none"
     for word in ("None", "null", "nil"):
         assert refusal(GOOD, f"pretrained.weights={word}") == (
             "pretrained.weights is unset by pretrained.weights=none; the word itself is "
             f"pretrained.weights='\"{word}\"'; got 'pretrained.weights={word}'"
         )
+
+
+def test_an_error_names_the_changes_that_were_made_to_the_file(refusal):
+    assert refusal(GOOD, "seed=3", "train.epochs=-1") == (
+        "x.toml with seed=3 train.epochs=-1: 1 error\n  train.epochs: must be greater than 0, got -1"
+    )
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path):
@@ -221,8 +227,9 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
 def test_a_file_that_no_reader_takes_is_no_traceback(refusal):
     assert refusal("a = " + "[" * 3000) == "x.toml is not TOML: it is nested too deeply"
     assert refusal("a = " + "1" * 5000).startswith("x.toml is not TOML: Exceeds the limit (4300 digits)")
-    got = "x.toml: 1 error\n  net.kernel_size: must be a whole number, got '" + "1" * 5000
-    assert refusal(GOOD, "net.kernel_size=" + "1" * 5000).startswith(got)
+    change = "net.kernel_size=" + "1" * 5000
+    got = f"x.toml with {change}: 1 error\n  net.kernel_size: must be a whole number, got '" + "1" * 5000
+    assert refusal(GOOD, change).startswith(got)
 
 
 def test_a_net_of_the_users_own(read, tmp_path, monkeypatch):

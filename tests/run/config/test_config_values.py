@@ -39,7 +39,7 @@ def outcome(text, key, value):
     try:
         settings = examine("tried.toml", key, value)
     except (ConfigError, DataError, ShapeError) as error:
-        return str(error)
+        return str(error).replace(f"tried.toml with {key}={value}: ", "tried.toml: ")  # must be named below it
     assert config.parse(tomllib.loads(config.to_toml(settings))) is not None
     return None
 
