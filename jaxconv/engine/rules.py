@@ -64,6 +64,10 @@ def _native(form: Form, place: Place) -> bool:
     return can_run("native", form, place)
 
 
+def _winograd(form: Form, place: Place) -> bool:
+    return can_run("winograd", form, place)
+
+
 def _strided_depthwise(form: Form, place: Place) -> bool:
     return form.depthwise and max(form.stride) > 1 and can_run("native", form, place)
 
@@ -90,6 +94,7 @@ def _always(form: Form, place: Place) -> bool:
 # an Intel Xeon (AVX-512): experiments/bench_native.py.
 RULES: dict[str, tuple[Rule, ...]] = {
     "cpu": (
+        Rule("winograd", "xky", _winograd, "3×3 64×32²×64: 12, 10, 13 against 23, 26, 26 by onednn and native"),
         Rule("native", "k", _native, "3×3 64×32²×64: 26 against 70 by images; 1×1 8×56²×64→256: 8 against 10 by dots"),
         Rule("native", "x", _strided_depthwise, "3×3/2 8×112²×96: a ninth of the time of shifted"),
         Rule("dots", "xky", lambda form, place: form.pointwise, "1×1 8×56²×64→256: 6, 7, 10 against 11, 33, 98"),

@@ -173,7 +173,7 @@ def test_halves_are_computed_in_f32(dtype, rng):
 @here
 def test_every_transformation(rng, assert_close):
     """grad of grad, jvp, vmap, scan and remat are those of the definition."""
-    x, k = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 4, 6, 32), (3, 3, 32, 32)))
+    x, k = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((9, 4, 6, 32), (3, 3, 32, 32)))
 
     loss = lambda y: jnp.mean(jnp.sin(y / 20))  # noqa: E731
     text = jax.jit(functools.partial(transformed, "winograd", loss)).lower(x, k).as_text()
@@ -186,7 +186,7 @@ def test_every_transformation(rng, assert_close):
 @here
 def test_what_is_exported_holds_no_call_of_ours():
     conv = jax.jit(functools.partial(jc.conv, padding=1, impl="winograd"))
-    like = jax.ShapeDtypeStruct((1, 8, 8, 32), jnp.float32), jax.ShapeDtypeStruct((3, 3, 32, 32), jnp.float32)
+    like = jax.ShapeDtypeStruct((5, 8, 8, 32), jnp.float32), jax.ShapeDtypeStruct((3, 3, 32, 32), jnp.float32)
     assert "jaxconv_winograd4_y" in conv.lower(*like).as_text()
     assert "custom_call" not in jax.export.export(conv)(*like).mlir_module()
 
@@ -202,14 +202,14 @@ def test_where_it_is_chosen():
         "stride": {"stride": (2, 1)},
         "dilation": {"dilation": (1, 2), "padding": ((1, 1), (2, 2))},
         "size": {"k": (3, 5, 32, 32), "padding": ((1, 1), (2, 2))},
-        "few channels": {"x": (2, 8, 8, 15), "k": (3, 3, 15, 32)},
+        "few channels": {"x": (2, 8, 8, 23), "k": (3, 3, 23, 32)},
         "small groups": {"k": (3, 3, 8, 32), "groups": 4},
         "maps of 2×2": {"x": (2, 2, 2, 32)},
         "f64": {"dtype": "float64"},
     }
     for slot in "xky":
         assert choose(form.open(slot), Place()) == "winograd"
-        assert choose(form.open(slot, impl="auto"), Place()) != "winograd"  # until the rules say so
+        assert choose(form.open(slot, impl="auto"), Place()) == "winograd"
         assert choose(form.open(slot, precision=jax.lax.Precision.HIGH), Place()) == "winograd"
         for name, changes in others.items():
             assert choose(form.open(slot, **changes), Place()) != "winograd", name
@@ -219,7 +219,7 @@ def test_where_it_is_chosen():
 
 @here
 def test_the_highest_precision_as_jaxs_default():
-    x, k = jnp.ones((1, 8, 8, 32)), jnp.ones((3, 3, 32, 32))
+    x, k = jnp.ones((5, 8, 8, 32)), jnp.ones((3, 3, 32, 32))
     conv = functools.partial(jc.conv, padding=1, impl="winograd")
     assert "jaxconv_winograd4_y" in jax.jit(conv).lower(x, k).as_text()
     with jax.default_matmul_precision("highest"):
@@ -228,14 +228,16 @@ def test_the_highest_precision_as_jaxs_default():
 
 
 @pytest.mark.parametrize(
-    ("slot", "size", "c", "o", "side"),
+    ("slot", "n", "size", "c", "o", "side"),
     [
-        ("y", 8, 32, 16, 4), ("y", 8, 16, 32, 2), ("x", 8, 32, 16, 2), ("x", 8, 16, 32, 4), ("k", 8, 16, 64, 2),
-        ("k", 8, 64, 64, 4), ("y", 6, 64, 64, 4), ("y", 2, 64, 64, 2), ("y", 3, 64, 64, 4),
+        ("y", 5, 8, 32, 16, 4), ("y", 5, 8, 16, 32, 2), ("x", 5, 8, 32, 16, 2), ("x", 5, 8, 16, 32, 4),
+        ("k", 5, 8, 16, 64, 2), ("k", 5, 8, 64, 64, 4), ("y", 5, 6, 64, 64, 2), ("y", 32, 2, 64, 64, 2),
+        ("y", 32, 3, 64, 64, 4), ("y", 32, 7, 64, 64, 4), ("y", 4, 8, 64, 64, 2), ("k", 2, 8, 64, 64, 4),
+        ("k", 1, 8, 64, 64, 2),
     ],
 )  # fmt: skip
-def test_the_side_of_its_tiles(slot, size, c, o, side):
-    assert formulation.tile(form_of(1, (size, size), c, o).open(slot)) == side
+def test_the_side_of_its_tiles(slot, n, size, c, o, side):
+    assert formulation.tile(form_of(n, (size, size), c, o).open(slot)) == side
 
 
 @here

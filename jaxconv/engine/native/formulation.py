@@ -9,9 +9,11 @@ import numpy as np
 
 from jaxconv.engine.form import EXACT_IN_F32, Form
 
-MIN_CHANNELS, MIN_SUMMED, MIN_SAVING = 16, 32, 1.5
-"""For Winograd's kernels: channels on either side of a group; channels that F(4×4) may sum over; and how many times
-fewer products they must take than the direct kernel."""
+MIN_CHANNELS, MIN_SUMMED = 24, 32
+"""For Winograd's kernels: channels on either side of a group, and those that F(4×4) sums over."""
+
+MIN_TILES, MIN_SAVING = {"y": 17, "x": 17, "k": 8}, {"y": 1.4, "x": 1.4, "k": 2}
+"""Tiles of a batch for F(4×4), and how many times fewer products than the direct kernel's are worth the transforms."""
 
 
 def fits(form: Form) -> bool:
@@ -23,30 +25,35 @@ def fits_winograd(form: Form) -> bool:
     """Whether Winograd's kernels compute a form as exactly as the default must be, and may gain by it.
 
     They are for 3×3 windows at stride 1 without dilation, on two axes. Few channels cost more in transforms than they
-    save in products, and so do maps that tiles cover badly (2×2 or 5×5). Precision "highest" is left to direct kernels.
+    save in products, and so do maps that tiles cover badly (3×3 or 5×5), and F(2×2) in kernel gradients. Precision
+    "highest" is left to direct kernels.
     """
     if not fits(form) or form.kernel_size != (3, 3) or (form.stride, form.dilation) != ((1, 1), (1, 1)):
         return False
     if min(form.k[-2], form.k[-1] // form.groups) < MIN_CHANNELS or _highest(form.precision):
         return False
-    return MIN_SAVING * _products(form, tile(form)) <= _direct_products(form)
+    side = tile(form)
+    if form.slot == "k" and side == 2:
+        return False
+    return MIN_SAVING[form.slot] * _tiles(form, side) * (side + 2) ** 2 <= _direct_products(form)
 
 
 def tile(form: Form) -> int:
-    """Side of the tiles: 4 or 2, whichever takes fewer products; 2 where few channels are summed.
+    """Side of the tiles: 4 or 2, whichever takes fewer products; 2 where few channels are summed, and for few tiles.
 
     Over 16 channels the largest error of F(4×4) reaches three times the direct kernel's, that of F(2×2) stays below it.
+    The kernel, transformed anew in each call, is four times as large for F(4×4), for F(2×2) less than twice.
     """
     summed = {"y": (form.k[-2],), "x": (form.k[-1] // form.groups,), "k": (form.k[-2], form.k[-1] // form.groups)}
-    if min(summed[form.slot]) < MIN_SUMMED:
+    if min(summed[form.slot]) < MIN_SUMMED or form.x[0] * _tiles(form, 4) < MIN_TILES[form.slot]:
         return 2
-    return min(4, 2, key=lambda side: _products(form, side))
+    return min(2, 4, key=lambda side: _tiles(form, side) * (side + 2) ** 2)
 
 
-def _products(form: Form, side: int) -> int:
-    """Products by tiles for each image and pair of channels."""
+def _tiles(form: Form, side: int) -> int:
+    """Tiles of an image."""
     size = (form.x if form.slot == "x" else form.y)[1:-1]
-    return math.prod(-(-n // side) * (side + 2) for n in size)
+    return math.prod(-(-n // side) for n in size)
 
 
 def _direct_products(form: Form) -> int:

@@ -10,7 +10,9 @@
 #include "winograd.h"
 namespace {
 
-constexpr int64_t LENGTH = 32, SIDE = 64;
+// Rounding grows with the root of the number of terms of a sum, and what the tiles' sums lose the last transform enlarges.
+// So PART tiles are summed in registers, TILES in memory, and all others after the transform.
+constexpr int64_t PART = 8, LENGTH = 32, TILES = 64, SIDE = 64;
 constexpr int STRIP = VL == 16 ? 8 : 4;  // channels of a block of accumulators, a part of a vector
 
 // c[STRIP][PANEL] (+)= sum over `length` tiles of a[tile][STRIP] b[tile][PANEL]
@@ -28,14 +30,17 @@ INLINE void outer_products(const float* a, const float* b, float* c, int64_t len
   }
 }
 
-// Gᵀ m G, m[f * apart], to `columns` columns of the gradient of one input channel.
-template <int M> void transform_taps(const float* m, int64_t apart, float* k, int64_t tap, int64_t columns) {
+// Gᵀ m G, m[f * apart], to `columns` columns of the gradient of one input channel, or added to them.
+template <int M> void transform_taps(const float* m, int64_t apart, float* k, int64_t tap, int64_t columns, bool add) {
   constexpr int N = M + 2;
   for (int64_t v = 0; v < columns; v += VL) {
     vec s[N * N], t[9];
     UNROLL for (int f = 0; f < N * N; f++) s[f] = load(m + f * apart + v);
     twice<N, 3>(s, t, [](const vec* from, vec* to) { Points<M>::taps_back(from, to); });
-    for (int i = 0; i < 9; i++) store(k + i * tap + v, t[i], columns - v);
+    for (int i = 0; i < 9; i++) {
+      float* to = k + i * tap + v;
+      store(to, add ? load(to, columns - v) + t[i] : t[i], columns - v);
+    }
   }
 }
 
@@ -47,13 +52,10 @@ template <int M> void winograd_k_block(const Host& host, const Window& w, const 
   int64_t strips = up(c, STRIP), panels = up(o, PANEL), maps = w.groups * w.o;
   // [f][strip][tile][STRIP], [f][panel][tile][PANEL] and [f][panel][strip][STRIP][PANEL], apart by no power of two
   int64_t xs = up(c, VL) * VL * LENGTH + VL, ys = panels * PANEL * LENGTH + VL, ds = panels * strips * STRIP * PANEL + VL;
-  // Tiles of one sum in registers, which is then added to the total: rounding grows with the root of the number of terms
-  // of both, and would exceed the transforms' own if one sum took all tiles.
-  int64_t part = end - first > 128 ? 16 : 8;
   Scratch memory(host, F * (xs + ys + ds));
   float *xt = memory.p, *yt = xt + F * xs, *total = yt + F * ys;
   for (int64_t t0 = first; t0 < end; t0 += LENGTH) {
-    int64_t many = least(LENGTH, end - t0);
+    int64_t many = least(LENGTH, end - t0), since = (t0 - first) % TILES;
     for (int64_t t = 0; t < many; t++) {
       tiles.transform_operand(x, w.groups * w.c, c, t0 + t, zeros, [=](int64_t at, const vec* s) {
         UNROLL for (int f = 0; f < F; f++) UNROLL for (int part = 0; part < VL / STRIP; part++)
@@ -68,15 +70,16 @@ template <int M> void winograd_k_block(const Host& host, const Window& w, const 
     for (int64_t f = 0; f < F; f++)
       for (int64_t panel = 0; panel < panels; panel++)
         for (int64_t strip = 0; strip < strips; strip++)
-          for (int64_t t = 0; t < many; t += part)
+          for (int64_t t = 0; t < many; t += PART)
             outer_products(xt + f * xs + (strip * LENGTH + t) * STRIP, yt + f * ys + (panel * LENGTH + t) * PANEL,
-                           total + f * ds + (panel * strips + strip) * STRIP * PANEL, least(part, many - t),
-                           t0 + t > first);
+                           total + f * ds + (panel * strips + strip) * STRIP * PANEL, least(PART, many - t),
+                           since + t > 0);
+    if (since + many < TILES && t0 + many < end) continue;
+    for (int64_t panel = 0; panel < panels; panel++)
+      for (int64_t r = 0; r < c; r++)
+        transform_taps<M>(total + (panel * strips * STRIP + r) * PANEL, ds, k + r * maps + panel * PANEL, w.c * maps,
+                          least(PANEL, o - panel * PANEL), t0 - since > first);
   }
-  for (int64_t panel = 0; panel < panels; panel++)
-    for (int64_t r = 0; r < c; r++)
-      transform_taps<M>(total + (panel * strips * STRIP + r) * PANEL, ds, k + r * maps + panel * PANEL, w.c * maps,
-                        least(PANEL, o - panel * PANEL));
 }
 
 template <int M> void winograd_k(const Host& host, const Window& w, const float* x, const float* y, float* k) {
