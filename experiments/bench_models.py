@@ -63,12 +63,12 @@ def work(name: str, args: argparse.Namespace) -> Work:
     return Work(name, SMALL[name], SMALL[name](jaxconv_words()), shape, 10, False, args.inference)
 
 
-def available() -> tuple[str, ...]:
-    """The peers that can run here; says which cannot."""
+def available(wanted: list[str]) -> tuple[str, ...]:
+    """Those of the peers that can run here; says which cannot."""
     flax, torch = (importlib.util.find_spec(name) is not None for name in ("flax", "torch"))
     there = dict(zip(PEERS, (True, flax, flax and hasattr(jc, "accelerate"), torch), strict=True))
-    print("".join(f"left out: {name}\n" for name in PEERS if not there[name]), end="")
-    return tuple(name for name in PEERS if there[name])
+    print("".join(f"left out: {name}\n" for name in wanted if not there[name]), end="")
+    return tuple(name for name in PEERS if name in wanted and there[name])
 
 
 def build(work: Work, peers: tuple[str, ...], check: bool) -> Iterator[Peer]:
@@ -116,11 +116,12 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", nargs="+", choices=SMALL | PHOTOGRAPHS, default=list(SMALL))
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--inference", action="store_true", help="the forward pass in evaluation mode, not steps")
     parser.add_argument("--side", type=int, default=128, help="height and width of the photographs")
     parser.add_argument("--batch", type=int, default=8, help="photographs in a batch")
     parser.add_argument("--repeats", type=int, default=15, help="timed runs of each peer")
-    parser.add_argument("--sleep", type=float, default=0.004, help="seconds for the last peer's threads to fall asleep")
+    parser.add_argument("--sleep", type=float, default=0.03, help="seconds for the last peer's threads to fall asleep")
     parser.add_argument("--memory", action="store_true", help="also what was compiled: temporaries and outputs, in MB")
     parser.add_argument("--check", action="store_true", help="one run of each peer: its parameters and loss")
     args = parser.parse_args()
@@ -138,7 +139,7 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     what = "; inference" if args.inference else ""
     print(f"{machine('jax', 'jaxlib', 'flax', 'torch')}{what}; n = {args.repeats}, medians (min to max)")
-    names, rows = available(), []
+    names, rows = available(args.peers), []
     for net in args.nets:
         now = work(net, args)
         if args.check:

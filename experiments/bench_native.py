@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import math
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from timing import THREADS, machine, milliseconds, on_two_threads
+from timing import THREADS, in_turn, machine, milliseconds, on_two_threads
 
 from jaxconv.engine import bind
 from jaxconv.engine.form import Form
@@ -116,16 +115,6 @@ def torch_call(form: Form, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
     return min(calls, key=lambda call: min(milliseconds(call) for _ in range(3)))
 
 
-def medians(calls: dict[str, Callable[[], Any]], rounds: int, pause: float) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            time.sleep(pause)
-            call()
-            times[name] += [milliseconds(call) for _ in range(3)]
-    return {name: statistics.median(ms) for name, ms in times.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -152,7 +141,8 @@ def main() -> None:
                 impl: (torch_call if impl == "torch" else engine_call)(row.form(slot, impl), arrays)
                 for impl in options.impls
             }
-            ms = medians(calls, options.rounds, options.pause)
+            times = in_turn(calls, options.rounds, options.pause, group=3)
+            ms = {name: statistics.median(each) for name, each in times.items()}
             ratios = [ms[name] / ms[last] for name in others]
             for name, ratio in zip(others, ratios, strict=True):
                 shares.setdefault((name, slot), []).append(ratio)

@@ -28,15 +28,19 @@ def milliseconds(call: Callable[[], Any]) -> float:
     return (time.perf_counter() - began) * 1e3
 
 
-def in_turn(calls: dict[str, Callable[[], Any]], repeats: int, pause: float) -> dict[str, list[float]]:
-    """Milliseconds of every call: rounds that begin with the next one each time, `pause` seconds before each call."""
+def in_turn(calls: dict[str, Callable[[], Any]], rounds: int, pause: float, group: int = 1) -> dict[str, list[float]]:
+    """Milliseconds of every call: rounds that begin with the next one each time, `group` timed calls of each in a row.
+
+    Before each group come a pause, in which another library's spinning threads go to sleep, and one untimed call.
+    """
     names = list(calls)
     times: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(repeats):
+    for number in range(rounds):
         first = number % max(len(names), 1)
         for name in names[first:] + names[:first]:
             time.sleep(pause)
-            times[name].append(milliseconds(calls[name]))
+            calls[name]()
+            times[name] += [milliseconds(calls[name]) for _ in range(group)]
     return times
 
 
