@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -69,11 +70,14 @@ def progress(console: Console) -> Iterator[Callable[[Any], None]]:
 
 
 def _print(text: str, console: Console) -> None:
-    """Print a line; if the reader of the pipe is gone, as in `| head -1`, the run continues without output."""
+    """Print a line; if the reader of a pipe is gone or the disk is full, the run continues without output."""
     try:
         print(text, file=console.file, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), console.file.fileno())
+        if error.errno != errno.EPIPE:
+            with contextlib.suppress(OSError):
+                print(f"warning: cannot write the output: {error.strerror}; the run continues", file=sys.stderr)
 
 
 @contextlib.contextmanager

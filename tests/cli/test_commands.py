@@ -68,6 +68,17 @@ def test_a_reader_that_leaves_costs_no_result(tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 68
 
 
+@pytest.mark.slow
+def test_an_output_that_is_full_costs_no_result(tmp_path):
+    (tmp_path / "tiny.toml").write_text(CONFIG)
+    command = [sys.executable, "-m", "jaxconv", "train", tmp_path / "tiny.toml", "--out", tmp_path / "run"]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    warning = "warning: cannot write the output: No space left on device; the run continues\n"
+    assert (found.returncode, found.stderr) == (0, warning)
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["steps"] == 68
+
+
 def test_the_run_folder_is_whole(finished):
     folder, out = finished
     assert sorted(path.name for path in folder.iterdir() if path.name != ".lock") == [

@@ -88,6 +88,13 @@ def test_without_a_terminal_that_moves_its_cursor_each_event_is_a_line(dumb, mon
     ]
 
 
+def test_a_full_disk_for_the_output_ends_no_run(capsys):
+    with open("/dev/full", "w", encoding="utf-8") as full, display.progress(Console(file=full)) as report:
+        for event in EVENTS:
+            report(event)
+    assert capsys.readouterr().err == ("warning: cannot write the output: No space left on device; the run continues\n")
+
+
 @pytest.mark.parametrize("width", [10, 12, 30])
 def test_a_narrow_terminal_shows_complete_values(width):
     file = io.StringIO()
