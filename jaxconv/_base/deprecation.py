@@ -25,7 +25,7 @@ def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             if names.keys().isdisjoint(kwargs):  # the usual case costs a lookup
                 return function(*args, **kwargs)
-            return function(*args, **with_new_names(function.__name__, kwargs, names, stacklevel=3))
+            return function(*args, **with_new_names(function.__name__, kwargs, names))
 
         call.renamed = names  # type: ignore[attr-defined]
         return call
