@@ -17,7 +17,7 @@ from jaxconv.engine import check_impl
 from jaxconv.engine.window import spatial_rank, window
 from jaxconv.layers.checks import check_groups, check_kernel, param_dtype, refuse_nchw
 from jaxconv.layers.initializers import Initializer, check_initializer, draw_kernel, lecun_normal, zeros
-from jaxconv.layers.layer import Layer, check_params, fold, shape_of
+from jaxconv.layers.layer import Layer, check_params, fold, printed, shape_of
 from jaxconv.ops._conv import check_channels
 from jaxconv.ops._pad import check_mode
 
@@ -25,6 +25,7 @@ Transform = Callable[[jax.Array], jax.Array]
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
+@printed
 def Conv(
     features: int,
     kernel_size: Ints,

@@ -13,10 +13,11 @@ from jaxconv._base.types import Params, State
 from jaxconv.engine.window import assert_shape
 from jaxconv.layers.checks import check_kernel, param_dtype
 from jaxconv.layers.initializers import Initializer, check_initializer, lecun_normal, zeros
-from jaxconv.layers.layer import Layer, check_params, fold, shape_of
+from jaxconv.layers.layer import Layer, check_params, fold, printed, shape_of
 from jaxconv.ops._conv import add_bias, check_bias
 
 
+@printed
 def Dense(
     features: int,
     *,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxconv.layers.layer import Layer, stateless_layer
+from jaxconv.layers.layer import Layer, printed, stateless_layer
 from jaxconv.ops._dropout import check_rate, dropout
 
 
+@printed
 def Dropout(rate: float) -> Layer:
     """Drops a fraction `rate` of the values in training; the identity otherwise.
 
@@ -28,6 +29,7 @@ def Dropout(rate: float) -> Layer:
     return _shared("dropout", rate, lambda ndim: ())
 
 
+@printed
 def SpatialDropout(rate: float) -> Layer:
     """Drops entire feature maps in training.
 
@@ -47,6 +49,7 @@ def SpatialDropout(rate: float) -> Layer:
     return _shared("spatial_dropout", rate, lambda ndim: range(1, ndim - 1))
 
 
+@printed
 def DropPath(rate: float) -> Layer:
     """Stochastic depth: drops entire samples in training; put it at the end of the body of a residual.
 

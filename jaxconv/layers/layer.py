@@ -9,7 +9,7 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType, MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxconv._base.errors import ShapeError
 from jaxconv._base.keys import check_key
 from jaxconv._base.types import Apply, Init, Input, InputSpec, Params, State
 
+P = ParamSpec("P")
 Path = tuple[str, ...]
 
 
@@ -54,6 +55,7 @@ class Layer:
       parts: sublayers by name.
       flow: how data moves through the parts, if made by `compose`; see there.
       rebuild: (parts) -> the same layer with other parts, if it has any.
+      call: how it prints, if not by its name: the call that made it, "Conv(8, 3)".
     """
 
     name: str
@@ -62,6 +64,7 @@ class Layer:
     parts: Mapping[str, Layer] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     flow: Flow | None = None
     rebuild: Callable[[Mapping[str, Layer]], Layer] | None = None
+    call: str = ""
 
     if TYPE_CHECKING:
 
@@ -73,6 +76,7 @@ class Layer:
             parts: Mapping[str, Layer] = ...,
             flow: Flow | None = None,
             rebuild: Callable[[Mapping[str, Layer]], Layer] | None = None,
+            call: str = "",
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -98,10 +102,8 @@ class Layer:
         )
 
     def __repr__(self) -> str:
-        if not self.parts:
-            return self.name
         inner = "\n".join(f"{name}: {part!r}" for name, part in self.parts.items())
-        return f"{self.name}\n" + "\n".join(f"  {line}" for line in inner.splitlines())
+        return "\n".join([self.call or self.name, *(f"  {line}" for line in inner.splitlines())])
 
     def _repr_html_(self) -> str:
         """The same for a notebook; `jaxconv.summary(net, x)` adds shapes and costs, which need an input."""
@@ -110,6 +112,26 @@ class Layer:
 
 Part: TypeAlias = Layer | Callable[[Any], Input]
 """What a layer can be made of: a layer, or a function from array to array."""
+
+
+def printed(make: Callable[P, Layer]) -> Callable[P, Layer]:
+    """Decorator of a constructor: its layers print as the call that made them.
+
+    >>> @printed
+    ... def Twice(size, act=None): return Layer("twice", None, None)
+    >>> Twice(3, act=jax.nn.relu)
+    Twice(3, act=relu)
+    """
+
+    def word(value: Any) -> str:
+        return getattr(value, "__name__", None) or repr(value)
+
+    @functools.wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Layer:
+        given = [*map(word, args), *(f"{name}={word(value)}" for name, value in kwargs.items())]
+        return dataclasses.replace(make(*args, **kwargs), call=f"{make.__name__}({', '.join(given)})")
+
+    return made
 
 
 def shape_of(x: InputSpec) -> Any:

@@ -13,10 +13,11 @@ from jaxconv._base.types import Ints, Padding, PaddingMode, Params, State
 from jaxconv.engine.window import spatial_rank, window
 from jaxconv.layers.checks import check_kernel, param_dtype, refuse_nchw
 from jaxconv.layers.initializers import Initializer, draw_unshared, lecun_normal, zeros
-from jaxconv.layers.layer import Layer, check_params, fold, shape_of
+from jaxconv.layers.layer import Layer, check_params, fold, printed, shape_of
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
+@printed
 def LocalConv(
     features: int,
     kernel_size: Ints,

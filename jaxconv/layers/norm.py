@@ -17,10 +17,11 @@ from jaxconv._base.types import Params, State
 from jaxconv.engine.window import assert_shape
 from jaxconv.layers.checks import param_dtype
 from jaxconv.layers.initializers import ones, zeros
-from jaxconv.layers.layer import Layer, check_params, shape_of
+from jaxconv.layers.layer import Layer, check_params, printed, shape_of
 from jaxconv.ops._norm import affine, batch_norm, standardize
 
 
+@printed
 def BatchNorm(
     *, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, bias: bool = True, axis_name: Any = None
 ) -> Layer:
@@ -104,6 +105,7 @@ def _affine_layer(name: str, op: Callable[..., Any], scale: bool, bias: bool) ->
     return Layer(name, init, apply)
 
 
+@printed
 def GroupNorm(groups: int = 32, *, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> Layer:
     """`jaxconv.group_norm` with learned scale and bias [C]: [N, *spatial, C] -> the same.
 
@@ -113,6 +115,7 @@ def GroupNorm(groups: int = 32, *, eps: float = 1e-5, scale: bool = True, bias: 
     return _affine_layer("group_norm", lambda x, **p: ops.group_norm(x, groups, **p, eps=eps), scale, bias)
 
 
+@printed
 def LayerNorm(*, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> Layer:
     """`jaxconv.layer_norm` with learned scale and bias [C]: [..., C] -> the same.
 
@@ -122,6 +125,7 @@ def LayerNorm(*, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> La
     return _affine_layer("layer_norm", lambda x, **p: ops.layer_norm(x, **p, eps=eps), scale, bias)
 
 
+@printed
 def InstanceNorm(*, eps: float = 1e-5, scale: bool = True, bias: bool = True) -> Layer:
     """`jaxconv.instance_norm` with learned scale and bias [C]: [N, *spatial, C] -> the same.
 
@@ -131,6 +135,7 @@ def InstanceNorm(*, eps: float = 1e-5, scale: bool = True, bias: bool = True) ->
     return _affine_layer("instance_norm", lambda x, **p: ops.instance_norm(x, **p, eps=eps), scale, bias)
 
 
+@printed
 def RMSNorm(*, eps: float = 1e-6, scale: bool = True) -> Layer:
     """`jaxconv.rms_norm` with a learned scale [C]: [..., C] -> the same.
 
@@ -140,6 +145,7 @@ def RMSNorm(*, eps: float = 1e-6, scale: bool = True) -> Layer:
     return _affine_layer("rms_norm", lambda x, **p: ops.rms_norm(x, **p, eps=eps), scale, False)
 
 
+@printed
 def LocalResponseNorm(size: int = 5, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> Layer:
     """`jaxconv.local_response_norm` as a layer: [..., C] -> the same, no parameters.
 

@@ -10,7 +10,7 @@ import jax
 from jaxconv import ops
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.types import Ints, Padding, PaddingMode, Params, State
-from jaxconv.layers.layer import Layer, shape_of, stateless_layer
+from jaxconv.layers.layer import Layer, printed, shape_of, stateless_layer
 from jaxconv.ops._adaptive import AdaptiveSize
 
 
@@ -27,6 +27,7 @@ def _pool(name: str, kernel_size: Any, **arguments: Any) -> Layer:
 
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
+@printed
 def MaxPool(
     kernel_size: Ints,
     *,
@@ -45,6 +46,7 @@ def MaxPool(
 
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode", count_padding="count_include_pad")
+@printed
 def AvgPool(
     kernel_size: Ints,
     *,
@@ -72,6 +74,7 @@ def AvgPool(
 
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
+@printed
 def LpPool(
     kernel_size: Ints,
     *,
@@ -91,6 +94,7 @@ def LpPool(
 
 
 @renamed_arguments(size="kernel_size", ceil="ceil_mode")
+@printed
 def L2Pool(
     kernel_size: Ints,
     *,
@@ -108,6 +112,7 @@ def L2Pool(
     return _pool("l2_pool", kernel_size, stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode)
 
 
+@printed
 def AdaptiveAvgPool(out: AdaptiveSize) -> Layer:
     """`jaxconv.adaptive_avg_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 
@@ -118,6 +123,7 @@ def AdaptiveAvgPool(out: AdaptiveSize) -> Layer:
     return _pool("adaptive_avg_pool", out)
 
 
+@printed
 def AdaptiveMaxPool(out: AdaptiveSize) -> Layer:
     """`jaxconv.adaptive_max_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 
@@ -129,6 +135,7 @@ def AdaptiveMaxPool(out: AdaptiveSize) -> Layer:
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
+@printed
 def BlurPool(kernel_size: Ints = 3, *, stride: Ints = 2, padding_mode: PaddingMode = "reflect") -> Layer:
     """`jaxconv.blur_pool` as a layer: [N, *spatial, C] -> [N, *out, C].
 

@@ -13,10 +13,11 @@ from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import Ints, Padding, Params, State
 from jaxconv.layers.combine import chain
 from jaxconv.layers.conv import Conv
-from jaxconv.layers.layer import Layer, shape_of
+from jaxconv.layers.layer import Layer, printed, shape_of
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
+@printed
 def DepthwiseConv(kernel_size: Ints, *, multiplier: int = 1, **arguments: Any) -> Layer:
     """Depthwise convolution: every channel is convolved separately to `multiplier` feature maps.
 
@@ -60,6 +61,7 @@ def DepthwiseConv(kernel_size: Ints, *, multiplier: int = 1, **arguments: Any) -
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
+@printed
 def SeparableConv(
     features: int, kernel_size: Ints, *, multiplier: int = 1, bias: bool = True, middle: Any = None, **arguments: Any
 ) -> Layer:
@@ -92,6 +94,7 @@ def SeparableConv(
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
+@printed
 def SpatiallySeparableConv(
     features: int,
     kernel_size: Sequence[int],

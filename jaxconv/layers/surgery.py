@@ -115,7 +115,7 @@ def _freeze(layer: Layer, patterns: tuple[str, ...], path: str) -> Layer:
         fixed = bool(names) and all(any(fits(name, pattern) for pattern in patterns) for name in names)
         return layer.apply(params, state, x, key=key, train=train and not fixed)
 
-    return Layer(layer.name, layer.init, apply, layer.parts, layer.flow, layer.rebuild)
+    return Layer(layer.name, layer.init, apply, layer.parts, layer.flow, layer.rebuild, layer.call)
 
 
 class _Reached(Exception):

@@ -17,11 +17,12 @@ from jaxconv.engine.placement import match_varying_axes, zeros_sharded_like
 from jaxconv.engine.window import assert_shape, spatial_rank
 from jaxconv.layers.checks import check_groups, check_kernel, param_dtype, refuse_nchw
 from jaxconv.layers.initializers import Initializer, draw_transposed, lecun_normal, zeros
-from jaxconv.layers.layer import Layer, check_params, fold, lift, shape_of
+from jaxconv.layers.layer import Layer, check_params, fold, lift, printed, shape_of
 from jaxconv.ops._conv import add_bias, check_bias
 
 
 @renamed_arguments(size="kernel_size", pad_mode="padding_mode")
+@printed
 def ConvTranspose(
     features: int,
     kernel_size: Ints,

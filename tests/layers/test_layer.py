@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxconv as jc
+from jaxconv.layers.initializers import zeros
 from jaxconv.layers.layer import lift, shape_of
 
 
@@ -30,13 +31,18 @@ def test_parts_are_named_in_order_and_by_keyword():
 
 def test_a_net_prints_as_its_structure():
     assert repr(jc.chain(jc.Conv(2, 1), block=jc.residual(jnp.tanh))) == (
-        "chain\n  conv0: conv\n  block: residual\n    body: tanh"
+        "chain\n  conv0: Conv(2, 1)\n  block: residual\n    body: tanh"
     )
+    pool = jc.MaxPool(kernel_size=(2, 3), stride=2)
+    assert repr(pool) == repr(jc.freeze_statistics(pool)) == "MaxPool(kernel_size=(2, 3), stride=2)"
+    assert repr(jc.Conv(4, 3, padding="same", kernel_init=zeros)) == "Conv(4, 3, padding='same', kernel_init=zeros)"
+    assert repr(jc.SeparableConv(4, 3)).splitlines()[0] == "SeparableConv(4, 3)"
+    assert repr(jc.Dropout(0.5)) == "Dropout(0.5)"
 
 
 def test_in_a_notebook_a_net_is_its_structure_and_a_summary_a_table():
     net = jc.chain(jc.Conv(2, 1), lambda x: x)
-    assert net._repr_html_() == "<pre>chain\n  conv0: conv\n  lambda0: lambda</pre>"
+    assert net._repr_html_() == "<pre>chain\n  conv0: Conv(2, 1)\n  lambda0: lambda</pre>"
     odd = jc.compose("<b>", {"a": jnp.sin}, lambda call, x: call("a", x))
     assert odd._repr_html_() == "<pre>&lt;b&gt;\n  a: sin</pre>"
     assert "<td" in jc.summary(net, (1, 4, 4, 1))._repr_html_()
