@@ -20,7 +20,7 @@ __all__ = [
     "ONEDNN_JAXLIB", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
     "batching", "bind", "cache_folder", "debug_infs", "default_precision", "default_prng", "extended",
     "for_partitioning", "is_nnx_object", "jax_version", "jaxlib_version", "jaxpr_as_fun", "jit_disabled",
-    "manual_axes", "mlir", "nnx_inputs", "prng_key", "register_taylor_rule",
+    "manual_axes", "mlir", "nnx_inputs", "prng_key", "register_taylor_rule", "taylor_series_of",
 ]  # fmt: skip
 
 ONEDNN_JAXLIB = ("0.10.", "0.11.", "0.12.")
@@ -73,6 +73,18 @@ def for_partitioning(ctx: Any) -> tuple[Any, tuple[Any, ...]] | None:
         return None
     context = dataclasses.replace(module.axis_context, device_assignment=devices, abstract_mesh=None)
     return ctx.replace(module_context=module.replace(axis_context=context)), devices
+
+
+def taylor_series_of(fun: Callable[..., Sequence[Any]]) -> Callable[..., tuple[Any, list[Any]]]:
+    """The rule of `register_taylor_rule` for a primitive that computes `fun(*operands, **params)`, a sequence."""
+
+    def rule(primals: Any, series: Any, **params: Any) -> tuple[Any, list[Any]]:
+        from jax.experimental.jet import jet
+
+        results, terms = jet(lambda *v: list(fun(*v, **params)), primals, series, factorial_scaled=False)
+        return results, terms
+
+    return rule
 
 
 def manual_axes(shard_map: JaxprEqn) -> set[str]:

@@ -114,6 +114,10 @@ def _select(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None]
     return union(moved, len(out))
 
 
+def _normalize(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
+    return union([f and f.reduced(params["norm"].axes) for f in fields], len(out))
+
+
 def _reduce_window(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
     field = alone(fields)
     if field is None:
@@ -185,6 +189,7 @@ _RULES: dict[str, Any] = {
     "conv_general_dilated": _conv,
     "jaxconv_conv": _conv,
     "jaxconv_select": _select,
+    "jaxconv_normalize": _normalize,
     "reduce_window": _reduce_window,
     "pad": _pad,
     "slice": cut,

@@ -253,7 +253,7 @@ def _known(eqn: Any, inner: Any) -> str | None:
     return _POOLS.get(str(getattr(info, "func_name", "")))
 
 
-_POOLS = {"window_max": "max_pool", "window_sum": "window_sum", "_norm": "lp_pool", "standardize": "norm"}
+_POOLS = {"window_max": "max_pool", "window_sum": "window_sum", "_norm": "lp_pool"}
 
 
 def _scopes(eqn: Any) -> tuple[str, ...]:

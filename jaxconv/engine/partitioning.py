@@ -35,9 +35,17 @@ class Shard:
     parts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     axes: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
-    def sum(self, v: jax.Array, names: Iterable[str]) -> jax.Array:
-        """The sum of the parts of all devices among which these axes are cut."""
-        over = tuple(axis for name in names for axis in self.axes.get(name, ()))
+    def over(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The mesh axes that cut these axes."""
+        return tuple(axis for name in names for axis in self.axes.get(name, ()))
+
+    def count(self, names: Iterable[str]) -> int:
+        """How many parts these axes make together."""
+        return math.prod(self.parts.get(name, 1) for name in names)
+
+    def sum(self, v: Any, names: Iterable[str]) -> Any:
+        """The sum, of each array of a pytree, over the parts of all devices among which these axes are cut."""
+        over = self.over(names)
         return jax.lax.psum(v, over) if over else v
 
 

@@ -17,20 +17,17 @@ from jaxconv._base.compat import ShapedArray, mlir
 from jaxconv._base.errors import ShapeError
 
 
-def match_varying_axes(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cast both operands to vary over the same axes of a `shard_map`, as a primitive of two operands requires."""
-    types = [jax.typeof(v) for v in (a, b)]
+def match_varying_axes(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """Cast all operands to vary over the same axes of a `shard_map`, as a primitive requires."""
+    types = [jax.typeof(v) for v in arrays]
     varying: list[frozenset[Any]] = [
         t.mat.varying if hasattr(t, "mat") else getattr(t, "vma", frozenset()) for t in types
     ]
-    both = varying[0] | varying[1]
-    if not both:
-        return a, b
-    cast = [
-        jax.lax.pcast(v, tuple(both - has), to="varying") if both - has else v
-        for v, has in zip((a, b), varying, strict=True)
-    ]
-    return cast[0], cast[1]
+    every = frozenset[Any]().union(*varying)
+    return tuple(
+        jax.lax.pcast(v, tuple(every - has), to="varying") if every - has else v
+        for v, has in zip(arrays, varying, strict=True)
+    )
 
 
 def result_sharding(aval: Any, axes: Sequence[str | None], operands: Sequence[tuple[Any, Sequence[str | None]]]) -> Any:
@@ -84,27 +81,46 @@ def resharded(v: jax.Array, like: Any) -> jax.Array:
     return v if sharding.mesh.empty or jax.typeof(v).sharding == sharding else jax.sharding.reshard(v, sharding)
 
 
-def local_lowering(fun: Callable[..., jax.Array], **fixed: Any) -> Callable[..., Any]:
-    """A lowering rule: `fun` traced without the mesh types of its operands, its result with the declared sharding."""
+def one_device(module: Any) -> bool:
+    """Whether the program will run on one device of this process: not exported, not partitioned by XLA."""
+    if getattr(module.lowering_parameters, "for_export", True):
+        return False
+    context = module.axis_context
+    if hasattr(context, "num_devices"):
+        return bool(context.num_devices == 1)
+    mesh = getattr(context, "mesh", None)  # shard_map: one device's shard, if every axis is manual
+    return mesh is not None and (mesh.size == 1 or set(mesh.axis_names) == set(context.manual_axes))
+
+
+def local_lowering(fun: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:
+    """A lowering rule: `fun` traced without the mesh types of its operands, its results with the declared shardings.
+
+    `fun` returns an array, or a sequence of them for a primitive with several results.
+    """
 
     def rule(ctx: Any, *operands: Any, **params: Any) -> Any:
         plain = [ShapedArray(a.shape, a.dtype, a.weak_type) for a in ctx.avals_in]
-        (out,) = ctx.avals_out
-        mesh = out.sharding.mesh
+        outs, several = ctx.avals_out, ctx.primitive.multiple_results
+        mesh = outs[0].sharding.mesh
         explicit = {
             name: AxisType.Auto
             for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True)
             if kind == AxisType.Explicit
         }
         if not explicit:
-            return mlir.lower_fun(functools.partial(fun, **fixed), multiple_results=False)(
+            return mlir.lower_fun(functools.partial(fun, **fixed), multiple_results=several)(
                 ctx.replace(avals_in=plain), *operands, **params
             )
 
-        def constrained(*args: Any, **kwargs: Any) -> jax.Array:
-            return jax.lax.with_sharding_constraint(fun(*args, **fixed, **kwargs), out.sharding.spec)
+        def constrained(*args: Any, **kwargs: Any) -> Any:
+            results = fun(*args, **fixed, **kwargs)
+            pairs = zip(results if several else [results], outs, strict=True)
+            done = [jax.lax.with_sharding_constraint(v, out.sharding.spec) for v, out in pairs]
+            return done if several else done[0]
 
         with jax.sharding.use_abstract_mesh(mesh.update_axis_types(explicit)):
-            return mlir.lower_fun(constrained, multiple_results=False)(ctx.replace(avals_in=plain), *operands, **params)
+            return mlir.lower_fun(constrained, multiple_results=several)(
+                ctx.replace(avals_in=plain), *operands, **params
+            )
 
     return rule

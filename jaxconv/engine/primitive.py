@@ -16,7 +16,7 @@ from jaxconv._base.dtypes import promoted
 from jaxconv.engine.dispatch import choose, run
 from jaxconv.engine.form import Form, shared_index
 from jaxconv.engine.partitioning import Shard, partitioned
-from jaxconv.engine.placement import local_lowering, match_varying_axes, resharded, result_sharding
+from jaxconv.engine.placement import local_lowering, match_varying_axes, one_device, resharded, result_sharding
 from jaxconv.engine.rules import Place
 from jaxconv.engine.select import Choice, apply_choice
 
@@ -212,7 +212,7 @@ register_taylor_rule(select_p, _select_taylor)
 
 
 def _lower(platform: str, ctx: Any, a: Any, b: Any, *, form: Form) -> Any:
-    place = Place(platform, _one_device(ctx.module_context))
+    place = Place(platform, one_device(ctx.module_context))
     if platform != "cpu" or place.one_device or 0 in (*form.shape("x"), *form.shape("k"), *form.shape("y")):
         return local_lowering(run, form=form, place=place)(ctx, a, b)
     native = choose(form.open(form.slot, members=None), Place("cpu")) in ("native", "winograd")
@@ -251,17 +251,6 @@ def _shard(form: Form, shard: Shard) -> Any:
         return (shard.sum(run(a, b, part, Place("cpu")), summed).astype(form.dtype),)
 
     return local
-
-
-def _one_device(module: Any) -> bool:
-    """Whether the program will run on one device of this process: not exported, not partitioned by XLA."""
-    if getattr(module.lowering_parameters, "for_export", True):
-        return False
-    context = module.axis_context
-    if hasattr(context, "num_devices"):
-        return bool(context.num_devices == 1)
-    mesh = getattr(context, "mesh", None)  # shard_map: one device's shard, if every axis is manual
-    return mesh is not None and (mesh.size == 1 or set(mesh.axis_names) == set(context.manual_axes))
 
 
 for _platform in ("cpu", "gpu", "tpu"):

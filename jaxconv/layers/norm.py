@@ -14,11 +14,12 @@ from jaxconv._base.dtypes import accum_dtype, upcast
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.numeric import check_number
 from jaxconv._base.types import Params, State
+from jaxconv.engine.norm_primitive import normalize
 from jaxconv.engine.window import assert_shape
 from jaxconv.layers.checks import param_dtype
 from jaxconv.layers.initializers import ones, zeros
 from jaxconv.layers.layer import Layer, check_params, printed, shape_of
-from jaxconv.ops._norm import affine, batch_norm, standardize
+from jaxconv.ops._norm import batch_norm, check_eps, per_channel
 
 
 @printed
@@ -75,8 +76,9 @@ def BatchNorm(
             )
         if not train or x.size == 0:
             return batch_norm(x, **state, **params, eps=eps), state
-        y, *batch = standardize(upcast(x), range(x.ndim - 1), eps, axis_name)
-        y = affine(y, params.get("scale"), params.get("bias"))
+        y = upcast(x)
+        own = per_channel(y, params.get("scale"), params.get("bias"))
+        y, *batch = normalize(y, range(x.ndim - 1), check_eps(eps), *own, axis_name=axis_name)
         statistics = zip(("mean", "var"), batch, strict=True)
         new = {
             n: momentum * state[n] + (1 - momentum) * jax.lax.stop_gradient(b.reshape(-1).astype(state[n].dtype))

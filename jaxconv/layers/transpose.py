@@ -149,7 +149,7 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
         check_out(y.shape)
         kernel = params["kernel"]
         zero = {n: kernel if n == "kernel" else jnp.zeros(v.shape, v.dtype) for n, v in own.items()}
-        y, _ = match_varying_axes(y.astype(promoted(y.dtype, kernel.dtype)), kernel)
+        y = match_varying_axes(y.astype(promoted(y.dtype, kernel.dtype)), kernel)[0]
         origin = zeros_sharded_like(y, (y.shape[0], *x.shape[1:]))
         _, transposed = jax.vjp(lambda a: layer.apply(zero, {}, a)[0], origin)
         back = assert_shape(transposed(y)[0], origin.shape)

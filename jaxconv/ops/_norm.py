@@ -16,54 +16,9 @@ from jaxconv._base.dtypes import cast_back, channelwise, upcast
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.numeric import check_number
 from jaxconv._base.types import ArrayLike
+from jaxconv.engine.norm import abs_square
+from jaxconv.engine.norm_primitive import normalize
 from jaxconv.engine.window import assert_shape
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
-def standardize(
-    x: jax.Array, axes: Sequence[int], eps: float, axis_name: Any = None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(x - mean) / sqrt(var + eps) over `axes`, with the mean and the (biased) variance.
-
-    Takes two passes; the second sums the squares and the rounding error of the first mean. It is accurate for values of
-    1e4 ± 1e-2 in f32, for which E[x²] - E[x]² gives NaN.
-
-    Args:
-      x: an array in its accumulation dtype (f32 or wider).
-      axes: axes to reduce.
-      eps: added to the variance.
-      axis_name: mapped axis (of devices or `vmap`) to average the statistics over, too.
-
-    Returns:
-      y of x's shape; mean and var of size 1 along `axes`.
-    """
-    check_eps(eps)
-    rough = _mean(x, axes, axis_name)
-    centered = x - rough
-    rest = _mean(centered, axes, axis_name)
-    var = jnp.maximum(_mean(abs_square(centered), axes, axis_name) - abs_square(rest), 0)
-    return (centered - rest) * lax.rsqrt(var + eps).astype(x.dtype), rough + rest, var
-
-
-def _mean(v: jax.Array, axes: Sequence[int], axis_name: Any) -> jax.Array:
-    m = jnp.mean(v, axis=tuple(axes), keepdims=True)
-    return m if axis_name is None else lax.pmean(m, axis_name)
-
-
-@standardize.defjvp
-def _standardize_jvp(axes: Sequence[int], eps: float, axis_name: Any, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """ẏ = r (ẋ - E[ẋ] - y E[y ẋ]) with r = 1 / sqrt(var + eps): two reductions of x's size per gradient."""
-    y, mean, var = standardize(primals[0], axes, eps, axis_name)
-    root, moved = jnp.sqrt(var + eps), tangents[0]
-    product = jnp.real(jnp.conj(y) * moved) if jnp.iscomplexobj(y) else y * moved
-    dmean, along = _mean(moved, axes, axis_name), _mean(product, axes, axis_name)
-    dy = (moved - dmean - y * along.astype(y.dtype)) / root.astype(y.dtype)
-    return (y, mean, var), (dy, dmean, 2 * along * root)
-
-
-def abs_square(v: jax.Array) -> jax.Array:
-    """|v|², real for complex v, too: what variances and mean squares average."""
-    return jnp.square(v.real) + jnp.square(v.imag) if jnp.iscomplexobj(v) else jnp.square(v)
 
 
 def check_eps(eps: float) -> float:
@@ -77,11 +32,26 @@ def affine(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
     Raises:
       ShapeError: if scale or bias does not have one value per channel.
     """
+    scale, bias = per_channel(y, scale, bias)
+    y = y if scale is None else y * channelwise(scale, y)
+    return y if bias is None else y + channelwise(bias, y)
+
+
+def per_channel(y: jax.Array, scale: Any, bias: Any) -> list[jax.Array | None]:
+    """Scale and bias in y's dtype; None stays.
+
+    Raises:
+      ShapeError: if one of them does not have one value per channel.
+    """
     for name, value in (("scale", scale), ("bias", bias)):
         if value is not None:
             _check_per_channel(name, value, y)
-    y = y if scale is None else y * channelwise(jnp.asarray(scale, y.dtype), y)
-    return y if bias is None else y + channelwise(jnp.asarray(bias, y.dtype), y)
+    return [v if v is None else jnp.asarray(v, y.dtype) for v in (scale, bias)]
+
+
+def _normalized(x: jax.Array, axes: Sequence[int], eps: float, scale: Any, bias: Any) -> jax.Array:
+    y = upcast(x)
+    return _restored(normalize(y, axes, check_eps(eps), *per_channel(y, scale, bias))[0], x)
 
 
 def batch_norm(
@@ -146,9 +116,11 @@ def group_norm(
     x, groups = _check_rank(x, "group_norm"), geometry.integer(groups, "groups")
     if x.shape[-1] % groups:
         raise ShapeError("groups must divide the channels", got=f"groups={groups}, {count(x.shape[-1], 'channel')}")
-    grouped = upcast(x).reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    y, split = upcast(x), (groups, x.shape[-1] // groups)
+    shaped = (v if v is None else v.reshape(split) for v in per_channel(y, scale, bias))
     axes = (*range(1, x.ndim - 1), x.ndim)
-    return _scale_and_shift(standardize(grouped, axes, eps)[0].reshape(x.shape), x, scale, bias)
+    y, *_ = normalize(y.reshape(*x.shape[:-1], *split), axes, check_eps(eps), *shaped)
+    return _restored(y.reshape(x.shape), x)
 
 
 def layer_norm(
@@ -170,7 +142,7 @@ def layer_norm(
     Array([[-1.,  1.]], dtype=float32)
     """
     x = _check_rank(x, "layer_norm", least=1)
-    return _scale_and_shift(standardize(upcast(x), (x.ndim - 1,), eps)[0], x, scale, bias)
+    return _normalized(x, (x.ndim - 1,), eps, scale, bias)
 
 
 def instance_norm(
@@ -195,7 +167,7 @@ def instance_norm(
     Array([-1.,  1.], dtype=float32)
     """
     x = _check_rank(x, "instance_norm", least=3)
-    return _scale_and_shift(standardize(upcast(x), range(1, x.ndim - 1), eps)[0], x, scale, bias)
+    return _normalized(x, range(1, x.ndim - 1), eps, scale, bias)
 
 
 def rms_norm(x: ArrayLike, scale: ArrayLike | None = None, *, eps: float = 1e-6) -> jax.Array:
@@ -269,7 +241,7 @@ def standardize_kernel(kernel: ArrayLike, *, eps: float = 1e-5) -> jax.Array:
         raise ShapeError("standardize_kernel needs a kernel [*k, C_in, C_out]", got=f"{kernel.shape}", kind="rank")
     axes = range(kernel.ndim - 1)
     fan_in = math.prod(kernel.shape[:-1])
-    return cast_back(standardize(upcast(kernel), axes, eps)[0] / math.sqrt(fan_in), kernel)
+    return cast_back(normalize(upcast(kernel), axes, check_eps(eps))[0] / math.sqrt(fan_in), kernel)
 
 
 def _check_per_channel(name: str, value: Any, x: jax.Array) -> None:
@@ -288,4 +260,8 @@ def _check_rank(x: Any, op: str, least: int = 2) -> jax.Array:
 
 
 def _scale_and_shift(y: jax.Array, x: jax.Array, scale: Any, bias: Any) -> jax.Array:
-    return assert_shape(cast_back(affine(y, scale, bias), x), x.shape)
+    return _restored(affine(y, scale, bias), x)
+
+
+def _restored(y: jax.Array, x: jax.Array) -> jax.Array:
+    return assert_shape(cast_back(y, x), x.shape)

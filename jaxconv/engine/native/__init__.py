@@ -1,9 +1,16 @@
-"""Convolution kernels in C++, called through XLA's foreign function interface; optional."""
+"""Kernels in C++, called through XLA's foreign function interface; optional."""
 
 from jaxconv.engine.native.formulation import conv_native, conv_winograd, fits, fits_winograd
 from jaxconv.engine.native.library import ISAS, available, isa, reason, select_isa, winograd_enabled
+from jaxconv.engine.native.norms import (
+    layer_norm_gradient_native,
+    layer_norm_native,
+    moments_native,
+    norm_sizes,
+    sums_native,
+)  # fmt: skip
 
 __all__ = [
-    "ISAS", "available", "conv_native", "conv_winograd", "fits", "fits_winograd", "isa", "reason", "select_isa",
-    "winograd_enabled",
+    "ISAS", "available", "conv_native", "conv_winograd", "fits", "fits_winograd", "isa", "layer_norm_gradient_native",
+    "layer_norm_native", "moments_native", "norm_sizes", "reason", "select_isa", "sums_native", "winograd_enabled",
 ]  # fmt: skip

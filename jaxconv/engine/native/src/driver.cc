@@ -1,4 +1,4 @@
-// Tests of the kernels without Python: random windows against the definition in f64.
+// Tests of the kernels without Python: random windows and norms against the definition in f64.
 //
 //     g++ -std=c++17 -g -O1 -fsanitize=address,undefined -DVL=8 -march=x86-64-v3 -DTABLE=table kernels.cc driver.cc -o driver
 //     ./driver [cases] [seed] [threads]
@@ -136,13 +136,76 @@ bool check(const Window& w, std::mt19937& random) {
   return good;
 }
 
+// Norms of random sizes, forward and gradient, against the definition.
+bool check_norm(std::mt19937& random) {
+  auto any = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
+  int64_t members = any(1, 2), per_member = any(1, 6), rows = any(0, 2) ? any(2, any(0, 3) ? 40 : 400) : 1;
+  Groups s{members, per_member, rows, any(1, 20), any(0, 1) || rows == 1 ? any(2, 40) : 1};
+  int64_t W = s.groups * s.channels, samples = s.members * s.samples;
+  size_t nx = samples * s.rows * W, nm = samples * s.groups, ns = s.members * W, nc = samples * W;
+  std::normal_distribution<float> normal;
+  std::vector<float> x(nx), dz(nx), z(nx, NAN), dx(nx, NAN), center(nm, NAN), rest(nm, NAN), var(nm, NAN), rstd(nm);
+  std::vector<float> dmean(nm), dvar(nm), scale(ns), bias(ns), dscale(ns, NAN), dbias(ns, NAN);
+  std::vector<float> of_scale(nc, NAN), of_bias(nc, NAN);
+  for (auto* v : {&x, &dz, &dmean, &dvar, &scale, &bias})
+    for (float& e : *v) e = normal(random);
+  for (float& e : x) e = 3 + 2 * e;
+  std::vector<double> wz(nx), wx(nx), sx(nx), wm(nm), sm(nm, 20), wv(nm), wk(ns), wb(ns), sk(ns), ck(nc), cb(nc), sc(nc);
+  const double eps = 1e-3, n = double(s.rows * s.channels);
+  for (int64_t a = 0; a < samples; a++)
+    for (int64_t g = 0; g < s.groups; g++) {
+      int64_t i = a * s.groups + g, own = a / s.samples * W + g * s.channels, column = a * W + g * s.channels - own;
+      auto each = [&](auto f) {
+        for (int64_t r = 0; r < s.rows; r++)
+          for (int64_t c = 0; c < s.channels; c++) f((a * s.rows + r) * W + g * s.channels + c, own + c);
+      };
+      double m = 0, v = 0, sum = 0, product = 0;
+      each([&](int64_t e, int64_t) { m += x[e] / n; });
+      each([&](int64_t e, int64_t) { v += (x[e] - m) * (x[e] - m) / n; });
+      double r = 1 / std::sqrt(v + eps);
+      rstd[i] = float(r), wm[i] = m, wv[i] = v;
+      each([&](int64_t e, int64_t c) {
+        double y = (x[e] - m) * r, w = double(dz[e]) * scale[c];
+        wz[e] = y * scale[c] + bias[c], wk[c] += dz[e] * y, wb[c] += dz[e];
+        ck[column + c] += dz[e] * y, cb[column + c] += dz[e];
+        double size = (1 + r) * std::abs(dz[e]) * (1 + std::abs(y));
+        sk[c] += size, sc[column + c] += size, sum += w / n, product += w * y / n;
+      });
+      each([&](int64_t e, int64_t c) {
+        double d = x[e] - m;
+        wx[e] = r * (double(dz[e]) * scale[c] - sum - d * r * product) + (dmean[i] + 2 * dvar[i] * d) / n;
+        sx[e] = 20 * (1 + r);
+      });
+    }
+  Host host{nullptr, threads, run, take, give};
+  auto means = [&] {
+    for (size_t i = 0; i < nm; i++) center[i] += rest[i];
+    return same("mean", center, wm, sm) & same("var", var, wv, sm);
+  };
+  TABLE.moments(host, s, x.data(), center.data(), rest.data(), var.data());
+  TABLE.sums(host, s, dz.data(), x.data(), center.data(), rest.data(), rstd.data(), of_scale.data(), of_bias.data());
+  bool good = means() & same("sums for scale", of_scale, ck, sc) & same("sums for bias", of_bias, cb, sc);
+  if (s.rows == 1) {
+    TABLE.layer_norm(host, s, eps, x.data(), scale.data(), bias.data(), z.data(), center.data(), rest.data(), var.data());
+    TABLE.layer_norm_gradient(host, s, dz.data(), dmean.data(), dvar.data(), x.data(), center.data(), rest.data(),
+                              rstd.data(), scale.data(), dx.data(), dscale.data(), dbias.data());
+    good &= means() & same("z", z, wz, sx) & same("dx", dx, wx, sx) & same("dscale", dscale, wk, sk) &
+            same("dbias", dbias, wb, sk);
+  }
+  if (!good)
+    std::printf("norm: members %d samples %d rows %d groups %d channels %d\n", (int)s.members, (int)s.samples,
+                (int)s.rows, (int)s.groups, (int)s.channels);
+  return good;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   int cases = argc > 1 ? std::atoi(argv[1]) : 100, seed = argc > 2 ? std::atoi(argv[2]) : 0;
   threads = argc > 3 ? std::atoi(argv[3]) : 2;
   for (int i = 0; i < cases; i++) {
-    std::mt19937 random(seed + i);
+    std::mt19937 random(seed + i), other(seed + i);
+    if (!check_norm(other)) return 1;
     auto any = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
     Window w;
     int rank = any(1, 3);

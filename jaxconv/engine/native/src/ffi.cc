@@ -1,6 +1,8 @@
 // The handlers that XLA calls, on XLA's threads, and the choice of the instruction set.
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -161,6 +163,67 @@ ffi::Error call(ffi::ThreadPool pool, Ints stride, Ints low, Ints dilation, int6
   return ffi::Error::Success();
 }
 
+// Runs a kernel on x's groups, if these say how many numbers arrays like x, its means, its columns and its scale have.
+using Counts = std::initializer_list<size_t>;
+template <class F>
+ffi::Error on_groups(ffi::ThreadPool pool, Ints sizes, Counts all, Counts means, Counts columns, Counts scales, F kernel) {
+  Groups s{};
+  if (sizes.size() == 5) s = {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]};
+  int64_t kept = s.members * s.samples * s.groups, width = s.groups * s.channels;
+  auto each = [](Counts counts, int64_t size) {
+    return std::all_of(counts.begin(), counts.end(), [=](size_t n) { return n == size_t(size); });
+  };
+  if (std::min({s.members, s.samples, s.rows, s.groups, s.channels}) < 1 || !each(all, kept * s.rows * s.channels) ||
+      !each(means, kept) || !each(columns, s.members * s.samples * width) || !each(scales, s.members * width))
+    return ffi::Error::InvalidArgument("jaxconv: the shapes of a native norm do not agree");
+  kernel(Host{&pool, std::max<int64_t>(1, pool.num_threads()), run, take, give}, s);
+  return ffi::Error::Success();
+}
+
+size_t size(const Array& v) { return v.element_count(); }
+size_t size(Result& v) { return v->element_count(); }
+
+ffi::Error moments(ffi::ThreadPool pool, Ints sizes, Array x, Result center, Result rest, Result var) {
+  return on_groups(pool, sizes, {size(x)}, {size(center), size(rest), size(var)}, {}, {},
+                   [&](const Host& host, const Groups& s) {
+                     current()->kernels->moments(host, s, x.typed_data(), center->typed_data(), rest->typed_data(),
+                                                 var->typed_data());
+                   });
+}
+
+ffi::Error sums(ffi::ThreadPool pool, Ints sizes, Array dz, Array x, Array center, Array rest, Array rstd,
+                Result dscale, Result dbias) {
+  return on_groups(pool, sizes, {size(dz), size(x)}, {size(center), size(rest), size(rstd)},
+                   {size(dscale), size(dbias)}, {}, [&](const Host& host, const Groups& s) {
+                     current()->kernels->sums(host, s, dz.typed_data(), x.typed_data(), center.typed_data(),
+                                              rest.typed_data(), rstd.typed_data(), dscale->typed_data(),
+                                              dbias->typed_data());
+                   });
+}
+
+ffi::Error layer_norm(ffi::ThreadPool pool, Ints sizes, double eps, Array x, Array scale, Array bias, Result z,
+                      Result center, Result rest, Result var) {
+  return on_groups(pool, sizes, {size(x), size(z)}, {size(center), size(rest), size(var)}, {},
+                   {size(scale), size(bias)}, [&](const Host& host, const Groups& s) {
+                     current()->kernels->layer_norm(host, s, eps, x.typed_data(), scale.typed_data(),
+                                                    bias.typed_data(), z->typed_data(), center->typed_data(),
+                                                    rest->typed_data(), var->typed_data());
+                   });
+}
+
+ffi::Error layer_norm_gradient(ffi::ThreadPool pool, Ints sizes, Array dz, Array dmean, Array dvar, Array x,
+                               Array center, Array rest, Array rstd, Array scale, Result dx, Result dscale,
+                               Result dbias) {
+  return on_groups(pool, sizes, {size(dz), size(x), size(dx)},
+                   {size(dmean), size(dvar), size(center), size(rest), size(rstd)}, {},
+                   {size(scale), size(dscale), size(dbias)}, [&](const Host& host, const Groups& s) {
+                     current()->kernels->layer_norm_gradient(
+                         host, s, dz.typed_data(), dmean.typed_data(), dvar.typed_data(), x.typed_data(),
+                         center.typed_data(), rest.typed_data(), rstd.typed_data(), scale.typed_data(),
+                         dx->typed_data(), dscale->typed_data(), dbias->typed_data());
+                   });
+}
+
 }  // namespace
 
 #define PUBLIC extern "C" __attribute__((visibility("default")))
@@ -190,6 +253,21 @@ HANDLER(jaxconv_winograd4_k, winograd4_k, 0, 2, 1);
 HANDLER(jaxconv_winograd2_y, winograd2_y, 0, 1, 2);
 HANDLER(jaxconv_winograd2_x, winograd2_x, 2, 0, 1);
 HANDLER(jaxconv_winograd2_k, winograd2_k, 0, 2, 1);
+
+#define NORM ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Ints>("sizes")
+#define ARRAYS2 .Arg<Array>().Arg<Array>()
+#define RESULTS2 .Ret<Array>().Ret<Array>()
+
+PUBLIC XLA_FFI_Error* jaxconv_moments(XLA_FFI_CallFrame*);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_moments, moments, NORM.Arg<Array>() RESULTS2.Ret<Array>());
+PUBLIC XLA_FFI_Error* jaxconv_sums(XLA_FFI_CallFrame*);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_sums, sums, NORM ARRAYS2 ARRAYS2.Arg<Array>() RESULTS2);
+PUBLIC XLA_FFI_Error* jaxconv_layer_norm(XLA_FFI_CallFrame*);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_layer_norm, layer_norm,
+                              NORM.Attr<double>("eps") ARRAYS2.Arg<Array>() RESULTS2 RESULTS2);
+PUBLIC XLA_FFI_Error* jaxconv_layer_norm_gradient(XLA_FFI_CallFrame*);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_layer_norm_gradient, layer_norm_gradient,
+                              NORM ARRAYS2 ARRAYS2 ARRAYS2 ARRAYS2 RESULTS2.Ret<Array>());
 
 // The version of XLA's FFI that this was compiled for: major * 1000 + minor.
 PUBLIC int jaxconv_ffi_version() { return XLA_FFI_API_MAJOR * 1000 + XLA_FFI_API_MINOR; }

@@ -2,10 +2,12 @@
 #include "dense_kernel_gradient.h"
 #include "depthwise.h"
 #include "depthwise_kernel_gradient.h"
+#include "norm.h"
 #include "winograd_kernel_gradient.h"
 
 extern const Kernels TABLE;
 const Kernels TABLE = {
     dense_y,       dense_x,       dense_k,       depthwise_y,   depthwise_x,   depthwise_k,
     winograd_y<4>, winograd_x<4>, winograd_k<4>, winograd_y<2>, winograd_x<2>, winograd_k<2>,
+    moments,       sums,          layer_norm,    layer_norm_gradient,
 };

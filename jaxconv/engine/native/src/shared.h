@@ -13,6 +13,11 @@ struct Window {
   int64_t n, x[3], k[3], y[3], stride[3], low[3], dilation[3], groups, c, o;
 };
 
+// x[m, a, r, g, c] is normalized over r and c; scale and bias are [m, g, c]. See norm.h.
+struct Groups {
+  int64_t members, samples, rows, groups, channels;
+};
+
 // What the caller provides. `run` calls task(arg, i) for every i below count, on several threads, and returns when
 // all have returned; `take` gives memory aligned to 64 bytes, which `give` takes back.
 struct Host {
@@ -38,6 +43,15 @@ struct Kernels {
   void (*winograd2_y)(const Host&, const Window&, const float* x, const float* k, float* y);
   void (*winograd2_x)(const Host&, const Window&, const float* k, const float* y, float* x);
   void (*winograd2_k)(const Host&, const Window&, const float* x, const float* y, float* k);
+  // of norms with several rows, the sums; of layer norm, all
+  void (*moments)(const Host&, const Groups&, const float* x, float* center, float* rest, float* var);
+  void (*sums)(const Host&, const Groups&, const float* dz, const float* x, const float* center, const float* rest,
+               const float* rstd, float* dscale, float* dbias);
+  void (*layer_norm)(const Host&, const Groups&, double eps, const float* x, const float* scale, const float* bias,
+                     float* z, float* center, float* rest, float* var);
+  void (*layer_norm_gradient)(const Host&, const Groups&, const float* dz, const float* dmean, const float* dvar,
+                              const float* x, const float* center, const float* rest, const float* rstd,
+                              const float* scale, float* dx, float* dscale, float* dbias);
 };
 
 #ifdef VL  // floats of a vector: kernels.cc sets it
