@@ -17,7 +17,7 @@ from jaxconv.engine.dispatch import choose, run
 from jaxconv.engine.form import Form, shared_index
 from jaxconv.engine.partitioning import Shard, partitioned
 from jaxconv.engine.placement import local_lowering, match_varying_axes, one_device, resharded, result_sharding
-from jaxconv.engine.rules import Place
+from jaxconv.engine.rules import Place, grouped_kernel
 from jaxconv.engine.select import Choice, apply_choice
 
 conv_p = Primitive("jaxconv_conv")
@@ -213,16 +213,22 @@ register_taylor_rule(select_p, _select_taylor)
 
 def _lower(platform: str, ctx: Any, a: Any, b: Any, *, form: Form) -> Any:
     place = Place(platform, one_device(ctx.module_context))
-    if platform != "cpu" or place.one_device or 0 in (*form.shape("x"), *form.shape("k"), *form.shape("y")):
-        return local_lowering(run, form=form, place=place)(ctx, a, b)
-    native = choose(form.open(form.slot, members=None), Place("cpu")) in ("native", "winograd")
-    found = for_partitioning(ctx) if native else None
+    found = None if place.one_device or not _divides(form, platform) else for_partitioning(ctx)
     if found is None:
         return local_lowering(run, form=form, place=place)(ctx, a, b)
     ctx, devices = found
     operands, results = [_cut_axes(form, slot) for slot in form.operands], [_cut_axes(form, form.slot)]
-    whole = partitioned(functools.partial(_shard, form), operands, results, devices)
+    whole = partitioned(functools.partial(_shard, form, Place(platform)), operands, results, devices)
     return local_lowering(lambda *arrays: whole(*arrays)[0])(ctx, a, b)
+
+
+def _divides(form: Form, platform: str) -> bool:
+    """Whether the engine itself divides a form among devices: calls that XLA does not know, and gradients that it gets
+    wrong, those of kernels in groups (see `rules.grouped_kernel`)."""
+    if 0 in (*form.shape("x"), *form.shape("k"), *form.shape("y")):
+        return False
+    impl = choose(form.open(form.slot, members=None), Place(platform))
+    return impl in ("native", "winograd") or grouped_kernel(form)
 
 
 def _cut_axes(form: Form, slot: str) -> tuple[str | None, ...]:
@@ -233,7 +239,7 @@ def _cut_axes(form: Form, slot: str) -> tuple[str | None, ...]:
     return tuple(name if name in ("m", "n", "c", "o", "g") else None for name in (*names, last))
 
 
-def _shard(form: Form, shard: Shard) -> Any:
+def _shard(form: Form, place: Place, shard: Shard) -> Any:
     """The function of one device that has parts of the operands of `form`."""
     of = {name: shard.parts.get(name, 1) for name in "mncog"}
     first, second = (_cut_axes(form, slot) for slot in form.operands)
@@ -248,7 +254,7 @@ def _shard(form: Form, shard: Shard) -> Any:
     )
 
     def local(a: jax.Array, b: jax.Array) -> tuple[jax.Array]:
-        return (shard.sum(run(a, b, part, Place("cpu")), summed).astype(form.dtype),)
+        return (shard.sum(run(a, b, part, place), summed).astype(form.dtype),)
 
     return local
 
