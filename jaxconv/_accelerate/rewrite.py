@@ -19,6 +19,7 @@ from jaxconv._base.jaxpr import CALLS, LOOPS, interpret, map_jaxprs, opened
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.form import EXACT_IN_F32, Form
 from jaxconv.engine.general import conv_general_dilated, windows_of
+from jaxconv.engine.placement import resharded
 from jaxconv.engine.primitive import conv_p, select
 from jaxconv.engine.rules import Place
 from jaxconv.engine.select import Choice, first_maximum
@@ -173,15 +174,16 @@ def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop
 
 
 def _conv(eqn: JaxprEqn, lhs: jax.Array, rhs: jax.Array) -> list[Any] | None:
-    """A convolution on the engine; None if its result has an explicit sharding, or its padding is symbolic."""
+    """A convolution on the engine; None if its padding is symbolic."""
     p = eqn.params
-    if p.get("out_sharding") is not None or not all_static(n for pair in p["padding"] for n in pair):
+    if not all_static(n for pair in p["padding"] for n in pair):
         return None
     y = conv_general_dilated(
         lhs, rhs, p["window_strides"], p["padding"], p["lhs_dilation"], p["rhs_dilation"], p["dimension_numbers"],
         p["feature_group_count"], p["batch_group_count"], p["precision"], p["preferred_element_type"],
     )  # fmt: skip
-    return [y.astype(_array(eqn.outvars[0]).dtype)]
+    out = _array(eqn.outvars[0])
+    return [resharded(y.astype(out.dtype), out)]
 
 
 def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_later: set[Any]) -> list[Any] | None:

@@ -54,46 +54,51 @@ def conv_general_dilated(
             sizes, [span(rhs.shape[t], e) for t, e in zip(taps, d, strict=True)], window_strides, padding
         )
     x, k = lax.transpose(lhs, (n, *cells, c)), lax.transpose(rhs, (*taps, i, o))
-    groups = max(feature_group_count, batch_group_count)
-    if batch_group_count > 1:  # the same as feature groups, with the batch groups moved into the channels
-        x = x.reshape(groups, -1, *x.shape[1:])
-        x = jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
     dtype = jnp.dtype(preferred_element_type or jnp.promote_types(x.dtype, k.dtype))
     pads = tuple((int(lo), int(hi)) for lo, hi in padding)
+    groups = max(feature_group_count, batch_group_count)
     shared = {"dtype": str(dtype), "precision": precision, "impl": impl, "groups": groups}
-    y = _canonical(x, k, tuple(window_strides), pads, a, d, shared)
+    y = _canonical(x, k, tuple(window_strides), pads, a, d, batch_group_count > 1, shared)
     permutation = [0] * y.ndim
     for at, axis in zip((out[0], out[1], *out[2:]), (0, y.ndim - 1, *range(1, y.ndim - 1)), strict=True):
         permutation[at] = axis
     return lax.transpose(y, permutation)
 
 
-def _canonical(x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: Ints, d: Ints, shared: Any) -> jax.Array:
+def _canonical(
+    x: jax.Array, k: jax.Array, s: Ints, pads: tuple[Pair, ...], a: Ints, d: Ints, batch_groups: bool, shared: Any
+) -> jax.Array:
     """x [N, *n, C], dilated by a and padded, convolved with k [*k, C/groups, O], stride s, dilation d, as one form.
 
-    `shared` are the fields of the form that do not depend on shapes.
+    Args:
+      batch_groups: whether the batch, not the channels, is in groups: x [(g, N), *n, C] with k [*k, C, (g, O)], which
+        is the kernel gradient of a convolution in groups.
+      shared: the fields of the form that do not depend on shapes.
     """
+    groups = shared["groups"]
     if any(step > 1 for step in a):
         if all(step == 1 for step in s):
+            x = swap_batch_and_channels(jnp.swapaxes(x, 0, -1), groups) if batch_groups else x
             return _adjoint(x, k, pads, a, d, shared)
         x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((0, 0, step - 1) for step in a), (0, 0, 0)])
     x = zeros_around(x, tuple((min(lo, 0), min(hi, 0)) for lo, hi in pads))
     pads = tuple((max(lo, 0), max(hi, 0)) for lo, hi in pads)
     if 0 in x.shape:  # everything was cropped: only padding is left
         x, pads = zeros_around(x, pads), ((0, 0),) * len(s)
-    form = Form("y", x.shape, k.shape, s, pads, d, **shared)
+    shape = (x.shape[0] // groups, *x.shape[1:-1], groups * x.shape[-1]) if batch_groups else x.shape
+    form = Form("y", shape, k.shape, s, pads, d, **shared)
     if min(form.y[1:-1]) < 1:
         return jnp.zeros((form.y[0], *(max(n, 0) for n in form.y[1:-1]), form.y[-1]), form.dtype)
-    if math.prod(form.y[1:-1]) >= math.prod(form.kernel_size):
+    if not batch_groups and math.prod(form.y[1:-1]) >= math.prod(form.kernel_size):
         return bind(x, k, form)
     # A kernel larger than the result: compute it as a kernel gradient, T with k and y exchanged.
-    swapped = swap_batch_and_channels(x, form.groups)
+    swapped = jnp.swapaxes(x, 0, -1) if batch_groups else swap_batch_and_channels(x, groups)
     axes = zip(x.shape[1:-1], form.y[1:-1], form.kernel_size, s, pads, d, strict=True)
     ends = [(lo, exact_high(n, t, out, stride=step, low=lo, dilation=e)) for n, out, t, step, (lo, _), e in axes]
     if any(n + hi < 1 for n, (_, hi) in zip(x.shape[1:-1], ends, strict=True)):  # crops low padding, too
         swapped, ends = zeros_around(swapped, tuple((lo, 0) for lo, _ in ends)), [(0, hi) for _, hi in ends]
     swapped = zeros_around(swapped, tuple((0, min(hi, 0)) for _, hi in ends))
-    kernel = (*form.y[1:-1], x.shape[0], k.shape[-1])
+    kernel = (*form.y[1:-1], form.x[0], k.shape[-1])
     exchanged = Form("k", swapped.shape, kernel, d, tuple((lo, max(hi, 0)) for lo, hi in ends), s, **shared)
     return jnp.moveaxis(bind(swapped, jnp.moveaxis(k, -2, 0), exchanged), -2, 0)
 

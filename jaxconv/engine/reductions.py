@@ -38,6 +38,8 @@ def by_reduction(forward: Forward) -> Formulation:
 
 def swap_batch_and_channels(x: jax.Array, groups: int) -> jax.Array:
     """Swap the batch with the channels of each group: [N, *n, (g, c)] -> [c, *n, (g, N)]."""
+    if groups == 1:  # without reshapes, which an explicit mesh refuses
+        return jnp.swapaxes(x, 0, -1)
     n, *spatial, channels = x.shape
     x = jnp.moveaxis(x.reshape(n, *spatial, groups, channels // groups), (0, -1), (-1, 0))
     return x.reshape(channels // groups, *spatial, groups * n)
