@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 Kind = Literal[
     "argument", "channels", "dtype", "empty", "inputs", "key", "layout", "padding", "params", "path", "rank", "shape",
-    "window",
+    "sharding", "window",
 ]  # fmt: skip
 """Kinds of ShapeError, for programs; the messages are for people.
 
@@ -16,6 +16,7 @@ Kind = Literal[
 - channels, inputs: the wrong number of channels of an image, or of inputs of a dense layer; `expected`, `found`.
 - window: a window does not fit into its input; `axis`, `n`, `kernel_size`, `stride`, `padding`, `dilation`.
 - padding: more padding than the input can fill, or a window of padding only.
+- sharding: an axis is sharded over an explicit mesh that the operation needs whole, or arrays are sharded differently.
 - params, key, path: parameters or state of another net, an invalid random key, a part that does not exist.
 """
 

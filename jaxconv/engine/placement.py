@@ -16,6 +16,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxconv._base.compat import ShapedArray, mlir
 from jaxconv._base.errors import ShapeError
 
+RESHARD = "jax.sharding.reshard(x, P('data')) to shard only the batch"
+"""The fix for an array that is sharded along an axis that must be whole."""
+
 
 def match_varying_axes(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     """Cast all operands to vary over the same axes of a `shard_map`, as a primitive requires."""
@@ -52,7 +55,8 @@ def result_sharding(aval: Any, axes: Sequence[str | None], operands: Sequence[tu
                 raise ShapeError(
                     "on an explicit mesh, spatial axes must not be sharded",
                     got=f"axis {axis} of {t.str_short()}",
-                    fix="jax.sharding.reshard(x, P('data')) to shard only the batch",
+                    fix=RESHARD,
+                    kind="sharding",
                 )
             if by is not None and name is not None:
                 split.setdefault(name, by)
@@ -64,6 +68,13 @@ def result_sharding(aval: Any, axes: Sequence[str | None], operands: Sequence[tu
         spec.append(None if mesh_axes & used else by)
         used |= mesh_axes
     return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def check_sharding(must: str, arrays: Sequence[jax.Array], fix: str = RESHARD) -> None:
+    """Raises ShapeError unless arrays of one rank are sharded alike on an explicit mesh."""
+    types = [jax.typeof(v) for v in arrays]
+    if len({t.sharding.spec for t in types}) > 1:
+        raise ShapeError(must, got=", ".join(t.str_short() for t in types), fix=fix, kind="sharding")
 
 
 def zeros_sharded_like(v: jax.Array, shape: Sequence[int]) -> jax.Array:

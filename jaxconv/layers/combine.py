@@ -9,6 +9,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError, did_you_mean
+from jaxconv.engine.placement import check_sharding
 from jaxconv.layers.composition import compose
 from jaxconv.layers.layer import Call, Layer, Part, lift
 
@@ -142,6 +143,9 @@ def branch(
             raise ShapeError(
                 f"branches must have the same output shape{but} to be merged by {merge}", got=shapes, kind="shape"
             )
-        return jnp.concatenate(outputs, axis=-1) if merge == "concat" else sum(outputs[1:], start=outputs[0])
+        if merge == "sum":
+            return sum(outputs[1:], start=outputs[0])
+        check_sharding("branches must be sharded alike to be merged by concat", outputs)
+        return jnp.concatenate(outputs, axis=-1)
 
     return compose("branch", parts, flow)

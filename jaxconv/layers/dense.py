@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.types import Params, State
+from jaxconv.engine.placement import result_sharding
 from jaxconv.engine.window import assert_shape
 from jaxconv.layers.checks import check_kernel, param_dtype
 from jaxconv.layers.initializers import Initializer, check_initializer, lecun_normal, zeros
@@ -73,7 +75,11 @@ def Dense(
                 expected=kernel.shape[0],
                 found=x.shape[-1] if x.ndim else None,
             )
-        y = assert_shape(jnp.matmul(x, kernel, precision=precision), (*x.shape[:-1], features))
+        outer = [f"axis {i}" for i in range(x.ndim - 1)]
+        operands = [(jax.typeof(x), (*outer, "c")), (jax.typeof(kernel), ("c", "o"))]
+        sharding = result_sharding(jax.typeof(x), (*outer, "o"), operands)
+        y = jnp.matmul(x, kernel, precision=precision, out_sharding=None if sharding.mesh.empty else sharding)
+        y = assert_shape(y, (*x.shape[:-1], features))
         return (add_bias(y, check_bias(params["bias"], features)) if bias else y), state
 
     return Layer("dense", init, apply)

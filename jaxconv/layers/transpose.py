@@ -13,7 +13,7 @@ from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import promoted
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import Ints, Padding, PaddingMode, Params, State
-from jaxconv.engine.placement import match_varying_axes, zeros_sharded_like
+from jaxconv.engine.placement import match_varying_axes, resharded, zeros_sharded_like
 from jaxconv.engine.window import assert_shape, spatial_rank
 from jaxconv.layers.checks import check_groups, check_kernel, param_dtype, refuse_nchw
 from jaxconv.layers.initializers import Initializer, draw_transposed, lecun_normal, zeros
@@ -151,8 +151,8 @@ def adjoint(layer: Layer, input_shape: Any, *, tied: bool = False, bias: bool = 
         zero = {n: kernel if n == "kernel" else jnp.zeros(v.shape, v.dtype) for n, v in own.items()}
         y = match_varying_axes(y.astype(promoted(y.dtype, kernel.dtype)), kernel)[0]
         origin = zeros_sharded_like(y, (y.shape[0], *x.shape[1:]))
-        _, transposed = jax.vjp(lambda a: layer.apply(zero, {}, a)[0], origin)
-        back = assert_shape(transposed(y)[0], origin.shape)
+        image, transposed = jax.vjp(lambda a: layer.apply(zero, {}, a)[0], origin)
+        back = assert_shape(transposed(resharded(y, jax.typeof(image)))[0], origin.shape)
         return (back if tied or not bias else add_bias(back, check_bias(params["bias"], x.shape[-1]))), state
 
     return Layer("adjoint", init, apply)

@@ -15,6 +15,7 @@ from jaxconv._base.dtypes import accum_dtype
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.paths import leaf_names
 from jaxconv._base.types import Params, State
+from jaxconv.engine.placement import check_sharding
 from jaxconv.layers.layer import Layer, Part, lift, shape_of
 
 
@@ -149,6 +150,8 @@ def repeat(layer: Part, n: int, *, unroll: int = 1) -> Layer:
                     got=" -> ".join(shapes),
                     kind="shape",
                 )
+            for pair in zip(jax.tree.leaves(h), jax.tree.leaves(y), strict=True):
+                check_sharding("a repeated layer must preserve the sharding of its input", pair)
             return y, state
 
         return jax.lax.scan(step, x, (params, state, jnp.arange(n)), length=n, unroll=unroll)
