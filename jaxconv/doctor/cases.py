@@ -14,8 +14,9 @@ class Case:
     Attributes:
       name: as printed.
       form: shapes, window and dtype; for other operations, the kernel is the window.
-      kind: "conv", "max_pool", "dilated" (a window sum of an input with holes) or "cropped" (a convolution
-        of an input without its first cell on the last axis).
+      kind: "conv", "max_pool", "dilated" (a window sum of an input with holes), "cropped" (a convolution of an input
+        without its first cell on the last axis), "sharded kernel" or "sharded batch" (a convolution on a mesh of two
+        axes, of which one shards the output channels or the batch).
       steps: 1 for a single call, more for the steps of a `lax.scan`.
     """
 
@@ -97,7 +98,9 @@ ENTRY = (
     case("2x2x2", (2, 5, 4, 6, 3), (2, 2, 2, 3, 4)),
     case("5x5 depthwise", (2, 12, 12, 8), (5, 5, 1, 8), padding="same", groups=8),
     case("3x3 depthwise, 2x2 input", (4, 2, 2, 16), (3, 3, 1, 16), padding="same", groups=16),
+    case("3x3 stride 2, maps sharded", (2, 9, 8, 3), (3, 3, 3, 8), stride=2, padding="same", kind="sharded kernel"),
     case("3x3 depthwise on 32x32", (4, 32, 32, 24), (3, 3, 1, 24), padding="same", groups=24),
+    case("3x3 depthwise, batch sharded", (4, 9, 8, 6), (3, 3, 1, 6), padding="same", groups=6, kind="sharded batch"),
     case("3x3 depthwise stride 2 on 32x32", (4, 32, 32, 24), (3, 3, 1, 24), stride=2, padding=1, groups=24),
     case("3x3 stride 2 on 56x56", (4, 56, 56, 8), (3, 3, 8, 16), stride=2, padding="same"),
     case("3 pads (4,0)", (2, 9, 3), (3, 3, 4), padding=(4, 0)),

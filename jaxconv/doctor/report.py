@@ -178,7 +178,8 @@ def _child(command: Sequence[str], items: Collection[str]) -> Iterator[Callable[
     """A running child; yields a function that waits a number of seconds for its next line."""
     rows: queue.Queue[str] = queue.Queue()
     here = os.pathsep.join(path for path in sys.path if path)
-    environment = os.environ | {"PYTHONPATH": here, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    environment = {"JAX_NUM_CPU_DEVICES": "4"} | os.environ  # for the cases that are sharded
+    environment |= {"PYTHONPATH": here, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             [*command, *items], stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8", env=environment

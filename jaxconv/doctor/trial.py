@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import zlib
 from collections.abc import Callable, Collection
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxconv import engine
 from jaxconv.doctor import reference
@@ -192,4 +194,24 @@ def _cropped_trials(form: Form) -> dict[str, Compute]:
     }
 
 
-_TRIALS = {"conv": _conv_trials, "max_pool": _pool_trials, "dilated": _dilated_trials, "cropped": _cropped_trials}
+def _sharded_trials(axis: str, form: Form) -> dict[str, Compute]:
+    """Kernels sharded by output channels (jax#16894), or batches over one axis of two (see `rules.grouped_kernel`)."""
+    devices = jax.local_devices()
+    sizes = (2, 2) if len(devices) >= 4 else (1, min(len(devices), 2))
+    mesh = Mesh(np.array(devices[: math.prod(sizes)]).reshape(sizes), ("data", "model"))
+    sharding = NamedSharding(
+        mesh, PartitionSpec("data") if axis == "n" else PartitionSpec(*(None,) * form.rank, None, "model")
+    )
+    trials = _conv_trials(form)
+
+    def compute(trial: Compute, x: Any, k: Any, g: Any) -> Arrays:
+        shard = functools.partial(lax.with_sharding_constraint, shardings=sharding)
+        return trial(x, shard(k), g) if axis == "o" else trial(shard(x), k, shard(g))
+
+    return {name: functools.partial(compute, trials[name]) for name in (AUTO, XLA)}
+
+
+_TRIALS: dict[str, Callable[[Form], dict[str, Compute]]] = {
+    "conv": _conv_trials, "max_pool": _pool_trials, "dilated": _dilated_trials, "cropped": _cropped_trials,
+    "sharded kernel": functools.partial(_sharded_trials, "o"), "sharded batch": functools.partial(_sharded_trials, "n"),
+}  # fmt: skip
