@@ -1,9 +1,9 @@
-"""Everything here runs on four CPU devices, in a process of its own: `test_process.py` starts it."""
+"""Everything here runs on eight CPU devices, in a process of its own: `test_process.py` starts it."""
 
 import jax
 import pytest
 
-DEVICES = 4
+DEVICES = 8
 
 
 def pytest_collection_modifyitems(items):
@@ -15,11 +15,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def mesh():
-    """JAX's default mesh, whose axis is explicit."""
-    return jax.make_mesh((DEVICES,), ("data",))
+    """JAX's default mesh, whose axis is explicit, of half the devices."""
+    return jax.make_mesh((4,), ("data",))
 
 
 @pytest.fixture
 def auto_mesh():
     """The same devices, split as the compiler likes outside of `shard_map`."""
-    return jax.make_mesh((DEVICES,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    return jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))

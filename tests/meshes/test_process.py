@@ -1,4 +1,4 @@
-"""Starts the tests of this folder in a process of four devices: XLA counts its devices once."""
+"""Starts the tests of this folder in a process of eight devices: XLA counts its devices once."""
 
 import os
 import subprocess
@@ -9,16 +9,22 @@ import pytest
 
 
 def run_folder(*words):
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "pytest", "-n", "0", *words, str(Path(__file__).parent)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
-    assert "needs 4 devices" not in done.stdout
+    assert "needs 8 devices" not in done.stdout
 
 
-@pytest.mark.skipif(os.environ.get("JAX_NUM_CPU_DEVICES") == "4", reason="this is that process")
-@pytest.mark.slow
-@pytest.mark.parametrize("words", [(), ("-m", "slow")], ids=["quick", "slow"])
-def test_on_four_devices(words):
+@pytest.mark.skipif(os.environ.get("JAX_NUM_CPU_DEVICES") == "8", reason="this is that process")
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("-k", "test_grid"), id="grid"),
+        pytest.param((), id="quick", marks=pytest.mark.slow),
+        pytest.param(("-m", "slow"), id="slow", marks=pytest.mark.slow),
+    ],
+)
+def test_on_eight_devices(words):
     run_folder(*words, "-rs")
