@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv import ops
+from jaxconv import geometry, ops
 from jaxconv._base.dtypes import accum_dtype, upcast
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.numeric import check_number
@@ -24,7 +24,13 @@ from jaxconv.ops._norm import batch_norm, check_eps, per_channel
 
 @printed
 def BatchNorm(
-    *, momentum: float = 0.9, eps: float = 1e-5, scale: bool = True, bias: bool = True, axis_name: Any = None
+    *,
+    momentum: float = 0.9,
+    eps: float = 1e-5,
+    scale: bool = True,
+    bias: bool = True,
+    axis_name: Any = None,
+    group: int | None = None,
 ) -> Layer:
     """Normalizes each channel by the batch statistics in training, by running statistics otherwise.
 
@@ -34,12 +40,17 @@ def BatchNorm(
       eps: added to the variance.
       scale, bias: whether to learn a scale and a bias.
       axis_name: mapped axis (of `vmap`, `shard_map`) that the batch statistics are also taken over.
+      group: number of consecutive examples that batch statistics are taken over (ghost batch norm); the running ones
+        are averages over the groups. The whole batch if None, also where it is divided among devices.
 
     Returns:
       A Layer [N, ..., C] -> the same; params `scale`, `bias` [C]; state `mean`, `var` [C] in f32 or
       wider. The variance is the biased one (divided by the count). An empty batch leaves the state unchanged.
 
-    Source: Ioffe and Szegedy, Batch Normalization, 2015.
+    Raises:
+      ShapeError: if momentum or group is invalid; in training, if `group` does not divide the batch.
+
+    Source: Ioffe and Szegedy, Batch Normalization, 2015; `group`: Hoffer et al., Train Longer, Generalize Better, 2017.
 
     >>> params, state = BatchNorm().init(jax.random.key(0), (8, 4, 4, 2))
     >>> jax.tree.map(jnp.shape, (params, state))
@@ -47,6 +58,7 @@ def BatchNorm(
     """
     must = "momentum, the decay of the running statistics, must be in [0, 1)"
     check_number(momentum, "momentum", must, lambda momentum: 0 <= momentum < 1)
+    group = None if group is None else geometry.integer(group, "group")
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
@@ -76,9 +88,11 @@ def BatchNorm(
             )
         if not train or x.size == 0:
             return batch_norm(x, **state, **params, eps=eps), state
-        y = upcast(x)
+        y = upcast(x) if group is None else _in_groups(upcast(x), group)
         own = per_channel(y, params.get("scale"), params.get("bias"))
-        y, *batch = normalize(y, range(x.ndim - 1), check_eps(eps), *own, axis_name=axis_name)
+        y, *batch = normalize(y, range(y.ndim - x.ndim, y.ndim - 1), check_eps(eps), *own, axis_name=axis_name)
+        if group is not None:
+            y, batch = y.reshape(x.shape), [b.mean(0) for b in batch]
         statistics = zip(("mean", "var"), batch, strict=True)
         new = {
             n: momentum * state[n] + (1 - momentum) * jax.lax.stop_gradient(b.reshape(-1).astype(state[n].dtype))
@@ -87,6 +101,17 @@ def BatchNorm(
         return assert_shape(y.astype(x.dtype), x.shape), new
 
     return Layer("batch_norm", init, apply)
+
+
+def _in_groups(x: jax.Array, group: int) -> jax.Array:
+    """[N, ..., C] -> [N/group, group, ..., C]."""
+    if x.shape[0] % group:
+        raise ShapeError(
+            f"batch_norm's group must divide the batch of {count(x.shape[0], 'example')}",
+            got=f"group={group}",
+            kind="shape",
+        )
+    return x.reshape(x.shape[0] // group, group, *x.shape[1:])
 
 
 def _affine_layer(name: str, op: Callable[..., Any], scale: bool, bias: bool) -> Layer:

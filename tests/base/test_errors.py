@@ -25,6 +25,11 @@ def applied(x):
     return net().apply(params, state, x)
 
 
+def with_sharded_rows():
+    with jax.set_mesh(jax.make_mesh((1,), ("data",))):
+        return jax.jit(jc.conv)(jax.device_put(X, jax.P(None, "data")), K)
+
+
 CASES = {
     "argument": (lambda: jc.conv(X, K, stride=0), {}),
     "channels": (lambda: jc.conv(X[..., :2], K), {"expected": 3, "found": 2}),
@@ -40,6 +45,7 @@ CASES = {
     "path": (lambda: jc.replace(net(), "conv7", jnp.tanh), {}),
     "rank": (lambda: jc.conv(X[0, 0], K), {}),
     "shape": (lambda: jc.residual(jc.Conv(3, 3)).init(jax.random.key(0), X), {}),
+    "sharding": (with_sharded_rows, {}),
     "window": (
         lambda: jc.max_pool(X, (3, 5), stride=2, padding=((0, 0), (1, 0)), dilation=(1, 3)),
         {"axis": 1, "n": 8, "kernel_size": 5, "stride": 2, "padding": (1, 0), "dilation": 3},

@@ -56,6 +56,21 @@ def test_the_gradient_is_that_of_the_definition_in_float64(rng, x64):
     np.testing.assert_allclose(got, jax.jit(jax.grad(plain))(x), rtol=1e-9, atol=1e-12)
 
 
+def test_groups_of_examples_are_batches_of_their_own(rng):
+    """Ghost batch norm: the output of each group alone; running statistics move to the groups' mean."""
+    x = rng.normal(size=(6, 4, 4, 3)).astype(np.float32)
+    layer = jc.BatchNorm(group=2)
+    params, state = layer.init(jax.random.key(0), x.shape)
+    y, new = jax.jit(lambda x: layer.apply(params, state, x, train=True))(x)
+    alone = [oracle(part) for part in np.split(x, 3)]
+    np.testing.assert_allclose(y, np.concatenate([want for want, _, _ in alone]), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(new["mean"], 0.1 * np.mean([mean for _, mean, _ in alone], 0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(new["var"], 0.9 + 0.1 * np.mean([var for _, _, var in alone], 0), rtol=1e-5)
+    with pytest.raises(jc.ShapeError) as raised:
+        layer.apply(params, state, x[:5], train=True)
+    assert str(raised.value) == "batch_norm's group must divide the batch of 5 examples\n  got: group=2"
+
+
 @pytest.mark.slow
 def test_axis_name_takes_the_statistics_over_all_shards(rng):
     x = rng.normal(size=(6, 4, 4, 3)).astype(np.float32)

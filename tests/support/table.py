@@ -106,6 +106,7 @@ LAYERS = [
     Entry("AdaptiveMaxPool", lambda: jc.AdaptiveMaxPool(3)),
     Entry("BlurPool", lambda: jc.BlurPool()),
     Entry("BatchNorm", lambda: jc.BatchNorm(), training_differs=True),
+    Entry("BatchNorm", lambda: jc.BatchNorm(group=2), (4, 3, 2, 4), True, False),
     Entry("GroupNorm", lambda: jc.GroupNorm(2)),
     Entry("LayerNorm", lambda: jc.LayerNorm()),
     Entry("InstanceNorm", lambda: jc.InstanceNorm()),
