@@ -14,9 +14,10 @@ import jax
 import numpy as np
 
 from jaxconv._base import interrupt
-from jaxconv.data import Source
+from jaxconv.data import Batch, Source
 from jaxconv.run.build import Inputs, Model, evaluation_batches
 from jaxconv.run.config import Config
+from jaxconv.training.devices import Devices
 from jaxconv.training.evaluation import Answers, EvalStep, answer, make_eval_step
 from jaxconv.training.metrics import calibration_gap
 from jaxconv.training.progress import Score
@@ -35,12 +36,16 @@ class Tester:
       inputs: the run's data.
       model: the run's net.
       members: whether the state is an ensemble's.
+      devices: the run's mesh; None for one device.
     """
 
-    def __init__(self, settings: Config, inputs: Inputs, model: Model, *, members: bool) -> None:
-        self._settings, self._inputs = settings, inputs
+    def __init__(
+        self, settings: Config, inputs: Inputs, model: Model, *, members: bool, devices: Devices | None = None
+    ) -> None:
+        self._settings, self._inputs, self._devices = settings, inputs, devices
         self._source = inputs.dataset.test if inputs.validation is None else inputs.validation
-        self._step: EvalStep = jax.jit(make_eval_step(model.net, model.prepare, members=members))
+        net = model.net if devices is None else devices.layer(model.net)
+        self._step: EvalStep = jax.jit(make_eval_step(net, model.prepare, members=members))
         self.part = "test" if inputs.validation is None else "validation"
         self.images = len(self._source)
         self.last: Answers | None = None
@@ -56,8 +61,13 @@ class Tester:
         return self._answers(state, self._inputs.dataset.test)
 
     def _answers(self, state: TrainState, source: Source) -> Answers:
-        found = evaluation_batches(source, self._settings, len(self._inputs.dataset.classes))
-        return answer(self._step, *state.tested, found)
+        parts = 1 if self._devices is None else self._devices.parts
+        found = evaluation_batches(source, self._settings, len(self._inputs.dataset.classes), parts)
+        return answer(self._on_devices, *state.tested, found)
+
+    def _on_devices(self, params: Any, state: Any, batch: Batch) -> dict[str, jax.Array]:
+        """The step on a batch that is divided among the devices."""
+        return self._step(params, state, batch if self._devices is None else self._devices.batch(batch))
 
 
 def score(found: Answers, classes: int) -> Score:

@@ -138,12 +138,14 @@ def _run(
     ):
         latest = saved.restore(structs)
         first, start, saved_notes = latest if latest is not None else (0, training.start(), {})
+        devices = training.devices
+        start = start if devices is None else devices.place(start)
         _write_manifest(settings, inputs, folder, first, notes)
         (folder / "result.json").unlink(missing_ok=True)  # of a finished run that is trained further
-        tester = Tester(settings, inputs, model, members=training.ensemble)
+        tester = Tester(settings, inputs, model, members=training.ensemble, devices=devices)
         saver = Saver(saved, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, saved_notes)
         every = settings.train.eval_every
-        feed = training_feed(inputs, settings, training.seeds, first, training.steps)
+        feed = training_feed(inputs, settings, training.seeds, first, training.steps, devices)
         try:
             with (
                 contextlib.closing(feed),

@@ -11,6 +11,7 @@ from jaxconv.training import losses, metrics, optim
 from jaxconv.training.batches import Resident, Streamed, shuffled_batches
 from jaxconv.training.checkpoint import load as load_checkpoint
 from jaxconv.training.checkpoint import save as save_checkpoint
+from jaxconv.training.devices import make_devices
 from jaxconv.training.ensemble import init_ensemble, member
 from jaxconv.training.evaluation import evaluate, make_eval_step
 from jaxconv.training.loop import fit
@@ -19,8 +20,8 @@ from jaxconv.training.step import TrainState, init_state, make_step
 
 __all__ = [
     "Checkpoints", "Resident", "Streamed", "TrainState", "evaluate", "fit", "init_ensemble", "init_state",
-    "load_checkpoint", "losses", "make_eval_step", "make_step", "member", "metrics", "optim", "save_checkpoint",
-    "shuffled_batches",
+    "load_checkpoint", "losses", "make_devices", "make_eval_step", "make_step", "member", "metrics", "optim",
+    "save_checkpoint", "shuffled_batches",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.dataset import shape_of
 from jaxconv.data.order import batch_indices
 from jaxconv.data.stream import prefetch_to_device, stream
+from jaxconv.training.devices import Devices
 
 __all__ = ["Feed", "Resident", "Streamed", "shuffled_batches"]
 
@@ -61,13 +63,19 @@ class Feed(Protocol):
       max_steps: maximum number of steps per chunk.
       batch_size: images per step.
       waited: seconds spent waiting for data so far.
-      shapes: shapes of the result of `items`, a tree of `jax.ShapeDtypeStruct`.
+      data_shapes: shapes of `data`, a tree of `jax.ShapeDtypeStruct`.
+      shapes: shapes of the result of `items`, likewise.
       skipped: number of times that each unreadable image was skipped, by error message.
     """
 
-    data: Any
     max_steps: int
     batch_size: int
+
+    @property
+    def data(self) -> Any: ...
+
+    @property
+    def data_shapes(self) -> Any: ...
 
     @property
     def waited(self) -> float: ...
@@ -99,26 +107,46 @@ class Resident:
       batch_size: images per step.
       seeds: seed of the shuffling; a sequence has one for each member of an ensemble.
       max_steps: maximum number of steps per chunk.
+      devices: those among which batches are divided, each of which has all images; the default device if None.
 
     Raises:
       ConfigError: if batch_size is not positive.
     """
 
-    def __init__(self, source: Arrays, batch_size: int, seeds: int | Sequence[int], max_steps: int = 256) -> None:
+    def __init__(
+        self,
+        source: Arrays,
+        batch_size: int,
+        seeds: int | Sequence[int],
+        max_steps: int = 256,
+        devices: Devices | None = None,
+    ) -> None:
         _check_batch_size(batch_size)
-        self.data = jnp.asarray(source.images), jnp.asarray(source.labels)
-        self.batch_size, self.max_steps, self._size = batch_size, max_steps, len(source)
+        self.batch_size, self.max_steps, self._source, self._devices = batch_size, max_steps, source, devices
         self._seeds: Sequence[int] = [seeds] if isinstance(seeds, int) else seeds
         axes = (batch_size,) if isinstance(seeds, int) else (len(seeds), batch_size)
-        self.shapes = jax.ShapeDtypeStruct((max_steps, *axes), jnp.int32)
+        self.shapes = jax.ShapeDtypeStruct((max_steps, *axes), jnp.int32, sharding=_rows(devices, len(axes)))
         self.waited, self.skipped = 0.0, dict[str, int]()
+
+    @functools.cached_property
+    def data(self) -> tuple[jax.Array, jax.Array]:
+        """The images and labels, copied to the devices on first use."""
+        arrays = jnp.asarray(self._source.images), jnp.asarray(self._source.labels)
+        return arrays if self._devices is None else jax.device_put(arrays, self._devices.whole)
+
+    @property
+    def data_shapes(self) -> Any:
+        """Shapes of `data`."""
+        whole = None if self._devices is None else self._devices.whole
+        arrays = self._source.images, self._source.labels
+        return tuple(jax.ShapeDtypeStruct(v.shape, jnp.asarray(v[:0]).dtype, sharding=whole) for v in arrays)
 
     def items(self, first: int, count: int) -> np.ndarray:
         """Indices int32 [max_steps, batch_size] or [max_steps, members, batch_size], zero-padded after `count`."""
         found = np.zeros([self.max_steps, len(self._seeds), self.batch_size], np.int32)
         for number in range(count):
             for member, seed in enumerate(self._seeds):
-                found[number, member] = batch_indices(seed, first + number, self.batch_size, self._size)
+                found[number, member] = batch_indices(seed, first + number, self.batch_size, len(self._source))
         return found.reshape(self.shapes.shape)
 
     def close(self) -> None:
@@ -139,6 +167,7 @@ class Streamed:
       seeds: as for `Resident`.
       first: the first step; later ones must be requested in order.
       last: the step to stop before.
+      devices: those among which batches are divided; the default device if None.
       **reading: keyword arguments of `jaxconv.data.stream.stream`.
 
     Raises:
@@ -146,10 +175,17 @@ class Streamed:
     """
 
     max_steps = 1
-    data = ()
+    data = data_shapes = ()
 
     def __init__(
-        self, source: Source, batch_size: int, seeds: int | Sequence[int], first: int, last: int, **reading: Any
+        self,
+        source: Source,
+        batch_size: int,
+        seeds: int | Sequence[int],
+        first: int,
+        last: int,
+        devices: Devices | None = None,
+        **reading: Any,
     ) -> None:
         _check_batch_size(batch_size)
         self.batch_size, self._single, self._next = batch_size, isinstance(seeds, int), first
@@ -161,15 +197,15 @@ class Streamed:
             for seed in each
         ]
         axes = (1, batch_size) if self._single else (1, len(each), batch_size)
-        image = shape_of(source)
+        image, rows = shape_of(source), _rows(devices, len(axes) - 1)
         self.shapes = Batch(
-            jax.ShapeDtypeStruct((*axes, *image), jnp.uint8),
-            jax.ShapeDtypeStruct(axes, jnp.int32),
-            jax.ShapeDtypeStruct(axes, jnp.float32),
+            jax.ShapeDtypeStruct((*axes, *image), jnp.uint8, sharding=rows),
+            jax.ShapeDtypeStruct(axes, jnp.int32, sharding=rows),
+            jax.ShapeDtypeStruct(axes, jnp.float32, sharding=rows),
         )
 
         # Transfers of the next batches overlap the running step.
-        self._batches = prefetch_to_device(map(self._join, zip(*self._streams, strict=True)))
+        self._batches = prefetch_to_device(map(self._join, zip(*self._streams, strict=True)), placement=rows)
 
     def _join(self, members: tuple[Batch, ...]) -> Batch:
         """Stack the members' batches of a step, to `shapes`."""
@@ -199,6 +235,10 @@ class Streamed:
     def take(self, data: Any, item: Batch) -> Batch:
         """The batch unchanged."""
         return item
+
+
+def _rows(devices: Devices | None, axis: int) -> Any:
+    return None if devices is None else devices.rows(axis)
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from jaxconv._base.compat import jit_disabled
 from jaxconv._base.errors import ConfigError, DataError
@@ -54,7 +55,7 @@ def compile_steps(
 
     Args:
       step: from `make_step`.
-      train: a state, or its shapes; with a leading axis for an ensemble.
+      train: a state, or its shapes, with the shardings that it keeps; with a leading axis for an ensemble.
       feed: source of batches.
       members: whether the state is that of an ensemble, over which the step is mapped.
       metrics: names of the metrics to return.
@@ -90,7 +91,9 @@ def compile_steps(
     if jit_disabled():
         return run
     count = jax.ShapeDtypeStruct([], jnp.int32)
-    compiled = jax.jit(run, donate_argnums=0).lower(train, feed.data, feed.shapes, count).compile()
+    shardings = jax.tree.map(lambda v: v.sharding if isinstance(v.sharding, NamedSharding) else None, train)
+    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, None, None))
+    compiled = jitted.lower(train, feed.data_shapes, feed.shapes, count).compile()
     memory = compiled.memory_analysis()
     check_memory("a training step", memory.temp_size_in_bytes if memory else 0, "a smaller batch, image or net")
     return compiled

@@ -17,6 +17,7 @@ from jaxconv.data.split import held_back
 from jaxconv.data.stream import evaluation_stream
 from jaxconv.run.config import Config
 from jaxconv.training.batches import Feed, Resident, Streamed
+from jaxconv.training.devices import Devices
 from jaxconv.training.evaluation import batches
 
 __all__ = ["EVAL_BATCH", "Inputs", "batch_struct", "evaluation_batches", "load_dataset", "load_inputs", "training_feed"]
@@ -69,7 +70,14 @@ def load_dataset(settings: Config, root: str | None = None) -> data.Dataset[Any]
         raise ConfigError(f"data.root: {error.strerror}: {str(error.filename)[:60]}…") from None
 
 
-def training_feed(inputs: Inputs, settings: Config, seeds: int | Sequence[int], first: int, last: int) -> Feed:
+def training_feed(
+    inputs: Inputs,
+    settings: Config,
+    seeds: int | Sequence[int],
+    first: int,
+    last: int,
+    devices: Devices | None = None,
+) -> Feed:
     """Training batches of the steps from `first` up to `last`.
 
     Args:
@@ -78,18 +86,21 @@ def training_feed(inputs: Inputs, settings: Config, seeds: int | Sequence[int], 
       seeds: of the order of the images; a sequence has one for each member of an ensemble.
       first: step of the first batch.
       last: total steps of the run.
+      devices: the run's mesh; None for one device.
     """
     size = settings.train.batch_size
     if isinstance(inputs.train, Arrays):
-        return Resident(inputs.train, size, seeds)
-    return Streamed(inputs.train, size, seeds, first, last, **_reading(settings, len(inputs.dataset.classes)))
+        return Resident(inputs.train, size, seeds, devices=devices)
+    return Streamed(inputs.train, size, seeds, first, last, devices, **_reading(settings, len(inputs.dataset.classes)))
 
 
-def evaluation_batches(source: Source, settings: Config, classes: int) -> Iterable[Batch]:
-    """Batches that hold each image of a source exactly once."""
+def evaluation_batches(source: Source, settings: Config, classes: int, parts: int = 1) -> Iterable[Batch]:
+    """Batches that hold each image of a source exactly once, of a size that divides into so many parts."""
+    size = EVAL_BATCH if isinstance(source, Arrays) else min(EVAL_BATCH, settings.train.batch_size)
+    size += -size % parts
     if isinstance(source, Arrays):
-        return batches(source, EVAL_BATCH)
-    return evaluation_stream(source, min(EVAL_BATCH, settings.train.batch_size), **_reading(settings, classes))
+        return batches(source, size)
+    return evaluation_stream(source, size, **_reading(settings, classes))
 
 
 def batch_struct(dataset: data.Dataset[Any], size: int) -> Batch:

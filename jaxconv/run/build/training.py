@@ -18,6 +18,7 @@ from jaxconv.run.build.inputs import Inputs, batch_struct
 from jaxconv.run.build.model import Model
 from jaxconv.run.config import Config
 from jaxconv.training import optim
+from jaxconv.training.devices import Devices, make_devices
 from jaxconv.training.ensemble import init_ensemble
 from jaxconv.training.losses import cross_entropy
 from jaxconv.training.step import Step, TrainState, init_state, make_step
@@ -36,6 +37,7 @@ class Training:
       rate: `step -> learning rate`.
       steps: total steps of the run.
       seeds: the run's seed, or one for each member of an ensemble.
+      devices: the run's mesh; None for one device.
     """
 
     step: Step
@@ -44,6 +46,7 @@ class Training:
     rate: Callable[[int], float]
     steps: int
     seeds: int | Sequence[int]
+    devices: Devices | None = None
 
     @property
     def ensemble(self) -> bool:
@@ -65,7 +68,11 @@ def build_training(settings: Config, inputs: Inputs, model: Model) -> Training:
     train = settings.train
     steps = total_steps(settings, len(inputs.train))
     tx, rate = _optimizer(settings, len(inputs.train), steps)
-    step = _step(settings, inputs, model, tx)
+    wanted = settings.devices
+    devices = make_devices(wanted.data, wanted.fsdp, wanted.model, wanted.shard)
+    if devices is not None:
+        devices.check_batch(train.batch_size, settings.optim.accumulate)
+    step = _step(settings, inputs, model, tx, devices)
     seed, shape = train.seed, model.shape
     options = {
         "average": settings.optim.ema is not None,
@@ -82,7 +89,7 @@ def build_training(settings: Config, inputs: Inputs, model: Model) -> Training:
             return init_ensemble(model.net, tx, range(seed, seed + settings.ensemble.size), shape, **options)
 
     start = single if isinstance(seeds, int) else members
-    return Training(step, single, start, rate, steps, seeds)
+    return Training(step, single, start, rate, steps, seeds, devices)
 
 
 def total_steps(settings: Config, images: int) -> int:
@@ -149,13 +156,14 @@ def _optimizer(settings: Config, images: int, steps: int) -> tuple[Any, Callable
     return tx, optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
 
 
-def _step(settings: Config, inputs: Inputs, model: Model, tx: Any) -> Step:
+def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devices | None) -> Step:
     """The training step: augmentation, normalization, net, loss and optimizer."""
     train, dataset = settings.train, inputs.dataset
     augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
     jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
-    return make_step(
-        freeze_statistics(model.net, *settings.optim.freeze) if settings.optim.freeze else model.net,
+    net = freeze_statistics(model.net, *settings.optim.freeze) if settings.optim.freeze else model.net
+    step = make_step(
+        net if devices is None else devices.layer(net),
         tx,
         loss=functools.partial(cross_entropy, smoothing=train.label_smoothing),
         augment=augmented,
@@ -165,6 +173,7 @@ def _step(settings: Config, inputs: Inputs, model: Model, tx: Any) -> Step:
         scale_loss=settings.precision.compute == "float16",
         log_norms=train.log_norms,
     )
+    return step if devices is None else devices.step(step)
 
 
 def _seeds(settings: Config) -> int | Sequence[int]:

@@ -14,6 +14,7 @@ __all__ = [
     "CheckpointConfig",
     "Config",
     "DataConfig",
+    "DevicesConfig",
     "EnsembleConfig",
     "NetConfig",
     "OptimConfig",
@@ -27,6 +28,7 @@ _strict = ConfigDict(extra="forbid")
 PathText = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
+Shard = Literal["params", "optimizer", "none"]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -184,6 +186,25 @@ class CheckpointConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DevicesConfig:
+    """`[devices]`: the mesh of devices; batch sizes stay global.
+
+    Args:
+      data: devices that divide the batch, and have the parameters whole.
+      fsdp: devices that divide the batch and what `shard` names of the parameters.
+      model: devices that divide the output channels of each kernel. Of the three, one may be -1, for all that are left.
+      shard: {path pattern: "params" (parameters, optimizer state and averages, FSDP), "optimizer" (ZeRO-1) or "none"},
+        of which the first that matches decides.
+    """
+
+    __pydantic_config__ = _strict
+    data: int = -1
+    fsdp: int = 1
+    model: int = 1
+    shard: dict[str, Shard] = dataclasses.field(default_factory=lambda: {"*": "params"})
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """A config file.
 
@@ -201,6 +222,7 @@ class Config:
     precision: PrecisionConfig = PrecisionConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    devices: DevicesConfig = DevicesConfig()
 
 
 SECTIONS = {
@@ -212,4 +234,5 @@ SECTIONS = {
     "precision": PrecisionConfig,
     "ensemble": EnsembleConfig,
     "checkpoint": CheckpointConfig,
+    "devices": DevicesConfig,
 }

@@ -1,0 +1,205 @@
+"""Devices of training: the one place that decides how batches and the train state are sharded.
+
+A mesh has the axes "data", "fsdp" and "model", all left to XLA's partitioner (`AxisType.Auto`): a step is the program
+of one device, and gives its numbers. Batches are sharded over "data" and "fsdp". Along "fsdp", parameters or only what
+the optimizer holds of them are sharded, too, by rules on their paths; along "model", the output channels of kernels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxconv._base.errors import ConfigError, ShapeError
+from jaxconv._base.paths import fits, leaf_names
+from jaxconv.layers.layer import Layer
+from jaxconv.training.optim.masks import partition
+from jaxconv.training.step import Step, TrainState
+
+T = TypeVar("T")
+
+__all__ = ["KINDS", "Devices", "make_devices"]
+
+AXES = ("data", "fsdp", "model")
+ROWS = ("data", "fsdp")
+KINDS = ("params", "optimizer", "none")
+"""What of a parameter is sharded along "fsdp": all (FSDP), optimizer state and averages (ZeRO-1), or nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """The mesh of a run, and the sharding of everything in it.
+
+    Args:
+      mesh: from `make_devices`.
+      shard: {path pattern: one of `KINDS`}; the first that matches a parameter decides.
+    """
+
+    mesh: Mesh
+    shard: Mapping[str, str]
+
+    @property
+    def parts(self) -> int:
+        """Number of parts that a batch is divided into."""
+        return math.prod(self.mesh.shape[axis] for axis in ROWS)
+
+    @property
+    def whole(self) -> NamedSharding:
+        """Sharding of an array that every device has whole."""
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def rows(self, axis: int = 0) -> NamedSharding:
+        """Sharding of an array whose `axis` is that of a batch."""
+        return NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, ROWS))
+
+    def check_batch(self, size: int, accumulate: int = 1) -> None:
+        """Check that a global batch, or each of its micro-batches, divides into equal parts.
+
+        Raises:
+          ConfigError: if it does not; names the nearest sizes that do.
+        """
+        unit = self.parts * accumulate
+        if size % unit:
+            below, above = size - size % unit, size - size % unit + unit
+            nearest = f"{below} or {above}" if below else f"{above}"
+            micro = f" in {accumulate} micro-batches" if accumulate > 1 else ""
+            raise ConfigError(
+                f"train.batch_size must divide into equal parts for {self.parts} devices{micro}; got {size}, "
+                f"the nearest that do are {nearest}"
+            )
+
+    def shardings(self, train: TrainState) -> TrainState:
+        """The sharding of each leaf of a train state.
+
+        Args:
+          train: a state, or its shapes.
+
+        Raises:
+          ConfigError: if a pattern of `shard` matches no parameter.
+        """
+        kinds = self._kinds(train.params) | self._kinds(train.state)
+        self._check_patterns(train.params)
+
+        def sharding(name: str, leaf: Any) -> NamedSharding:
+            field, *parts = name.split("/")
+            path = next((p for i in range(len(parts)) if (p := "/".join(parts[i:])) in kinds), None)
+            kind = "none" if path is None else kinds[path]
+            along = kind == "params" or (kind == "optimizer" and field in ("opt_state", "average"))
+            return self._sharding(leaf.shape if path is not None else (), along)
+
+        leaves, structure = jax.tree.flatten(train)
+        return jax.tree.unflatten(structure, map(sharding, leaf_names(train), leaves))
+
+    def place(self, train: TrainState) -> TrainState:
+        """A train state on the devices: from one device, or from another mesh."""
+        return jax.device_put(train, self.shardings(train))
+
+    def structs(self, train: TrainState) -> TrainState:
+        """Shapes and dtypes of a train state, with their shardings."""
+
+        def struct(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+        return jax.tree.map(struct, train, self.shardings(train))
+
+    def batch(self, batch: T) -> T:
+        """A batch divided among the devices."""
+        return jax.device_put(batch, self.rows())
+
+    def step(self, step: Step) -> Step:
+        """The step on a batch that is divided among the devices."""
+
+        def run(train: TrainState, batch: Any) -> Any:
+            return step(train, jax.lax.with_sharding_constraint(batch, self.rows()))
+
+        return run
+
+    def layer(self, net: Layer) -> Layer:
+        """The net with its parameters gathered along "fsdp" when it is applied, as the input is divided along it."""
+        if self.mesh.shape["fsdp"] == 1:
+            return net
+
+        def gathered(tree: T) -> T:
+            whole = jax.tree.map(lambda leaf: self._sharding(leaf.shape, False), tree)
+            return jax.lax.with_sharding_constraint(tree, whole)
+
+        def apply(params: Any, state: Any, x: Any, **options: Any) -> Any:
+            return net.apply(gathered(params), gathered(state), x, **options)
+
+        return dataclasses.replace(net, apply=apply)
+
+    def _kinds(self, tree: Any) -> dict[str, str]:
+        """{path: kind} of the leaves of a tree of parameters or state."""
+
+        def kind(path: str) -> str:
+            return next((kind for pattern, kind in self.shard.items() if fits(path, pattern)), "none")
+
+        return {path: kind(path) for path in leaf_names(tree)}
+
+    def _check_patterns(self, params: Any) -> None:
+        try:
+            partition(params, {str(i): pattern for i, pattern in enumerate(self.shard)})
+        except ShapeError as error:
+            raise ConfigError(f"devices.shard: {error}") from None
+
+    def _sharding(self, shape: Sequence[int], along: bool) -> NamedSharding:
+        """Sharding of a leaf; `along` the "fsdp" axis its largest axis that divides is sharded, if any does."""
+        fsdp, model = self.mesh.shape["fsdp"], self.mesh.shape["model"]
+        axes: list[str | None] = [None] * len(shape)
+        if model > 1 and len(shape) > 1 and shape[-1] % model == 0:
+            axes[-1] = "model"
+        free = [i for i, n in enumerate(shape) if axes[i] is None and n and n % fsdp == 0]
+        if along and fsdp > 1 and free:
+            axes[max(free, key=lambda i: shape[i])] = "fsdp"
+        return NamedSharding(self.mesh, PartitionSpec(*axes))
+
+
+def make_devices(
+    data: int = -1,
+    fsdp: int = 1,
+    model: int = 1,
+    shard: Mapping[str, str] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Devices | None:
+    """The mesh of a run over this machine's devices.
+
+    Args:
+      data, fsdp, model: sizes of the mesh's axes; -1, of one of them, for all devices that the others leave. Fewer than
+        there are may be used.
+      shard: see `Devices`; `{"*": "params"}` if None.
+      devices: all of JAX's if None.
+
+    Returns:
+      None for one device, which needs no sharding.
+
+    Raises:
+      ConfigError: if the sizes do not fit the number of devices.
+
+    >>> make_devices(data=1) is None
+    True
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes, count = [data, fsdp, model], len(devices)
+    given = math.prod(n for n in sizes if n != -1)
+    if sizes.count(-1) > 1 or min(n for n in (*sizes, 1) if n != -1) < 1:
+        raise ConfigError(
+            f"devices: data, fsdp and model must be sizes of at least 1, and -1 for one of them; "
+            f"got data={data}, fsdp={fsdp}, model={model}"
+        )
+    if given > count or (-1 in sizes and count % given):
+        raise ConfigError(
+            f"devices: data*fsdp*model must {'divide' if -1 in sizes else 'be at most'} the {count} devices here; "
+            f"got data={data}, fsdp={fsdp}, model={model}"
+        )
+    shape = [count // given if n == -1 else n for n in sizes]
+    total = math.prod(shape)
+    if total == 1:
+        return None
+    grid = np.asarray(devices[:total], object).reshape(shape)
+    return Devices(Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3), {"*": "params"} if shard is None else shard)

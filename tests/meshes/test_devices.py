@@ -1,0 +1,227 @@
+"""Training on eight devices: the numbers of one device, state in parts, and nothing computed or sent twice."""
+
+import json
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from support.config_text import config_text
+
+import jaxconv as jc
+from jaxconv import run
+from jaxconv.data import Arrays
+from jaxconv.run import config
+from jaxconv.run.build import build, check, training_feed
+from jaxconv.training.batches import Resident
+from jaxconv.training.devices import make_devices
+from jaxconv.training.loop import compile_steps
+from jaxconv.training.rolling import Checkpoints
+
+CONFIG = config_text(
+    {"depth": 8, "width": 16},
+    optim={"name": "sgd", "learning_rate": 2e-3, "momentum": 0.9, "ema": 0.9},
+    train={"epochs": 2.22, "batch_size": 64, "log_every": 1, "eval_every": 0},
+    checkpoint={"every_steps": 20},
+).replace('name = "conv_pool"', 'name = "resnet_cifar"')
+ZERO1 = 'devices.shard={"*" = "optimizer"}'
+LAYOUTS = {
+    "data parallel": ["devices.data=8"],
+    "FSDP": ["devices.data=1", "devices.fsdp=8"],
+    "ZeRO-1": ["devices.data=1", "devices.fsdp=-1", ZERO1],
+    "FSDP in two rows": ["devices.data=2", "devices.fsdp=4"],
+    "model": ["devices.data=4", "devices.model=2"],
+}
+
+
+def settings(tmp_path, *overrides):
+    path = tmp_path / "net.toml"
+    path.write_text(CONFIG)
+    return config.read(path, overrides)
+
+
+def losses(folder):
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return np.array([line["loss"] for line in lines if "loss" in line])
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    """Losses and parameters of 50 steps of a residual network with batch norm."""
+    folder = tmp_path_factory.mktemp("one")
+    run.train(settings(folder, "devices.data=1"), folder / "run")
+    return losses(folder / "run"), run.load(folder / "run").params
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_losses_of_fifty_steps_are_those_of_one_device(layout, one_device, tmp_path):
+    run.train(settings(tmp_path, *LAYOUTS[layout]), tmp_path / "run")
+    found, (want, params) = losses(tmp_path / "run"), one_device
+    assert len(want) >= 50
+    np.testing.assert_allclose(found, want, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), run.load(tmp_path / "run").params, params
+    )
+
+
+def compiled(settings):
+    """The program of a config's steps, with the sharded shapes of its state."""
+    inputs, model, training = build(settings)
+    state = training.devices.structs(check(settings, inputs, model, training))
+    feed = training_feed(inputs, settings, training.seeds, 0, training.steps, training.devices)
+    return compile_steps(training.step, state, feed), state, feed, training.devices
+
+
+def state_bytes(state, devices):
+    def size(leaf):
+        shape = leaf.sharding.shard_shape(leaf.shape) if devices else leaf.shape
+        return math.prod(shape) * (8 if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype.itemsize)
+
+    return sum(map(size, jax.tree.leaves(state)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["data parallel", "FSDP", "ZeRO-1"])
+def test_the_compiled_program(layout, tmp_path):
+    """Read in its text: no array of a device has the whole batch, and none of its collectives is of images."""
+    program, state, feed, devices = compiled(settings(tmp_path, *LAYOUTS[layout], "train.batch_size=104"))
+    text = program.as_text()
+    images = re.findall(r"\b(?:f32|bf16|u8)\[(\d+),\d+,\d+,\d+\]\S* (\S+)\(", text)
+    assert {"13"} <= {rows for rows, _ in images}
+    assert not [operation for rows, operation in images if rows == "104"]
+    collectives = re.findall(r"= (.*?) (all-gather|all-to-all|collective-permute)(?:-start)?\(", text)
+    gathered = [shape for shape, _ in collectives]
+    assert not [shape for shape in gathered if re.search(r"\[(13|104),", shape)]
+    assert bool(gathered) == (layout != "data parallel")
+    # On each device: the dataset, the indices of a chunk, and its part of the state.
+    whole = state_bytes(state, None)
+    own = program.memory_analysis().argument_size_in_bytes
+    own -= sum(math.prod(v.shape) * v.dtype.itemsize for v in feed.data_shapes)
+    own -= math.prod(feed.shapes.sharding.shard_shape(feed.shapes.shape)) * 4
+    assert own == pytest.approx(state_bytes(state, devices), abs=64)
+    assert own <= {"data parallel": 1.001, "FSDP": 1.1 / 8, "ZeRO-1": 0.5}[layout] * whole
+
+
+@pytest.mark.slow
+def test_resuming_on_the_same_devices_gives_the_same_bits_and_on_others_the_same_losses(tmp_path, one_device):
+    class Cut(Exception):
+        pass
+
+    def cut(event):
+        if getattr(event, "step", 0) == 33:
+            raise Cut
+
+    begun = settings(tmp_path, *LAYOUTS["FSDP"])
+    with pytest.raises(Cut):
+        run.train(begun, tmp_path / "run", cut)
+    for name, overrides in (("same", []), ("other", LAYOUTS["FSDP in two rows"])):
+        import shutil
+
+        shutil.copytree(tmp_path / "run", tmp_path / name)
+        run.resume(tmp_path / name, run.settings_of(tmp_path / name, overrides) if overrides else None)
+        np.testing.assert_allclose(losses(tmp_path / name), one_device[0], rtol=1e-5)
+    run.train(begun, tmp_path / "whole")
+    jax.tree.map(np.testing.assert_array_equal, run.load(tmp_path / "same").params, run.load(tmp_path / "whole").params)
+
+
+def small():
+    net = jc.chain(jc.Conv(8, 3), jc.BatchNorm(), jnp.tanh, jc.flatten, jc.Dense(3))
+    return net, optax.adam(1e-2)
+
+
+def test_checkpoints_of_one_mesh_are_restored_on_another(tmp_path):
+    net, tx = small()
+    state = jc.training.init_state(net, tx, jax.random.key(0), (1, 6, 6, 2), average=True)
+    here, there = make_devices(1, 8), make_devices(2, 2, 2)
+    with Checkpoints(tmp_path) as saved:
+        saved.save(3, here.place(state), {})
+    with Checkpoints(tmp_path) as saved:
+        _, found, _ = saved.restore(jax.eval_shape(lambda: state))
+    placed = there.place(found)
+    assert jax.tree.map(lambda v: v.sharding, placed) == there.shardings(state)
+    kernel = placed.params["conv0"]["kernel"]
+    assert kernel.sharding.spec == jax.P(None, None, "fsdp", "model")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(*map(np.asarray, (a, b))),
+        (placed.params, placed.opt_state, placed.average),
+        (state.params, state.opt_state, state.average),
+    )
+
+
+def test_rules_by_pattern():
+    """The first pattern that matches decides; what does not divide is whole; statistics follow the pattern, too."""
+    net, tx = small()
+    state = jax.eval_shape(lambda: jc.training.init_state(net, tx, jax.random.key(0), (1, 6, 6, 2), average=True))
+    rules = {"*bias": "none", "conv0": "optimizer", "*": "params"}
+    found = make_devices(1, 8, shard=rules).shardings(state)
+    spec = {
+        name: sharding.spec
+        for name, sharding in zip(
+            [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(state)],
+            jax.tree.leaves(found),
+            strict=True,
+        )
+    }
+    maps = jax.P(None, None, None, "fsdp")
+    assert spec["params/conv0/kernel"] == jax.P(None, None, None, None)
+    assert spec["opt_state/0/mu/conv0/kernel"] == spec["opt_state/0/nu/conv0/kernel"] == maps
+    assert spec["average/0/conv0/kernel"] == maps
+    assert spec["opt_state/0/mu/conv0/bias"] == spec["params/dense0/bias"] == jax.P(None)
+    assert spec["params/dense0/kernel"] == spec["opt_state/0/mu/dense0/kernel"] == jax.P("fsdp", None)
+    assert spec["state/batch_norm0/mean"] == spec["average/1/batch_norm0/mean"] == jax.P("fsdp")
+    assert spec["opt_state/0/count"] == spec["step"] == spec["key"] == jax.P()
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    with pytest.raises(jc.ConfigError) as raised:
+        make_devices(3, 2, 2)
+    assert str(raised.value) == (
+        "devices: data*fsdp*model must be at most the 8 devices here; got data=3, fsdp=2, model=2"
+    )
+    with pytest.raises(jc.ConfigError, match="must divide the 8 devices here; got data=-1, fsdp=3, model=1"):
+        make_devices(fsdp=3)
+    with pytest.raises(jc.ConfigError, match="and -1 for one of them; got data=-1, fsdp=-1, model=1"):
+        make_devices(-1, -1)
+    with pytest.raises(jc.ConfigError) as raised:
+        build(settings(tmp_path, "train.batch_size=100"))
+    assert str(raised.value) == (
+        "train.batch_size must divide into equal parts for 8 devices; got 100, the nearest that do are 96 or 104"
+    )
+    with pytest.raises(jc.ConfigError, match="for 8 devices in 2 micro-batches; got 8, the nearest that do are 16"):
+        build(settings(tmp_path, "train.batch_size=8", "optim.accumulate=2"))
+    with pytest.raises(jc.ConfigError, match=r"^devices.shard: a pattern must match at least one parameter"):
+        make_devices(1, 8, shard={"stme": "none"}).shardings(
+            jax.eval_shape(lambda: jc.training.init_state(*small(), jax.random.key(0), (1, 6, 6, 2)))
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"members": 2}, {"scale_loss": True}], ids=str)
+def test_steps_of_every_kind(options, rng):
+    """Micro-batches, ensembles and loss scaling on a mesh of all three axes."""
+    net, tx = small()[0], optax.sgd(0.1)
+    source = Arrays(rng.integers(0, 256, (40, 6, 6, 2), np.uint8), rng.integers(0, 3, 40).astype(np.int32))
+    members = options.get("members", 0)
+    rest = {name: value for name, value in options.items() if name != "members"}
+    scaled = {"scale_loss": True} if "scale_loss" in options else {}
+    seeds = range(members) if members else 0
+
+    def last(devices):
+        step = jc.training.make_step(
+            net if devices is None else devices.layer(net), tx, prepare=lambda v: v / 255, **rest
+        )
+        if members:
+            state = jc.training.init_ensemble(net, tx, seeds, (1, 6, 6, 2))
+        else:
+            state = jc.training.init_state(net, tx, jax.random.key(0), (1, 6, 6, 2), **scaled)
+        step, state = (step, state) if devices is None else (devices.step(step), devices.place(state))
+        feed = Resident(source, 16, seeds, max_steps=4, devices=devices)
+        return jc.training.fit(step, state, feed, steps=4, members=bool(members)).final.params
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), last(make_devices(2, 2, 2)), last(None)
+    )
