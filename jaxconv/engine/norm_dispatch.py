@@ -38,8 +38,10 @@ def normalize(
     return formulas.scaled(x, center, rest, var, scale, bias, norm), center, rest, var
 
 
-def gradient(*operands: jax.Array, norm: Norm, kernels: bool, shard: Shard) -> tuple[jax.Array, ...]:
-    """`engine.norm.gradient`."""
+def gradient(
+    *operands: jax.Array, norm: Norm, kernels: bool, shard: Shard, without: Sequence[int] = ()
+) -> tuple[jax.Array, ...]:
+    """`engine.norm.gradient`; `without`: the axes of x that scale lacks on all devices, but those of the statistics."""
     dz, dmean, dvar, x, center, rest, rstd, scale = operands
     sizes, rows = native.norm_sizes(x, scale, norm) if kernels else None, norm.rows(scale)
     if sizes and sizes.rows == 1 and not shard.over(_names(rows)):
@@ -56,8 +58,7 @@ def gradient(*operands: jax.Array, norm: Norm, kernels: bool, shard: Shard) -> t
         count = norm.count(x.shape) * shard.count(_names(rows))
         dx = formulas.spread(dz, dmean, dvar, x, center, rest, rstd, scale, by_scale, by_bias, norm, count)
         dscale, dbias = (formulas.sum_to(v, scale.shape) for v in (by_scale, by_bias))
-    others = [i for i, n in enumerate(scale.shape) if n == 1 and i not in norm.axes]
-    return dx, *shard.sum((dscale, dbias), _names(others))
+    return dx, *shard.sum((dscale, dbias), _names(without))
 
 
 def _names(axes: Sequence[int]) -> list[str]:

@@ -183,6 +183,9 @@ def _lower(primitive: Primitive, x_at: int, scale_at: int, ctx: Any, *operands: 
     found = for_partitioning(ctx) if native.norm_sizes(x, scale, norm) else None
     if found is None:
         return local_lowering(_WAYS[primitive], kernels=False, shard=Shard())(ctx, *operands, norm=norm)
+    if primitive is gradient_p:  # a device's part of scale may have size 1 where scale has not
+        without = [axis for axis, n in enumerate(scale.shape) if n == 1 and axis not in norm.axes]
+        local = functools.partial(local, without=without)
     ctx, devices = found
     given, made = ([axis_names(v, x, scale, norm) for v in avals] for avals in (ctx.avals_in, ctx.avals_out))
     whole = partitioned(lambda shard: lambda *arrays: local(*arrays, shard=shard), given, made, devices)

@@ -160,17 +160,8 @@ def test_gradients_of_kernels_in_groups_by_any_formulation(groups, axis, rng, qu
 
 REFUSED = {"flatten", "chain", "branch"}
 """Rows of the contract with an operation that the types of an explicit mesh cannot express."""
-MARKS = {
-    "residual": [],
-    "GroupNorm": [
-        pytest.mark.slow,
-        pytest.mark.xfail(
-            strict=True, reason="norm_dispatch.gradient sums scales of one group per device over devices"
-        ),
-    ],
-}
 ROWS = [
-    pytest.param(entry, id=f"{entry.names}-{i}", marks=MARKS.get(entry.names, [pytest.mark.slow]))
+    pytest.param(entry, id=f"{entry.names}-{i}", marks=[] if entry.names == "residual" else [pytest.mark.slow])
     for i, entry in enumerate(TABLE)
 ]
 
