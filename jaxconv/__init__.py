@@ -12,7 +12,10 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from jaxconv._base import interrupt  # noqa: F401  before jax: a command that is still importing ends quietly
+from jaxconv._base import (
+    interrupt,  # noqa: F401  before jax: a command that is still importing ends quietly
+    memory,  # noqa: F401  before jax: a command is restarted with huge pages
+)
 
 # isort: split
 from jaxconv import layers as _layers

@@ -233,6 +233,7 @@ def serve(items: Sequence[str]) -> None:
 def _about() -> dict[str, str]:
     import jax
 
+    from jaxconv._base import memory
     from jaxconv._base.compat import jax_version, jaxlib_version
     from jaxconv.engine import native, onednn
 
@@ -245,6 +246,7 @@ def _about() -> dict[str, str]:
         "python": platform.python_version(),
         "oneDNN": "available" if onednn.available() else "not available",
         "native": native.isa() if native.available() else f"not available: {native.reason()}",
+        "memory": memory.described(),
     }
 
 

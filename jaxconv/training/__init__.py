@@ -7,6 +7,7 @@ for batch in training.shuffled_batches(dataset.train, 64, seed=0, steps=range(10
 training.save_checkpoint("train.safetensors", train)
 """
 
+from jaxconv._base.memory import keep_heap
 from jaxconv.training import losses, metrics, optim
 from jaxconv.training.batches import Resident, Streamed, shuffled_batches
 from jaxconv.training.checkpoint import load as load_checkpoint
@@ -20,8 +21,8 @@ from jaxconv.training.step import TrainState, init_state, make_step
 
 __all__ = [
     "Checkpoints", "Resident", "Streamed", "TrainState", "evaluate", "fit", "init_ensemble", "init_state",
-    "load_checkpoint", "losses", "make_devices", "make_eval_step", "make_step", "member", "metrics", "optim",
-    "save_checkpoint", "shuffled_batches",
+    "keep_heap", "load_checkpoint", "losses", "make_devices", "make_eval_step", "make_step", "member", "metrics",
+    "optim", "save_checkpoint", "shuffled_batches",
 ]  # fmt: skip
 
 
