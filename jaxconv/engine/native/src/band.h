@@ -12,8 +12,10 @@
 //   [group][block of channels][cell of axis 0][cell of axis 1][cell of axis 2, by its residue][image][DEPTH]
 //
 // so that positions that are neighbours along a line are DEPTH floats apart, whatever the window, and a tap is one
-// offset for all of them. Where channels are few, those that all taps along the last axis bring to a position are taken
-// as its channels ("merged").
+// offset for all of them. Where channels are few, those that all taps along the last axis bring to a position, which are
+// neighbours in memory, are taken as its channels ("merged"); they are one block, and the band holds lines as they are:
+//
+//   [cell of axis 0][cell of axis 1][image][cell of axis 2][channel]
 #pragma once
 #include "shared.h"
 namespace {
@@ -42,7 +44,7 @@ struct Lattice {
   int64_t n, groups, a, b;                // images; groups; channels summed over, and of the result, of one group
   int64_t to[3], from[3], step[3], stride[3], count[3];  // result's and operand's cells; of j and of cells by q; most q
   int64_t first[3], reach[3];             // smallest off of any tap; largest off - first
-  int64_t depth, blocks;                  // channels of a position, and blocks of them
+  int64_t depth, block, blocks;           // channels of a position, those of a block, and blocks
   Scratch memory;
   int64_t *start[3], *tap[3], *off[3], *base;  // taps of residue r: start[r] to start[r + 1], by off; taps before a class
 
@@ -69,7 +71,7 @@ struct Lattice {
       start[i][step[i]] = number, reach[i] = last - first[i];
     }
     merged = a < DEPTH && w.k[2] > 1 && w.dilation[2] == 1 && step[2] == 1 && groups == 1;
-    depth = merged ? a * w.k[2] : a, blocks = up(depth, DEPTH);
+    depth = merged ? a * w.k[2] : a, block = merged ? depth : DEPTH, blocks = up(depth, block);
     base = rest;
     int64_t total = 0, r[3];
     for (int64_t c = 0; c < classes(); c++) {
@@ -111,7 +113,8 @@ struct Cut {
 struct Piece {
   const Lattice& l;
   int64_t image, images, low[3], high[3];       // q
-  int64_t base[3], cell[3], phase, width, plane;  // cells of the band: first, number; of a residue; of a line; floats
+  int64_t base[3], cell[3], phase;              // cells of the band: first, number; of a residue
+  int64_t along, across, line, plane;  // floats from a position to the next, to that of the next image; of a line; of all
 
   Piece(const Lattice& l, const Cut& cut, int64_t number) : l(l) {
     for (int i = 2; i >= 0; i--) {
@@ -127,8 +130,10 @@ struct Piece {
       cell[i] = (high[i] - 1 - low[i]) * l.stride[i] + l.reach[i] + 1;
     }
     phase = up(cell[2], l.stride[2]);
-    width = l.merged ? high[2] - low[2] : phase * l.stride[2];
-    plane = (cell[0] * cell[1] * width * images | 1) * DEPTH;  // odd: blocks of channels in other sets of the cache
+    along = l.merged ? l.stride[2] * l.a : images * DEPTH, across = l.merged ? cell[2] * l.a : DEPTH;
+    line = l.merged ? images * across : phase * l.stride[2] * along;
+    // A vector may be read beyond the last cell. Odd: blocks of channels in other sets of the cache.
+    plane = ((up(cell[0] * cell[1] * line, DEPTH) + 1) | 1) * DEPTH;
   }
   int64_t floats() const { return l.groups * l.blocks * plane; }
 
@@ -139,14 +144,13 @@ struct Piece {
       if ((cell - (l.off[i][t] - l.first[i])) % l.stride[i] == 0) return true;
     return false;
   }
-  // Where a tap is, seen from a position, in units of DEPTH floats; and a position.
+  // Where a tap is, seen from a position; and the first position of a line.
   int64_t tap(int64_t t0, int64_t t1, int64_t t2) const {
-    int64_t line = (l.off[0][t0] - l.first[0]) * cell[1] + l.off[1][t1] - l.first[1], at = l.off[2][t2] - l.first[2];
-    return (line * width + (l.merged ? 0 : at % l.stride[2] * phase + at / l.stride[2])) * images;
+    int64_t number = (l.off[0][t0] - l.first[0]) * cell[1] + l.off[1][t1] - l.first[1], at = l.off[2][t2] - l.first[2];
+    return number * line + (l.merged ? 0 : (at % l.stride[2] * phase + at / l.stride[2]) * along);
   }
-  int64_t position(int64_t q0, int64_t q1, int64_t q2) const {
-    int64_t line = (q0 - low[0]) * l.stride[0] * cell[1] + (q1 - low[1]) * l.stride[1];
-    return (line * width + q2 - low[2]) * images;
+  int64_t position(int64_t q0, int64_t q1) const {
+    return ((q0 - low[0]) * l.stride[0] * cell[1] + (q1 - low[1]) * l.stride[1]) * line;
   }
 
   void pack(float* band) const {
@@ -155,14 +159,14 @@ struct Piece {
       for (int64_t c1 = 0; c1 < cell[1]; c1++) {
         int64_t at0 = base[0] + c0, at1 = base[1] + c1;  // lines of padding are never read
         if (at0 < 0 || at0 >= l.from[0] || at1 < 0 || at1 >= l.from[1] || !used(0, c0) || !used(1, c1)) continue;
-        float* line = band + (c0 * cell[1] + c1) * width * images * DEPTH;
+        float* to = band + (c0 * cell[1] + c1) * line;
         for (int64_t i = 0; i < images; i++) {
           const float* from = l.source + (((image + i) * l.from[0] + at0) * l.from[1] + at1) * l.from[2] * all;
           if (l.merged)
-            merge(line + i * DEPTH, from);
+            copy(to + i * across, from);
           else
             for (int64_t r = 0; r < l.stride[2]; r++)
-              if (used(2, r)) separate(line + (r * phase * images + i) * DEPTH, from, r);
+              if (used(2, r)) separate(to + r * phase * along + i * DEPTH, from, r);
         }
       }
   }
@@ -171,7 +175,7 @@ struct Piece {
   // A line's cells of residue r.
   void separate(float* to, const float* from, int64_t r) const {
     int64_t all = l.groups * l.a;
-    for (int64_t cell = r; cell < this->cell[2]; cell += l.stride[2], to += images * DEPTH) {
+    for (int64_t cell = r; cell < this->cell[2]; cell += l.stride[2], to += along) {
       int64_t at = base[2] + cell;
       bool in = at >= 0 && at < l.from[2];
       float* block = to;
@@ -188,20 +192,12 @@ struct Piece {
       }
     }
   }
-  // A line's positions, each with the channels of all its taps along the line, which are neighbours in memory.
-  void merge(float* to, const float* from) const {
-    int64_t end = l.from[2] * l.a;
-    for (int64_t q = low[2]; q < high[2]; q++, to += images * DEPTH) {
-      int64_t at = (q * l.stride[2] + l.first[2]) * l.a;
-      float* block = to;
-      for (int64_t c = 0; c < l.depth; c += DEPTH, at += DEPTH, block += plane) {
-        int64_t lanes = least(DEPTH, l.depth - c);
-        if (at >= 0 && at + DEPTH <= end)
-          for (int64_t v = 0; v < DEPTH; v += VL) store(block + v, leading(load(from + at + v), lanes - v));
-        else
-          for (int64_t i = 0; i < DEPTH; i++) block[i] = i < lanes && at + i >= 0 && at + i < end ? from[at + i] : 0;
-      }
-    }
+  // A line's cells as they are.
+  void copy(float* to, const float* from) const {
+    int64_t first = least(cell[2], most(0, -base[2])), end = most(first, least(cell[2], l.from[2] - base[2]));
+    memset(to, 0, first * l.a * sizeof(float));
+    memcpy(to + first * l.a, from + (base[2] + first) * l.a, (end - first) * l.a * sizeof(float));
+    memset(to + end * l.a, 0, (cell[2] - end) * l.a * sizeof(float));
   }
 };
 

@@ -31,15 +31,17 @@ struct Tile {
 };
 
 struct Sum {
-  const float *band, *panel;        // of the group; of the class: [block of a][tap][a][b], narrow: [block of a][tap][b][DEPTH]
-  int64_t depth, plane, from, to;   // all a; floats of a block of a in the band; blocks of a
+  const float *band, *panel;        // of the group; of the class: [block of a][tap][a][b], narrow: [block of a][tap][b][a]
+  int64_t apart, plane;             // floats in the band from a position to the next; of a block of a
+  int64_t depth, block, from, to;   // all a; of a block; blocks
   float* result;
   int64_t cell, b;                  // floats of a cell; b's to store
 };
 
 // ---------------------------------------------------------------- the products
 
-template <int R, int V> void product(const Tile& tile, const Sum& s) {
+template <int R, int V, bool MERGED> void product(const Tile& tile, const Sum& s) {
+  const int64_t apart = MERGED ? s.apart : DEPTH;  // a constant leaves more registers
   vec sum[R][V] = {};
   bool whole = s.b >= V * VL;
   if (s.from > 0) UNROLL for (int r = 0; r < R; r++) {
@@ -47,14 +49,14 @@ template <int R, int V> void product(const Tile& tile, const Sum& s) {
     UNROLL for (int v = 0; v < V; v++) sum[r][v] = load(p + v * VL);
   }
   for (int64_t d = s.from; d < s.to; d++) {
-    int64_t lanes = least(DEPTH, s.depth - d * DEPTH);
-    const float *panel = s.panel + d * DEPTH * tile.all * V * VL, *origin = s.band + tile.origin + d * s.plane;
+    int64_t lanes = least(s.block, s.depth - d * s.block);
+    const float *panel = s.panel + d * s.block * tile.all * V * VL, *origin = s.band + tile.origin + d * s.plane;
     for (const Tap* tap = tile.tap; tap < tile.tap + tile.taps; tap++) {
       const float *p = origin + tap->at, *k = panel + tap->number * lanes * V * VL;
       for (int64_t i = 0; i < lanes; i++, p++, k += V * VL) {
         vec kv[V];
         UNROLL for (int v = 0; v < V; v++) kv[v] = load(k + v * VL);
-        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] += p[r * DEPTH] * kv[v];
+        UNROLL for (int r = 0; r < R; r++) UNROLL for (int v = 0; v < V; v++) sum[r][v] += p[r * apart] * kv[v];
       }
     }
   }
@@ -78,18 +80,26 @@ INLINE float added(vec v) {
 }
 
 template <int R, int B> void narrow(const Tile& tile, const Sum& s) {
+  int64_t apart = s.apart;
   vec sum[R][B] = {};
   for (int64_t d = s.from; d < s.to; d++) {
-    const float *panel = s.panel + d * DEPTH * tile.all * B, *origin = s.band + tile.origin + d * s.plane;
+    int64_t lanes = least(s.block, s.depth - d * s.block), filled = up(lanes, DEPTH) * DEPTH;
+    const float *panel = s.panel + d * s.block * tile.all * B, *origin = s.band + tile.origin + d * s.plane;
     for (const Tap* tap = tile.tap; tap < tile.tap + tile.taps; tap++) {
-      const float *p = origin + tap->at, *k = panel + tap->number * DEPTH * B;
-      UNROLL for (int i = 0; i < DEPTH; i += VL) {
+      const float *p = origin + tap->at, *k = panel + tap->number * filled * B;
+      for (int64_t i = 0; i < lanes; i += VL) {
         vec kv[B];
-        UNROLL for (int b = 0; b < B; b++) kv[b] = load(k + b * DEPTH + i);
-        UNROLL for (int r = 0; r < R; r++) {
-          vec e = load(p + r * DEPTH + i);
-          UNROLL for (int b = 0; b < B; b++) sum[r][b] += e * kv[b];
-        }
+        UNROLL for (int b = 0; b < B; b++) kv[b] = load(k + b * filled + i);
+        auto add = [&](auto read) {
+          UNROLL for (int r = 0; r < R; r++) {
+            vec e = read(p + r * apart + i);
+            UNROLL for (int b = 0; b < B; b++) sum[r][b] += e * kv[b];
+          }
+        };
+        if (lanes - i >= VL)
+          add([](const float* q) { return load(q); });
+        else
+          add([&](const float* q) { return leading(load(q), lanes - i); });
       }
     }
   }
@@ -99,11 +109,11 @@ template <int R, int B> void narrow(const Tile& tile, const Sum& s) {
 
 using Product = void (*)(const Tile&, const Sum&);
 
-template <int V, int R = MOST[V]> Product product_of(int64_t rows) {
+template <int V, bool MERGED, int R = MOST[V]> Product product_of(int64_t rows) {
   if constexpr (R == 0)
     return nullptr;
   else
-    return rows == R ? product<R, V> : product_of<V, R - 1>(rows);
+    return rows == R ? product<R, V, MERGED> : product_of<V, MERGED, R - 1>(rows);
 }
 constexpr int rows_of(int b) { return NARROW / b < POSITIONS ? NARROW / b : POSITIONS; }
 
@@ -122,7 +132,7 @@ template <int B> Product few_of(int64_t b, int64_t rows) {
 
 // ---------------------------------------------------------------- the panels of K
 
-// Panels: [class][block of a][tap][a][columns]; narrow [class][block of a][tap][columns][DEPTH].
+// Panels: [class][block of a][tap][a][columns]; narrow [class][block of a][tap][columns][a], a filled up with zeros.
 struct Panels {
   const Lattice& l;
   bool few;
@@ -131,8 +141,9 @@ struct Panels {
   explicit Panels(const Lattice& l) : l(l) {
     // Instructions of a position and tap: products, and a few for each result at the end.
     int64_t taps = l.base[l.classes()], vectors = up(l.b, VL);
-    few = l.b <= FEW && l.b * (taps * l.blocks * (DEPTH / VL) + 8 * l.classes()) < vectors * taps * l.depth;
-    width = few ? l.b : least(2, vectors) * VL, depth = few ? l.blocks * DEPTH : l.depth;
+    int64_t filled = up(l.depth, DEPTH) * DEPTH;
+    few = l.b <= FEW && l.b * (taps * (filled / VL) + 8 * l.classes()) < vectors * taps * l.depth;
+    width = few ? l.b : least(2, vectors) * VL, depth = few ? filled : l.depth;
     number = up(l.b, width), size = taps * depth * width;
   }
 
@@ -140,28 +151,31 @@ struct Panels {
   int64_t columns(int64_t panel) const { return few ? width : up(stored(panel), VL) * VL; }
   int64_t rows() const { return few ? rows_of(l.b) : MOST[width / VL]; }  // of a tile
   Product product(int64_t panel, int64_t rows) const {
-    return few ? few_of<FEW>(width, rows) : columns(panel) > VL ? product_of<2>(rows) : product_of<1>(rows);
+    bool two = columns(panel) > VL;
+    if (few) return few_of<FEW>(width, rows);
+    if (l.merged) return two ? product_of<2, true>(rows) : product_of<1, true>(rows);
+    return two ? product_of<2, false>(rows) : product_of<1, false>(rows);
   }
 
   // Block d of a, of one panel of a group.
   void pack(const float* k, int64_t group, int64_t panel, int64_t d, float* to) const {
     const Window& w = l.w;
     int64_t stored = this->stored(panel), wide = columns(panel), maps = w.groups * w.o, b0 = panel * width, r[3];
-    int64_t lanes = least(DEPTH, l.depth - d * DEPTH), filled = few ? DEPTH : lanes;
+    int64_t lanes = least(l.block, l.depth - d * l.block), filled = few ? up(lanes, DEPTH) * DEPTH : lanes;
     for (int64_t c = 0; c < l.classes(); c++) {
       l.residues(c, r);
       int64_t taps = l.taps_of(c), last = l.merged ? 1 : l.taps(2, r[2]), second = l.taps(1, r[1]);
-      float* out = to + (l.base[c] * depth + d * DEPTH * taps) * wide;
+      float* out = to + (l.base[c] * depth + d * l.block * taps) * wide;
       for (int64_t t = 0; t < taps; t++, out += filled * wide) {
         int64_t m0 = l.tap[0][l.start[0][r[0]] + t / last / second], m1 = l.tap[1][l.start[1][r[1]] + t / last % second];
         if (few) memset(out, 0, filled * wide * sizeof(float));
         for (int64_t i = 0, run; i < lanes; i += run) {
-          int64_t at = d * DEPTH + i, t2 = l.merged ? at / l.a : t % last, a = l.merged ? at % l.a : at;
+          int64_t at = d * l.block + i, t2 = l.merged ? at / l.a : t % last, a = l.merged ? at % l.a : at;
           run = least(lanes - i, l.a - a);  // of one tap
           int64_t m = (m0 * w.k[1] + m1) * w.k[2] + l.tap[2][l.start[2][r[2]] + t2];
           const float* from = k + m * w.c * maps + group * w.o + (l.back ? b0 * maps + a : a * maps + b0);
           if (few || l.back) {
-            int64_t row = l.back ? 1 : maps, column = l.back ? maps : 1, to_row = few ? 1 : wide, to_column = few ? DEPTH : 1;
+            int64_t row = l.back ? 1 : maps, column = l.back ? maps : 1, to_row = few ? 1 : wide, to_column = few ? filled : 1;
             for (int64_t b = 0; b < wide; b++)
               for (int64_t j = 0; j < run; j++)
                 out[(i + j) * to_row + b * to_column] = b < stored ? from[j * row + b * column] : 0;
@@ -181,7 +195,7 @@ struct Panels {
 struct Tiles {
   Tile* tile;
   Tap* tap;
-  int64_t count = 0, used = 0;
+  int64_t count = 0, used = 0, apart = 0;  // floats in the band from a position to the next
 
   void add(const Piece& p, int64_t c, int64_t rows) {
     const Lattice& l = p.l;
@@ -190,24 +204,35 @@ struct Tiles {
     for (int i = 0; i < 3; i++) high[i] = least(p.high[i], l.positions(i, r[i]));
     int64_t line = high[2] - p.low[2], images = p.images;
     if (line <= 0) return;
-    // Of one position of many images: then no tap meets padding. Else of all of the line.
-    int64_t runs = 2 * images > rows ? line : 1, run = line / runs * images, parts = up(run, rows);
+    // Along the images of one position, if they are many: then no tap meets padding. Else along the line; over all of
+    // its images if they are evenly apart.
+    bool deep = 2 * images > rows, joined = !deep && images * p.across == p.along;
+    int64_t run = deep ? images : joined ? line * images : line, runs = line * images / run, parts = up(run, rows);
+    int64_t image_cells = cells(l.to), next = deep ? p.along : p.across;
+    apart = deep || joined ? p.across : p.along;
     for (int64_t q0 = p.low[0]; q0 < high[0]; q0++)
-      for (int64_t q1 = p.low[1]; q1 < high[1]; q1++)
-        for (int64_t n = 0; n < runs * parts; n++) {
-          int64_t first = n / parts * run + n % parts * run / parts, end = n / parts * run + (n % parts + 1) * run / parts;
-          Tile& t = tile[count++];
-          t.rows = end - first, t.all = l.taps_of(c), t.taps = 0, t.tap = tap + used;
-          t.origin = (p.position(q0, q1, p.low[2]) + first) * DEPTH;
-          int64_t j0 = r[0] + q0 * l.step[0], j1 = r[1] + q1 * l.step[1];
-          for (int64_t i = first; i < end; i++) {
-            int64_t j2 = r[2] + (p.low[2] + i / images) * l.step[2];
-            t.at[i - first] = (((p.image + i % images) * l.to[0] + j0) * l.to[1] + j1) * l.to[2] + j2;
+      for (int64_t q1 = p.low[1]; q1 < high[1]; q1++) {
+        int64_t j0 = r[0] + q0 * l.step[0], j1 = r[1] + q1 * l.step[1];
+        int64_t corner = ((p.image * l.to[0] + j0) * l.to[1] + j1) * l.to[2] + r[2] + p.low[2] * l.step[2];
+        for (int64_t n = 0; n < runs; n++)
+          for (int64_t part = 0; part < parts; part++) {
+            int64_t first = part * run / parts, end = (part + 1) * run / parts;
+            Tile& t = tile[count++];
+            t.rows = end - first, t.all = l.taps_of(c), t.taps = 0, t.tap = tap + used;
+            t.origin = p.position(q0, q1) + n * next + first * apart;
+            int64_t image = deep ? first : joined ? first % images : n, q = deep ? n : joined ? first / images : first;
+            int64_t ends[2] = {p.low[2] + q, 0};
+            for (int64_t i = 0; i < t.rows; i++) {
+              t.at[i] = corner + image * image_cells + q * l.step[2], ends[1] = p.low[2] + q;
+              if (deep || (joined && image + 1 < images))
+                image++;
+              else
+                q++, image = joined ? 0 : image;
+            }
+            meet(p, r, q0, q1, ends, t);
+            used += t.taps;
           }
-          int64_t q[2] = {p.low[2] + first / images, p.low[2] + (end - 1) / images};
-          meet(p, r, q0, q1, q, t);
-          used += t.taps;
-        }
+      }
   }
 
  private:
@@ -230,7 +255,7 @@ struct Tiles {
         for (int64_t t2 = s[2][0]; t2 < last; t2++, number++) {
           int64_t a = q2[0] * l.stride[2] + l.off[2][t2], e = q2[1] * l.stride[2] + l.off[2][t2];
           if (!l.merged && (e < 0 || a >= l.from[2])) continue;
-          to[t.taps++] = {int32_t(number), int32_t(p.tap(t0, t1, t2) * DEPTH)};
+          to[t.taps++] = {int32_t(number), int32_t(p.tap(t0, t1, t2))};
         }
       }
   }
@@ -242,7 +267,7 @@ void multiply(const Host& host, const Piece& piece, const float* band, const Pan
   const Lattice& l = piece.l;
   int64_t rows = panels.rows(), line = piece.high[2] - piece.low[2], taps = 0;
   int64_t tiles = (piece.high[0] - piece.low[0]) * (piece.high[1] - piece.low[1]) *
-                  (up(line * piece.images, rows) + line * up(piece.images, rows));
+                  (up(line * piece.images, rows) + line * up(piece.images, rows) + piece.images * up(line, rows));
   for (int64_t c = 0; c < l.classes(); c++) taps = most(taps, l.taps_of(c));
   int64_t floats = band ? 0 : piece.floats();
   Scratch memory(host, floats + tiles * (sizeof(Tile) + taps * sizeof(Tap)) / 4 + 16);
@@ -260,7 +285,8 @@ void multiply(const Host& host, const Piece& piece, const float* band, const Pan
       Sum s;
       s.band = band + group * l.blocks * piece.plane;
       s.panel = packed + i * panels.size + l.base[c] * panels.depth * panels.columns(panel);
-      s.depth = l.depth, s.plane = piece.plane, s.cell = l.groups * l.b, s.b = panels.stored(panel);
+      s.depth = l.merged ? l.depth : panels.depth, s.block = l.block;
+      s.apart = all.apart, s.plane = piece.plane, s.cell = l.groups * l.b, s.b = panels.stored(panel);
       s.result = result + group * l.b + panel * panels.width;
       for (int64_t d = 0; d < l.blocks; d += chunk) {
         s.from = d, s.to = least(l.blocks, d + chunk);
@@ -277,7 +303,7 @@ void dense(const Host& host, const Window& w, bool back, const float* operand, c
 
   // Pieces whose band stays in the second cache; where they are too few, smaller ones or shares of the panels, whichever
   // reads less again.
-  int64_t cell = l.groups * l.blocks * DEPTH * l.stride[0] * l.stride[1] * (l.merged ? 1 : l.stride[2]);
+  int64_t cell = l.groups * (l.merged ? l.a : l.blocks * DEPTH) * cells(l.stride);
   int64_t target = most(16, least(l.blocks > 3 ? 256 : 512, (192 << 10) / cell));
   int64_t given = l.n * cells(l.from) * l.groups * l.a, kernel = all * panels.size;
   for (int64_t pieces; (pieces = Cut(l, target).all) * shares < 6 * host.threads;) {
