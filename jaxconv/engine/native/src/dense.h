@@ -44,6 +44,8 @@ template <int R, int V, bool MERGED> void product(const Tile& tile, const Sum& s
   const int64_t apart = MERGED ? s.apart : DEPTH;  // a constant leaves more registers
   vec sum[R][V] = {};
   bool whole = s.b >= V * VL;
+  for (int r = 0; r < R; r++)  // the results' lines, which are stored at the end
+    for (int v = 0; v < V; v++) __builtin_prefetch(s.result + tile.at[r] * s.cell + v * VL, 1);
   if (s.from > 0) UNROLL for (int r = 0; r < R; r++) {
     const float* p = s.result + tile.at[r] * s.cell;
     UNROLL for (int v = 0; v < V; v++) sum[r][v] = load(p + v * VL);
@@ -274,8 +276,8 @@ void multiply(const Host& host, const Piece& piece, const float* band, const Pan
   Tiles all = {(Tile*)(memory.p + floats), (Tap*)((Tile*)(memory.p + floats) + tiles)};
   if (!band) piece.pack(memory.p), band = memory.p;
 
-  // Blocks of a at a time whose K stays in the second cache; all at once where some lanes are not stored.
-  int64_t chunk = most(1, (32 << 10) / (l.base[l.classes()] * DEPTH * panels.width));
+  // Blocks of a at a time whose K stays in the first cache; all at once where some lanes are not stored.
+  int64_t chunk = most(1, (8 << 10) / (l.base[l.classes()] * DEPTH * panels.width));
   if (panels.few || l.b % VL) chunk = l.blocks;
   for (int64_t c = 0; c < l.classes(); c++) {
     all.count = all.used = 0;
@@ -304,7 +306,7 @@ void dense(const Host& host, const Window& w, bool back, const float* operand, c
   // Pieces whose band stays in the second cache; where they are too few, smaller ones or shares of the panels, whichever
   // reads less again.
   int64_t cell = l.groups * (l.merged ? l.a : l.blocks * DEPTH) * cells(l.stride);
-  int64_t target = most(16, least(l.blocks > 3 ? 256 : 512, (192 << 10) / cell));
+  int64_t target = most(16, least(l.blocks > (l.base[l.classes()] > 1 ? 4 : 3) ? 256 : 512, (192 << 10) / cell));
   int64_t given = l.n * cells(l.from) * l.groups * l.a, kernel = all * panels.size;
   for (int64_t pieces; (pieces = Cut(l, target).all) * shares < 6 * host.threads;) {
     bool small = target <= panels.rows(), cut = pieces < host.threads || kernel * pieces < given * shares;
