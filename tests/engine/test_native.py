@@ -153,8 +153,22 @@ def test_what_is_exported_holds_no_call_of_ours():
 def test_where_it_is_chosen():
     form = Form("y", (1, 5, 5, 3), (3, 3, 3, 4), (1, 1), ((1, 1), (1, 1)), (1, 1), impl="native")
     assert choose(form, Place()) == "native"
-    assert choose(form.open("y", impl="auto"), Place()) != "native"  # until the rules say so
-    assert choose(form.open("k", impl="auto"), Place()) == "native"
+    chosen = {
+        "few channels": {},
+        "few maps": {"x": (1, 5, 5, 32), "k": (3, 3, 32, 4), "slot": "y"},
+        "small maps": {"x": (1, 4, 4, 32), "k": (5, 5, 32, 32), "padding": ((2, 2), (2, 2))},
+        "one axis": {"x": (1, 40, 32), "k": (5, 32, 32), "stride": (1,), "padding": ((2, 2),), "dilation": (1,)},
+    }
+    for name, changes in chosen.items():
+        for slot in (changes["slot"],) if "slot" in changes else "xky":
+            changed = form.open(slot, impl="auto", **{k: v for k, v in changes.items() if k != "slot"})
+            assert choose(changed, Place()) == "native", name
+    strided = {"x": (1, 9, 9, 32), "k": (5, 5, 32, 32), "stride": (2, 2), "impl": "auto"}
+    assert choose(form.open("x", **strided), Place()) == "native"
+    assert (
+        choose(form.open("y", x=(1, 9, 9, 32), k=(1, 1, 32, 32), padding=((0, 0), (0, 0)), impl="auto"), Place())
+        == "dots"
+    )
     assert choose(form, Place("cpu", one_device=False)) != "native"
     assert choose(form, Place("gpu")) == "lax"
     assert choose(form.open("y", dtype="float64"), Place()) != "native"

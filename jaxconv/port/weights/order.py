@@ -14,12 +14,13 @@ from jaxconv._base.jaxpr import called, interpret, opened
 
 __all__ = ["channels_first", "flattened"]
 
-# Elementwise operations.
+# Elementwise operations; a norm's statistics have the axes of its input, or 1 in their place.
 _CELLWISE = {
     "abs", "add", "add_any", "and", "cbrt", "ceil", "clamp", "convert_element_type", "copy", "copy_p", "cos", "div",
     "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le",
-    "log", "log1p", "logistic", "lt", "max", "min", "mul", "name", "ne", "neg", "not", "or", "pow", "reduce_precision",
-    "rem", "round", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh",
+    "jaxconv_normalize", "log", "log1p", "logistic", "lt", "max", "min", "mul", "name", "ne", "neg", "not", "or", "pow",
+    "reduce_precision", "rem", "round", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient",
+    "sub", "tan", "tanh",
 }  # fmt: skip
 
 
@@ -146,7 +147,7 @@ def _step(eqn: Any, operands: list[_Value]) -> list[_Value]:
     if name == "optimization_barrier":
         return operands
     if name in _CELLWISE:
-        return [_cellwise(operands, fresh[0])]
+        return [_cellwise(operands, y) for y in fresh]
     if rule := _RULES.get(name):
         return [rule(operands, fresh[0], params)]
     for operand in operands:
