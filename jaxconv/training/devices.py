@@ -165,7 +165,7 @@ def make_devices(
     fsdp: int = 1,
     model: int = 1,
     shard: Mapping[str, str] | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Devices | None:
     """The mesh of a run over this machine's devices.
 
