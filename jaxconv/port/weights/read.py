@@ -118,7 +118,7 @@ def _inner(where: str, found: Any, warn: bool) -> dict[str, Any]:
     if isinstance(found, Mapping) and found and all(isinstance(name, str) for name in found):
         dicts = _state_dicts(found)
         # A few tensors beside it are the trainer's: its best accuracy, the state of a random generator.
-        beside = sum(hasattr(value, "shape") for value in found.values())
+        beside = sum(_is_tensor(value) for value in found.values())
         if len(dicts) == 1 and len(found[dicts[0]]) >= beside:
             return dict(found[dicts[0]])
         if len(dicts) > 1:
@@ -138,14 +138,19 @@ def _is_state_dict(value: Any) -> bool:
     """Whether a value maps names to tensors."""
     if not (isinstance(value, Mapping) and value):
         return False
-    return all(isinstance(name, str) and hasattr(tensor, "shape") for name, tensor in value.items())
+    return all(isinstance(name, str) and _is_tensor(tensor) for name, tensor in value.items())
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether a value is an array; torch's nested tensors raise if they are asked for their shape."""
+    return hasattr(type(value), "shape")
 
 
 def _array(where: str, name: str, value: Any) -> np.ndarray:
     """A tensor of torch, jax or NumPy as a NumPy array."""
     if hasattr(value, "detach"):
         return from_torch(where, name, value)
-    if not hasattr(value, "shape") and not isinstance(value, int | float):
+    if not _is_tensor(value) and not isinstance(value, int | float):
         raise ConfigError(
             f"{where} must hold tensors by name; {name!r} is a {type(value).__name__}\n"
             "  fix: model.state_dict() of the torch module"
