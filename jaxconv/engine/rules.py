@@ -40,7 +40,7 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One rule of a platform; the first that matches a form decides.
+    """One rule of a platform; the first that matches a form, and whose formulation can run it, decides.
 
     Attributes:
       impl: the formulation.
@@ -56,32 +56,19 @@ class Rule:
     why: str
 
 
-def _onednn(form: Form, place: Place) -> bool:
-    return can_run("onednn", form, place)
-
-
-def _native(form: Form, place: Place) -> bool:
-    return can_run("native", form, place)
-
-
-def _winograd(form: Form, place: Place) -> bool:
-    return can_run("winograd", form, place)
-
-
 def _native_strided(form: Form, place: Place) -> bool:
-    return max(form.stride) > 1 and not form.pointwise and can_run("native", form, place)
+    return max(form.stride) > 1 and not form.pointwise
 
 
 def _native_ahead(form: Form, place: Place) -> bool:
     """Where the native kernels are ahead of oneDNN's: few channels, small maps, and one or three axes."""
     few = form.k[-2] < 16 or (form.slot == "y" and form.k[-1] < 16) or math.prod(form.y[1:-1]) <= 16
-    ahead = (form.groups == 1 and few) or form.rank != 2
-    return ahead and not form.pointwise and can_run("native", form, place)
+    return ((form.groups == 1 and few) or form.rank != 2) and not form.pointwise
 
 
 def _images(form: Form, place: Place) -> bool:
     """Kernel gradients of depthwise convolutions, and of dense ones whose y exceeds the cache."""
-    return can_run("images", form, place) and (form.depthwise or 4 * math.prod(form.y) > 6.5e6)
+    return form.depthwise or 4 * math.prod(form.y) > 6.5e6
 
 
 def _exact_in_f32(form: Form, place: Place) -> bool:
@@ -114,15 +101,15 @@ def _always(form: Form, place: Place) -> bool:
 # an Intel Xeon (AVX-512), against onednn unless said otherwise: experiments/bench_native.py.
 RULES: dict[str, tuple[Rule, ...]] = {
     "cpu": (
-        Rule("winograd", "xky", _winograd, "3×3 64×32²×64: 12, 10, 13 against 23, 26, 26 by onednn and native"),
-        Rule("native", "k", _native, "3×3 64×32²×64: 26 against 70 by images; 1×1 8×56²×64→256: 8 against 10 by dots"),
+        Rule("winograd", "xky", _always, "3×3 64×32²×64: 12, 10, 13 against 23, 26, 26 by onednn and native"),
+        Rule("native", "k", _always, "3×3 64×32²×64: 26 against 70 by images; 1×1 8×56²×64→256: 8 against 10 by dots"),
         Rule("native", "x", _native_strided, "7×7/2 8×224²×3→64: 25 against 49 by onednn; depthwise 3×3/2: a ninth"),
         Rule("native", "xy", _native_ahead, "3×3 64×2²×512: 8, 5 against 20, 21; 5×5 60×28²×1→20: 2, 1 against 4, 1"),
         Rule("dots", "xky", lambda form, place: form.pointwise, "1×1 8×56²×64→256: 6, 7, 10 against 11, 33, 98"),
         Rule("images", "k", _images, "3×3 64×32²×64: 54 against 909, in one block 120; depthwise 7×7: 14 against 478"),
         Rule("shifted", "k", lambda form, place: form.depthwise, "3×3 8×28²×192: 20 against 75, by oneDNN 31"),
-        Rule("onednn", "xky", _onednn, "3×3 8×56²×64: 19, 15, 18 against 24, 30, 50; 64×2²×512: 10 against 798"),
-        Rule("native", "xy", _native, "at most 1.4 times onednn's time; half of canonical's"),
+        Rule("onednn", "xky", _always, "3×3 8×56²×64: 19, 15, 18 against 24, 30, 50; 64×2²×512: 10 against 798"),
+        Rule("native", "xy", _always, "at most 1.4 times onednn's time; half of canonical's"),
         Rule("shifted", "xy", lambda form, place: form.depthwise, "3×3 8×28²×192: 1.4, 0.9 against 38, 38"),
         Rule("dots", "xky", lambda form, place: form.groups > 1, "32 groups, 8×14²×256: 7, 9, 4 against 8, 8, 1193"),
         Rule("dots", "xy", _kernel_exceeds_maps, "3×3 64×2²×512: 11, 13 against 798, 789; XLA swaps kernel and input"),
@@ -183,4 +170,8 @@ def is_candidate(impl: str, form: Form, place: Place) -> bool:
 def preferred(form: Form, place: Place) -> str:
     """The formulation that the rules choose for a form of one member."""
     form = simplified(form).form
-    return next(rule.impl for rule in RULES[place.platform] if form.slot in rule.slots and rule.when(form, place))
+    return next(
+        rule.impl
+        for rule in RULES[place.platform]
+        if form.slot in rule.slots and rule.when(form, place) and can_run(rule.impl, form, place)
+    )
