@@ -44,7 +44,7 @@ def restarted(environment: Mapping[str, str], argv: Sequence[str], executable: s
 def restart() -> None:
     """Replace this process by the same command with huge pages, once, before it has done anything.
 
-    The process keeps its number, its files and its signals; on failure, it goes on as it is.
+    The process ID and the open files stay the same. If the restart fails, this process continues without huge pages.
     """
     argv = getattr(sys, "orig_argv", [])
     environment = restarted(os.environ, argv, sys.executable)

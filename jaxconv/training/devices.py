@@ -29,7 +29,8 @@ __all__ = ["KINDS", "Devices", "make_devices"]
 AXES = ("data", "fsdp", "model")
 ROWS = ("data", "fsdp")
 KINDS = ("params", "optimizer", "none")
-"""What of a parameter is sharded along "fsdp": all (FSDP), optimizer state and averages (ZeRO-1), or nothing."""
+"""What is sharded along "fsdp": parameters and all that belongs to them (FSDP), only optimizer state and averages
+(ZeRO-1), or nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
