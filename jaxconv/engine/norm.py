@@ -156,9 +156,8 @@ def gradient(
     norm: Norm,
 ) -> tuple[jax.Array, ...]:
     """The transpose of `tangent`: the cotangents of x, scale and bias from those of z, mean and var."""
-    by_scale, by_bias = sums(dz, x, center, rest, rstd, norm.rows(scale))
-    dx = spread(dz, dmean, dvar, x, center, rest, rstd, scale, by_scale, by_bias, norm, norm.count(x.shape))
-    return dx, sum_to(by_scale, scale.shape), sum_to(by_bias, scale.shape)
+    found = sums(dz, x, center, rest, rstd, norm.rows(scale))
+    return from_sums(dz, dmean, dvar, x, center, rest, rstd, scale, *found, norm=norm, count=norm.count(x.shape))
 
 
 def sums(
@@ -168,7 +167,7 @@ def sums(
     return sum_over(dz * ((x - center - rest) * rstd), rows), sum_over(dz, rows)
 
 
-def spread(
+def from_sums(
     dz: jax.Array,
     dmean: jax.Array,
     dvar: jax.Array,
@@ -179,19 +178,17 @@ def spread(
     scale: jax.Array,
     by_scale: jax.Array,
     by_bias: jax.Array,
+    *,
     norm: Norm,
     count: int,
-) -> jax.Array:
-    """The cotangent of x, from the sums over rows; `count` values, here and on other devices, have one mean."""
+) -> tuple[jax.Array, ...]:
+    """`gradient`, from the sums over rows; `count` values, here and on other devices, have one mean."""
     others = [axis for axis in norm.axes if axis not in norm.rows(scale)]
     slope = (2 * dvar - sum_over(scale * by_scale, others) * rstd**2) / count
     offset = (dmean - sum_over(scale * by_bias, others) * rstd) / count - slope * rest
-    return dz * (rstd * scale) + ((x - center) * slope + offset)
-
-
-def sum_to(v: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """The sums over the axes that have size 1 in `shape`."""
-    return sum_over(v, [axis for axis, n in enumerate(shape) if n != v.shape[axis]])
+    dx = dz * (rstd * scale) + ((x - center) * slope + offset)
+    lacks = [axis for axis, n in enumerate(scale.shape) if n != by_scale.shape[axis]]
+    return dx, sum_over(by_scale, lacks), sum_over(by_bias, lacks)
 
 
 def sum_over(v: jax.Array, axes: Sequence[int]) -> jax.Array:

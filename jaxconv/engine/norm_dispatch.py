@@ -42,7 +42,7 @@ def gradient(
     *operands: jax.Array, norm: Norm, kernels: bool, shard: Shard, without: Sequence[int] = ()
 ) -> tuple[jax.Array, ...]:
     """`engine.norm.gradient`; `without`: the axes of x that scale lacks on all devices, but those of the statistics."""
-    dz, dmean, dvar, x, center, rest, rstd, scale = operands
+    dz, _, _, x, center, rest, rstd, scale = operands
     sizes, rows = native.norm_sizes(x, scale, norm) if kernels else None, norm.rows(scale)
     if sizes and sizes.rows == 1 and not shard.over(_names(rows)):
         dx, dscale, dbias = native.layer_norm_gradient_native(*operands, sizes=sizes)
@@ -54,10 +54,8 @@ def gradient(
         )
         if not rows:  # else XLA computes these, of x's size, again for each use
             found = lax.optimization_barrier(found)
-        by_scale, by_bias = shard.sum(found, _names(rows))
         count = norm.count(x.shape) * shard.count(_names(rows))
-        dx = formulas.spread(dz, dmean, dvar, x, center, rest, rstd, scale, by_scale, by_bias, norm, count)
-        dscale, dbias = (formulas.sum_to(v, scale.shape) for v in (by_scale, by_bias))
+        dx, dscale, dbias = formulas.from_sums(*operands, *shard.sum(found, _names(rows)), norm=norm, count=count)
     return dx, *shard.sum((dscale, dbias), _names(without))
 
 
