@@ -13,7 +13,6 @@ minutes:
 
 import argparse
 import dataclasses
-import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -238,7 +237,7 @@ def table(repeats: int, pause: float, chosen: str, looped: tuple[str, ...]) -> s
         print(lines[-1], flush=True)
         for name, ms in (("forward", y), ("gradients", g)):
             ratios[name] += [ms["jaxconv"] / ms["torch"]] if "torch" in ms else []
-    means = {name: math.exp(statistics.fmean(map(math.log, values))) for name, values in ratios.items() if values}
+    means = {name: statistics.geometric_mean(values) for name, values in ratios.items() if values}
     lines += ["", "Geometric means against torch: " + ", ".join(f"{n} {m:.2f}" for n, m in means.items()) + "."]
     lines += [eight_at_once(repeats, pause)] if not chosen else []
     return "\n".join(lines)

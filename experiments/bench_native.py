@@ -11,7 +11,6 @@ one's time and the geometric mean of that share. `JAXCONV_NATIVE_ISA` selects th
 import argparse
 import dataclasses
 import functools
-import math
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -149,7 +148,7 @@ def main() -> None:
             shown = [*(f"{ms[name]:.2f}" for name in options.impls), *(f"{ratio:.2f}" for ratio in ratios)]
             print("|", " | ".join([row.name, slot, *shown]), "|", flush=True)
     for (name, slot), values in shares.items():
-        mean = math.exp(statistics.fmean(map(math.log, values)))
+        mean = statistics.geometric_mean(values)
         print(f"\n{name}/{last}, {slot}: geometric mean {mean:.2f}, worst {max(values):.2f} of {len(values)}", end="")
     print()
 

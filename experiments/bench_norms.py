@@ -11,7 +11,6 @@ the geometric mean of the medians' ratios.
 
 import argparse
 import functools
-import math
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -118,7 +117,7 @@ def main() -> None:
         shown = [f"{statistics.median(of):.2f} ({min(of):.2f})" for of in ms.values()]
         name = f"{kind}, {activation}" if activation != "none" else kind
         print(f"| {name} | {'×'.join(map(str, shape))} | {' | '.join(shown)} | {ratios[-1]:.2f} |", flush=True)
-    print(f"\ngeometric mean {math.exp(statistics.fmean(map(math.log, ratios))):.2f}, worst {max(ratios):.2f}")
+    print(f"\ngeometric mean {statistics.geometric_mean(ratios):.2f}, worst {max(ratios):.2f}")
 
 
 if __name__ == "__main__":
