@@ -29,7 +29,14 @@ from jaxconv.engine import norm_dispatch as dispatch
 from jaxconv.engine.norm import Norm, standardize
 from jaxconv.engine.norm_dispatch import axis_names
 from jaxconv.engine.partitioning import Shard, partitioned
-from jaxconv.engine.placement import local_lowering, match_varying_axes, one_device, resharded, result_sharding
+from jaxconv.engine.placement import (
+    local_lowering,
+    match_varying_axes,
+    one_device,
+    resharded,
+    result_sharding,
+    run_compiled,
+)
 
 normalize_p = Primitive("jaxconv_normalize")
 tangent_p = Primitive("jaxconv_normalize_tangent")
@@ -95,14 +102,6 @@ def _declare(primitive: Primitive, x_at: int, scale_at: int, kinds: Sequence[str
     def abstract(*operands: Any, norm: Norm) -> list[Any]:
         return [_result(kind, operands[x_at], operands[scale_at], norm, operands) for kind in kinds]
 
-    @functools.partial(jax.jit, static_argnames="norm")
-    def compiled(*operands: Any, norm: Norm) -> Any:
-        return primitive.bind(*operands, norm=norm)
-
-    def eager(*operands: Any, norm: Norm) -> Any:
-        with jax.disable_jit(False):  # the primitive can run only compiled
-            return compiled(*operands, norm=norm)
-
     def batch(arrays: Any, axes: Any, *, norm: Norm) -> tuple[list[Any], list[int]]:
         """A new first axis that no statistics are over."""
         if axes[x_at] is None:
@@ -117,7 +116,7 @@ def _declare(primitive: Primitive, x_at: int, scale_at: int, kinds: Sequence[str
         return list(outs), [0] * len(kinds)
 
     primitive.def_abstract_eval(abstract)
-    primitive.def_impl(eager)
+    run_compiled(primitive, "norm")
     batching.primitive_batchers[primitive] = batch
     register_taylor_rule(primitive, taylor_series_of(fun))
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxconv._base.compat import ShapedArray, mlir
+from jaxconv._base.compat import Primitive, ShapedArray, mlir
 from jaxconv._base.errors import ShapeError
 
 RESHARD = "jax.sharding.reshard(x, P('data')) to shard only the batch"
@@ -101,6 +101,24 @@ def one_device(module: Any) -> bool:
         return bool(context.num_devices == 1)
     mesh = getattr(context, "mesh", None)  # shard_map: one device's shard, if every axis is manual
     return mesh is not None and (mesh.size == 1 or set(mesh.axis_names) == set(context.manual_axes))
+
+
+def run_compiled(primitive: Primitive, static: str) -> None:
+    """Evaluate a primitive outside of `jit` by compiling it, also under `jax.disable_jit`, as it can run only compiled.
+
+    Args:
+      static: its one parameter.
+    """
+
+    @functools.partial(jax.jit, static_argnames=static)
+    def compiled(*operands: Any, **params: Any) -> Any:
+        return primitive.bind(*operands, **params)
+
+    def eager(*operands: Any, **params: Any) -> Any:
+        with jax.disable_jit(False):
+            return compiled(*operands, **params)
+
+    primitive.def_impl(eager)
 
 
 def local_lowering(fun: Callable[..., Any], **fixed: Any) -> Callable[..., Any]:

@@ -16,7 +16,14 @@ from jaxconv._base.dtypes import promoted
 from jaxconv.engine.dispatch import choose, run
 from jaxconv.engine.form import Form, shared_index
 from jaxconv.engine.partitioning import Shard, partitioned
-from jaxconv.engine.placement import local_lowering, match_varying_axes, one_device, resharded, result_sharding
+from jaxconv.engine.placement import (
+    local_lowering,
+    match_varying_axes,
+    one_device,
+    resharded,
+    result_sharding,
+    run_compiled,
+)
 from jaxconv.engine.rules import Place, grouped_kernel
 from jaxconv.engine.select import Choice, apply_choice
 
@@ -33,15 +40,7 @@ def bind(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
     return conv_p.bind(a, b, form=form)
 
 
-@functools.partial(jax.jit, static_argnames="form")
-def _compiled(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
-    return conv_p.bind(a, b, form=form)
-
-
-@conv_p.def_impl
-def _eager(a: jax.Array, b: jax.Array, *, form: Form) -> jax.Array:
-    with jax.disable_jit(False):  # the primitive can run only compiled
-        return _compiled(a, b, form=form)
+run_compiled(conv_p, "form")
 
 
 @conv_p.def_abstract_eval
@@ -141,17 +140,7 @@ def select(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     return select_p.bind(v, code, choice=choice)
 
 
-@functools.partial(jax.jit, static_argnames="choice")
-def _select_compiled(v: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
-    return apply_choice(v, code, choice)
-
-
-@select_p.def_impl
-def _select_eager(v: jax.Array, code: jax.Array, *, choice: Choice) -> jax.Array:
-    with jax.disable_jit(False):
-        return _select_compiled(v, code, choice)
-
-
+run_compiled(select_p, "choice")
 mlir.register_lowering(select_p, local_lowering(apply_choice))
 ad.defjvp(select_p, lambda tangent, v, code, *, choice: select(tangent, code, choice), None)
 
