@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxconv._base.errors import ConfigError, ShapeError
+from jaxconv._base.errors import ConfigError, ShapeError, count, did_you_mean, either
 from jaxconv._base.paths import fits, leaf_names
 from jaxconv.layers.layer import Layer
 from jaxconv.training.optim.masks import partition
@@ -24,11 +24,11 @@ from jaxconv.training.step import Step, TrainState
 
 T = TypeVar("T")
 
-__all__ = ["KINDS", "Devices", "make_devices"]
+__all__ = ["Devices", "Kind", "make_devices"]
 
 AXES = ("data", "fsdp", "model")
 ROWS = ("data", "fsdp")
-KINDS = ("params", "optimizer", "none")
+Kind = Literal["params", "optimizer", "none"]
 """What is sharded along "fsdp": parameters and all that belongs to them (FSDP), only optimizer state and averages
 (ZeRO-1), or nothing."""
 
@@ -39,11 +39,11 @@ class Devices:
 
     Args:
       mesh: from `make_devices`.
-      shard: {path pattern: one of `KINDS`}; the first that matches a parameter decides.
+      shard: {path pattern: a `Kind`}; the first that matches a parameter decides.
     """
 
     mesh: Mesh
-    shard: Mapping[str, str]
+    shard: Mapping[str, Kind]
 
     @property
     def parts(self) -> int:
@@ -135,13 +135,11 @@ class Devices:
 
         return dataclasses.replace(net, apply=apply)
 
-    def _kinds(self, tree: Any) -> dict[str, str]:
+    def _kinds(self, tree: Any) -> dict[str, Kind]:
         """{path: kind} of the leaves of a tree of parameters or state."""
-
-        def kind(path: str) -> str:
-            return next((kind for pattern, kind in self.shard.items() if fits(path, pattern)), "none")
-
-        return {path: kind(path) for path in leaf_names(tree)}
+        rules = self.shard.items()
+        matching = {path: [kind for pattern, kind in rules if fits(path, pattern)] for path in leaf_names(tree)}
+        return {path: kinds[0] if kinds else "none" for path, kinds in matching.items()}
 
     def _check_patterns(self, params: Any) -> None:
         try:
@@ -165,7 +163,7 @@ def make_devices(
     data: int = -1,
     fsdp: int = 1,
     model: int = 1,
-    shard: Mapping[str, str] | None = None,
+    shard: Mapping[str, Kind] | None = None,
     devices: Sequence[Any] | None = None,
 ) -> Devices | None:
     """The mesh of a run over this machine's devices.
@@ -180,27 +178,34 @@ def make_devices(
       None for one device, which needs no sharding.
 
     Raises:
-      ConfigError: if the sizes do not fit the number of devices.
+      ConfigError: if the sizes do not fit the number of devices, or `shard` has another kind.
 
     >>> make_devices(data=1) is None
     True
     """
     devices = jax.devices() if devices is None else devices
-    sizes, count = [data, fsdp, model], len(devices)
+    shard = {"*": "params"} if shard is None else shard
+    for pattern, kind in shard.items():
+        if kind not in get_args(Kind):
+            known = either(*map(repr, get_args(Kind)))
+            raise ConfigError(
+                f"devices.shard: {pattern!r} must be {known}; got {kind!r}{did_you_mean(kind, get_args(Kind))}"
+            )
+    sizes, there = [data, fsdp, model], len(devices)
     given = math.prod(n for n in sizes if n != -1)
     if sizes.count(-1) > 1 or min(n for n in (*sizes, 1) if n != -1) < 1:
         raise ConfigError(
             f"devices: data, fsdp and model must be sizes of at least 1, and -1 for one of them; "
             f"got data={data}, fsdp={fsdp}, model={model}"
         )
-    if given > count or (-1 in sizes and count % given):
+    if given > there or (-1 in sizes and there % given):
         raise ConfigError(
-            f"devices: data*fsdp*model must {'divide' if -1 in sizes else 'be at most'} the {count} devices here; "
-            f"got data={data}, fsdp={fsdp}, model={model}"
+            f"devices: data*fsdp*model must {'divide' if -1 in sizes else 'be at most'} the {count(there, 'device')} "
+            f"here; got data={data}, fsdp={fsdp}, model={model}"
         )
-    shape = [count // given if n == -1 else n for n in sizes]
+    shape = [there // given if n == -1 else n for n in sizes]
     total = math.prod(shape)
     if total == 1:
         return None
     grid = np.asarray(devices[:total], object).reshape(shape)
-    return Devices(Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3), {"*": "params"} if shard is None else shard)
+    return Devices(Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3), shard)

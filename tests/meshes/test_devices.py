@@ -187,6 +187,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(jc.ConfigError, match="and -1 for one of them; got data=-1, fsdp=-1, model=1"):
         make_devices(-1, -1)
     with pytest.raises(jc.ConfigError) as raised:
+        make_devices(1, 8, shard={"*": "prams"})
+    assert str(raised.value) == (
+        "devices.shard: '*' must be 'params', 'optimizer', or 'none'; got 'prams'; did you mean 'params'?"
+    )
+    with pytest.raises(jc.ConfigError) as raised:
         build(settings(tmp_path, "train.batch_size=100"))
     assert str(raised.value) == (
         "train.batch_size must divide into equal parts for 8 devices; got 100, the nearest that do are 96 or 104"

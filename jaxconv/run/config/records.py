@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from jaxconv._base.limits import SEEDS
+from jaxconv.training.devices import Kind
 
 __all__ = [
     "SECTIONS",
@@ -28,7 +29,6 @@ _strict = ConfigDict(extra="forbid")
 PathText = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
-Shard = Literal["params", "optimizer", "none"]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -201,7 +201,7 @@ class DevicesConfig:
     data: int = -1
     fsdp: int = 1
     model: int = 1
-    shard: dict[str, Shard] = dataclasses.field(default_factory=lambda: {"*": "params"})
+    shard: dict[str, Kind] = dataclasses.field(default_factory=lambda: {"*": "params"})
 
 
 @dataclasses.dataclass(frozen=True)
