@@ -135,7 +135,7 @@ class Devices:
 
         return dataclasses.replace(net, apply=apply)
 
-    def _kinds(self, tree: Any) -> dict[str, Kind]:
+    def _kinds(self, tree: Any) -> dict[str, str]:
         """{path: kind} of the leaves of a tree of parameters or state."""
         rules = self.shard.items()
         matching = {path: [kind for pattern, kind in rules if fits(path, pattern)] for path in leaf_names(tree)}
