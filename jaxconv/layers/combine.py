@@ -41,9 +41,9 @@ def chain(*layers: Part, **named: Part) -> Layer:
     >>> from jaxconv.layers import Conv
     >>> chain(Conv(8, 3), jax.nn.relu, Conv(8, 3), head=jnp.tanh)
     chain
-      conv0: conv
+      conv0: Conv(8, 3)
       relu0: relu
-      conv1: conv
+      conv1: Conv(8, 3)
       head: tanh
     """
     parts = name_parts(layers, named)

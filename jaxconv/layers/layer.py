@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import html
+import inspect
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -115,21 +116,27 @@ Part: TypeAlias = Layer | Callable[[Any], Input]
 
 
 def printed(make: Callable[P, Layer]) -> Callable[P, Layer]:
-    """Decorator of a constructor: its layers print as the call that made them.
+    """Decorator of a constructor: its layers print as the call that made them, without keywords at their defaults.
 
     >>> @printed
-    ... def Twice(size, act=None): return Layer("twice", None, None)
-    >>> Twice(3, act=jax.nn.relu)
+    ... def Twice(size, act=None, bias=True): return Layer("twice", None, None)
+    >>> Twice(3, act=jax.nn.relu, bias=True)
     Twice(3, act=relu)
     """
+    parameters = inspect.signature(make).parameters
 
     def word(value: Any) -> str:
         return getattr(value, "__name__", None) or repr(value)
 
+    def usual(name: str, value: Any) -> bool:
+        default = parameters[name].default if name in parameters else inspect.Parameter.empty
+        return type(value) is type(default) and value == default
+
     @functools.wraps(make)
     def made(*args: P.args, **kwargs: P.kwargs) -> Layer:
-        given = [*map(word, args), *(f"{name}={word(value)}" for name, value in kwargs.items())]
-        return dataclasses.replace(make(*args, **kwargs), call=f"{make.__name__}({', '.join(given)})")
+        layer = make(*args, **kwargs)  # first: it raises TypeError for unknown keywords
+        named = (f"{name}={word(value)}" for name, value in kwargs.items() if not usual(name, value))
+        return dataclasses.replace(layer, call=f"{make.__name__}({', '.join([*map(word, args), *named])})")
 
     return made
 

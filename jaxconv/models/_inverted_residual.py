@@ -54,11 +54,8 @@ def conv_norm(
     Returns:
       Layer: [N, H, W, C] to [N, ceil(H/stride), ceil(W/stride), features], with parts "0", "1" (and "2").
 
-    >>> conv_norm(16, 3, stride=2, activation=jax.nn.relu)
-    chain
-      0: conv
-      1: batch_norm
-      2: relu
+    >>> list(conv_norm(16, 3, stride=2, activation=jax.nn.relu).parts)
+    ['0', '1', '2']
     """
     options: dict[str, Any] = {"stride": stride, "padding": size // 2, "bias": False, "kernel_init": FAN_OUT}
     conv = DepthwiseConv(size, **options) if features is None else Conv(features, size, **options)
@@ -119,11 +116,9 @@ def inverted_residual(body: Layer, *, adds: bool, name: str = "block", drop: Lay
 
     Source: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, 2018.
 
-    >>> inverted_residual(conv_norm(8, 3), adds=True)
+    >>> inverted_residual(BatchNorm(), adds=True)
     inverted_residual
-      block: chain
-        0: conv
-        1: batch_norm
+      block: BatchNorm()
     """
     parts = {name: body, "stochastic_depth": drop} if adds and drop is not None else {name: body}
 

@@ -132,8 +132,8 @@ def resnet(
 def resnet18(num_classes: int = 1000, *, upto: str | None = None) -> Layer:
     """ResNet-18: two blocks of two 3×3 convolutions in each stage. Arguments as in `resnet`.
 
-    >>> resnet18().parts["layer1"].parts["0"].parts["conv2"]
-    conv
+    >>> resnet18().parts["layer1"].parts["0"].parts["bn1"]
+    BatchNorm()
     """
     return resnet(num_classes, blocks=BLOCKS[18], bottleneck=False, upto=upto)
 

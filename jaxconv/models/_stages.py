@@ -26,7 +26,7 @@ def numbered(*layers: Part) -> Layer:
     >>> from jaxconv.layers import Conv
     >>> numbered(Conv(8, 3), jax.nn.relu)
     chain
-      0: conv
+      0: Conv(8, 3)
       1: relu
     """
     return chain(**{str(number): layer for number, layer in enumerate(layers)})
@@ -58,7 +58,7 @@ def ending(
     >>> from jaxconv.layers import Conv, Dense
     >>> ending({"conv": Conv(8, 3)}, lambda classes: {"fc": Dense(classes)}, num_classes=0, upto=None)
     chain
-      conv: conv
+      conv: Conv(8, 3)
       avgpool: global_avg_pool
     """
     if geometry.integer(num_classes, "num_classes", least=0):

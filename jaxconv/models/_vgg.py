@@ -52,8 +52,8 @@ def vgg(
 
     Source: Simonyan and Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014.
 
-    >>> list(vgg(convs=(1, 2), width=8).parts["features"].parts.values())
-    [conv, relu, max_pool, conv, relu, conv, relu, max_pool]
+    >>> [getattr(part, "name", "relu") for part in vgg(convs=(1, 2), width=8).parts["features"].parts.values()]
+    ['conv', 'relu', 'max_pool', 'conv', 'relu', 'conv', 'relu', 'max_pool']
     """
     body: list[Any] = []
     for stage, count in enumerate(convs):

@@ -1,5 +1,6 @@
 """Runs that are stopped, killed and gone on with, and what they leave."""
 
+import itertools
 import json
 import os
 import random
@@ -351,8 +352,10 @@ def test_what_a_run_would_be():
 def test_a_kill_at_any_moment_leaves_a_run_that_goes_on(whole, tmp_path):
     """`JAXCONV_KILLS` says how often; each at a random moment of loading, compiling, training or saving."""
     kills = int(os.environ.get("JAXCONV_KILLS", "3"))
-    path, folder = tmp_path / "tiny.toml", tmp_path / "run"
+    path = tmp_path / "tiny.toml"
     path.write_text(CONFIG)
+    folders = (tmp_path / f"run{number}" for number in itertools.count())
+    folder = next(folders)
     moments = random.Random(0)
     done = 0
     while done < kills:
@@ -370,7 +373,7 @@ def test_a_kill_at_any_moment_leaves_a_run_that_goes_on(whole, tmp_path):
         if (folder / "result.json").exists():  # it came to its end, or was killed behind it: another one
             same_bits(folder, whole)
             assert measured(folder) == measured(whole)
-            folder = tmp_path / f"run{done}"
+            folder = next(folders)
     if (folder / "config.toml").exists() and not (folder / "result.json").exists():
         run.resume(folder)
         same_bits(folder, whole)
