@@ -36,16 +36,13 @@ class Tester:
       inputs: the run's data.
       model: the run's net.
       members: whether the state is an ensemble's.
-      devices: the run's mesh; None for one device.
+      devices: the run's mesh.
     """
 
-    def __init__(
-        self, settings: Config, inputs: Inputs, model: Model, *, members: bool, devices: Devices | None = None
-    ) -> None:
+    def __init__(self, settings: Config, inputs: Inputs, model: Model, *, members: bool, devices: Devices) -> None:
         self._settings, self._inputs, self._devices = settings, inputs, devices
         self._source = inputs.dataset.test if inputs.validation is None else inputs.validation
-        net = model.net if devices is None else devices.layer(model.net)
-        self._step: EvalStep = jax.jit(make_eval_step(net, model.prepare, members=members))
+        self._step: EvalStep = jax.jit(make_eval_step(devices.layer(model.net), model.prepare, members=members))
         self.part = "test" if inputs.validation is None else "validation"
         self.images = len(self._source)
         self.last: Answers | None = None
@@ -61,13 +58,12 @@ class Tester:
         return self._answers(state, self._inputs.dataset.test)
 
     def _answers(self, state: TrainState, source: Source) -> Answers:
-        parts = 1 if self._devices is None else self._devices.parts
-        found = evaluation_batches(source, self._settings, len(self._inputs.dataset.classes), parts)
+        found = evaluation_batches(source, self._settings, len(self._inputs.dataset.classes), self._devices.parts)
         return answer(self._on_devices, *state.tested, found)
 
     def _on_devices(self, params: Any, state: Any, batch: Batch) -> dict[str, jax.Array]:
         """The step on a batch that is divided among the devices."""
-        return self._step(params, state, batch if self._devices is None else self._devices.batch(batch))
+        return self._step(params, state, self._devices.batch(batch))
 
 
 def score(found: Answers, classes: int) -> Score:

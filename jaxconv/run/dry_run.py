@@ -47,7 +47,7 @@ def describe(settings: Config) -> Described:
     """
     inputs, model, training = build(settings)
     start = check(settings, inputs, model, training)
-    feed = training_feed(inputs, settings, training.seeds, 0, training.steps)
+    feed = training_feed(inputs, settings, training.seeds, 0, training.steps, training.devices)
     with matmul_precision(settings.precision), jax.disable_jit(False):
         compiled: Any = compile_steps(training.step, start, feed, members=training.ensemble)
     memory = compiled.memory_analysis()

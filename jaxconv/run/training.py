@@ -138,14 +138,13 @@ def _run(
     ):
         latest = saved.restore(structs)
         first, start, saved_notes = latest if latest is not None else (0, training.start(), {})
-        devices = training.devices
-        start = start if devices is None else devices.place(start)
+        start = training.devices.place(start)
         _write_manifest(settings, inputs, folder, first, notes)
         (folder / "result.json").unlink(missing_ok=True)  # of a finished run that is trained further
-        tester = Tester(settings, inputs, model, members=training.ensemble, devices=devices)
+        tester = Tester(settings, inputs, model, members=training.ensemble, devices=training.devices)
         saver = Saver(saved, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, saved_notes)
         every = settings.train.eval_every
-        feed = training_feed(inputs, settings, training.seeds, first, training.steps, devices)
+        feed = training_feed(inputs, settings, training.seeds, first, training.steps, training.devices)
         try:
             with (
                 contextlib.closing(feed),

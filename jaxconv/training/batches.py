@@ -17,7 +17,7 @@ from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.dataset import shape_of
 from jaxconv.data.order import batch_indices
 from jaxconv.data.stream import prefetch_to_device, stream
-from jaxconv.training.devices import Devices
+from jaxconv.training.devices import Devices, make_devices
 
 __all__ = ["Feed", "Resident", "Streamed", "shuffled_batches"]
 
@@ -122,23 +122,22 @@ class Resident:
         devices: Devices | None = None,
     ) -> None:
         _check_batch_size(batch_size)
-        self.batch_size, self.max_steps, self._source, self._devices = batch_size, max_steps, source, devices
+        self.batch_size, self.max_steps, self._source = batch_size, max_steps, source
+        self._devices = devices or make_devices(data=1)
         self._seeds: Sequence[int] = [seeds] if isinstance(seeds, int) else seeds
         axes = (batch_size,) if isinstance(seeds, int) else (len(seeds), batch_size)
-        self.shapes = jax.ShapeDtypeStruct((max_steps, *axes), jnp.int32, sharding=_rows(devices, len(axes)))
+        self.shapes = jax.ShapeDtypeStruct((max_steps, *axes), jnp.int32, sharding=self._devices.rows(len(axes)))
         self.waited, self.skipped = 0.0, dict[str, int]()
 
     @functools.cached_property
     def data(self) -> tuple[jax.Array, jax.Array]:
         """The images and labels, copied to the devices on first use."""
-        arrays = jnp.asarray(self._source.images), jnp.asarray(self._source.labels)
-        return arrays if self._devices is None else jax.device_put(arrays, self._devices.whole)
+        return jax.device_put((self._source.images, self._source.labels), self._devices.whole)
 
     @property
     def data_shapes(self) -> Any:
         """Shapes of `data`."""
-        whole = None if self._devices is None else self._devices.whole
-        arrays = self._source.images, self._source.labels
+        arrays, whole = (self._source.images, self._source.labels), self._devices.whole
         return tuple(jax.ShapeDtypeStruct(v.shape, jnp.asarray(v[:0]).dtype, sharding=whole) for v in arrays)
 
     def items(self, first: int, count: int) -> np.ndarray:
@@ -197,7 +196,7 @@ class Streamed:
             for seed in each
         ]
         axes = (1, batch_size) if self._single else (1, len(each), batch_size)
-        image, rows = shape_of(source), _rows(devices, len(axes) - 1)
+        image, rows = shape_of(source), (devices or make_devices(data=1)).rows(len(axes) - 1)
         self.shapes = Batch(
             jax.ShapeDtypeStruct((*axes, *image), jnp.uint8, sharding=rows),
             jax.ShapeDtypeStruct(axes, jnp.int32, sharding=rows),
@@ -235,10 +234,6 @@ class Streamed:
     def take(self, data: Any, item: Batch) -> Batch:
         """The batch unchanged."""
         return item
-
-
-def _rows(devices: Devices | None, axis: int) -> Any:
-    return None if devices is None else devices.rows(axis)
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -165,8 +165,8 @@ def make_devices(
     model: int = 1,
     shard: Mapping[str, Kind] | None = None,
     devices: Sequence[Any] | None = None,
-) -> Devices | None:
-    """The mesh of a run over this machine's devices.
+) -> Devices:
+    """The mesh of a run over this machine's devices, or over one of them.
 
     Args:
       data, fsdp, model: sizes of the mesh's axes; -1, of one of them, for all devices that the others leave. Fewer than
@@ -174,14 +174,11 @@ def make_devices(
       shard: see `Devices`; `{"*": "params"}` if None.
       devices: all of JAX's if None.
 
-    Returns:
-      None for one device, which needs no sharding.
-
     Raises:
       ConfigError: if the sizes do not fit the number of devices, or `shard` has another kind.
 
-    >>> make_devices(data=1) is None
-    True
+    >>> make_devices(data=1).parts
+    1
     """
     devices = jax.devices() if devices is None else devices
     shard = {"*": "params"} if shard is None else shard
@@ -204,8 +201,5 @@ def make_devices(
             f"here; got data={data}, fsdp={fsdp}, model={model}"
         )
     shape = [there // given if n == -1 else n for n in sizes]
-    total = math.prod(shape)
-    if total == 1:
-        return None
-    grid = np.asarray(devices[:total], object).reshape(shape)
+    grid = np.asarray(devices[: math.prod(shape)], object).reshape(shape)
     return Devices(Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3), shard)

@@ -216,17 +216,16 @@ def test_steps_of_every_kind(options, rng):
     seeds = range(members) if members else 0
 
     def last(devices):
-        step = jc.training.make_step(
-            net if devices is None else devices.layer(net), tx, prepare=lambda v: v / 255, **rest
-        )
+        step = devices.step(jc.training.make_step(devices.layer(net), tx, prepare=lambda v: v / 255, **rest))
         if members:
             state = jc.training.init_ensemble(net, tx, seeds, (1, 6, 6, 2))
         else:
             state = jc.training.init_state(net, tx, jax.random.key(0), (1, 6, 6, 2), **scaled)
-        step, state = (step, state) if devices is None else (devices.step(step), devices.place(state))
         feed = Resident(source, 16, seeds, max_steps=4, devices=devices)
-        return jc.training.fit(step, state, feed, steps=4, members=bool(members)).final.params
+        return jc.training.fit(step, devices.place(state), feed, steps=4, members=bool(members)).final.params
 
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), last(make_devices(2, 2, 2)), last(None)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        last(make_devices(2, 2, 2)),
+        last(make_devices(data=1)),
     )

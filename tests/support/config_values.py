@@ -57,7 +57,7 @@ def examine(path, key, text):
     settings = config.read(path, [f"{key}={text}"])
     inputs, model, training = run.build(settings)
     start = check(settings, inputs, model, training)
-    feed = training_feed(inputs, settings, training.seeds, 0, training.steps)
+    feed = training_feed(inputs, settings, training.seeds, 0, training.steps, training.devices)
 
     def step(train, data, item):
         return training.step(train, feed.take(data, item))

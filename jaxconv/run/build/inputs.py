@@ -76,7 +76,7 @@ def training_feed(
     seeds: int | Sequence[int],
     first: int,
     last: int,
-    devices: Devices | None = None,
+    devices: Devices,
 ) -> Feed:
     """Training batches of the steps from `first` up to `last`.
 
@@ -86,7 +86,7 @@ def training_feed(
       seeds: of the order of the images; a sequence has one for each member of an ensemble.
       first: step of the first batch.
       last: total steps of the run.
-      devices: the run's mesh; None for one device.
+      devices: the run's mesh.
     """
     size = settings.train.batch_size
     if isinstance(inputs.train, Arrays):

@@ -37,7 +37,7 @@ class Training:
       rate: `step -> learning rate`.
       steps: total steps of the run.
       seeds: the run's seed, or one for each member of an ensemble.
-      devices: the run's mesh; None for one device.
+      devices: the run's mesh.
     """
 
     step: Step
@@ -46,7 +46,7 @@ class Training:
     rate: Callable[[int], float]
     steps: int
     seeds: int | Sequence[int]
-    devices: Devices | None = None
+    devices: Devices
 
     @property
     def ensemble(self) -> bool:
@@ -70,8 +70,7 @@ def build_training(settings: Config, inputs: Inputs, model: Model) -> Training:
     tx, rate = _optimizer(settings, len(inputs.train), steps)
     wanted = settings.devices
     devices = make_devices(wanted.data, wanted.fsdp, wanted.model, wanted.shard)
-    if devices is not None:
-        devices.check_batch(train.batch_size, settings.optim.accumulate)
+    devices.check_batch(train.batch_size, settings.optim.accumulate)
     step = _step(settings, inputs, model, tx, devices)
     seed, shape = train.seed, model.shape
     options = {
@@ -156,14 +155,14 @@ def _optimizer(settings: Config, images: int, steps: int) -> tuple[Any, Callable
     return tx, optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
 
 
-def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devices | None) -> Step:
+def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devices) -> Step:
     """The training step: augmentation, normalization, net, loss and optimizer."""
     train, dataset = settings.train, inputs.dataset
     augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
     jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
     net = freeze_statistics(model.net, *settings.optim.freeze) if settings.optim.freeze else model.net
     step = make_step(
-        net if devices is None else devices.layer(net),
+        devices.layer(net),
         tx,
         loss=functools.partial(cross_entropy, smoothing=train.label_smoothing),
         augment=augmented,
@@ -173,7 +172,7 @@ def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devi
         scale_loss=settings.precision.compute == "float16",
         log_norms=train.log_norms,
     )
-    return step if devices is None else devices.step(step)
+    return devices.step(step)
 
 
 def _seeds(settings: Config) -> int | Sequence[int]:
