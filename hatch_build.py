@@ -26,7 +26,8 @@ class NativeBuildHook(BuildHookInterface):
             self._folder = tempfile.TemporaryDirectory()
             library = Path(self._folder.name) / library.name
         try:
-            build.build(library)
+            if version != "editable" or not build.is_current():
+                build.build(library)
         except (build.BuildError, OSError) as error:
             self.app.display_warning(f"jaxconv is installed without native kernels: {error}")
             return

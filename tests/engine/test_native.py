@@ -253,7 +253,7 @@ def test_an_unknown_instruction_set(monkeypatch):
 @pytest.mark.parametrize("version", [None, 0, 1003])
 def test_headers_newer_than_the_jaxlib_that_runs(version, monkeypatch):
     """XLA would refuse the handlers and with them its whole CPU backend, so they are not registered."""
-    monkeypatch.setattr(library, "ffi_version", lambda: version)
+    monkeypatch.setattr(library, "ffi_version", lambda headers: version)
     monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *args, **kwargs: pytest.fail("registered"))
     monkeypatch.delenv("JAXCONV_NATIVE", raising=False)
     assert library.reason.__wrapped__() == (
@@ -284,6 +284,18 @@ def test_doctor_names_the_instruction_set_or_the_reason():
 
 
 # ---------------------------------------------------------------- the build
+
+
+@here
+def test_what_is_compiled_is_not_compiled_again(monkeypatch, tmp_path):
+    made = Path(jax.ffi.include_dir()) if build.is_current(headers=Path(jax.ffi.include_dir())) else build.HEADERS
+    assert build.is_current(headers=made)
+    assert not build.is_current(headers=tmp_path)
+    assert not build.is_current(tmp_path / "kernels.so", made)
+    (tmp_path / "kernels.so").write_bytes(b"no ELF")
+    assert not build.is_current(tmp_path / "kernels.so", made)
+    monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-O2"))
+    assert not build.is_current(headers=made)
 
 
 @pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="built for Linux and macOS")

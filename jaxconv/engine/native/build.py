@@ -4,10 +4,12 @@ Imports the standard library alone: at installation neither this package nor jax
 """
 
 import concurrent.futures
+import ctypes
 import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -50,9 +52,36 @@ def installed_headers() -> Path | None:
     return folder if folder and (folder / "xla/ffi/api/ffi.h").exists() else None
 
 
+def ffi_version(headers: Path) -> int | None:
+    """The version of XLA's FFI in a folder of its headers, major * 1000 + minor; None if unknown."""
+    try:
+        text = (headers / "xla/ffi/api/c_api.h").read_text()
+    except OSError:
+        return None
+    found = [re.search(rf"#define XLA_FFI_API_{part}\s+(\d+)", text) for part in ("MAJOR", "MINOR")]
+    major, minor = (int(match[1]) if match else None for match in found)
+    return None if major is None or minor is None else major * 1000 + minor
+
+
+def load(library: Path) -> ctypes.CDLL:
+    """A compiled library. Raises OSError if it is none for this machine."""
+    loaded = ctypes.CDLL(str(library))
+    loaded.jaxconv_sources.restype = ctypes.c_char_p
+    return loaded
+
+
+def is_current(library: Path = LIBRARY, headers: Path = HEADERS) -> bool:
+    """Whether `build` would write the same library: it loads here, and was compiled from these sources and headers."""
+    try:
+        made = load(library)
+        return made.jaxconv_sources().decode() == digest() and made.jaxconv_ffi_version() == ffi_version(headers)
+    except (OSError, AttributeError):
+        return False
+
+
 def digest() -> str:
-    """A hash of the sources, which a library carries: it is used with these sources alone."""
-    hashed = hashlib.sha256()
+    """A hash of the sources and flags, which a library carries: it is used with these alone."""
+    hashed = hashlib.sha256(repr((FLAGS, KERNEL_FLAGS)).encode())
     for path in sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cc") and path.stem != "driver"):
         hashed.update(path.name.encode() + b"\0" + path.read_bytes())
     return hashed.hexdigest()[:16]

@@ -8,13 +8,12 @@ processor has.
 import ctypes
 import functools
 import os
-import re
 from pathlib import Path
 
 import jax
 
 from jaxconv._base.errors import ConfigError
-from jaxconv.engine.native.build import LIBRARY, digest
+from jaxconv.engine.native.build import LIBRARY, digest, ffi_version, load
 
 BUILD = "python -m jaxconv.engine.native"
 KINDS = ("dense", "depthwise", "winograd4", "winograd2")
@@ -49,7 +48,7 @@ def reason() -> str | None:
         handlers = {target: getattr(_library(), target) for target in TARGETS}
     except (OSError, AttributeError) as error:
         return f"{error}; run {BUILD}"
-    mine = ffi_version()
+    mine = ffi_version(Path(jax.ffi.include_dir()))
     if mine is None or version // 1000 != mine // 1000 or version > mine:  # XLA would then start no CPU backend at all
         return f"compiled with the headers of another jaxlib; run {BUILD}"
     word = os.environ.get("JAXCONV_NATIVE_ISA")
@@ -81,21 +80,9 @@ def select_isa(name: str | None) -> bool:
     return bool(_library().jaxconv_select_isa(name and name.encode()))
 
 
-def ffi_version() -> int | None:
-    """The version of the FFI that this jaxlib offers, major * 1000 + minor, read from its header; None if unknown."""
-    try:
-        text = (Path(jax.ffi.include_dir()) / "xla/ffi/api/c_api.h").read_text()
-    except OSError:
-        return None
-    found = [re.search(rf"#define XLA_FFI_API_{part}\s+(\d+)", text) for part in ("MAJOR", "MINOR")]
-    major, minor = (int(match[1]) if match else None for match in found)
-    return None if major is None or minor is None else major * 1000 + minor
-
-
 @functools.cache
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(LIBRARY))
+    library = load(LIBRARY)
     library.jaxconv_isa.restype = ctypes.c_char_p
-    library.jaxconv_sources.restype = ctypes.c_char_p
     library.jaxconv_select_isa.argtypes = [ctypes.c_char_p]
     return library
