@@ -9,7 +9,7 @@ from jaxconv.layers.local_conv import LocalConv
 from jaxconv.layers.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from jaxconv.layers.pool import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, BlurPool, L2Pool, LpPool, MaxPool
 from jaxconv.layers.separable import DepthwiseConv, SeparableConv, SpatiallySeparableConv
-from jaxconv.layers.surgery import backbone, freeze_statistics, replace
+from jaxconv.layers.surgery import backbone, freeze_statistics, ghost_batch_norm, replace
 from jaxconv.layers.transpose import ConvTranspose, adjoint
 from jaxconv.layers.wrap import cast, remat, repeat, stateless
 
@@ -18,7 +18,7 @@ __all__ = [
     "DepthwiseConv", "DropPath", "Dropout", "GroupNorm", "InstanceNorm", "L2Pool", "LayerNorm", "LocalConv",
     "LocalResponseNorm", "LpPool", "MaxPool", "RMSNorm", "SeparableConv", "SpatialDropout",
     "SpatiallySeparableConv", "adjoint", "assume_channels_last", "backbone", "branch", "cast", "chain",
-    "freeze_statistics", "masked", "remat", "repeat", "replace", "residual", "stateless",
+    "freeze_statistics", "ghost_batch_norm", "masked", "remat", "repeat", "replace", "residual", "stateless",
 ]  # fmt: skip
 
 

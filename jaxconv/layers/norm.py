@@ -58,7 +58,6 @@ def BatchNorm(
     """
     must = "momentum, the decay of the running statistics, must be in [0, 1)"
     check_number(momentum, "momentum", must, lambda momentum: 0 <= momentum < 1)
-    group = None if group is None else geometry.integer(group, "group")
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         x = shape_of(x)
@@ -88,11 +87,9 @@ def BatchNorm(
             )
         if not train or x.size == 0:
             return batch_norm(x, **state, **params, eps=eps), state
-        y = upcast(x) if group is None else _in_groups(upcast(x), group)
+        y = upcast(x)
         own = per_channel(y, params.get("scale"), params.get("bias"))
-        y, *batch = normalize(y, range(y.ndim - x.ndim, y.ndim - 1), check_eps(eps), *own, axis_name=axis_name)
-        if group is not None:
-            y, batch = y.reshape(x.shape), [b.mean(0) for b in batch]
+        y, *batch = normalize(y, range(y.ndim - 1), check_eps(eps), *own, axis_name=axis_name)
         statistics = zip(("mean", "var"), batch, strict=True)
         new = {
             n: momentum * state[n] + (1 - momentum) * jax.lax.stop_gradient(b.reshape(-1).astype(state[n].dtype))
@@ -100,18 +97,28 @@ def BatchNorm(
         }
         return assert_shape(y.astype(x.dtype), x.shape), new
 
-    return Layer("batch_norm", init, apply)
+    norm = Layer("batch_norm", init, apply)
+    return norm if group is None else in_groups(norm, geometry.integer(group, "group"))
 
 
-def _in_groups(x: jax.Array, group: int) -> jax.Array:
-    """[N, ..., C] -> [N/group, group, ..., C]."""
-    if x.shape[0] % group:
-        raise ShapeError(
-            f"batch_norm's group must divide the batch of {count(x.shape[0], 'example')}",
-            got=f"group={group}",
-            kind="shape",
-        )
-    return x.reshape(x.shape[0] // group, group, *x.shape[1:])
+def in_groups(norm: Layer, group: int) -> Layer:
+    """A batch norm whose statistics are of groups of so many examples, with the same params and state."""
+
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
+        x = jnp.asarray(x)
+        if not train or x.size == 0:
+            return norm.apply(params, state, x, train=train)
+        if x.shape[0] % group:
+            raise ShapeError(
+                f"batch_norm's group must divide the batch of {count(x.shape[0], 'example')}",
+                got=f"group={group}",
+                kind="shape",
+            )
+        groups = x.reshape(x.shape[0] // group, group, *x.shape[1:])
+        y, new = jax.vmap(lambda x: norm.apply(params, state, x, train=True))(groups)
+        return y.reshape(x.shape), jax.tree.map(lambda v: v.mean(0), new)
+
+    return Layer(norm.name, norm.init, apply, call=f"{norm.call} in groups of {group}")
 
 
 def _affine_layer(name: str, op: Callable[..., Any], scale: bool, bias: bool) -> Layer:

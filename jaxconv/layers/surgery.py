@@ -1,4 +1,4 @@
-"""Model surgery: replace a part, truncate to a backbone, freeze running statistics."""
+"""Model surgery: replace a part, truncate to a backbone, freeze or group batch statistics."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from jaxconv import geometry
 from jaxconv._base.errors import ShapeError, did_you_mean
 from jaxconv._base.paths import fits, leaf_names
 from jaxconv._base.types import Params, State
 from jaxconv.layers.composition import compose
 from jaxconv.layers.layer import Layer, Part, lift
+from jaxconv.layers.norm import in_groups
 
 
 def replace(net: Layer, path: str, part: Part) -> Layer:
@@ -116,6 +118,45 @@ def _freeze(layer: Layer, patterns: tuple[str, ...], path: str) -> Layer:
         return layer.apply(params, state, x, key=key, train=train and not fixed)
 
     return Layer(layer.name, layer.init, apply, layer.parts, layer.flow, layer.rebuild, layer.call)
+
+
+def ghost_batch_norm(net: Part, group: int) -> Layer:
+    """The net whose batch norms take their statistics in training over groups of examples: `BatchNorm(group=group)`.
+
+    Args:
+      net: a layer with batch norms.
+      group: number of consecutive examples in a group.
+
+    Returns:
+      A Layer with the same params and state.
+
+    Raises:
+      ShapeError: if the net has no batch norm, or group is invalid; in training, if `group` does not divide the batch.
+
+    Source: Hoffer et al., Train Longer, Generalize Better, 2017.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxconv.layers import BatchNorm, chain
+    >>> net = ghost_batch_norm(chain(BatchNorm(), jnp.tanh), 2)
+    >>> params, state = net.init(jax.random.key(0), (1, 1))
+    >>> net.apply(params, state, jnp.array([[1.0], [1.0], [5.0], [5.0]]), train=True)[0].ravel()
+    Array([0., 0., 0., 0.], dtype=float32)
+    """
+    net, group = lift(net), geometry.integer(group, "group")
+    norms = list[Layer]()
+
+    def grouped(layer: Layer) -> Layer:
+        if layer.rebuild is not None:
+            return layer.rebuild({name: grouped(part) for name, part in layer.parts.items()})
+        norms.extend([layer] if layer.name == "batch_norm" else [])
+        return in_groups(layer, group) if layer.name == "batch_norm" else layer
+
+    ghost = grouped(net)
+    if not norms:
+        raise ShapeError(
+            "ghost_batch_norm needs a net with batch norms", got=f"{net.name} without", fix="leave the groups out"
+        )
+    return dataclasses.replace(ghost, init=net.init)  # also pretrained weights
 
 
 class _Reached(Exception):

@@ -113,6 +113,32 @@ def test_frozen_statistics_normalize_in_training_too_and_stay(rng):
     assert not jnp.array_equal(new["norm"]["mean"], state["norm"]["mean"])
 
 
+def test_ghost_batch_norm_groups_every_batch_norm(rng):
+    """The net made of `BatchNorm(group=)`, through wrappers; the other layers, params and state are the same."""
+
+    def net(**options):
+        body = jc.residual(jc.cast(jc.chain(jc.Dense(4), jc.BatchNorm(momentum=0.5, **options)), jnp.bfloat16))
+        return jc.chain(body, jc.repeat(jc.chain(jc.BatchNorm(**options), jax.nn.relu), 2), jc.LayerNorm())
+
+    x = jnp.asarray(rng.normal(size=(6, 4)), jnp.float32)
+    params, state = net().init(jax.random.key(0), x)
+    ghost = jc.ghost_batch_norm(net(), 2)
+    assert jax.tree.all(jax.tree.map(jnp.array_equal, ghost.init(jax.random.key(0), x), (params, state)))
+    found, want, plain = (each.apply(params, state, x, train=True) for each in (ghost, net(group=2), net()))
+    jax.tree.map(np.testing.assert_array_equal, found, want)
+    assert not jnp.allclose(found[0], plain[0])
+    assert repr(ghost).count("BatchNorm() in groups of 2") == 1
+    assert repr(ghost).count("BatchNorm(momentum=0.5) in groups of 2") == 1
+    np.testing.assert_array_equal(ghost.apply(params, state, x)[0], net().apply(params, state, x)[0])
+    with pytest.raises(jc.ShapeError) as raised:
+        jc.ghost_batch_norm(jc.chain(jc.LayerNorm()), 2)
+    assert str(raised.value) == (
+        "ghost_batch_norm needs a net with batch norms\n  got: chain without\n  fix: leave the groups out"
+    )
+    with pytest.raises(jc.ShapeError, match="group must be"):
+        jc.ghost_batch_norm(net(), 0)
+
+
 def test_frozen_parts_keep_their_dropout_and_their_pretrained_weights(rng):
     net = jc.chain(dense=jc.Dense(3), drop=jc.Dropout(0.5), norm=jc.BatchNorm())
     weights = {"dense.weight": rng.normal(size=(3, 4)), "dense.bias": np.zeros(3)}

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 
 from jaxconv import run
 from jaxconv._base.errors import ConfigError, DataError
+from jaxconv.data import Batch
 from jaxconv.run import config
 from jaxconv.training.progress import Evaluation, Progress
 from jaxconv.training.running import DivergedError
@@ -389,12 +390,36 @@ def test_a_kill_at_any_moment_leaves_a_run_that_goes_on(whole, tmp_path):
             "train.epochs must take at most 2,147,483,647 steps; got 1e+09, which take 29,958,333,334",
         ),
         ("optim.accumulate=5", "optim.accumulate must divide train.batch_size; got 5 and 48"),
+        ("train.norm_group=5", "train.norm_group must divide train.batch_size; got 5 and 48"),
     ],
 )
 def test_steps_that_cannot_be_taken(change, message):
     with pytest.raises(ConfigError) as caught:
         run.build(settings(change))
     assert str(caught.value) == message
+
+
+def test_a_norm_group_that_cannot_be():
+    with pytest.raises(ConfigError) as caught:
+        run.build(settings("train.norm_group=16", "optim.accumulate=2"))
+    assert str(caught.value) == "train.norm_group must divide the images of a micro-batch; got 16 and 24"
+    with pytest.raises(ConfigError) as caught:
+        run.build(settings("train.norm_group=16", "net.batch_norm=false"))
+    assert str(caught.value) == "train.norm_group needs a net with batch norms; got net.name=conv_pool"
+
+
+def test_a_norm_group_divides_the_statistics_of_a_batch():
+    """Running variances of groups are smaller, by the variance of the groups' means; one group is the batch."""
+
+    def variance(*overrides):
+        inputs, _, training = run.build(settings("net.dropout=0.0", *overrides))
+        train, images = training.start(), inputs.train
+        batch = Batch(images.images[:48], images.labels[:48], np.ones(48, np.float32))
+        return jax.jit(training.step)(train, batch)[0].state["batch_norm0"]["var"]
+
+    whole, groups, one = variance(), variance("train.norm_group=4"), variance("train.norm_group=48")
+    assert (groups < whole).all()
+    np.testing.assert_allclose(one, whole, rtol=1e-6)
 
 
 def test_float16_scales_its_loss():

@@ -128,5 +128,5 @@ COMBINATORS = [
     Entry("replace", lambda: jc.replace(jc.chain(a=jc.Conv(4, 3), b=jnp.tanh), "b", jnp.sin)),
 ]
 
-NOT_LAYERS = {"assume_channels_last", "freeze_statistics", "stateless"}
+NOT_LAYERS = {"assume_channels_last", "freeze_statistics", "ghost_batch_norm", "stateless"}
 TABLE = OPS + LAYERS + COMBINATORS

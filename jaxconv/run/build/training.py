@@ -11,9 +11,10 @@ from typing import Any
 import jax
 
 from jaxconv import augment
-from jaxconv._base.errors import ConfigError
+from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv._base.limits import LARGEST_INT, SEEDS
-from jaxconv.layers import freeze_statistics
+from jaxconv.layers import freeze_statistics, ghost_batch_norm
+from jaxconv.layers.layer import Layer
 from jaxconv.run.build.inputs import Inputs, batch_struct
 from jaxconv.run.build.model import Model
 from jaxconv.run.config import Config
@@ -160,7 +161,8 @@ def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devi
     train, dataset = settings.train, inputs.dataset
     augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
     jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
-    net = freeze_statistics(model.net, *settings.optim.freeze) if settings.optim.freeze else model.net
+    net = _grouped(model.net, settings)
+    net = freeze_statistics(net, *settings.optim.freeze) if settings.optim.freeze else net
     step = make_step(
         devices.layer(net),
         tx,
@@ -173,6 +175,20 @@ def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devi
         log_norms=train.log_norms,
     )
     return devices.step(step)
+
+
+def _grouped(net: Layer, settings: Config) -> Layer:
+    """The net with batch statistics over the config's groups of images."""
+    group, size = settings.train.norm_group, settings.train.batch_size // settings.optim.accumulate
+    if group is None:
+        return net
+    if size % group:
+        what = "the images of a micro-batch" if settings.optim.accumulate > 1 else "train.batch_size"
+        raise ConfigError(f"train.norm_group must divide {what}; got {group} and {size}")
+    try:
+        return ghost_batch_norm(net, group)
+    except ShapeError:
+        raise ConfigError(f"train.norm_group needs a net with batch norms; got net.name={settings.net.name}") from None
 
 
 def _seeds(settings: Config) -> int | Sequence[int]:

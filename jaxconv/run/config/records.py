@@ -134,6 +134,8 @@ class TrainConfig:
       log_every: steps between two progress reports.
       eval_every: steps between two evaluations; 0 for one at the end; about 20 evaluations within 5 % of the training
         time if None.
+      norm_group: number of consecutive images that batch norms take their statistics over (ghost batch norm); those of
+        the whole batch, on all devices, if None.
       log_norms: whether to log the norms of the gradient and of each part's weights.
     """
 
@@ -144,6 +146,7 @@ class TrainConfig:
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     log_every: Positive = 100
     eval_every: Count | None = None
+    norm_group: Positive | None = None
     log_norms: bool = False
 
 
