@@ -18,6 +18,7 @@ from jaxconv.data import Batch, Source
 from jaxconv.run.build import Inputs, Model, evaluation_batches
 from jaxconv.run.config import Config
 from jaxconv.training.devices import Devices
+from jaxconv.training.ensemble import Members
 from jaxconv.training.evaluation import Answers, EvalStep, answer, make_eval_step
 from jaxconv.training.metrics import calibration_gap
 from jaxconv.training.progress import Score
@@ -35,11 +36,11 @@ class Tester:
       settings: the config.
       inputs: the run's data.
       model: the run's net.
-      members: whether the state is an ensemble's.
+      members: `Training.members`.
       devices: the run's mesh.
     """
 
-    def __init__(self, settings: Config, inputs: Inputs, model: Model, *, members: bool, devices: Devices) -> None:
+    def __init__(self, settings: Config, inputs: Inputs, model: Model, *, members: Members, devices: Devices) -> None:
         self._settings, self._inputs, self._devices = settings, inputs, devices
         self._source = inputs.dataset.test if inputs.validation is None else inputs.validation
         self._step: EvalStep = jax.jit(make_eval_step(devices.layer(model.net), model.prepare, members=members))

@@ -49,7 +49,7 @@ def describe(settings: Config) -> Described:
     start = check(settings, inputs, model, training)
     feed = training_feed(inputs, settings, training.seeds, 0, training.steps, training.devices)
     with matmul_precision(settings.precision), jax.disable_jit(False):
-        compiled: Any = compile_steps(training.step, start, feed, members=training.ensemble)
+        compiled: Any = compile_steps(training.step, start, feed, members=training.members)
     memory = compiled.memory_analysis()
     return Described(
         summary(model.net, model.shape),

@@ -141,7 +141,7 @@ def _run(
         start = training.devices.place(start)
         _write_manifest(settings, inputs, folder, first, notes)
         (folder / "result.json").unlink(missing_ok=True)  # of a finished run that is trained further
-        tester = Tester(settings, inputs, model, members=training.ensemble, devices=training.devices)
+        tester = Tester(settings, inputs, model, members=training.members, devices=training.devices)
         saver = Saver(saved, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, saved_notes)
         every = settings.train.eval_every
         feed = training_feed(inputs, settings, training.seeds, first, training.steps, training.devices)
@@ -163,7 +163,7 @@ def _run(
                     due=saver.due,
                     stop=lambda: bool(received),
                     means=Means(**saved_notes.get("means", {})),
-                    members=training.ensemble,
+                    members=training.members,
                     metrics=metric_names(start.params, settings.train.log_norms),
                 )
             if fitted.done < training.steps:

@@ -12,6 +12,7 @@ from jaxconv.engine.tune import Measurement, listening, measurements
 from jaxconv.run.build import build, matmul_precision
 from jaxconv.run.build.inputs import batch_struct
 from jaxconv.run.config import Config
+from jaxconv.training.ensemble import over_members
 
 __all__ = ["tune"]
 
@@ -34,7 +35,7 @@ def tune(settings: Config, report: Report = lambda form, measured: None) -> dict
     inputs, _, training = build(settings)
     measurements.clear()
     batch = batch_struct(inputs.dataset, settings.train.batch_size)
-    step = jax.vmap(training.step, in_axes=(0, None)) if training.ensemble else training.step
+    step = over_members(training.step, training.members, (0, None))
     with engine.using(impl="tune"), listening(report), matmul_precision(settings.precision):
         jax.jit(step).lower(jax.eval_shape(training.start), batch)
     return {form: measured for (form, _), measured in measurements.items()}

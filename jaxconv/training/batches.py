@@ -126,7 +126,8 @@ class Resident:
         self._devices = devices or make_devices(data=1)
         self._seeds: Sequence[int] = [seeds] if isinstance(seeds, int) else seeds
         axes = (batch_size,) if isinstance(seeds, int) else (len(seeds), batch_size)
-        self.shapes = jax.ShapeDtypeStruct((max_steps, *axes), jnp.int32, sharding=self._devices.rows(len(axes)))
+        rows = self._devices.rows(len(axes), members=len(axes) > 1)
+        self.shapes = jax.ShapeDtypeStruct((max_steps, *axes), jnp.int32, sharding=rows)
         self.waited, self.skipped = 0.0, dict[str, int]()
 
     @functools.cached_property
@@ -196,7 +197,8 @@ class Streamed:
             for seed in each
         ]
         axes = (1, batch_size) if self._single else (1, len(each), batch_size)
-        image, rows = shape_of(source), (devices or make_devices(data=1)).rows(len(axes) - 1)
+        image = shape_of(source)
+        rows = (devices or make_devices(data=1)).rows(len(axes) - 1, members=not self._single)
         self.shapes = Batch(
             jax.ShapeDtypeStruct((*axes, *image), jnp.uint8, sharding=rows),
             jax.ShapeDtypeStruct(axes, jnp.int32, sharding=rows),

@@ -1,15 +1,16 @@
 """Devices of training: the one place that decides how batches and the train state are sharded.
 
-A mesh has the axes "data", "fsdp" and "model", all left to XLA's partitioner (`AxisType.Auto`): a step is the program
-of one device, and gives its numbers. Batches are sharded over "data" and "fsdp". Along "fsdp", parameters or only what
-the optimizer holds of them are sharded, too, by rules on their paths; along "model", the output channels of kernels.
+A mesh has the axes "members", "data", "fsdp" and "model", all left to XLA's partitioner (`AxisType.Auto`): a step is
+the program of one device, and gives its numbers. The members of an ensemble are spread along "members". Batches are
+sharded over "data" and "fsdp". Along "fsdp", parameters or only what the optimizer holds of them are sharded, too, by
+rules on their paths; along "model", the output channels of kernels.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 import jax
@@ -19,6 +20,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxconv._base.errors import ConfigError, ShapeError, count, did_you_mean, either
 from jaxconv._base.paths import fits, leaf_names
 from jaxconv.layers.layer import Layer
+from jaxconv.training.ensemble import member
 from jaxconv.training.optim.masks import partition
 from jaxconv.training.step import Step, TrainState
 
@@ -26,7 +28,7 @@ T = TypeVar("T")
 
 __all__ = ["Devices", "Kind", "make_devices"]
 
-AXES = ("data", "fsdp", "model")
+AXES = ("members", "data", "fsdp", "model")
 ROWS = ("data", "fsdp")
 Kind = Literal["params", "optimizer", "none"]
 """What is sharded along "fsdp": parameters and all that belongs to them (FSDP), only optimizer state and averages
@@ -55,9 +57,10 @@ class Devices:
         """Sharding of an array that every device has whole."""
         return NamedSharding(self.mesh, PartitionSpec())
 
-    def rows(self, axis: int = 0) -> NamedSharding:
-        """Sharding of an array whose `axis` is that of a batch."""
-        return NamedSharding(self.mesh, PartitionSpec(*(None,) * axis, ROWS))
+    def rows(self, axis: int = 0, *, members: bool = False) -> NamedSharding:
+        """Sharding of an array whose `axis` is that of a batch; with `members`, the axis before it is theirs."""
+        before = [None] * (axis - members) + ["members"] * members
+        return NamedSharding(self.mesh, PartitionSpec(*before, ROWS))
 
     def check_batch(self, size: int, accumulate: int = 1) -> None:
         """Check that a global batch, or each of its micro-batches, divides into equal parts.
@@ -79,20 +82,21 @@ class Devices:
         """The sharding of each leaf of a train state.
 
         Args:
-          train: a state, or its shapes.
+          train: a state, or its shapes; of an ensemble with a leading axis.
 
         Raises:
           ConfigError: if a pattern of `shard` matches no parameter.
         """
         kinds = self._kinds(train.params) | self._kinds(train.state)
         self._check_patterns(train.params)
+        members = ("members",) * train.step.ndim
 
         def sharding(name: str, leaf: Any) -> NamedSharding:
             field, *parts = name.split("/")
             path = next((p for i in range(len(parts)) if (p := "/".join(parts[i:])) in kinds), None)
             kind = "none" if path is None else kinds[path]
             along = kind == "params" or (kind == "optimizer" and field in ("opt_state", "average"))
-            return self._sharding(leaf.shape if path is not None else (), along)
+            return self._sharding(leaf.shape[len(members) :] if path is not None else (), along, members)
 
         leaves, structure = jax.tree.flatten(train)
         return jax.tree.unflatten(structure, map(sharding, leaf_names(train), leaves))
@@ -116,8 +120,11 @@ class Devices:
     def step(self, step: Step) -> Step:
         """The step on a batch that is divided among the devices."""
 
+        if self.parts == 1:
+            return step
+
         def run(train: TrainState, batch: Any) -> Any:
-            return step(train, jax.lax.with_sharding_constraint(batch, self.rows()))
+            return step(train, _constrain(batch, self.rows()))
 
         return run
 
@@ -127,13 +134,36 @@ class Devices:
             return net
 
         def gathered(tree: T) -> T:
-            whole = jax.tree.map(lambda leaf: self._sharding(leaf.shape, False), tree)
-            return jax.lax.with_sharding_constraint(tree, whole)
+            return jax.tree.map(lambda leaf: _constrain(leaf, self._sharding(leaf.shape, False)), tree)
 
         def apply(params: Any, state: Any, x: Any, **options: Any) -> Any:
             return net.apply(gathered(params), gathered(state), x, **options)
 
         return dataclasses.replace(net, apply=apply)
+
+    def vmap(self, function: Callable[..., T], in_axes: Sequence[int | None]) -> Callable[..., T]:
+        """`jax.vmap` over members of an ensemble, each computed on its own devices.
+
+        Args:
+          function: of arrays of one member.
+          in_axes: of each argument, 0 for its axis of members or None if it is the same for all of them.
+        """
+        if self.mesh.shape["members"] == 1:
+            return jax.vmap(function, in_axes)
+
+        def local(*args: Any) -> T:
+            own = [jax.tree.leaves(v)[0].shape[0] for v, axis in zip(args, in_axes, strict=True) if axis == 0]
+            if own[0] > 1:
+                return jax.vmap(function, in_axes)(*args)
+            alone = [v if axis is None else member(v, 0) for v, axis in zip(args, in_axes, strict=True)]
+            return jax.tree.map(lambda leaf: leaf[None], function(*alone))
+
+        cut = PartitionSpec("members")
+        specs = tuple(PartitionSpec() if axis is None else cut for axis in in_axes)
+        alone = self.mesh.size == self.mesh.shape["members"]
+        return jax.shard_map(
+            local, mesh=self.mesh, in_specs=specs, out_specs=cut, axis_names=set(AXES if alone else AXES[:1])
+        )
 
     def _kinds(self, tree: Any) -> dict[str, str]:
         """{path: kind} of the leaves of a tree of parameters or state."""
@@ -147,8 +177,14 @@ class Devices:
         except ShapeError as error:
             raise ConfigError(f"devices.shard: {error}") from None
 
-    def _sharding(self, shape: Sequence[int], along: bool) -> NamedSharding:
-        """Sharding of a leaf; `along` the "fsdp" axis its largest axis that divides is sharded, if any does."""
+    def _sharding(self, shape: Sequence[int], along: bool, members: Sequence[str] = ()) -> NamedSharding:
+        """Sharding of a leaf; `along` the "fsdp" axis its largest axis that divides is sharded, if any does.
+
+        Args:
+          shape: of one member.
+          along: whether it is sharded along "fsdp".
+          members: mesh axis of a leading axis of members, if there is one.
+        """
         fsdp, model = self.mesh.shape["fsdp"], self.mesh.shape["model"]
         axes: list[str | None] = [None] * len(shape)
         if model > 1 and len(shape) > 1 and shape[-1] % model == 0:
@@ -156,7 +192,14 @@ class Devices:
         free = [i for i, n in enumerate(shape) if axes[i] is None and n and n % fsdp == 0]
         if along and fsdp > 1 and free:
             axes[max(free, key=lambda i: shape[i])] = "fsdp"
-        return NamedSharding(self.mesh, PartitionSpec(*axes))
+        return NamedSharding(self.mesh, PartitionSpec(*members, *axes))
+
+
+def _constrain(tree: T, sharding: NamedSharding) -> T:
+    """The tree with a sharding, on the mesh of the context if there is one: `Devices.vmap` makes axes manual."""
+    context = jax.sharding.get_abstract_mesh()
+    here = sharding if context.empty else NamedSharding(context, sharding.spec)
+    return jax.lax.with_sharding_constraint(tree, here)
 
 
 def make_devices(
@@ -165,6 +208,8 @@ def make_devices(
     model: int = 1,
     shard: Mapping[str, Kind] | None = None,
     devices: Sequence[Any] | None = None,
+    *,
+    members: int = 1,
 ) -> Devices:
     """The mesh of a run over this machine's devices, or over one of them.
 
@@ -173,6 +218,7 @@ def make_devices(
         there are may be used.
       shard: see `Devices`; `{"*": "params"}` if None.
       devices: all of JAX's if None.
+      members: size of an ensemble, whose members are spread over as many parts of `data` as divide them, too.
 
     Raises:
       ConfigError: if the sizes do not fit the number of devices, or `shard` has another kind.
@@ -201,5 +247,6 @@ def make_devices(
             f"here; got data={data}, fsdp={fsdp}, model={model}"
         )
     shape = [there // given if n == -1 else n for n in sizes]
-    grid = np.asarray(devices[: math.prod(shape)], object).reshape(shape)
-    return Devices(Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3), shard)
+    apart = math.gcd(shape[0], members)
+    grid = np.asarray(devices[: math.prod(shape)], object).reshape(apart, shape[0] // apart, *shape[1:])
+    return Devices(Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES)), shard)

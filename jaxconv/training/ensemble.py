@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,10 @@ from jaxconv.training.step import TrainState, init_state
 
 T = TypeVar("T")
 
-__all__ = ["init_ensemble", "member"]
+__all__ = ["Members", "init_ensemble", "member", "over_members"]
+
+Members = bool | Callable[..., Any]
+"""Whether there are members of an ensemble; or what maps a function over them, as `jax.vmap` does: `Devices.vmap`."""
 
 
 def init_ensemble(
@@ -56,6 +59,13 @@ def init_ensemble(
         raise ConfigError(f"an ensemble needs a different seed for each member, got {list(seeds)}")
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     return jax.vmap(lambda key: init_state(net, tx, key, x, average=average, scale_loss=scale_loss))(keys)
+
+
+def over_members(function: Callable[..., T], members: Members, in_axes: Sequence[int | None]) -> Callable[..., T]:
+    """A function of one net, mapped over the members of an ensemble if there are any."""
+    if callable(members):
+        return members(function, in_axes)
+    return jax.vmap(function, tuple(in_axes)) if members else function
 
 
 def member(tree: T, number: int) -> T:

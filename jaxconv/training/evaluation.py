@@ -16,6 +16,7 @@ from jaxconv._base.types import Array, ParamsLike, State
 from jaxconv.data import Arrays, Batch
 from jaxconv.data.order import masked_batches
 from jaxconv.layers.layer import Layer
+from jaxconv.training.ensemble import Members, over_members
 from jaxconv.training.metrics import count_pairs, label_rank
 from jaxconv.training.step import Prepare
 
@@ -75,13 +76,13 @@ class Answers:
         return float(np.mean(self.loss, dtype=np.float64))
 
 
-def make_eval_step(net: Layer, prepare: Prepare | None = None, *, members: bool = False) -> EvalStep:
+def make_eval_step(net: Layer, prepare: Prepare | None = None, *, members: Members = False) -> EvalStep:
     """Make the pure function that evaluates one batch.
 
     Args:
       net: the trained layer.
       prepare: `images -> input of the net`.
-      members: whether params and state are those of an ensemble, with a leading axis.
+      members: whether params and state are those of an ensemble, with a leading axis; or `Devices.vmap`.
 
     Returns:
       `(params, state, batch) -> arrays` [B] (or [members, B]) by the field names of `Answers`; for an ensemble also
@@ -91,12 +92,13 @@ def make_eval_step(net: Layer, prepare: Prepare | None = None, *, members: bool 
     def step(params: ParamsLike, state: State, batch: Batch) -> dict[str, jax.Array]:
         image = batch.image if prepare is None else prepare(batch.image)
 
-        def logits(params: Any, state: Any) -> jax.Array:
+        def logits(params: Any, state: Any, image: Any) -> jax.Array:
             return net.apply(params, state, image, train=False)[0]
 
         if not members:
-            return _judge(jax.nn.log_softmax(upcast(logits(params, state))), batch.label)
-        log_p = jax.nn.log_softmax(upcast(jax.vmap(logits)(params, state)))
+            return _judge(jax.nn.log_softmax(upcast(logits(params, state, image))), batch.label)
+        mapped = over_members(logits, members, (0, 0, None))
+        log_p = jax.nn.log_softmax(upcast(mapped(params, state, image)))
         found = jax.vmap(_judge, in_axes=(0, None))(log_p, batch.label)
         mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(log_p))
         counts = jax.nn.one_hot(found["answer"], log_p.shape[-1]).sum(0)

@@ -19,6 +19,7 @@ from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.limits import check_memory
 from jaxconv.training.batches import Feed
 from jaxconv.training.budget import EvaluationBudget
+from jaxconv.training.ensemble import Members, over_members
 from jaxconv.training.finite import first_nonfinite
 from jaxconv.training.progress import Compiled, Evaluation, Progress, Score
 from jaxconv.training.running import DivergedError, Means
@@ -49,7 +50,7 @@ class Fitted:
 
 
 def compile_steps(
-    step: Step, train: TrainState, feed: Feed, *, members: bool = False, metrics: Sequence[str] = METRICS
+    step: Step, train: TrainState, feed: Feed, *, members: Members = False, metrics: Sequence[str] = METRICS
 ) -> Callable[..., tuple[TrainState, jax.Array, Metrics]]:
     """Compile the loop over steps: one program for any number of steps. Under `jax.disable_jit`, it is not compiled.
 
@@ -57,7 +58,7 @@ def compile_steps(
       step: from `make_step`.
       train: a state, or its shapes, with the shardings that it keeps; with a leading axis for an ensemble.
       feed: source of batches.
-      members: whether the state is that of an ensemble, over which the step is mapped.
+      members: whether the state is that of an ensemble, over which the step is mapped; or `Devices.vmap` to map it.
       metrics: names of the metrics to return.
 
     Returns:
@@ -69,7 +70,7 @@ def compile_steps(
     def one(train: TrainState, data: Any, item: Any) -> tuple[TrainState, Metrics]:
         return step(train, feed.take(data, item))
 
-    mapped = jax.vmap(one, in_axes=(0, None, 0)) if members else one
+    mapped = over_members(one, members, (0, None, 0))
 
     def run(train: TrainState, data: Any, items: Any, count: Any) -> tuple[TrainState, jax.Array, Metrics]:
         zeros = dict.fromkeys(metrics, jnp.zeros([feed.max_steps, *train.step.shape]))
@@ -113,7 +114,7 @@ def fit(
     due: Callable[[int], int | None] = lambda done: None,
     stop: Callable[[], bool] = lambda: False,
     means: Means | None = None,
-    members: bool = False,
+    members: Members = False,
     metrics: Sequence[str] = METRICS,
 ) -> Fitted:
     """Train until `steps` total steps. Does not print.
@@ -134,7 +135,7 @@ def fit(
       due: `steps done -> next step to save at`, or None. Called after every dispatch.
       stop: called after every dispatch; True ends training, and the state is saved.
       means: running averages saved with the state, for a seamless progress report.
-      members: whether the state is that of an ensemble.
+      members: whether the state is that of an ensemble; or `Devices.vmap`, as for `compile_steps`.
       metrics: names of the step's metrics, from `metric_names`.
 
     Returns:

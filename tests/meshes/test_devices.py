@@ -14,10 +14,11 @@ from support.config_text import config_text
 import jaxconv as jc
 from jaxconv import run
 from jaxconv.data import Arrays
-from jaxconv.run import config
+from jaxconv.run import callbacks, config
 from jaxconv.run.build import build, check, training_feed
 from jaxconv.training.batches import Resident
 from jaxconv.training.devices import make_devices
+from jaxconv.training.ensemble import member
 from jaxconv.training.loop import compile_steps
 from jaxconv.training.rolling import Checkpoints
 
@@ -27,6 +28,11 @@ CONFIG = config_text(
     train={"epochs": 2.22, "batch_size": 64, "log_every": 1, "eval_every": 0},
     checkpoint={"every_steps": 20},
 ).replace('name = "conv_pool"', 'name = "resnet_cifar"')
+SHORT = config_text(
+    {"features": [8], "kernel_size": 3, "hidden": [16], "batch_norm": True},
+    optim={"name": "adam", "learning_rate": 1e-2},
+    train={"epochs": 0.4, "batch_size": 64, "log_every": 1, "eval_every": 0},
+)
 ZERO1 = 'devices.shard={"*" = "optimizer"}'
 LAYOUTS = {
     "data parallel": ["devices.data=8"],
@@ -37,9 +43,9 @@ LAYOUTS = {
 }
 
 
-def settings(tmp_path, *overrides):
+def settings(tmp_path, *overrides, text=CONFIG):
     path = tmp_path / "net.toml"
-    path.write_text(CONFIG)
+    path.write_text(text)
     return config.read(path, overrides)
 
 
@@ -73,7 +79,7 @@ def compiled(settings):
     inputs, model, training = build(settings)
     state = training.devices.structs(check(settings, inputs, model, training))
     feed = training_feed(inputs, settings, training.seeds, 0, training.steps, training.devices)
-    return compile_steps(training.step, state, feed), state, feed, training.devices
+    return compile_steps(training.step, state, feed, members=training.members), state, feed, training.devices
 
 
 def state_bytes(state, devices):
@@ -205,7 +211,9 @@ def test_what_does_not_fit_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"members": 2}, {"scale_loss": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"accumulate": 2}, {"members": 3}, {"members": 4}, {"scale_loss": True}], ids=str
+)
 def test_steps_of_every_kind(options, rng):
     """Micro-batches, ensembles and loss scaling on a mesh of all three axes."""
     net, tx = small()[0], optax.sgd(0.1)
@@ -222,10 +230,52 @@ def test_steps_of_every_kind(options, rng):
         else:
             state = jc.training.init_state(net, tx, jax.random.key(0), (1, 6, 6, 2), **scaled)
         feed = Resident(source, 16, seeds, max_steps=4, devices=devices)
-        return jc.training.fit(step, devices.place(state), feed, steps=4, members=bool(members)).final.params
+        return jc.training.fit(step, devices.place(state), feed, steps=4, members=members and devices.vmap).final.params
 
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        last(make_devices(2, 2, 2)),
+        last(make_devices(2, 2, 2, members=members or 1)),
         last(make_devices(data=1)),
     )
+
+
+def fitted(settings):
+    """The final state of a config's run, and its answers to the test images."""
+    inputs, model, training = build(settings)
+    devices, members = training.devices, training.members
+    feed = training_feed(inputs, settings, training.seeds, 0, training.steps, devices)
+    state = jc.training.fit(
+        training.step, devices.place(training.start()), feed, steps=training.steps, members=members
+    ).final
+    return state, callbacks.Tester(settings, inputs, model, members=members, devices=devices).on_test(state)
+
+
+@pytest.mark.slow
+def test_members_of_an_ensemble_are_spread(tmp_path):
+    """Four members on eight devices, two for each: sums over those two are sent, and whether all losses are finite."""
+
+    def ensemble(*overrides):
+        return settings(tmp_path, "ensemble.size=4", *overrides, text=SHORT)
+
+    program, state, _, devices = compiled(ensemble())
+    assert dict(devices.mesh.shape) == {"members": 4, "data": 2, "fsdp": 1, "model": 1}
+    assert state_bytes(state, devices) * 4 == state_bytes(state, None)
+    sent = re.findall(
+        r"= (.*?) (all-\S+|collective-permute|reduce-scatter)(?:-start)?\(.*?replica_groups=(\S+)", program.as_text()
+    )
+    assert {kind for _, kind, _ in sent} == {"all-reduce"}
+    assert {shape for shape, _, groups in sent if groups != "[4,2]<=[8],"} == {"pred[]"}
+    (spread, answers), (one, want) = fitted(ensemble()), fitted(ensemble("devices.data=1"))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), spread.params, one.params)
+    for found, right in ((answers, want), (answers.mean, want.mean)):
+        np.testing.assert_allclose(found.loss, right.loss, rtol=1e-3, atol=1e-5)
+    assert (answers.vote == want.vote).mean() > 0.99
+
+
+@pytest.mark.slow
+def test_a_member_on_a_device_of_its_own_has_the_bits_of_its_separate_run(tmp_path):
+    eight = settings(tmp_path, "ensemble.size=8", text=SHORT)
+    program, *_ = compiled(eight)
+    assert re.findall(r"= (.*?) all-\S+\(", program.as_text()) == ["pred[]"]
+    alone, _ = fitted(settings(tmp_path, "train.seed=3", "devices.data=1", text=SHORT))
+    jax.tree.map(np.testing.assert_array_equal, member(fitted(eight)[0].params, 3), alone.params)

@@ -13,6 +13,7 @@ from jaxconv.augment.named import registry
 from jaxconv.models import conv_pool
 from jaxconv.run import config
 from jaxconv.run.build import check, matmul_precision, training_feed
+from jaxconv.training.ensemble import over_members
 
 BASE = config_text(
     {"features": [4], "kernel_size": 3, "padding": "same", "hidden": [5], "dropout": 0.1, "batch_norm": True},
@@ -63,7 +64,7 @@ def examine(path, key, text):
         return training.step(train, feed.take(data, item))
 
     def first(train, data, items):
-        mapped = jax.vmap(step, in_axes=(0, None, 0)) if training.ensemble else step
+        mapped = over_members(step, training.members, (0, None, 0))
         return mapped(train, data, jax.tree.map(lambda leaf: leaf[0], items))
 
     with matmul_precision(settings.precision):

@@ -42,7 +42,7 @@ def check(settings: Config, inputs: Inputs, model: Model, training: Training) ->
     classes = len(inputs.dataset.classes)
 
     def logits(params: Any, state: Any) -> Any:
-        params, state = member((params, state), 0) if training.ensemble else (params, state)
+        params, state = member((params, state), 0) if training.members else (params, state)
         return model.net.apply(params, state, jnp.zeros(model.shape))[0]
 
     shapes = [list(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(logits, state.params, state.state))]

@@ -20,7 +20,7 @@ from jaxconv.run.build.model import Model
 from jaxconv.run.config import Config
 from jaxconv.training import optim
 from jaxconv.training.devices import Devices, make_devices
-from jaxconv.training.ensemble import init_ensemble
+from jaxconv.training.ensemble import Members, init_ensemble
 from jaxconv.training.losses import cross_entropy
 from jaxconv.training.step import Step, TrainState, init_state, make_step
 
@@ -50,9 +50,9 @@ class Training:
     devices: Devices
 
     @property
-    def ensemble(self) -> bool:
-        """Whether the state has a first axis for members."""
-        return not isinstance(self.seeds, int)
+    def members(self) -> Members:
+        """How the step is mapped over an ensemble's members, the state's first axis; False if there is none."""
+        return False if isinstance(self.seeds, int) else self.devices.vmap
 
 
 def build_training(settings: Config, inputs: Inputs, model: Model) -> Training:
@@ -70,7 +70,7 @@ def build_training(settings: Config, inputs: Inputs, model: Model) -> Training:
     steps = total_steps(settings, len(inputs.train))
     tx, rate = _optimizer(settings, len(inputs.train), steps)
     wanted = settings.devices
-    devices = make_devices(wanted.data, wanted.fsdp, wanted.model, wanted.shard)
+    devices = make_devices(wanted.data, wanted.fsdp, wanted.model, wanted.shard, members=settings.ensemble.size)
     devices.check_batch(train.batch_size, settings.optim.accumulate)
     step = _step(settings, inputs, model, tx, devices)
     seed, shape = train.seed, model.shape
