@@ -1,4 +1,4 @@
-"""Color augmentation and normalization; results are floating, in the units of the input."""
+"""Color augmentation and normalization."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ import jax.numpy as jnp
 
 from jaxconv._base.dtypes import channelwise, upcast
 from jaxconv._base.errors import ShapeError
-from jaxconv.augment.contract import Augment, check_arguments, draws, images_of, number_problem, per_image
+from jaxconv.augment.contract import (
+    Augment,
+    as_type,
+    changed,
+    check_arguments,
+    draws,
+    images_of,
+    number_problem,
+    peak_problem,
+    per_image,
+    probability_problem,
+)
 from jaxconv.data.dataset import Batch
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma coefficients
@@ -60,7 +71,7 @@ def color_jitter(
         "color_jitter",
         *(number_problem(word, amount, "a number, 0 or more", lambda x: x >= 0) for word, amount in amounts.items()),
         "" if hue is None else number_problem("hue", hue, "a number from 0 to 0.5", lambda x: 0 <= x <= 0.5),
-        number_problem("peak", peak, "a number above 0", lambda x: x > 0),
+        peak_problem(peak),
     )
     blends = [strength if amount is None else amount for amount in own.values()]
     turn = min(strength / 4, 0.5) if hue is None else hue
@@ -72,17 +83,67 @@ def color_jitter(
         ranges = zip(drawn, lows, blends, strict=True)
         factors = [low + (1 + amount - low) * u for u, low, amount in ranges]
 
-        def blend(image: jax.Array, other: jax.Array | float, factor: jax.Array) -> jax.Array:
-            return jnp.clip(other + factor * (image - other), 0, peak)
-
-        images = blend(images, 0.0, factors[0])
-        images = blend(images, luminance(images).mean((1, 2), keepdims=True), factors[1])
+        images = blend(images, 0.0, factors[0], peak)
+        images = blend(images, mean_luminance(images), factors[1], peak)
         if images.shape[-1] == 3:
-            images = blend(images, luminance(images), factors[2])
+            images = blend(images, luminance(images), factors[2], peak)
             images = rotate_hue(images, turn * (2 * hue_draw - 1)) if turn > 0 else images
         return batch._replace(image=images)
 
     return run
+
+
+def grayscale(probability: float = 0.2) -> Augment:
+    """Replace the colors of an image by its luminance; 1.0 does so to all images.
+
+    Args:
+      probability: probability of changing an image.
+
+    Returns:
+      `(key, batch) -> batch`; images [N, H, W, 3] keep shape and dtype (integers are rounded), [N, H, W, 1] are
+      unchanged.
+
+    Raises:
+      ConfigError: if `probability` is outside 0..1.
+      ShapeError: when called, if not with a Batch of images [N, H, W, 1] or [N, H, W, 3].
+
+    Source: Chen et al., A Simple Framework for Contrastive Learning, 2020, where 0.2 comes from.
+
+    >>> batch = Batch(jnp.array([[[[100, 0, 200]]]], jnp.uint8), jnp.array([0]), jnp.ones(1))
+    >>> grayscale(1.0)(jax.random.key(0), batch).image.ravel()
+    Array([53, 53, 53], dtype=uint8)
+    """
+    check_arguments("grayscale", probability_problem(probability))
+
+    def change(images: jax.Array) -> jax.Array:
+        if images.shape[-1] not in (1, 3):
+            raise ShapeError(
+                "grayscale takes images of 1 or 3 channels",
+                got=str(list(images.shape)),
+                fix="images[..., :3], if red, green and blue come first",
+                kind="channels",
+            )
+        gray = as_type(luminance(upcast(images)), images.dtype)
+        return jnp.broadcast_to(gray, images.shape)
+
+    return changed("grayscale", probability, change)
+
+
+def blend(images: jax.Array, other: jax.Array | float, factor: jax.Array, peak: float) -> jax.Array:
+    """`other + factor * (images - other)`, clipped to 0..peak.
+
+    Args:
+      images: floating [N, H, W, C].
+      other: images at factor 0; broadcasts.
+      factor: [N, 1, 1, 1].
+      peak: maximum pixel value.
+    """
+    return jnp.clip(other + factor * (images - other), 0, peak)
+
+
+def mean_luminance(images: jax.Array) -> jax.Array:
+    """Mean luminance of each image: [N, H, W, C] -> [N, 1, 1, 1]."""
+    return luminance(images).mean((1, 2), keepdims=True)
 
 
 def luminance(images: jax.Array) -> jax.Array:

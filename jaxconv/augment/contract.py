@@ -56,6 +56,23 @@ def per_image(values: jax.Array) -> jax.Array:
     return values[:, None, None, None]
 
 
+def changed(name: str, probability: float, change: Callable[[jax.Array], jax.Array]) -> Augment:
+    """The augmentation that changes each image with a probability.
+
+    Args:
+      name: name of the augmentation, for messages.
+      probability: probability of changing an image.
+      change: function of images [N, H, W, C] that keeps shape and dtype.
+    """
+
+    def run(key: jax.Array, batch: Batch) -> Batch:
+        images = images_of(name, batch)
+        chosen = draws(key, 1, len(images))[0] < probability
+        return batch._replace(image=jnp.where(per_image(chosen), change(images), images))
+
+    return run
+
+
 def check_arguments(name: str, *problems: str) -> None:
     """Raise a ConfigError with one line for each nonempty problem."""
     raise_problems(f"{name}: {problem}" for problem in problems if problem)
@@ -77,6 +94,11 @@ def number_problem(word: str, value: Any, be: str, holds: Callable[[Any], bool],
 def probability_problem(value: Any, word: str = "probability") -> str:
     """The problem of a probability; empty if there is none."""
     return number_problem(word, value, "a number from 0 to 1", lambda p: 0 <= p <= 1)
+
+
+def peak_problem(value: Any) -> str:
+    """The problem of a maximum pixel value; empty if there is none."""
+    return number_problem("peak", value, "a number above 0", lambda x: x > 0)
 
 
 def pixels_problem(value: Any, least: int, word: str = "pixels") -> str:

@@ -17,6 +17,7 @@ from jaxconv.augment.contract import (
     draws,
     images_of,
     number_problem,
+    peak_problem,
     per_image,
     pixels_problem,
     probability_problem,
@@ -123,7 +124,7 @@ def random_erasing(
 
 def fill_problem(fill: Fill, peak: float) -> str:
     """The problem of a fill value or of `peak`; empty if there is none."""
-    if problem := number_problem("peak", peak, "a number above 0", lambda value: value > 0):
+    if problem := peak_problem(peak):
         return problem
     most = f" to {peak:g}" if math.isfinite(peak) else ""
     be = f"mean, noise or a number from 0{most}"

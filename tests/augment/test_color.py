@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy
+from augment.torchvision_reference import functional
 
 from jaxconv._base.errors import ConfigError, ShapeError
-from jaxconv.augment import color_jitter, normalize
-from jaxconv.augment.color import luminance, rotate_hue
+from jaxconv.augment import color_jitter, grayscale, normalize
+from jaxconv.augment.color import blend, luminance, mean_luminance, rotate_hue
 from jaxconv.data import Batch
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -85,6 +86,59 @@ def test_values_stay_in_range_and_strength_sets_all(quick_jit, batch_of):
     same = color_jitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, peak=16)
     programs = [str(jax.make_jaxpr(f)(jax.random.key(3), batch)) for f in (color_jitter(0.8, peak=16), same)]
     assert programs[0] == programs[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(17, 23), (1, 1), (2, 7)])
+@pytest.mark.parametrize("amount", [0.0, 0.4, 1.0, 1.99])
+def test_each_change_is_torchvisions(quick_jit, rng, amount, shape, channels):
+    """Its luminance has 0.2989 of red, Pillow's and ours 0.299; and it truncates integers, which are float32 here."""
+    whole = rng.integers(0, 256, (3, *shape, channels)).astype(np.uint8)
+    real = (whole / 255).astype(np.float32)
+    factor = np.full([3, 1, 1, 1], amount, np.float32)
+    changes = {
+        "adjust_brightness": lambda images, peak: blend(images, 0.0, factor, peak),
+        "adjust_contrast": lambda images, peak: blend(images, mean_luminance(images), factor, peak),
+        "adjust_saturation": lambda images, peak: blend(images, luminance(images), factor, peak),
+        "adjust_hue": lambda images, peak: rotate_hue(images, np.full([3, 1, 1, 1], amount - 0.5, np.float32)),
+    }
+    if amount > 1:
+        del changes["adjust_hue"]
+    for name, change in changes.items():
+        if channels == 1 and name in ("adjust_saturation", "adjust_hue"):
+            continue
+        argument = amount - 0.5 if name == "adjust_hue" else amount
+        got = quick_jit(change, static_argnums=1)(real, 1)
+        np.testing.assert_allclose(got, functional(name, real, argument), atol=2e-4, err_msg=name)
+        got = quick_jit(change, static_argnums=1)(whole.astype(np.float32), 255)
+        assert np.abs(got - functional(name, whole, argument)).max() <= 1.05 + abs(1 - amount), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_grayscale(quick_jit, batch_of, dtype):
+    batch = batch_of((300, 4, 3, 3), dtype)
+    gray = (batch.image.astype(np.float64) @ LUMA)[..., None]
+    always = np.asarray(quick_jit(grayscale(1.0))(jax.random.key(0), batch).image)
+    assert always.dtype == dtype
+    assert np.abs(always - gray).max() <= (0.5 + 1e-4 if dtype == np.uint8 else 1e-3)
+    assert np.abs(always[..., :1] - functional("rgb_to_grayscale", batch.image)).max() <= 1
+    one = batch._replace(image=batch.image[..., :1])
+    np.testing.assert_array_equal(quick_jit(grayscale(1.0))(jax.random.key(0), one).image, one.image)
+    some = np.asarray(quick_jit(grayscale(0.2))(jax.random.key(0), batch).image)
+    chosen = (some == always).all((1, 2, 3))
+    np.testing.assert_array_equal(some[~chosen], batch.image[~chosen])
+    assert scipy.stats.binomtest(int(chosen.sum()), 300, 0.2).pvalue > 1e-3
+
+
+def test_grayscale_takes_one_or_three_channels(batch_of):
+    with pytest.raises(ShapeError) as caught:
+        jax.eval_shape(grayscale(), jax.random.key(0), batch_of((2, 3, 4, 4)))
+    assert str(caught.value) == (
+        "grayscale takes images of 1 or 3 channels\n  got: [2, 3, 4, 4]\n"
+        "  fix: images[..., :3], if red, green and blue come first"
+    )
 
 
 def test_normalize(rng, assert_close):
