@@ -135,8 +135,8 @@ def make_step(
       loss: `(logits, labels, weights) -> scalar`, a weighted mean.
       augment: `(key, batch) -> batch`, applied to the images as stored.
       prepare: `images -> input of the net`, such as normalization; applied after `augment`.
-      accumulate: number of micro-batches (gradient accumulation). The gradient is that of the full batch; batch
-        statistics are those of a micro-batch.
+      accumulate: number of micro-batches (gradient accumulation), each of every `accumulate`-th image of a batch. The
+        gradient is that of the full batch; batch statistics are those of a micro-batch.
       average: EMA decay of params and state, close to 1, with warm-up `(1 + step) / (10 + step)`.
       scale_loss: whether to scale the loss for float16, see `LossScale`.
       log_norms: whether to measure norms.
@@ -166,7 +166,9 @@ def make_step(
         size = len(batch.weight)
         if size % accumulate:
             raise ConfigError(f"accumulate must divide the batch size, got {accumulate} micro-batches of {size} images")
-        parts = jax.tree.map(lambda v: v.reshape(accumulate, size // accumulate, *v.shape[1:]), batch)
+        # Every accumulate-th row, so that a micro-batch has as many rows of each device as the others.
+        rows = (size // accumulate, accumulate)
+        parts = jax.tree.map(lambda v: v.reshape(*rows, *v.shape[1:]).swapaxes(0, 1), batch)
 
         def add(carry: Any, part: Any) -> tuple[Any, None]:
             total, state, sums = carry

@@ -239,6 +239,15 @@ def test_steps_of_every_kind(options, rng):
     )
 
 
+@pytest.mark.slow
+def test_micro_batches_have_rows_of_every_device(tmp_path):
+    """No device computes more than its share of a micro-batch, 13 of 104 rows, and no images are sent."""
+    program, *_ = compiled(settings(tmp_path, "train.batch_size=208", "optim.accumulate=2", text=SHORT))
+    text = program.as_text()
+    assert set(re.findall(r"\bf32\[(\d+),6,6,8\]", text)) == {"13"}
+    assert not re.findall(r" (all-gather|all-to-all|collective-permute)(?:-start)?\(", text)
+
+
 def fitted(settings):
     """The final state of a config's run, and its answers to the test images."""
     inputs, model, training = build(settings)
