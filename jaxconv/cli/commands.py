@@ -71,7 +71,12 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(parser=user_path, metavar="RUN", help="Resume an interrupted run.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print layers, steps and memory; train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print layers, steps, memory and communication; train nothing.")
+    ] = False,
+    devices: Annotated[
+        int | None, typer.Option(metavar="N", help="With --dry-run: for so many devices, instead of this machine's.")
+    ] = None,
 ) -> None:
     """Train a net from a config file into a run folder, or resume a run."""
     with user_errors(), contextlib.ExitStack() as stack:
@@ -83,6 +88,10 @@ def train(
         from jaxconv.run.settings import read_settings
 
         console = Console()
+        if devices is not None and not dry_run:
+            raise ConfigError(
+                "--devices is for --dry-run; for a run, set devices.data, devices.fsdp and devices.model of its config"
+            )
         if resume is None:
             if config_path is None:
                 raise ConfigError("train needs a config file, or --resume RUN: jaxconv train configs/digits.toml")
@@ -92,7 +101,7 @@ def train(
                 raise ConfigError("--resume continues in the run's own folder; leave out --out")
             settings = _changed(resume, config_path, overrides or [])
         if dry_run:
-            display.described(console, run.describe(settings))
+            display.described(console, run.describe(settings, devices))
             return
         if resume is not None:
             folder, go = resume, functools.partial(run.resume, resume, settings)

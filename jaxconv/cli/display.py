@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import sys
 import threading
@@ -20,6 +21,7 @@ from jaxconv._base import interrupt
 from jaxconv.training.progress import Compiled, Evaluation, Notice, Progress
 
 if TYPE_CHECKING:
+    from jaxconv.analysis.collectives import Collective
     from jaxconv.run.dry_run import Described
 
 __all__ = ["clock", "columns", "described", "progress", "size", "table"]
@@ -156,7 +158,7 @@ def size(count: float) -> str:
 
 
 def described(console: Console, found: Described) -> None:
-    """Print a dry run: layers, steps and memory.
+    """Print a dry run: layers, steps, memory and communication.
 
     Args:
       console: the output.
@@ -167,14 +169,35 @@ def described(console: Console, found: Described) -> None:
         for row in found.net.rows
     ]
     columns(console, layers)
-    memory = {"state": found.state_bytes, "data": found.data_bytes, "a step": found.step_bytes}
+    many, state = bool(found.mesh), size(found.state_bytes)
+    axes = ", ".join(f"{axis} {length}" for axis, length in found.mesh.items())
     numbers = {
         "parameters": f"{found.net.parameters:,}",
         "images": f"{found.images:,}",
         "steps": f"{found.steps:,}",
-        "memory": ", ".join(f"{name} {size(count)}" for name, count in memory.items()),
+        **({"devices": f"{math.prod(found.mesh.values()):,}: {axes}"} if many else {}),
+        "batch": f"{found.batch:,}{f', {found.share:,} on each device' if many else ''}",
+        "memory": f"{size(found.all_bytes)}{' on each device' if many else ''}",
+        "  state": f"{state} of {size(found.whole_bytes)}" if many else state,
+        "  data": size(found.data_bytes),
+        "  a step": size(found.step_bytes),
+        **({"sent": f"{size(sum(row.sent for row in found.collectives))} by each device in a step"} if many else {}),
     }
     table(console, numbers)
+    if found.collectives:
+        console.print()
+        columns(console, [_communication(row) for row in found.collectives])
+
+
+def _communication(row: Collective) -> dict[str, str]:
+    return {
+        "collective": row.kind,
+        "pass": row.phase,
+        "among": f"{row.devices:,}",
+        "arrays": f"{row.arrays:,}",
+        "size": size(row.size),
+        "sent by each": size(row.sent),
+    }
 
 
 def columns(console: Console, rows: list[dict[str, str]]) -> None:

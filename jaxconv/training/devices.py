@@ -85,7 +85,7 @@ class Devices:
           train: a state, or its shapes; of an ensemble with a leading axis.
 
         Raises:
-          ConfigError: if a pattern of `shard` matches no parameter.
+          ConfigError: if a pattern of `shard` matches no parameter, or an axis of the mesh shards nothing.
         """
         kinds = self._kinds(train.params) | self._kinds(train.state)
         self._check_patterns(train.params)
@@ -99,7 +99,9 @@ class Devices:
             return self._sharding(leaf.shape[len(members) :] if path is not None else (), along, members)
 
         leaves, structure = jax.tree.flatten(train)
-        return jax.tree.unflatten(structure, map(sharding, leaf_names(train), leaves))
+        found = [sharding(name, leaf) for name, leaf in zip(leaf_names(train), leaves, strict=True)]
+        self._check_use(found, set(kinds.values()), train.params)
+        return jax.tree.unflatten(structure, found)
 
     def place(self, train: TrainState) -> TrainState:
         """A train state on the devices: from one device, or from another mesh."""
@@ -176,6 +178,18 @@ class Devices:
             partition(params, {str(i): pattern for i, pattern in enumerate(self.shard)})
         except ShapeError as error:
             raise ConfigError(f"devices.shard: {error}") from None
+
+    def _check_use(self, found: Sequence[NamedSharding], kinds: set[str], params: Any) -> None:
+        """Raise ConfigError if "model", or "fsdp" where it is to shard parameters, divides no axis of any of them."""
+        used = {axis for sharding in found for axis in sharding.spec}
+        for axis in ("fsdp", "model"):
+            size = self.mesh.shape[axis]
+            if size > 1 and axis not in used and (axis == "model" or kinds != {"none"}):
+                channels = sorted({leaf.shape[-1] for leaf in jax.tree.leaves(params) if leaf.ndim > 1})
+                raise ConfigError(
+                    f"devices.{axis} must divide the channels of at least one kernel, "
+                    f"{', '.join(map(str, channels))}; got {size}"
+                )
 
     def _sharding(self, shape: Sequence[int], along: bool, members: Sequence[str] = ()) -> NamedSharding:
         """Sharding of a leaf; `along` the "fsdp" axis its largest axis that divides is sharded, if any does.

@@ -250,8 +250,48 @@ def test_a_dry_run_says_what_would_be_trained(finished, tmp_path):
         ["head", "10", "1,290"],
         ["parameters  1,370"],
     ]
-    assert re.search(r"^images +1,438\nsteps +68\nmemory +state [\d.]+ kB, data 97.8 kB, a step ", result.stdout, re.M)
+    numbers = r"^images +1,438\nsteps +68\nbatch +64\nmemory +[\d.]+ kB\n  state +[\d.]+ kB\n  data +[\d.]+ kB\n"
+    assert re.search(numbers, result.stdout, re.M)
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.slow
+def test_a_dry_run_for_more_devices_than_there_are(finished):
+    """In a process of its own: JAX looks for devices once."""
+    config = str(finished[0].parent / "tiny.toml")
+
+    def dry_run(*words):
+        command = [sys.executable, "-m", "jaxconv", "train", config, "--dry-run", *words]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    done = dry_run("--devices", "16", "devices.fsdp=2")
+    assert done.returncode == 0, done.stderr
+    assert "devices     16: data 8, fsdp 2\nbatch       64, 4 on each device\n" in done.stdout
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert ["collective", "pass", "among", "arrays", "size", "sent by each"] in rows
+    assert {tuple(row[:3]) for row in rows} >= {("all-reduce", "backward", "16"), ("all-gather", "forward", "2")}
+    refused = dry_run("--devices", "48")
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("equal parts for 48 devices; got 64, the nearest that do are 48 or 96\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--devices", "8"],
+            "--devices is for --dry-run; for a run, set devices.data, devices.fsdp and devices.model of its config",
+        ),
+        (["--dry-run", "--devices", "0"], "--devices must be at least 1; got 0"),
+        (
+            ["--dry-run", "--devices", "9"],
+            "devices must be given before JAX has looked for devices; got 9, JAX has 1",
+        ),
+    ],
+)
+def test_devices_that_cannot_be(finished, words, message):
+    refused = invoke("train", finished[0].parent / "tiny.toml", *words)
+    assert (refused.exit_code, refused.stderr) == (2, f"error: {message}\n")
 
 
 def test_a_summary_says_what_the_net_is(finished, tmp_path):

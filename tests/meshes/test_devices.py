@@ -288,3 +288,32 @@ def test_a_member_on_a_device_of_its_own_has_the_bits_of_its_separate_run(tmp_pa
     assert re.findall(r"= (.*?) all-\S+\(", program.as_text()) == ["pred[]"]
     alone, _ = fitted(settings(tmp_path, "train.seed=3", "devices.data=1", text=SHORT))
     jax.tree.map(np.testing.assert_array_equal, member(fitted(eight)[0].params, 3), alone.params)
+
+
+@pytest.mark.slow
+def test_a_dry_run_counts_what_is_sent(tmp_path):
+    """A gradient of each parameter once for each micro-batch; gathered parameters under FSDP, with state in eighths."""
+    found = run.describe(settings(tmp_path, "train.batch_size=128", "optim.accumulate=2", text=SHORT))
+    parameters, sums = 4 * found.net.parameters, {row.phase: row for row in found.collectives}
+    assert set(sums) == {"forward", "backward"}
+    assert all((row.kind, row.devices) == ("all-reduce", 8) for row in found.collectives)
+    assert 2 * parameters <= sums["backward"].size <= 2 * parameters + 2 * 128  # and sums of the loss and the norm
+    assert sums["backward"].sent == sums["backward"].size * 2 * 7 / 8
+    assert (found.share, found.mesh, found.state_bytes) == (16, {"data": 8}, found.whole_bytes)
+    found = run.describe(settings(tmp_path, *LAYOUTS["FSDP"], text=SHORT))
+    gathered = [row for row in found.collectives if (row.kind, row.phase) == ("all-gather", "forward")]
+    assert [row.devices for row in gathered] == [8]
+    assert 0.9 * parameters < gathered[0].size <= 1.02 * parameters
+    assert found.state_bytes < 1.1 / 8 * found.whole_bytes
+    assert found.all_bytes >= found.state_bytes + found.data_bytes + found.step_bytes
+
+
+def test_axes_that_divide_nothing_are_refused(tmp_path):
+    net, tx = small()
+    state = jax.eval_shape(lambda: jc.training.init_state(net, tx, jax.random.key(0), (1, 6, 6, 2)))
+    with pytest.raises(jc.ConfigError) as raised:
+        make_devices(1, 1, 7).shardings(state)
+    assert str(raised.value) == "devices.model must divide the channels of at least one kernel, 3, 8; got 7"
+    with pytest.raises(jc.ConfigError, match=r"^devices.fsdp must divide the channels of at least one kernel, 3, 8; "):
+        make_devices(1, 7).shardings(state)
+    make_devices(1, 7, shard={"*": "none"}).shardings(state)
