@@ -1,8 +1,8 @@
-"""Replace every convolution and pool of a JAX function by the engine's.
+"""Replace every convolution, pool and large dense layer of a JAX function by the engine's.
 
-The function is traced to a jaxpr and evaluated operation by operation: convolutions and window reductions of `lax` go
-to the engine, operations with inner jaxprs (jit, scan, cond, …) are rebuilt with rewritten ones, and all others are
-bound unchanged.
+The function is traced to a jaxpr and evaluated operation by operation: convolutions, window reductions and products of
+dense layers of `lax` go to the engine, operations with inner jaxprs (jit, scan, cond, …) are rebuilt with rewritten
+ones, and all others are bound unchanged.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from jaxconv._base.jaxpr import CALLS, LOOPS, interpret, map_jaxprs, opened
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.form import EXACT_IN_F32, Form
 from jaxconv.engine.general import conv_general_dilated, windows_of
+from jaxconv.engine.matmul import dot_general
 from jaxconv.engine.placement import resharded
 from jaxconv.engine.primitive import conv_p, select
 from jaxconv.engine.rules import Place
@@ -72,7 +73,7 @@ def _with_report(function: Any) -> Accelerate:
 
 @_with_report
 def accelerate(fn: Callable[P, R]) -> Callable[P, R]:
-    """Run every convolution and pool of `fn`, forward and gradient, on the engine.
+    """Run every convolution, pool and large dense layer of `fn`, forward and gradient, on the engine.
 
     Also inside jit, scan, while, cond, remat, custom_jvp, custom_vjp and shard_map, and in the results of vmap and grad
     inside `fn`. The result composes with `jax.jit` (also with donated and static arguments), `jax.grad` and `jax.vmap`,
@@ -124,6 +125,8 @@ def _evaluate(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: boo
                 if found is not None:
                     found.append(_describe(eqn, loop))
                 outs = _conv(eqn, *values)
+            if outs is None and eqn.primitive.name == "dot_general":
+                outs = _product(eqn, *values)
             return _other(eqn, values, found, loop) if outs is None else outs
 
     return interpret(jaxpr, (*consts, *args), step, lambda literal: literal.val)
@@ -184,6 +187,16 @@ def _conv(eqn: JaxprEqn, lhs: jax.Array, rhs: jax.Array) -> list[Any] | None:
     )  # fmt: skip
     out = _array(eqn.outvars[0])
     return [resharded(y.astype(out.dtype), out)]
+
+
+def _product(eqn: JaxprEqn, a: jax.Array, b: jax.Array) -> list[Any] | None:
+    """A dense layer, or a gradient of one, on the engine; None for other products, and on an explicit mesh."""
+    p, out = eqn.params, _array(eqn.outvars[0])
+    known = p["precision"] is None or isinstance(p["precision"], tuple | jax.lax.Precision)
+    if not known or not out.sharding.mesh.empty:
+        return None
+    y = dot_general(a, b, p["dimension_numbers"], p["precision"], out.dtype)
+    return None if y is None else [y]
 
 
 def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_later: set[Any]) -> list[Any] | None:

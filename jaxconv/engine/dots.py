@@ -13,11 +13,35 @@ from jaxconv.engine.transposition import by_transposition
 from jaxconv.engine.window import zeros_around
 
 
+def conv_dots(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
+    """One product where the form is one; else `by_taps`. Half precision is summed in f32."""
+    empty = 0 in (*a.shape, *b.shape, *form.shape(form.slot))
+    return product(a, b, form) if form.product and not empty else by_taps(a, b, form)
+
+
+def product(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
+    """y = x · K, x = y · Kᵀ or K = xᵀ · y, each of two matrices: of more axes XLA's CPU backend takes longer.
+
+    It also transposes the first operand of a sum over rows, so the one with fewer channels comes first. A barrier keeps
+    that order, or the transpose of the result would become a change of it.
+    """
+    dot = functools.partial(lax.dot_general, precision=form.precision, preferred_element_type=dot_dtype(a.dtype))
+    first, second = (v.reshape(-1, v.shape[-1]) for v in (a, b))
+    if form.slot == "y":
+        v = dot(first, second, (((1,), (0,)), ((), ())))
+    elif form.slot == "x":
+        v = dot(second, first, (((1,), (1,)), ((), ())))
+    else:
+        v = dot(second, first, (((0,), (0,)), ((), ())))
+        v = (lax.optimization_barrier(v) if form.k[-1] < form.k[-2] else v).T
+    return v.reshape(getattr(form, form.slot)).astype(form.dtype)
+
+
 @by_transposition
-def conv_dots(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
+def by_taps(x: jax.Array, k: jax.Array, form: Form) -> jax.Array:
     """y = Σ_m x[i*s + m*d] · K[m]: per tap, a strided slice and a matrix product, batched over groups.
 
-    Needs no im2col copy of x. A 1×1 convolution is one product. Half precision is summed in f32.
+    Needs no im2col copy of x. Half precision is summed in f32.
     """
     x, dtype = zeros_around(x, form.padding), dot_dtype(x.dtype)
     dot = functools.partial(lax.dot_general, precision=form.precision, preferred_element_type=dtype)

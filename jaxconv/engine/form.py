@@ -85,6 +85,11 @@ class Form:
         return math.prod(self.kernel_size) == 1 and not any(map(any, self.padding))
 
     @property
+    def product(self) -> bool:
+        """Whether T is a product of matrices: one tap for each cell, and one group."""
+        return self.pointwise and self.groups == 1 and max(self.stride) == 1
+
+    @property
     def depthwise(self) -> bool:
         """Whether every channel is its own group."""
         return self.k[-2] == 1 and self.groups > 1
@@ -103,10 +108,12 @@ class Form:
         """Names of the axes of a slot's array, for sharding: "m" (members), "n", "c" or "o"; None for a spatial axis.
 
         Axes of the same name have the same index. With groups, the kernel's input channels are those of one group, and
-        have another name.
+        have another name. The spatial axes of x and y of a `product` are like "n": "i0", "i1" and "i2".
         """
         first, last = {"x": ("n", "c"), "k": ("c", "o"), "y": ("n", "o")}[slot]
-        spatial = (None,) * self.rank
+        spatial: tuple[str | None, ...] = (None,) * self.rank
+        if self.product and slot != "k":
+            spatial = tuple(f"i{axis}" for axis in range(self.rank))
         if slot == "k":
             names = (*spatial, first if self.groups == 1 else f"{first} of a group", last)
         else:

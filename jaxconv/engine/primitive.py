@@ -212,12 +212,15 @@ def _lower(platform: str, ctx: Any, a: Any, b: Any, *, form: Form) -> Any:
 
 
 def _divides(form: Form, platform: str) -> bool:
-    """Whether the engine itself divides a form among devices: calls that XLA does not know, and gradients that it gets
-    wrong, those of kernels in groups (see `rules.grouped_kernel`)."""
+    """Whether the engine itself divides a form among devices.
+
+    Calls that XLA does not know; products, whose rows it would gather to merge them; and gradients that it gets wrong,
+    those of kernels in groups (see `rules.grouped_kernel`).
+    """
     if 0 in (*form.shape("x"), *form.shape("k"), *form.shape("y")):
         return False
     impl = choose(form.open(form.slot, members=None), Place(platform))
-    return impl in ("native", "winograd") or grouped_kernel(form)
+    return impl in ("native", "winograd") or (impl == "dots" and form.product) or grouped_kernel(form)
 
 
 def _cut_axes(form: Form, slot: str) -> tuple[str | None, ...]:
@@ -225,17 +228,18 @@ def _cut_axes(form: Form, slot: str) -> tuple[str | None, ...]:
     *names, last = form.axes(slot)
     if form.groups > 1:
         last = "g" if form.depthwise and form.k[-1] == form.groups else None
-    return tuple(name if name in ("m", "n", "c", "o", "g") else None for name in (*names, last))
+    return tuple(None if name and name.endswith("of a group") else name for name in (*names, last))
 
 
 def _shard(form: Form, place: Place, shard: Shard) -> Any:
     """The function of one device that has parts of the operands of `form`."""
-    of = {name: shard.parts.get(name, 1) for name in "mncog"}
+    of = {name: shard.parts.get(name, 1) for name in ("m", "n", "c", "o", "g", "i0", "i1", "i2")}
     first, second = (_cut_axes(form, slot) for slot in form.operands)
     summed = set(shard.axes) & set(first) & set(second) - set(_cut_axes(form, form.slot))
+    cells = (n // of[f"i{axis}"] for axis, n in enumerate(form.x[1:-1]))
     part = form.open(
         form.slot,
-        x=(form.x[0] // of["n"], *form.x[1:-1], form.x[-1] // of["c"] // of["g"]),
+        x=(form.x[0] // of["n"], *cells, form.x[-1] // of["c"] // of["g"]),
         k=(*form.kernel_size, form.k[-2] // of["c"], form.k[-1] // of["o"] // of["g"]),
         groups=form.groups // of["g"],
         members=None if form.members is None else form.members // of["m"],

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv import geometry
+from jaxconv import engine, geometry
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.types import Params, State
+from jaxconv.engine.matmul import matmul
 from jaxconv.engine.placement import result_sharding
 from jaxconv.engine.window import assert_shape
 from jaxconv.layers.checks import check_kernel, param_dtype
@@ -78,7 +79,7 @@ def Dense(
         outer = [f"axis {i}" for i in range(x.ndim - 1)]
         operands = [(jax.typeof(x), (*outer, "c")), (jax.typeof(kernel), ("c", "o"))]
         sharding = result_sharding(jax.typeof(x), (*outer, "o"), operands)
-        y = jnp.matmul(x, kernel, precision=precision, out_sharding=None if sharding.mesh.empty else sharding)
+        y = matmul(x, kernel, engine.precision_of(precision), None if sharding.mesh.empty else sharding)
         y = assert_shape(y, (*x.shape[:-1], features))
         return (add_bias(y, check_bias(params["bias"], features)) if bias else y), state
 

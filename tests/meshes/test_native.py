@@ -14,6 +14,7 @@ from support import oracle
 import jaxconv as jc
 from jaxconv.engine import native
 from jaxconv.engine.partitioning import _digits_of
+from jaxconv.layers import Dense
 
 pytestmark = pytest.mark.skipif(not native.available(), reason=f"no native kernels: {native.reason()}")
 
@@ -42,6 +43,26 @@ def check(results, x, k, assert_close, **words):
 
 def mesh_of(shape, kind=AxisType.Auto):
     return jax.make_mesh(shape, ("a", "b")[: len(shape)], axis_types=(kind,) * len(shape))
+
+
+@pytest.mark.parametrize("cut", [P("a"), P(None, "a"), P(None, None, "a"), P("b", "a")])
+def test_dense_layers(cut, rng, assert_close):
+    """Rows cut along any axes: products of each device's part, and one sum of the kernel's gradient for each axis."""
+    mesh = mesh_of((2, 2))
+    x, k = rng.normal(size=(4, 8, 16, 64)).astype("f"), rng.normal(size=(64, 48)).astype("f")
+    given = jax.device_put((x, k), (NamedSharding(mesh, cut), NamedSharding(mesh, P())))
+
+    def slots(x, k):
+        y, back = jax.vjp(lambda x, k: Dense(48, bias=False).apply({"kernel": k}, {}, x)[0], x, k)
+        return y, *back(y)
+
+    (y, dx, dk), calls, collectives = compiled(slots, *given)
+    assert calls == ["k"]
+    assert collectives == ["all-reduce"] * sum(axis is not None for axis in cut)
+    flat, wide = x.reshape(-1, 64).astype("d"), k.astype("d")
+    assert_close(y, (flat @ wide).reshape(y.shape), "y")
+    assert_close(dx, (flat @ wide @ wide.T).reshape(x.shape), "dx")
+    assert_close(dk, flat.T @ (flat @ wide), "dk")
 
 
 WAYS = {  # shape of the mesh, cuts of x and of k, collectives

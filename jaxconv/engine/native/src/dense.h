@@ -176,11 +176,13 @@ struct Panels {
           run = least(lanes - i, l.a - a);  // of one tap
           int64_t m = (m0 * w.k[1] + m1) * w.k[2] + l.tap[2][l.start[2][r[2]] + t2];
           const float* from = k + m * w.c * maps + group * w.o + (l.back ? b0 * maps + a : a * maps + b0);
-          if (few || l.back) {
-            int64_t row = l.back ? 1 : maps, column = l.back ? maps : 1, to_row = few ? 1 : wide, to_column = few ? filled : 1;
-            for (int64_t b = 0; b < wide; b++)
-              for (int64_t j = 0; j < run; j++)
-                out[(i + j) * to_row + b * to_column] = b < stored ? from[j * row + b * column] : 0;
+          if (few && l.back) {
+            for (int64_t b = 0; b < stored; b++) memcpy(out + i + b * filled, from + b * maps, run * sizeof(float));
+          } else if (few) {
+            turn(from, maps, run, stored, out + i, filled);
+          } else if (l.back) {
+            if (stored < wide) memset(out + i * wide, 0, run * wide * sizeof(float));
+            turn(from, maps, stored, run, out + i * wide, wide);
           } else {
             for (int64_t j = 0; j < run; j++)
               for (int64_t v = 0; v < wide; v += VL) store(out + (i + j) * wide + v, load(from + j * maps + v, stored - v));

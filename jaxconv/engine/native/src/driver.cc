@@ -225,7 +225,12 @@ int main(int argc, char** argv) {
         w.y[a] = room < 0 ? 0 : room / w.stride[a] + 1;
       } while (w.y[a] < 1);
     }
-    if (any(0, 3) == 0) {  // a window for Winograd's kernels, some with many channels, and tiles beyond one block
+    if (any(0, 5) == 0) {  // a product of matrices, one of whose sizes may be large
+      int large = any(0, 3);
+      w.n = any(1, 5), w.groups = 1, w.c = any(1, large == 1 ? 450 : 50), w.o = any(1, large == 2 ? 450 : 50);
+      for (int a = 0; a < 3; a++) w.k[a] = w.stride[a] = w.dilation[a] = 1, w.low[a] = 0, w.x[a] = w.y[a] = any(1, 4);
+      if (large == 3) w.x[2] = w.y[2] = any(1, 90);
+    } else if (any(0, 3) == 0) {  // a window for Winograd's kernels, some with many channels, and tiles beyond one block
       bool deep = any(0, 3) == 0;
       w.n = any(1, 5), w.groups = any(0, 3) ? 1 : any(2, 3), w.c = any(1, deep ? 140 : 40), w.o = any(1, deep ? 140 : 40);
       w.x[0] = w.k[0] = w.y[0] = w.stride[0] = w.dilation[0] = 1, w.low[0] = 0;

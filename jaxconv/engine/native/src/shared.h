@@ -101,6 +101,32 @@ struct Scratch {
   Scratch(const Scratch&) = delete;
 };
 
+typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
+
+// to[j * to_row + i] = from[i * row + j]
+inline void turn(const float* from, int64_t row, int64_t rows, int64_t columns, float* to, int64_t to_row) {
+  int64_t i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    int64_t j = 0;
+    for (; j + 4 <= columns; j += 4) {
+      const float* f = from + i * row + j;
+      quad p = *(const quad*)f, q = *(const quad*)(f + row), r = *(const quad*)(f + 2 * row),
+           s = *(const quad*)(f + 3 * row);
+      quad pq = __builtin_shufflevector(p, q, 0, 4, 1, 5), rs = __builtin_shufflevector(r, s, 0, 4, 1, 5);
+      quad hi = __builtin_shufflevector(p, q, 2, 6, 3, 7), lo = __builtin_shufflevector(r, s, 2, 6, 3, 7);
+      float* t = to + j * to_row + i;
+      *(quad*)t = __builtin_shufflevector(pq, rs, 0, 1, 4, 5);
+      *(quad*)(t + to_row) = __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
+      *(quad*)(t + 2 * to_row) = __builtin_shufflevector(hi, lo, 0, 1, 4, 5);
+      *(quad*)(t + 3 * to_row) = __builtin_shufflevector(hi, lo, 2, 3, 6, 7);
+    }
+    for (; j < columns; j++)
+      for (int64_t l = i; l < i + 4; l++) to[j * to_row + l] = from[l * row + j];
+  }
+  for (; i < rows; i++)
+    for (int64_t j = 0; j < columns; j++) to[j * to_row + i] = from[i * row + j];
+}
+
 INLINE int64_t cells(const int64_t (&a)[3]) { return a[0] * a[1] * a[2]; }
 
 }  // namespace

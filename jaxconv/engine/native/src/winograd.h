@@ -37,32 +37,6 @@ struct Taps {
   bool back;
   static constexpr int64_t CHUNK = 16;  // rows transformed at once
 
-  typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
-
-  // to[j][i] = from[i][j]
-  static void transpose(const float* from, int64_t apart, int64_t rows, int64_t columns, float* to) {
-    int64_t i = 0;
-    for (; i + 4 <= rows; i += 4) {
-      int64_t j = 0;
-      for (; j + 4 <= columns; j += 4) {
-        const float* f = from + i * apart + j;
-        quad p = *(const quad*)f, q = *(const quad*)(f + apart), r = *(const quad*)(f + 2 * apart),
-             s = *(const quad*)(f + 3 * apart);
-        quad pq = __builtin_shufflevector(p, q, 0, 4, 1, 5), rs = __builtin_shufflevector(r, s, 0, 4, 1, 5);
-        quad hi = __builtin_shufflevector(p, q, 2, 6, 3, 7), lo = __builtin_shufflevector(r, s, 2, 6, 3, 7);
-        float* t = to + j * PANEL + i;
-        *(quad*)t = __builtin_shufflevector(pq, rs, 0, 1, 4, 5);
-        *(quad*)(t + PANEL) = __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
-        *(quad*)(t + 2 * PANEL) = __builtin_shufflevector(hi, lo, 0, 1, 4, 5);
-        *(quad*)(t + 3 * PANEL) = __builtin_shufflevector(hi, lo, 2, 3, 6, 7);
-      }
-      for (; j < columns; j++)
-        for (int64_t l = i; l < i + 4; l++) to[j * PANEL + l] = from[l * apart + j];
-    }
-    for (; i < rows; i++)
-      for (int64_t j = 0; j < columns; j++) to[j * PANEL + i] = from[i * apart + j];
-  }
-
   // G K Gᵀ of rows a0, ..., a1 - 1 and a panel's columns from b0 on: u[f * apart + row][PANEL]; 0 beyond the last column.
   template <int M> void transform(int64_t b0, int64_t a0, int64_t a1, float* u, int64_t apart) const {
     constexpr int N = M + 2;
@@ -76,7 +50,7 @@ struct Taps {
       for (int64_t m = 0; m < 9 && !direct; m++) {
         float* to = packed + m * CHUNK * PANEL;
         if (back)
-          transpose(k + ((8 - m) * c + b0) * maps + first, maps, columns, rows, to);
+          turn(k + ((8 - m) * c + b0) * maps + first, maps, columns, rows, to, PANEL);
         else
           for (int64_t r = 0; r < rows; r++)
             memcpy(to + r * PANEL, k + (m * c + first + r) * maps + b0, columns * sizeof(float));
