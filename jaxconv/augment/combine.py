@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,14 +102,15 @@ def _select(choice: jax.Array, batches: Sequence[Batch]) -> Batch:
     if len({image.shape for image in images}) > 1:
         shapes = " and ".join(str(list(image.shape)) for image in images)
         raise ShapeError("augmentations to choose from must return images of one shape", got=shapes)
-    labels = [jnp.asarray(batch.label) for batch in batches]
-    if soft := [label.shape[1] for label in labels if label.ndim == 2]:
-        labels = [soft_labels(label, len(choice), soft[0]) for label in labels]
-    weights = [jnp.asarray(batch.weight) for batch in batches]
-    return Batch(*(_pick(choice, arrays) for arrays in (images, labels, weights)))
+    label = jax.tree.map(lambda *labels: _pick(choice, labels), *(batch.label for batch in batches))
+    return Batch(_pick(choice, images), label, _pick(choice, [batch.weight for batch in batches]))
 
 
-def _pick(choice: jax.Array, arrays: Sequence[jax.Array]) -> jax.Array:
+def _pick(choice: jax.Array, arrays: Sequence[Any]) -> jax.Array:
+    arrays = [jnp.asarray(array) for array in arrays]
+    if len({array.ndim for array in arrays}) > 1:  # hard and soft labels
+        num_classes = max(array.shape[-1] for array in arrays if array.ndim == 2)
+        arrays = [soft_labels(array, len(choice), num_classes) for array in arrays]
     dtype = jnp.result_type(*arrays)
     result = arrays[0].astype(dtype)
     for number, array in enumerate(arrays[1:], 1):

@@ -23,7 +23,7 @@ from jaxconv.augment.contract import (
     probability_problem,
     range_problem,
 )
-from jaxconv.augment.resample import ratio_problem
+from jaxconv.augment.crop import ratio_problem
 from jaxconv.data.dataset import Batch
 
 Fill = str | float

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.dtypes import upcast
@@ -18,7 +21,9 @@ from jaxconv.augment.contract import (
     per_image,
     probability_problem,
 )
+from jaxconv.augment.joint import is_spatial
 from jaxconv.data.dataset import Batch
+from jaxconv.data.spatial import Mask
 
 
 @renamed_arguments(classes="num_classes")
@@ -65,7 +70,7 @@ def mixup(alpha: float = 0.2, *, num_classes: int, probability: float = 1.0) -> 
 
 @renamed_arguments(classes="num_classes")
 def cutmix(alpha: float = 1.0, *, num_classes: int, probability: float = 1.0) -> Augment:
-    """Paste a box of another image into each image; labels mix by area.
+    """Paste a box of another image into each image; labels mix by area, and masks like images.
 
     s is drawn from Beta(alpha, alpha) for each image; the box has the image's aspect ratio, `1 - s` of its area and its
     center on any pixel. It is clipped at the border, and labels mix by the clipped area. Partners are a permutation of
@@ -95,7 +100,6 @@ def cutmix(alpha: float = 1.0, *, num_classes: int, probability: float = 1.0) ->
     def run(key: jax.Array, batch: Batch) -> Batch:
         images = images_of("cutmix", batch)
         n, rows, columns, _ = images.shape
-        label = soft_labels(batch.label, n, num_classes)
         partner_key, share_key, place_key = jax.random.split(key, 3)
         partner, mixed = _partners(partner_key, batch, probability)
         side = jnp.sqrt(1 - _beta(share_key, alpha, n))
@@ -104,12 +108,20 @@ def cutmix(alpha: float = 1.0, *, num_classes: int, probability: float = 1.0) ->
         pasted = centered_box(scaled_int(row, rows), scaled_int(column, columns), height, width).covers(rows, columns)
         share = 1 - pasted.sum((1, 2, 3), dtype=jnp.float32) / (rows * columns)
         mixture = jnp.where(pasted, images[partner], images)
-        return batch._replace(image=mixture, label=_mix_labels(label, partner, share))
+
+        def mix(label: Any) -> Any:
+            if not isinstance(label, Mask):
+                return _mix_labels(soft_labels(label, n, num_classes), partner, share)
+            values = jnp.asarray(label.values)
+            box = pasted if values.ndim == 4 else pasted[..., 0]
+            return Mask(jnp.where(box, values[partner], values), label.outside)
+
+        return batch._replace(image=mixture, label=jax.tree.map(mix, batch.label, is_leaf=is_spatial))
 
     return run
 
 
-def soft_labels(label: jax.typing.ArrayLike, n: int, num_classes: int) -> jax.Array:
+def soft_labels(label: Any, n: int, num_classes: int) -> jax.Array:
     """One-hot or soft labels.
 
     Args:
@@ -127,6 +139,12 @@ def soft_labels(label: jax.typing.ArrayLike, n: int, num_classes: int) -> jax.Ar
     [[ 0.  1.  0.]
      [nan nan nan]]
     """
+    if not isinstance(label, jax.Array | np.ndarray):
+        raise ShapeError(
+            "labels that are mixed must be those of classes, an array",
+            got=type(label).__name__,
+            fix="cutmix, which pastes masks, too" if isinstance(label, Mask) else "",
+        )
     label = jnp.asarray(label)
     if label.shape == (n, num_classes) and jnp.issubdtype(label.dtype, jnp.floating):
         return upcast(label)

@@ -1,4 +1,4 @@
-"""Flips and shifts by whole pixels, without interpolation; images keep their dtype."""
+"""Flips and shifts by whole pixels, without interpolation; images keep their dtype, masks and boxes follow."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from jaxconv.augment.contract import (
     pixels_problem,
     probability_problem,
 )
+from jaxconv.augment.joint import Move, Outside, moved
 from jaxconv.data.dataset import Batch
 from jaxconv.geometry import PADDING_MODES
 from jaxconv.ops._pad import pad_pairs
@@ -49,9 +50,23 @@ def flip(probability: float = 0.5, *, vertical: bool = False) -> Augment:
     def run(key: jax.Array, batch: Batch) -> Batch:
         images = images_of("flip", batch)
         chosen = draws(key, 1, len(images))[0] < probability
-        return batch._replace(image=jnp.where(per_image(chosen), jnp.flip(images, 1 if vertical else 2), images))
+        return moved(batch, flipped(chosen, images.shape[1] if vertical else images.shape[2], vertical))
 
     return run
+
+
+def flipped(chosen: jax.Array, size: int, vertical: bool) -> Move:
+    """The move that mirrors the images which are `chosen`, bool [N]; `size` is that of the mirrored axis."""
+
+    def pixels(values: jax.Array) -> jax.Array:
+        return jnp.where(per_image(chosen), jnp.flip(values, 1 if vertical else 2), values)
+
+    def boxes(given: jax.Array) -> jax.Array:
+        left, top, right, bottom = (given[..., side] for side in range(4))
+        sides = (left, size - bottom, right, size - top) if vertical else (size - right, top, size - left, bottom)
+        return jnp.where(chosen[:, None, None], jnp.stack(sides, -1), given)
+
+    return Move(pixels, lambda values, outside: pixels(values), boxes)
 
 
 @renamed_arguments(pad_mode="padding_mode")
@@ -84,7 +99,7 @@ def shift(pixels: int, padding_mode: str = "zeros") -> Augment:
         if pixels == 0:
             return batch
         corners = jax.random.randint(key, (len(images), 2), 0, 2 * pixels + 1)
-        return batch._replace(image=_window("shift", images, corners, pixels, padding_mode))
+        return moved(batch, _shifted("shift", images, corners, pixels, padding_mode))
 
     return run
 
@@ -114,21 +129,32 @@ def expand(pixels: int = 1) -> Augment:
     def run(key: jax.Array, batch: Batch) -> Batch:
         images = images_of("expand", batch)
         corners = pixels * (1 + moves[jax.random.randint(key, (len(images),), 0, len(moves))])
-        return batch._replace(image=_window("expand", images, corners, pixels, "zeros"))
+        return moved(batch, _shifted("expand", images, corners, pixels, "zeros"))
 
     return run
 
 
-def _window(name: str, images: jax.Array, corners: jax.Array, border: int, padding_mode: str) -> jax.Array:
-    """Crops of the padded images, of the original size, at corners [N, 2]."""
-    side = max(images.shape[1:3])
-    if border > side:
+def _shifted(name: str, images: jax.Array, corners: jax.Array, border: int, padding_mode: str) -> Move:
+    """The move to crops of the padded images, of the original size, at corners [N, 2]."""
+    rows, columns = images.shape[1:3]
+    if border > (side := max(rows, columns)):
         got, fix = f"pixels={border}", f"pixels={side} shifts an image completely out of view"
-        must = f"{name} of {images.shape[1]}×{images.shape[2]} images must be at most {side} pixels"
-        raise ShapeError(must, got=got, fix=fix)
-    padded = pad_pairs(images, ((border, border), (border, border)), padding_mode)
+        raise ShapeError(f"{name} of {rows}×{columns} images must be at most {side} pixels", got=got, fix=fix)
 
-    def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), images.shape[1:])
+    def window(values: jax.Array, outside: Outside) -> jax.Array:
+        pairs = ((border, border), (border, border))
+        if padding_mode == "zeros" and outside != 0:
+            padded = jnp.pad(values, ((0, 0), *pairs, (0, 0)), constant_values=outside)
+        else:
+            padded = pad_pairs(values, pairs, padding_mode)
 
-    return jax.vmap(crop)(padded, corners)
+        def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (rows, columns, image.shape[-1]))
+
+        return jax.vmap(crop)(padded, corners)
+
+    def boxes(given: jax.Array) -> jax.Array:
+        down, right = (border - corners[:, axis, None].astype(given.dtype) for axis in (0, 1))
+        return given + jnp.stack([right, down, right, down], -1)
+
+    return Move(lambda values: window(values, 0), window, boxes)

@@ -13,18 +13,20 @@ from jaxconv._base.errors import ConfigError, raise_problems
 from jaxconv.augment.color import color_jitter, grayscale
 from jaxconv.augment.combine import compose, random_choice, sometimes
 from jaxconv.augment.contract import Augment, check_arguments, probability_problem
+from jaxconv.augment.crop import random_resized_crop
+from jaxconv.augment.deform import elastic
 from jaxconv.augment.erase import cutout, random_erasing
 from jaxconv.augment.filter import gaussian_blur, gaussian_noise, sharpness
 from jaxconv.augment.mix import cutmix, mixup
 from jaxconv.augment.move import expand, flip, shift
-from jaxconv.augment.resample import affine, elastic, random_resized_crop, rotate
 from jaxconv.augment.tone import autocontrast, equalize, invert, posterize, solarize
+from jaxconv.augment.warp import affine, perspective, rotate
 
 # In the usual order: geometry, color, filters, erasing, mixing.
 registry: dict[str, Callable[..., Augment]] = {
     function.__name__: function
     for function in (
-        flip, shift, expand, random_resized_crop, rotate, affine, elastic,
+        flip, shift, expand, random_resized_crop, rotate, affine, perspective, elastic,
         color_jitter, grayscale, invert, posterize, solarize, autocontrast, equalize,
         sharpness, gaussian_blur, gaussian_noise,
         cutout, random_erasing, mixup, cutmix,

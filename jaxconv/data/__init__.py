@@ -2,8 +2,9 @@
 
 from jaxconv.data.dataset import Arrays, Batch, Dataset, Source
 from jaxconv.data.registry import load, names
+from jaxconv.data.spatial import Boxes, Mask
 
-__all__ = ["Arrays", "Batch", "Dataset", "Source", "load", "names"]
+__all__ = ["Arrays", "Batch", "Boxes", "Dataset", "Mask", "Source", "load", "names"]
 
 
 def __dir__() -> list[str]:

@@ -18,7 +18,8 @@ class Batch(NamedTuple):
 
     Args:
       image: [N, H, W, C], uint8 as stored or floating in the same units (0 to the dataset's peak).
-      label: int32 [N], or soft labels, floating [N, classes].
+      label: int32 [N], or soft labels, floating [N, classes]; or a pytree of these and of `Mask` and `Boxes`, which
+        geometric augmentations move with the image.
       weight: float32 [N], weight of each image; 0 for padding.
     """
 
