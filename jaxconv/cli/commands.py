@@ -1,10 +1,11 @@
-"""The command `jaxconv`: train, sweep, runs, evaluate, predict, summary, tune, doctor, plot."""
+"""The command `jaxconv`: train, config, sweep, runs, evaluate, predict, summary, tune, doctor, plot."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import importlib.metadata
+import json
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +40,7 @@ _TRAIN = examples(
     "jaxconv train configs/digits.toml",
     "jaxconv train configs/digits.toml optim.learning_rate=1e-3 epochs=5 --out runs/slow",
     "jaxconv train --resume runs/slow",
+    "jaxconv config",
 )
 
 
@@ -124,6 +126,37 @@ def _changed(folder: Path, path: Path | None, changes: list[str]) -> Config:
     if path is not None and "=" in str(path):  # the first override, not a config file
         path, changes = None, [str(path), *changes]
     return run.settings_of(folder, changes) if path is None else config.read(path, changes)
+
+
+@app.command(
+    epilog=examples(
+        "jaxconv config", "jaxconv config train", "jaxconv config optim.adamw", "jaxconv config --schema > schema.json"
+    )
+)
+def config(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A section, key, or function that a section can name.")
+    ] = "",
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print a JSON schema, for editors: #:schema schema.json in a config.")
+    ] = False,
+) -> None:
+    """Print the keys of a config, each with meaning, type, default and an example."""
+    with user_errors():
+        from rich.console import Console
+        from rich.text import Text
+
+        from jaxconv.run.config.reference import reference
+        from jaxconv.run.config.schema import schema as json_schema
+
+        console = Console()
+        if schema:
+            typer.echo(json.dumps(json_schema(), indent=1))
+        elif console.is_terminal:
+            for line in reference(path, console.width).splitlines():
+                console.print(Text(line, style="dim" if line.startswith("#") else ""), soft_wrap=True)
+        else:
+            typer.echo(reference(path))
 
 
 @app.command(epilog=examples("jaxconv sweep configs/digits.toml optim.learning_rate=0.1,0.03 seed=0,1,2"))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import numpy as np
 import pytest
@@ -55,6 +56,19 @@ def test_training_prints_plain_lines_into_a_pipe(finished):
     assert re.fullmatch(pattern, lines[1])
     assert max(map(len, lines[:-1])) <= 80
     assert lines[-1] == f"run            {finished[0]}"
+
+
+def test_config_prints_keys_and_a_schema():
+    result = invoke("config", "train.batch_size")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == (
+        "[train]\n# Images per step, over all devices. (integer > 0; required)\nbatch_size = 256\n"
+    )
+    assert tomllib.loads(invoke("config").stdout)["optim"]["schedule"]["name"] == "warmup_cosine_decay_schedule"
+    assert json.loads(invoke("config", "--schema").stdout)["required"] == ["data", "net", "optim", "train"]
+    result = invoke("config", "train.epoch")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith("; did you mean 'train.epochs'?\n")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import tomllib
@@ -89,7 +90,7 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
     config = None
     try:
         # In strict JSON mode a string is not a number, yet a table may be a dataclass.
-        config = TypeAdapter(Config).validate_json(json.dumps(_nest(table), default=str), strict=True)
+        config = _adapter().validate_json(json.dumps(_nest(table), default=str), strict=True)
     except ValidationError as error:
         for problem in error.errors():
             (missing if _is_misspelt(problem, table) else problems).append(_line(problem))
@@ -101,6 +102,11 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
     net = dataclasses.replace(config.net, arguments=with_defaults(config.net.name, config.net.arguments))
     images = dataclasses.replace(config.data, arguments=data_defaults(config.data.name, config.data.arguments))
     return dataclasses.replace(config, net=net, data=images)
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Config]:
+    return TypeAdapter(Config)
 
 
 def to_toml(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""Typed records of a config file."""
+"""Typed records of a config file: the one place where its keys are defined, with type, default, meaning and example."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from jaxconv._base.limits import SEEDS
 from jaxconv.training.devices import Kind
@@ -25,195 +26,187 @@ __all__ = [
     "TrainConfig",
 ]
 
-_strict = ConfigDict(extra="forbid")
+
+def example(value: Any) -> FieldInfo:
+    """Annotation of a key: a value that it may have."""
+    found: FieldInfo = Field(examples=[value])
+    return found
+
+
+_strict = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 PathText = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Patterns = list[str]
+Arguments = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """`[data]`.
-
-    Args:
-      name: dataset name, or "module:function".
-      root: data directory that is searched first.
-      validation: number of images held out from the end of the training set for evaluation.
-      workers: processes that read images if they are not held in memory; 0 for threads only.
-      corrupt: "fail" to stop at an unreadable image, "skip" to skip and count it.
-      arguments: all other keys, the dataset's own arguments.
-    """
+    """Images and labels."""
 
     __pydantic_config__ = _strict
-    name: str
-    root: PathText | None = None
-    validation: Count = 0
-    workers: Count = 0
-    corrupt: Literal["fail", "skip"] = "fail"
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    name: Annotated[str, example("mnist")]
+    """The dataset, or "module:function"."""
+    root: Annotated[PathText | None, example("photos")] = None
+    """Folder or file that is read, or searched before $JAXCONV_DATA and the cache."""
+    validation: Annotated[Count, example(5000)] = 0
+    """Number of images held out from the end of the training set for evaluation."""
+    workers: Annotated[Count, example(2)] = 0
+    """Processes that read images which are not held in memory; 0 for threads alone."""
+    corrupt: Annotated[Literal["fail", "skip"], example("skip")] = "fail"
+    """At an unreadable image: stop, or skip and count it."""
+    arguments: Arguments = dataclasses.field(default_factory=dict)
+    """All other keys: the dataset's own arguments."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NetConfig:
-    """`[net]`: `name`, of the registry or "module:function"; all other keys are the function's own arguments."""
+    """The network."""
 
     __pydantic_config__ = _strict
-    name: str
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    name: Annotated[str, example("resnet18")]
+    """A model of jaxconv.models, or "module:function"."""
+    arguments: Arguments = dataclasses.field(default_factory=dict)
+    """All other keys: the model's own arguments."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
-    """`[optim.schedule]`: optax's `name`; all other keys are the schedule's own arguments."""
+    """The learning rate over time. Each x_steps can be given as x_epochs, x_percent (of the run) or x_examples."""
 
     __pydantic_config__ = _strict
-    name: str
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    name: Annotated[str, example("warmup_cosine_decay_schedule")]
+    """A schedule of optax."""
+    arguments: Arguments = dataclasses.field(default_factory=dict)
+    """All other keys: the schedule's own arguments."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainedConfig:
-    """`[pretrained]`: pretrained weights.
-
-    Args:
-      weights: a .safetensors, .pth, .pt, .bin or .npz file, or "hf://owner/repository/file"; None for random init.
-      source: library whose parameter names the file has.
-      skip: path patterns of parameters that keep their random init, such as a new head.
-      ignore: patterns of names in the file that the net lacks.
-      entry: key of the state dict in a checkpoint that has several, such as "model_ema"; None for the trained weights.
-    """
+    """Pretrained weights."""
 
     __pydantic_config__ = _strict
-    weights: PathText | None = None
-    source: Literal["torchvision", "timm", "transformers"] = "torchvision"
-    skip: list[str] = dataclasses.field(default_factory=list)
-    ignore: list[str] = dataclasses.field(default_factory=list)
-    entry: str | None = None
+    weights: Annotated[PathText | None, example("resnet18-f37072fd.pth")] = None
+    """A .safetensors, .pth, .pt, .bin or .npz file, or "hf://owner/repository/file"; random init if unset."""
+    source: Annotated[Literal["torchvision", "timm", "transformers"], example("timm")] = "torchvision"
+    """Library whose parameter names the file has."""
+    skip: Annotated[Patterns, example(["fc"])] = dataclasses.field(default_factory=list)
+    """Path patterns of parameters that keep their random init, such as a new head."""
+    ignore: Annotated[Patterns, example(["aux*"])] = dataclasses.field(default_factory=list)
+    """Patterns of names in the file that the net lacks."""
+    entry: Annotated[str | None, example("model_ema")] = None
+    """Key of the state dict in a checkpoint that has several; the trained weights if unset."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """`[optim]`.
-
-    Args:
-      name: optax's name.
-      learning_rate: peak learning rate.
-      schedule: learning-rate schedule; constant if None.
-      decay: path patterns of the parameters that weight decay applies to.
-      max_grad_norm: maximum global gradient norm; longer gradients are clipped.
-      accumulate: number of micro-batches (gradient accumulation).
-      ema: decay of an exponential moving average of the parameters, which is then evaluated and saved.
-      freeze: path patterns of frozen parts.
-      lr_multipliers: {path pattern: factor of the learning rate}.
-      arguments: all other keys, the optimizer's own arguments.
-    """
+    """The optimizer."""
 
     __pydantic_config__ = _strict
-    name: str
-    learning_rate: PositiveNumber
+    name: Annotated[str, example("adamw")]
+    """An optimizer of optax."""
+    learning_rate: Annotated[PositiveNumber, example(0.001)]
+    """Peak learning rate."""
     schedule: ScheduleConfig | None = None
-    decay: list[str] = dataclasses.field(default_factory=lambda: ["*kernel"])
-    max_grad_norm: PositiveNumber | None = None
-    accumulate: Positive = 1
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    freeze: list[str] = dataclasses.field(default_factory=list)
-    lr_multipliers: dict[str, PositiveNumber] = dataclasses.field(default_factory=dict)
-    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Table [optim.schedule]; a constant learning rate if unset."""
+    decay: Annotated[Patterns, example(["*kernel"])] = dataclasses.field(default_factory=lambda: ["*kernel"])
+    """Path patterns of the parameters that weight decay applies to."""
+    max_grad_norm: Annotated[PositiveNumber | None, example(1.0)] = None
+    """Maximum global gradient norm; longer gradients are clipped."""
+    accumulate: Annotated[Positive, example(4)] = 1
+    """Number of micro-batches that a batch is divided into (gradient accumulation)."""
+    ema: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, example(0.999)] = None
+    """Decay of an exponential moving average of the parameters, which is then evaluated and saved."""
+    freeze: Annotated[Patterns, example(["stem", "layer1"])] = dataclasses.field(default_factory=list)
+    """Path patterns of frozen parts."""
+    lr_multipliers: Annotated[dict[str, PositiveNumber], example({"fc": 10.0})] = dataclasses.field(
+        default_factory=dict
+    )
+    """Factors of the learning rate by path pattern."""
+    arguments: Arguments = dataclasses.field(default_factory=dict)
+    """All other keys: the optimizer's own arguments."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """`[train]`.
-
-    Args:
-      epochs: passes over the training images; may be a fraction.
-      batch_size: images per step, over all devices.
-      seed: of parameters, order, augmentation and dropout.
-      label_smoothing: share of the target spread over all classes.
-      log_every: steps between two progress reports.
-      eval_every: steps between two evaluations; 0 for one at the end; about 20 evaluations within 5 % of the training
-        time if None.
-      norm_group: number of consecutive images that batch norms take their statistics over (ghost batch norm); those of
-        the whole batch, on all devices, if None.
-      log_norms: whether to log the norms of the gradient and of each part's weights.
-    """
+    """Training."""
 
     __pydantic_config__ = _strict
-    epochs: PositiveNumber
-    batch_size: Positive
-    seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    log_every: Positive = 100
-    eval_every: Count | None = None
-    norm_group: Positive | None = None
-    log_norms: bool = False
+    epochs: Annotated[PositiveNumber, example(12)]
+    """Passes over the training images; may be a fraction."""
+    batch_size: Annotated[Positive, example(256)]
+    """Images per step, over all devices."""
+    seed: Annotated[int, Field(ge=0, lt=SEEDS), example(1)] = 0
+    """Seed of parameters, order, augmentation and dropout."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), example(0.1)] = 0.0
+    """Share of the target that is spread over all classes."""
+    log_every: Annotated[Positive, example(50)] = 100
+    """Steps between two progress reports."""
+    eval_every: Annotated[Count | None, example(500)] = None
+    """Steps between two evaluations; 0 for one at the end; if unset, about 20 within 5 % of the training time."""
+    norm_group: Annotated[Positive | None, example(32)] = None
+    """Number of consecutive images that batch norms take their statistics over (ghost batch norm); those of the whole
+    batch, on all devices, if unset."""
+    log_norms: Annotated[bool, example(True)] = False
+    """Whether to log the norms of the gradient and of each part's weights."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PrecisionConfig:
-    """`[precision]`.
-
-    Args:
-      compute: dtype that the net computes in; parameters, statistics and loss stay float32.
-      matmul: `jax_default_matmul_precision`, for example "highest"; jax's default if None.
-    """
+    """Number formats."""
 
     __pydantic_config__ = _strict
-    compute: Literal["float32", "bfloat16", "float16"] = "float32"
-    matmul: str | None = None
+    compute: Annotated[Literal["float32", "bfloat16", "float16"], example("bfloat16")] = "float32"
+    """Format that the net computes in, float16 with loss scaling; parameters, statistics and loss stay float32."""
+    matmul: Annotated[str | None, example("highest")] = None
+    """JAX's matmul precision; its default if unset."""
 
 
 @dataclasses.dataclass(frozen=True)
 class EnsembleConfig:
-    """`[ensemble]`: `size` nets trained at once, with seeds from `train.seed` on."""
+    """Several nets trained at once."""
 
     __pydantic_config__ = _strict
-    size: Annotated[int, Field(gt=0, lt=SEEDS)] = 1
+    size: Annotated[int, Field(gt=0, lt=SEEDS), example(5)] = 1
+    """Number of nets, with seeds from train.seed on."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """`[checkpoint]`.
-
-    Args:
-      every_seconds: seconds between two checkpoints, approximately.
-      every_steps: steps between two checkpoints, in addition; 0 for none.
-      keep: number of latest checkpoints to keep, beside the best one.
-    """
+    """Checkpoints, which `jaxconv train --resume` continues from."""
 
     __pydantic_config__ = _strict
-    every_seconds: PositiveNumber = 60.0
-    every_steps: Count = 0
-    keep: Positive = 2
+    every_seconds: Annotated[PositiveNumber, example(600)] = 60.0
+    """Seconds between two checkpoints, approximately."""
+    every_steps: Annotated[Count, example(1000)] = 0
+    """Steps between two checkpoints, in addition; 0 for none."""
+    keep: Annotated[Positive, example(5)] = 2
+    """Number of latest checkpoints to keep, beside the best one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DevicesConfig:
-    """`[devices]`: the mesh of devices; batch sizes stay global.
-
-    Args:
-      data: devices that divide the batch, and have the parameters whole.
-      fsdp: devices that divide the batch and what `shard` names of the parameters.
-      model: devices that divide the output channels of each kernel. Of the three, one may be -1, for all that are left.
-      shard: {path pattern: "params" (parameters, optimizer state and averages, FSDP), "optimizer" (ZeRO-1) or "none"},
-        of which the first that matches decides.
-    """
+    """The mesh of devices; batch sizes stay global. One of the three sizes may be -1: all that are left."""
 
     __pydantic_config__ = _strict
-    data: int = -1
-    fsdp: int = 1
-    model: int = 1
-    shard: dict[str, Kind] = dataclasses.field(default_factory=lambda: {"*": "params"})
+    data: Annotated[int, example(4)] = -1
+    """Devices that divide the batch, and have the parameters whole."""
+    fsdp: Annotated[int, example(-1)] = 1
+    """Devices that divide the batch, and what `shard` says of the parameters."""
+    model: Annotated[int, example(2)] = 1
+    """Devices that divide the output channels of each kernel."""
+    shard: Annotated[dict[str, Kind], example({"head": "none", "*": "params"})] = dataclasses.field(
+        default_factory=lambda: {"*": "params"}
+    )
+    """What is divided along fsdp by path pattern, of which the first that matches decides: "params" (parameters,
+    optimizer state and averages, FSDP), "optimizer" (ZeRO-1) or "none"."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A config file.
-
-    `[augment]` has augmentations of `jaxconv.augment` in order; the value of each is a table of its arguments, its
-    first argument, true or false.
-    """
+    """A config of jaxconv."""
 
     __pydantic_config__ = _strict
     data: DataConfig
@@ -222,6 +215,8 @@ class Config:
     train: TrainConfig
     pretrained: PretrainedConfig = PretrainedConfig()
     augment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Changes of the training images, drawn anew for each, in the order given: each with a table of its arguments, its
+    first argument, true or false. random_choice, a table of others, applies one of them to each image."""
     precision: PrecisionConfig = PrecisionConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

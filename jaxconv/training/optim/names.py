@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jaxconv._base.arguments import given_problems
 from jaxconv._base.limits import LARGEST_INT
 
-__all__ = ["MASKS", "argument_problems", "functions", "is_number", "traceable"]
+__all__ = ["IN_PYTHON", "MASKS", "argument_problems", "functions", "is_number", "traceable"]
 
 MASKS = ("mask", "weight_decay_mask")  # optax's arguments for what `decay` sets
 # Trees and functions, which a config cannot represent.
-_IN_PYTHON = (*MASKS, "muon_weight_dimension_numbers", "clip_value_fn")
+IN_PYTHON = (*MASKS, "muon_weight_dimension_numbers", "clip_value_fn")
 
 
 def functions(module: Any, excluded: tuple[str, ...]) -> list[tuple[str, Callable[..., Any]]]:
@@ -62,7 +62,7 @@ def argument_problems(
         wanted = _wrong_kind(parameters[key], value)
         return f"must be {wanted}" if wanted else ""
 
-    hidden = (*given_elsewhere, *_IN_PYTHON)
+    hidden = (*given_elsewhere, *IN_PYTHON)
     new = tuple(key for key in also if key not in inspect.signature(make).parameters)
     return lines + given_problems(
         path, make.__name__, make, rest, hidden=hidden, extra=new, near=given_elsewhere, check=check
