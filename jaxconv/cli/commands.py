@@ -186,7 +186,7 @@ def sweep(
         def begin(name: str, number: int, total: int) -> None:
             console.print(f"[{number}/{total}] {name}", markup=False, highlight=False)
 
-        with display.progress(console) as report:
+        with display.progress(console, several=True) as report:
             run.sweep(config_path, overrides or [], folder, report, begin)
         display.columns(console, run.compare(folder))
         typer.echo(f"wrote {folder}")

@@ -44,31 +44,41 @@ def clock(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def progress(console: Console) -> Iterator[Callable[[Any], None]]:
-    """Show the events of a run: a bar on a terminal, else one line for each.
+def progress(console: Console, several: bool = False) -> Iterator[Callable[..., None]]:
+    """Show the events of runs: a bar for each on a terminal, else one line for each event.
 
     Args:
       console: the output.
+      several: whether there may be several runs, which have names.
 
     Yields:
-      The function to call with each event of `jaxconv.training.loop.fit`.
+      The function to call with each event of `jaxconv.training.loop.fit`, and the name of its run if it has one.
     """
     if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda event: _print(line(event), console)
+        yield lambda event, name="": _print(_named(name, line(event)), console)
         return
     with Bar(*_bar(console.width), console=console) as bar, _stderr_above(bar):
-        task = bar.add_task("", total=None, rest="compiling")
+        tasks: dict[str, Any] = {} if several else {"": bar.add_task("", total=None, rest="compiling")}
 
-        def show(event: Any) -> None:
+        def show(event: Any, name: str = "") -> None:
+            brief = console.width < _ROOMY
             if isinstance(event, Progress):
-                rest = _brief(event) if console.width < _ROOMY else _full(event)
-                bar.update(task, completed=event.step, total=event.steps, rest=rest)
+                if name not in tasks:
+                    tasks[name] = bar.add_task("", total=None, rest="")
+                rest = _named(name, _brief(event) if brief or name else _full(event))
+                bar.update(tasks[name], completed=event.step, total=event.steps, rest=rest)
+                if name and event.step == event.steps:
+                    bar.remove_task(tasks.pop(name))
             elif isinstance(event, Evaluation):
-                bar.console.print(Text(_brief_evaluation(event) if console.width < _ROOMY else line(event)))
+                bar.console.print(Text(_named(name, _brief_evaluation(event) if brief else line(event))))
             elif isinstance(event, Notice):
-                bar.console.print(Text(line(event)))
+                bar.console.print(Text(_named(name, line(event))))
 
         yield show
+
+
+def _named(name: str, text: str) -> str:
+    return f"{name}: {text}" if name else text
 
 
 def _print(text: str, console: Console) -> None:

@@ -133,12 +133,18 @@ class Saver:
         self._last, self._at, self._score = done, time.perf_counter(), None
 
 
+_listening: list[list[int]] = []
+
+
 @contextlib.contextmanager
 def signals() -> Iterator[list[int]]:
-    """List the first Ctrl-C or SIGTERM; a second one ends a command at once, or raises KeyboardInterrupt."""
+    """List the first Ctrl-C or SIGTERM; a second one ends a command at once, or raises KeyboardInterrupt.
+
+    Only the main thread may set handlers: another one gets the list of the main thread's `signals`, if there is one.
+    """
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread may set handlers
+        yield _listening[-1] if _listening else asked
         return
 
     def listen(number: int, frame: Any) -> None:
@@ -149,8 +155,10 @@ def signals() -> Iterator[list[int]]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, listen) for number in numbers]
     try:
+        _listening.append(asked)
         with interrupt.saving():
             yield asked
     finally:
+        _listening.pop()
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import math
+import queue
 import re
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import jax
 
 from jaxconv._base.errors import ConfigError
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run.build import load_dataset
+from jaxconv.run.callbacks import signals
 from jaxconv.run.config import Config
 from jaxconv.run.folder import short_name
 from jaxconv.run.manifest import manifest
-from jaxconv.run.recorder import Report
 from jaxconv.run.records import read_manifest, read_result
 from jaxconv.run.settings import changed, given_settings, read_settings
 from jaxconv.run.training import resume, train
+
+T = TypeVar("T")
 
 __all__ = ["points", "sweep"]
 
@@ -59,10 +67,13 @@ def sweep(
     path: str | Path,
     overrides: Sequence[str],
     folder: str | Path,
-    report: Report = lambda event: None,
+    report: Callable[[Any, str], None] = lambda event, name: None,
     begin: Callable[[str, int, int], None] = lambda name, number, total: None,
 ) -> list[dict[str, Any]]:
-    """Train a config once for each combination of values, one run after the other.
+    """Train a config once for each combination of values, as many at once as there are devices for.
+
+    Each run has an equal share of the devices, or as many as its config names. After an error or a signal no further
+    run is started; those that are running end, after a signal saved.
 
     A second call with the same folder reuses finished runs and resumes the others, if their config, code and data are
     the same as now.
@@ -71,7 +82,7 @@ def sweep(
       path: the config file.
       overrides: see `points`.
       folder: the sweep's; each combination gets a run folder in it, named after its values.
-      report: called with each event of each run.
+      report: called with each event of each run and the run's name.
       begin: called with name, number and count before each run.
 
     Returns:
@@ -91,17 +102,53 @@ def sweep(
     for name, settled in zip(names, settings, strict=True):
         if (Path(folder) / name / "config.toml").is_file():
             _check_same(Path(folder) / name, settled, checksums)
-    results: list[Any] = []
-    for number, (name, settled) in enumerate(zip(names, settings, strict=True), 1):
+
+    def one(number: int, name: str, settled: Config, devices: Sequence[Any] | None = None) -> Any:
         own = Path(folder) / name
         begin(name, number, len(names))
         if (own / "result.json").is_file():
-            results.append(read_result(own))
-        elif (own / "config.toml").is_file():
-            results.append(resume(own, settled, report))
-        else:
-            results.append(train(settled, own, report))
-    return results
+            return read_result(own)
+        if (own / "config.toml").is_file():
+            return resume(own, settled, lambda event: report(event, name), devices)
+        return train(settled, own, lambda event: report(event, name), devices)
+
+    calls = list(zip(range(1, len(names) + 1), names, settings, strict=True))
+    left = [settled for _, name, settled in calls if not (Path(folder) / name / "result.json").is_file()]
+    shares = _shares(left, jax.devices())
+    return [one(*call) for call in calls] if len(shares) < 2 else _at_once(one, calls, shares)
+
+
+def _shares(settings: Sequence[Config], devices: Sequence[Any]) -> list[Sequence[Any]]:
+    """The devices of each of the runs that take place at once."""
+    sizes = [(settled.devices.data, settled.devices.fsdp, settled.devices.model) for settled in settings]
+    named = max((math.prod(size for size in three if size > 0) for three in sizes), default=1)
+    each = max(named, len(devices) // max(1, len(settings)))
+    return [devices[i : i + each] for i in range(0, len(devices) - each + 1, each)][: len(settings)]
+
+
+def _at_once(one: Callable[..., T], calls: Sequence[tuple[Any, ...]], shares: Sequence[Sequence[Any]]) -> list[T]:
+    """Results of all calls, each in a thread with a share of the devices to itself; raises the first error of any."""
+    free = queue.SimpleQueue[Sequence[Any]]()
+    for share in shares:
+        free.put(share)
+    failed = threading.Event()
+
+    def run(call: tuple[Any, ...]) -> T | None:
+        if failed.is_set() or received:
+            return None
+        devices = free.get()
+        try:
+            with jax.default_device(devices[0]):
+                return one(*call, devices)
+        except BaseException:
+            failed.set()
+            raise
+        finally:
+            free.put(devices)
+
+    with signals() as received, ThreadPoolExecutor(len(shares)) as pool:
+        futures = [pool.submit(run, call) for call in calls]
+    return [future.result() for future in futures]  # type: ignore[misc]  # None only after an error
 
 
 def _check_same(folder: Path, settled: Config, checksums: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,12 @@ class StoppedError(Exception):
         self.folder, self.signal_number = folder, signal_number
 
 
-def train(settings: Config, folder: str | Path, report: Report = lambda event: None) -> dict[str, Any]:
+def train(
+    settings: Config,
+    folder: str | Path,
+    report: Report = lambda event: None,
+    devices: Sequence[Any] | None = None,
+) -> dict[str, Any]:
     """Train a config into a run folder.
 
     The folder has `config.toml` from the start, then `manifest.json`; during training `metrics.jsonl`, `events/` for
@@ -53,6 +58,7 @@ def train(settings: Config, folder: str | Path, report: Report = lambda event: N
       settings: the config.
       folder: the run's; must be missing or empty.
       report: called with each event of `jaxconv.training.loop.fit`.
+      devices: to train on; all of JAX's if None.
 
     Returns:
       The content of `result.json`.
@@ -66,14 +72,19 @@ def train(settings: Config, folder: str | Path, report: Report = lambda event: N
     began = time.perf_counter()
     folder = Path(folder)
     check_new(folder)
-    parts = build(settings)
+    parts = build(settings, devices)
     structs = check(settings, *parts)  # before anything is written
     full = resolved(settings, len(parts[0].train))
     with made(folder, config.to_toml(full)), _intact(folder):
         return _run(full, *parts, structs, folder, report, began, schedule_record(settings, full))
 
 
-def resume(folder: str | Path, settings: Config | None = None, report: Report = lambda event: None) -> dict[str, Any]:
+def resume(
+    folder: str | Path,
+    settings: Config | None = None,
+    report: Report = lambda event: None,
+    devices: Sequence[Any] | None = None,
+) -> dict[str, Any]:
     """Resume an interrupted run; with the same settings it ends with the same bits as without the interruption.
 
     A finished run is trained further, from its latest checkpoint, if the settings have more steps.
@@ -82,6 +93,7 @@ def resume(folder: str | Path, settings: Config | None = None, report: Report = 
       folder: the run's.
       settings: changed settings, of the same net and data; the run's own if None.
       report: called with each event of `jaxconv.training.loop.fit`.
+      devices: to train on; all of JAX's if None.
 
     Returns:
       The content of `result.json`.
@@ -99,7 +111,7 @@ def resume(folder: str | Path, settings: Config | None = None, report: Report = 
         raise _finished(folder)
     check_folders(folder)
     given = settings or before
-    parts = build(given)
+    parts = build(given, devices)
     if finished and parts[2].steps <= read_result(folder)["steps"]:
         raise _finished(folder)
     if finished and not saved_steps(folder / "checkpoints"):

@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,10 @@ __all__ = ["Checkpoints", "saved_steps"]
 _SUM, _SCORE = "sha256", "score"
 _FILES = 64  # more than Orbax creates for one checkpoint, folders included
 _BESIDE = 2**16  # bytes of its small files, at least a block each
+
+# Held while Orbax works for a run in a thread of its own: saves of one process share counters, and those of two runs at
+# the same time wait for each other forever.
+_orbax = threading.RLock()
 
 
 class Checkpoints:
@@ -66,7 +71,7 @@ class Checkpoints:
         self._scores: dict[int, float] = {}
         options = orbax.CheckpointManagerOptions(preservation_policy=_LatestAndBest(keep, self._scores))
         self._args = orbax.args
-        with contextlib.ExitStack() as scope:
+        with _orbax, contextlib.ExitStack() as scope:
             scope.enter_context(_quiet())
             with _writing(self.folder):
                 self._manager: Any = orbax.CheckpointManager(self.folder, options=options)
@@ -80,7 +85,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        with self._scope:
+        with _orbax, self._scope:
             try:
                 with _writing(self.folder):
                     self._manager.close()
@@ -115,11 +120,13 @@ class Checkpoints:
         flat = {_escape(name): leaf for name, leaf in zip(leaf_names(tree), leaves, strict=True)}
         sealed = {"notes": notes, _SUM: digest(flat, notes)} | ({} if score is None else {_SCORE: score})
         items = self._args.Composite(state=self._args.StandardSave(flat), notes=self._args.JsonSave(sealed))
-        with _writing(self.folder / str(step)):
+        with _orbax, _writing(self.folder / str(step)):
             _check_space(self.folder, sum(leaf.nbytes for leaf in leaves))
             if score is not None:
                 self._scores[step] = score
             self._manager.save(step, args=items)
+            if threading.current_thread() is not threading.main_thread():
+                self._manager.wait_until_finished()
 
     def restore(self, like: T) -> tuple[int, T, dict[str, Any]] | None:
         """Load the latest undamaged checkpoint.
@@ -168,7 +175,8 @@ class Checkpoints:
     def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The arrays and metadata of a step, verified by their checksum."""
         items = self._args.Composite(state=self._args.StandardRestore(), notes=self._args.JsonRestore())
-        found = self._manager.restore(step, args=items)
+        with _orbax:
+            found = self._manager.restore(step, args=items)
         if not {"notes", _SUM} & found.notes.keys():  # written by a version without checksums
             return found.state, found.notes
         notes = found.notes["notes"]

@@ -88,6 +88,21 @@ def test_without_a_terminal_that_moves_its_cursor_each_event_is_a_line(dumb, mon
     ]
 
 
+def test_runs_at_once_are_told_apart_by_their_names(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    first, last = Progress(100, 300, 0.3, 0.9, 1.0, 62.0), Progress(300, 300, 0.1, 1.0, 1.0, 0.0)
+    for terminal_ in (False, True):
+        file = io.StringIO()
+        with display.progress(Console(file=file, width=80, force_terminal=terminal_), several=True) as report:
+            for name in ("seed=0", "seed=1"):
+                report(first, name)
+            report(last, "seed=0")
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()).replace("\r", "\n").splitlines()
+        assert all(any(f"{name}: " in row and "100/300" in row for row in shown) for name in ("seed=0", "seed=1"))
+    assert "seed=1" in shown[-1]  # only its bar is left
+    assert "seed=0" not in shown[-1]
+
+
 def test_a_full_disk_for_the_output_ends_no_run(capsys):
     with open("/dev/full", "w", encoding="utf-8") as full, display.progress(Console(file=full)) as report:
         for event in EVENTS:

@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import re
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +18,12 @@ from jaxconv import run
 from jaxconv.data import Arrays
 from jaxconv.run import callbacks, config
 from jaxconv.run.build import build, check, training_feed
+from jaxconv.run.sweeps import _shares
 from jaxconv.training.batches import Resident
 from jaxconv.training.devices import make_devices
 from jaxconv.training.ensemble import member
 from jaxconv.training.loop import compile_steps
+from jaxconv.training.progress import Progress
 from jaxconv.training.rolling import Checkpoints
 
 CONFIG = config_text(
@@ -317,3 +321,42 @@ def test_axes_that_divide_nothing_are_refused(tmp_path):
     with pytest.raises(jc.ConfigError, match=r"^devices.fsdp must divide the channels of at least one kernel, 3, 8; "):
         make_devices(1, 7).shardings(state)
     make_devices(1, 7, shard={"*": "none"}).shardings(state)
+
+
+@pytest.mark.slow
+def test_a_sweep_has_as_many_runs_at_once_as_there_are_devices_for(tmp_path):
+    """Two of three runs at once on four of eight devices each; a signal saves both, and the third is not started."""
+    (tmp_path / "net.toml").write_text(SHORT)
+    begun, running, stopped = [], set(), []
+
+    def stop(event, name):
+        running.update([name] if isinstance(event, Progress) else [])
+        if len(running) == 2 and not stopped:
+            stopped.append(os.kill(os.getpid(), signal.SIGTERM))
+
+    def sweep(seeds, report):
+        values = ["devices.data=4", "epochs=3", f"seed={seeds}"]
+        return run.sweep(tmp_path / "net.toml", values, tmp_path / "swept", report, lambda *event: begun.append(event))
+
+    with pytest.raises(run.StoppedError, match="and saved"):
+        sweep("0,1,2", stop)
+    names = ["data=4,epochs=3,seed=0", "data=4,epochs=3,seed=1"]
+    assert begun == [(name, number, 3) for number, name in enumerate(names, 1)]
+    assert {folder.name for folder in (tmp_path / "swept").iterdir()} == running == set(names)
+    assert all(list((tmp_path / "swept" / name / "checkpoints").glob("[0-9]*")) for name in names)
+
+    sweep("1", lambda event, name: None)
+    alone, _ = fitted(settings(tmp_path, "devices.data=4", "epochs=3", "train.seed=1", text=SHORT))
+    jax.tree.map(np.testing.assert_array_equal, run.load(tmp_path / "swept" / names[1]).params, alone.params)
+
+
+def test_devices_are_shared_by_the_runs_of_a_sweep(tmp_path):
+    def shares(runs, *overrides):
+        return [list(share) for share in _shares([settings(tmp_path, *overrides)] * runs, range(8))]
+
+    assert shares(3) == [[0, 1], [2, 3], [4, 5]]
+    assert shares(20) == [[number] for number in range(8)]
+    assert shares(1) == [list(range(8))]
+    assert shares(3, "devices.data=1") == [[0, 1], [2, 3], [4, 5]]
+    assert shares(9, "devices.data=-1", "devices.model=3") == [[0, 1, 2], [3, 4, 5]]
+    assert shares(9, "devices.data=9") == shares(0) == []

@@ -97,7 +97,7 @@ def test_values_longer_than_a_file_name(tmp_path, monkeypatch):
     made = []
     from jaxconv.run import sweeps as module
 
-    monkeypatch.setattr(module, "train", lambda settings, folder, report: made.append(folder) or {})
+    monkeypatch.setattr(module, "train", lambda settings, folder, *_: made.append(folder) or {})
     long = f"pretrained.weights={'a' * 256},{'a' * 255}é"
     run.sweep(tmp_path / "source.toml", [long], tmp_path / "swept")
     assert len({folder.name for folder in made}) == 2  # told apart by their checksums

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from jaxconv.run.build.check import check, state_bytes
 from jaxconv.run.build.inputs import Inputs, evaluation_batches, load_dataset, load_inputs, training_feed
 from jaxconv.run.build.model import Model, build_model
@@ -27,15 +30,16 @@ __all__ = [
 ]
 
 
-def build(settings: Config) -> tuple[Inputs, Model, Training]:
+def build(settings: Config, devices: Sequence[Any] | None = None) -> tuple[Inputs, Model, Training]:
     """Load the data, and build the net, the optimizer and the step.
 
     Args:
       settings: the config.
+      devices: to train on; all of JAX's if None.
 
     Raises:
       ConfigError, DataError, ShapeError: if the config is invalid.
     """
     inputs = load_inputs(settings)
     model = build_model(settings, inputs.dataset)
-    return inputs, model, build_training(settings, inputs, model)
+    return inputs, model, build_training(settings, inputs, model, devices)

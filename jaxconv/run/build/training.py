@@ -55,13 +55,14 @@ class Training:
         return False if isinstance(self.seeds, int) else self.devices.vmap
 
 
-def build_training(settings: Config, inputs: Inputs, model: Model) -> Training:
+def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequence[Any] | None = None) -> Training:
     """Build the optimizer, the step and its first state.
 
     Args:
       settings: the config.
       inputs: the run's data.
       model: the run's net.
+      devices: to train on; all of JAX's if None.
 
     Raises:
       ConfigError, ShapeError: if the config is invalid.
@@ -70,9 +71,10 @@ def build_training(settings: Config, inputs: Inputs, model: Model) -> Training:
     steps = total_steps(settings, len(inputs.train))
     tx, rate = _optimizer(settings, len(inputs.train), steps)
     wanted = settings.devices
-    devices = make_devices(wanted.data, wanted.fsdp, wanted.model, wanted.shard, members=settings.ensemble.size)
-    devices.check_batch(train.batch_size, settings.optim.accumulate)
-    step = _step(settings, inputs, model, tx, devices)
+    sizes = wanted.data, wanted.fsdp, wanted.model
+    mesh = make_devices(*sizes, wanted.shard, devices, members=settings.ensemble.size)
+    mesh.check_batch(train.batch_size, settings.optim.accumulate)
+    step = _step(settings, inputs, model, tx, mesh)
     seed, shape = train.seed, model.shape
     options = {
         "average": settings.optim.ema is not None,
@@ -89,7 +91,7 @@ def build_training(settings: Config, inputs: Inputs, model: Model) -> Training:
             return init_ensemble(model.net, tx, range(seed, seed + settings.ensemble.size), shape, **options)
 
     start = single if isinstance(seeds, int) else members
-    return Training(step, single, start, rate, steps, seeds, devices)
+    return Training(step, single, start, rate, steps, seeds, mesh)
 
 
 def total_steps(settings: Config, images: int) -> int:
