@@ -110,11 +110,12 @@ def _sharding_rule(operands: Sequence[Names], results: Sequence[Names]) -> dict[
         whole.extend(word for word, name in zip(row, names, strict=True) if not name)
         return " ".join(row)
 
-    given, made = ({name for names in all_ for name in names if name} for all_ in (operands, results))
+    # In the order of the rule's factors, as Shardy requires.
+    given, made = (dict.fromkeys(name for names in all_ for name in names if name) for all_ in (operands, results))
     rule = " -> ".join(", ".join(map(factors, all_)) for all_ in (operands, results))
     return {
         "sharding_rule": rule,
-        "reduction_factors": tuple(sorted(given - made)),
+        "reduction_factors": tuple(name for name in given if name not in made),
         "need_replication_factors": tuple(whole),
     }
 
