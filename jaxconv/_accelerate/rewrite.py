@@ -20,11 +20,12 @@ from jaxconv.engine.dispatch import choose
 from jaxconv.engine.form import EXACT_IN_F32, Form
 from jaxconv.engine.general import conv_general_dilated, windows_of
 from jaxconv.engine.matmul import dot_general
-from jaxconv.engine.placement import resharded
+from jaxconv.engine.placement import on_explicit_mesh, resharded
+from jaxconv.engine.pool import first_maximum, window_sum
 from jaxconv.engine.primitive import conv_p, select
 from jaxconv.engine.rules import Place
-from jaxconv.engine.select import Choice, first_maximum
-from jaxconv.engine.window import all_static, window_sum
+from jaxconv.engine.select import Choice
+from jaxconv.engine.window import all_static
 from jaxconv.ops._pool import lowest, window_max
 
 P = ParamSpec("P")
@@ -193,7 +194,7 @@ def _product(eqn: JaxprEqn, a: jax.Array, b: jax.Array) -> list[Any] | None:
     """A dense layer, or a gradient of one, on the engine; None for other products, and on an explicit mesh."""
     p, out = eqn.params, _array(eqn.outvars[0])
     known = p["precision"] is None or isinstance(p["precision"], tuple | jax.lax.Precision)
-    if not known or not out.sharding.mesh.empty:
+    if not known or on_explicit_mesh(out):
         return None
     y = dot_general(a, b, p["dimension_numbers"], p["precision"], out.dtype)
     return None if y is None else [y]
@@ -220,7 +221,7 @@ def _pool(eqn: JaxprEqn, values: list[Any], codes: dict[Any, jax.Array], chosen_
     x = values[-1].reshape(flat)
     if name == "reduce_window_sum":
         wide = x if x.dtype == "float64" else x.astype("float32")
-        return [window_sum(win.padded(wide, 0), win).astype(x.dtype).reshape(shape)]
+        return [window_sum(wide, win).astype(x.dtype).reshape(shape)]
     key = _choice_key(eqn, len(values) - 1)
     if name == "reduce_window_max":
         if key not in chosen_later:

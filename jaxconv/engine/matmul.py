@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv.engine.form import EXACT_IN_F32, Form
+from jaxconv.engine.placement import on_explicit_mesh
 from jaxconv.engine.primitive import bind
 from jaxconv.engine.window import all_static
 
@@ -30,9 +31,9 @@ def product_form(x: tuple[int, ...], kernel: tuple[int, ...], dtype: Any, precis
 
 
 def matmul(x: jax.Array, kernel: jax.Array, precision: Any, out_sharding: Any = None) -> jax.Array:
-    """x [..., C] @ kernel [C, O], for an explicit mesh with the sharding of the result."""
+    """x [..., C] @ kernel [C, O], on an explicit mesh with the sharding of the result."""
     form = None
-    if out_sharding is None and x.dtype == kernel.dtype:
+    if x.dtype == kernel.dtype and not any(map(on_explicit_mesh, map(jax.typeof, (x, kernel)))):
         form = product_form(x.shape, kernel.shape, x.dtype, precision)
     if form is None:
         return jnp.matmul(x, kernel, precision=precision, out_sharding=out_sharding)

@@ -92,6 +92,11 @@ def resharded(v: jax.Array, like: Any) -> jax.Array:
     return v if sharding.mesh.empty or jax.typeof(v).sharding == sharding else jax.sharding.reshard(v, sharding)
 
 
+def on_explicit_mesh(aval: Any) -> bool:
+    """Whether the type of an array has a mesh with an explicit axis."""
+    return AxisType.Explicit in aval.sharding.mesh.axis_types
+
+
 def one_device(module: Any) -> bool:
     """Whether the program will run on one device of this process: not exported, not partitioned by XLA."""
     if getattr(module.lowering_parameters, "for_export", True):
@@ -103,11 +108,11 @@ def one_device(module: Any) -> bool:
     return mesh is not None and (mesh.size == 1 or set(mesh.axis_names) == set(context.manual_axes))
 
 
-def run_compiled(primitive: Primitive, static: str) -> None:
+def run_compiled(primitive: Primitive, *static: str) -> None:
     """Evaluate a primitive outside of `jit` by compiling it, also under `jax.disable_jit`, as it can run only compiled.
 
     Args:
-      static: its one parameter.
+      static: its parameters.
     """
 
     @functools.partial(jax.jit, static_argnames=static)

@@ -47,7 +47,7 @@ def mesh_of(shape, kind=AxisType.Auto):
 
 @pytest.mark.parametrize("cut", [P("a"), P(None, "a"), P(None, None, "a"), P("b", "a")])
 def test_dense_layers(cut, rng, assert_close):
-    """Rows cut along any axes: products of each device's part, and one sum of the kernel's gradient for each axis."""
+    """Rows cut along any axes: products of each device's part, and one sum for the kernel's gradient."""
     mesh = mesh_of((2, 2))
     x, k = rng.normal(size=(4, 8, 16, 64)).astype("f"), rng.normal(size=(64, 48)).astype("f")
     given = jax.device_put((x, k), (NamedSharding(mesh, cut), NamedSharding(mesh, P())))
@@ -58,11 +58,23 @@ def test_dense_layers(cut, rng, assert_close):
 
     (y, dx, dk), calls, collectives = compiled(slots, *given)
     assert calls == ["k"]
-    assert collectives == ["all-reduce"] * sum(axis is not None for axis in cut)
+    assert collectives == ["all-reduce"]
     flat, wide = x.reshape(-1, 64).astype("d"), k.astype("d")
     assert_close(y, (flat @ wide).reshape(y.shape), "y")
     assert_close(dx, (flat @ wide @ wide.T).reshape(x.shape), "dx")
     assert_close(dk, flat.T @ (flat @ wide), "dk")
+
+
+def test_pools(rng, assert_close):
+    """Of a batch that is cut: by the formulas, which XLA divides without a collective."""
+    mesh = mesh_of((4,))
+    x = rng.normal(size=(8, 9, 9, 32)).astype("f")
+    cut = jax.device_put(x, NamedSharding(mesh, P("a")))
+    for pool in (jc.max_pool, jc.avg_pool):
+        gradient = jax.grad(lambda x, pool=pool: jnp.sum(jnp.sin(pool(x, 3, stride=2, padding=1))))
+        got, calls, collectives = compiled(gradient, cut)
+        assert (calls, collectives) == ([], [])
+        assert_close(got, gradient(x), pool.__name__)
 
 
 WAYS = {  # shape of the mesh, cuts of x and of k, collectives
