@@ -114,6 +114,14 @@ def _select(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None]
     return union(moved, len(out))
 
 
+def _pool(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
+    field, win = alone(fields), params["choice"].win
+    columns = zip(win.out, win.kernel_size, win.stride, win.padding, win.dilation, strict=True)
+    for i, (o, k, s, (lo, _), d) in enumerate(columns, 1):
+        field = field and field.windows(i, shapes[0][i], Axis(o, k, s, lo, d))
+    return field
+
+
 def _normalize(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
     return union([f and f.reduced(params["norm"].axes) for f in fields], len(out))
 
@@ -189,6 +197,8 @@ _RULES: dict[str, Any] = {
     "conv_general_dilated": _conv,
     "jaxconv_conv": _conv,
     "jaxconv_select": _select,
+    "jaxconv_first_maximum": _pool,
+    "jaxconv_window_sum": _pool,
     "jaxconv_normalize": _normalize,
     "reduce_window": _reduce_window,
     "pad": _pad,

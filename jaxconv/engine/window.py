@@ -1,7 +1,6 @@
 """Windowed operations: shared argument parsing, slicing, padding and shape checks."""
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -172,28 +171,6 @@ def slices(x: jax.Array, win: Window, axis: int) -> list[jax.Array]:
     stop = (win.out[i] - 1) * win.stride[i] + 1
     starts = range(0, win.kernel_size[i] * win.dilation[i], win.dilation[i])
     return [jax.lax.slice_in_dim(x, start, start + stop, win.stride[i], axis) for start in starts]
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def window_sum(x: jax.Array, win: Window) -> jax.Array:
-    """Sum over each window of x [N, *spatial, C], already padded: adds strided slices, axis by axis."""
-    for axis in win.axes:
-        x = functools.reduce(jnp.add, slices(x, win, axis))
-    return x
-
-
-@window_sum.defjvp
-def _window_sum_jvp(win: Window, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    """The same sum of the tangent; for adjacent windows by a reshape: its transpose is a broadcast, not a padding."""
-    tangent = tangents[0]
-    for axis in win.axes:
-        out, k, s, d = (v[axis - 1] for v in (win.out, win.kernel_size, win.stride, win.dilation))
-        if k == s and d == 1:
-            cells = jax.lax.slice_in_dim(tangent, 0, out * k, axis=axis)
-            tangent = cells.reshape(*tangent.shape[:axis], out, k, *tangent.shape[axis + 1 :]).sum(axis + 1)
-        else:
-            tangent = functools.reduce(jnp.add, slices(tangent, win, axis))
-    return window_sum(primals[0], win), tangent
 
 
 def pad_wide(

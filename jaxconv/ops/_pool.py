@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,9 +21,10 @@ from jaxconv._base.dtypes import cast_back, upcast
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.numeric import check_number
 from jaxconv._base.types import ArrayLike, Ints, Padding
+from jaxconv.engine.pool import first_maximum, window_count, window_sum
 from jaxconv.engine.primitive import select
-from jaxconv.engine.select import Choice, first_maximum
-from jaxconv.engine.window import Window, all_static, as_batch, assert_shape, slices, window, window_sum
+from jaxconv.engine.select import Choice
+from jaxconv.engine.window import Window, all_static, as_batch, assert_shape, slices, window
 
 
 def pool_input(x: ArrayLike, kernel_size: Ints, op: str, **arguments: Any) -> tuple[jax.Array, Window, bool]:
@@ -174,9 +174,10 @@ def avg_pool(
         x, kernel_size, "avg_pool", stride=stride, padding=padding, dilation=dilation, ceil_mode=ceil_mode
     )
     check_inside(x.shape, win, "avg_pool", count_include_pad)
-    taps = (win.taps_on_input(x.shape[axis], axis, count_include_pad) for axis in win.axes)
-    y = window_sum(win.padded(upcast(x), 0), win)
-    y = y / functools.reduce(operator.mul, (inside.sum(axis=0).astype(y.dtype) for inside in taps))
+    wide = upcast(x)
+    y = window_sum(wide, win, not count_include_pad)
+    if count_include_pad:
+        y = y / window_count(wide, win, padded=True)
     return pool_output(cast_back(y, x), x, win, unbatched)
 
 

@@ -12,8 +12,9 @@ from jaxconv import geometry
 from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import ArrayLike, Ints, Padding
+from jaxconv.engine.pool import first_maximum
 from jaxconv.engine.primitive import select
-from jaxconv.engine.select import Choice, first_maximum
+from jaxconv.engine.select import Choice
 from jaxconv.engine.window import assert_shape
 from jaxconv.ops._pool import check_inside, checked_as_one, lowest, pool_input, pool_output
 

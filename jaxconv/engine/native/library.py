@@ -19,7 +19,10 @@ BUILD = "python -m jaxconv.engine.native"
 KINDS = ("dense", "depthwise", "winograd4", "winograd2")
 TARGETS = (
     *(f"jaxconv_{kind}_{slot}" for kind in KINDS for slot in "ykx"),
-    *(f"jaxconv_{name}" for name in ("moments", "sums", "layer_norm", "layer_norm_gradient")),
+    *(
+        f"jaxconv_{name}"
+        for name in ("moments", "sums", "layer_norm", "layer_norm_gradient", "first_maximum", "window_sum")
+    ),
 )
 ISAS = ("x86-64-v4", "x86-64-v3", "baseline")
 """The instruction sets that kernels may be compiled for, the widest first."""

@@ -141,6 +141,7 @@ bool check_norm(std::mt19937& random) {
   auto any = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
   int64_t members = any(1, 2), per_member = any(1, 6), rows = any(0, 2) ? any(2, any(0, 3) ? 40 : 400) : 1;
   Groups s{members, per_member, rows, any(1, 20), any(0, 1) || rows == 1 ? any(2, 40) : 1};
+  if (rows == 1 && any(0, 1)) s.groups = 1, s.samples = any(1, 40), s.channels = 16 * any(1, 4);  // many rows at once
   int64_t W = s.groups * s.channels, samples = s.members * s.samples;
   size_t nx = samples * s.rows * W, nm = samples * s.groups, ns = s.members * W, nc = samples * W;
   std::normal_distribution<float> normal;
@@ -198,6 +199,64 @@ bool check_norm(std::mt19937& random) {
   return good;
 }
 
+// Pools of random windows that have a cell each, with ties and a NaN, against the definition.
+bool check_pool(std::mt19937& random) {
+  auto any = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
+  Pool p;
+  p.mean = any(0, 1), p.n = any(1, 3), p.c = any(1, any(0, 1) ? 70 : 20);
+  for (int a = 2, place = 1; a >= 0; place *= p.k[a], a--) {
+    p.place[a] = place;
+    for (;;) {
+      p.x[a] = any(1, 9), p.k[a] = any(1, 4), p.stride[a] = any(1, 3), p.dilation[a] = any(1, 2);
+      int64_t reach = (p.k[a] - 1) * p.dilation[a];
+      p.low[a] = any(0, reach), p.y[a] = (p.x[a] + p.low[a] + any(0, reach) - reach - 1) / p.stride[a] + 1;
+      bool good = p.x[a] + 2 * reach > reach && p.y[a] >= 1;
+      for (int64_t i = 0; i < p.y[a]; i++) {
+        bool in = false;
+        for (int64_t t = 0; t < p.k[a]; t++) {
+          int64_t at = i * p.stride[a] + t * p.dilation[a] - p.low[a];
+          in |= at >= 0 && at < p.x[a];
+        }
+        good &= in;
+      }
+      if (good) break;
+    }
+  }
+  size_t ny = p.n * p.y[0] * p.y[1] * p.y[2] * p.c;
+  std::vector<float> x(p.n * p.x[0] * p.x[1] * p.x[2] * p.c), y(ny, NAN), sum(ny, NAN);
+  std::vector<int8_t> code(ny, -1);
+  for (float& e : x) e = float(any(-2, 2));
+  if (any(0, 1)) x[any(0, int64_t(x.size()) - 1)] = NAN;
+  Host host{nullptr, threads, run, take, give};
+  TABLE.first_maximum(host, p, x.data(), y.data(), code.data());
+  TABLE.window_sum(host, p, x.data(), sum.data());
+  for (size_t e = 0; e < ny; e++) {
+    int64_t c = e % p.c, i[3], n = e / p.c;
+    for (int a = 2; a >= 0; a--) i[a] = n % p.y[a], n /= p.y[a];
+    float best = 0, total = 0;
+    int found = -1, number = 0;
+    for (int64_t t = 0; t < p.k[0] * p.k[1] * p.k[2]; t++) {
+      int64_t tap[3] = {t / p.k[2] / p.k[1], t / p.k[2] % p.k[1], t % p.k[2]}, at = n;
+      bool in = true;
+      for (int a = 0; a < 3; a++) {
+        int64_t cell = i[a] * p.stride[a] + tap[a] * p.dilation[a] - p.low[a];
+        in &= cell >= 0 && cell < p.x[a], at = at * p.x[a] + cell;
+      }
+      if (!in) continue;
+      float v = x[at * p.c + c];
+      total += v, number++;
+      if (found < 0 || v > best || (std::isnan(v) && !std::isnan(best))) best = v, found = int(t);
+    }
+    if (p.mean) total /= float(number);
+    auto same = [](float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); };
+    if (code[e] != found || !same(y[e], best) || !same(sum[e], total)) {
+      std::printf("pool[%zu]: expected %g (%d), sum %g; got %g (%d), %g\n", e, best, found, total, y[e], code[e], sum[e]);
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -205,7 +264,7 @@ int main(int argc, char** argv) {
   threads = argc > 3 ? std::atoi(argv[3]) : 2;
   for (int i = 0; i < cases; i++) {
     std::mt19937 random(seed + i), other(seed + i);
-    if (!check_norm(other)) return 1;
+    if (!check_norm(other) || !check_pool(other)) return 1;
     auto any = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
     Window w;
     int rank = any(1, 3);

@@ -149,6 +149,27 @@ bool window_of(Dims x, Dims k, Dims y, Ints stride, Ints low, Ints dilation, int
   return w.n >= 1 && w.c >= 1 && w.o >= 1;
 }
 
+// The windows of a pool on arrays x [N, *n, C] and y [N, *out, C]; false where their shapes disagree.
+bool pool_of(Dims x, Dims y, Ints size, Ints stride, Ints low, Ints dilation, Ints place, Pool& p) {
+  size_t rank = size.size();
+  if (rank < 1 || rank > 3 || x.size() != rank + 2 || y.size() != rank + 2 || x[0] != y[0] || x.back() != y.back()) return false;
+  for (Ints given : {stride, low, dilation, place})
+    if (given.size() != rank) return false;
+  p.n = x[0], p.c = x.back();
+  for (size_t a = 0; a < 3; a++) {
+    size_t i = a - (3 - rank);
+    bool is = a >= 3 - rank;
+    p.x[a] = is ? x[i + 1] : 1, p.k[a] = is ? size[i] : 1, p.y[a] = is ? y[i + 1] : 1, p.stride[a] = is ? stride[i] : 1;
+    p.low[a] = is ? low[i] : 0, p.dilation[a] = is ? dilation[i] : 1, p.place[a] = is ? place[i] : 0;
+    if (std::min({p.x[a], p.k[a], p.y[a], p.stride[a], p.dilation[a]}) < 1) return false;
+    for (int64_t out : {int64_t(0), p.y[a] - 1}) {  // the first and the last window have a cell of x
+      int64_t first = out * p.stride[a] - p.low[a], last = first + (p.k[a] - 1) * p.dilation[a];
+      if (first >= p.x[a] || last < 0) return false;
+    }
+  }
+  return p.n >= 1 && p.c >= 1;
+}
+
 using Kernel = void (*)(const Host&, const Window&, const float*, const float*, float*);
 
 // Which of a call's first operand, second operand and result is x, k, y.
@@ -177,6 +198,29 @@ ffi::Error on_groups(ffi::ThreadPool pool, Ints sizes, Counts all, Counts means,
       !each(means, kept) || !each(columns, s.members * s.samples * width) || !each(scales, s.members * width))
     return ffi::Error::InvalidArgument("jaxconv: the shapes of a native norm do not agree");
   kernel(Host{&pool, std::max<int64_t>(1, pool.num_threads()), run, take, give}, s);
+  return ffi::Error::Success();
+}
+
+ffi::Error bad_pool() { return ffi::Error::InvalidArgument("jaxconv: the shapes of a native pool do not agree"); }
+
+ffi::Error first_maximum(ffi::ThreadPool pool, Ints size, Ints stride, Ints low, Ints dilation, Ints place, Array x,
+                         Result y, ffi::ResultBuffer<ffi::S8> code) {
+  Pool p;
+  if (!pool_of(x.dimensions(), y->dimensions(), size, stride, low, dilation, place, p) ||
+      code->element_count() != y->element_count())
+    return bad_pool();
+  Host host{&pool, std::max<int64_t>(1, pool.num_threads()), run, take, give};
+  current()->kernels->first_maximum(host, p, x.typed_data(), y->typed_data(), code->typed_data());
+  return ffi::Error::Success();
+}
+
+ffi::Error window_sum(ffi::ThreadPool pool, Ints size, Ints stride, Ints low, Ints dilation, Ints place, bool mean,
+                      Array x, Result y) {
+  Pool p;
+  p.mean = mean;
+  if (!pool_of(x.dimensions(), y->dimensions(), size, stride, low, dilation, place, p)) return bad_pool();
+  Host host{&pool, std::max<int64_t>(1, pool.num_threads()), run, take, give};
+  current()->kernels->window_sum(host, p, x.typed_data(), y->typed_data());
   return ffi::Error::Success();
 }
 
@@ -253,6 +297,15 @@ HANDLER(jaxconv_winograd4_k, winograd4_k, 0, 2, 1);
 HANDLER(jaxconv_winograd2_y, winograd2_y, 0, 1, 2);
 HANDLER(jaxconv_winograd2_x, winograd2_x, 2, 0, 1);
 HANDLER(jaxconv_winograd2_k, winograd2_k, 0, 2, 1);
+
+#define POOL                                                                                                     \
+  ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Ints>("size").Attr<Ints>("stride").Attr<Ints>("low").Attr<Ints>( \
+      "dilation").Attr<Ints>("place")
+
+PUBLIC XLA_FFI_Error* jaxconv_first_maximum(XLA_FFI_CallFrame*);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_first_maximum, first_maximum, POOL.Arg<Array>().Ret<Array>().Ret<ffi::Buffer<ffi::S8>>());
+PUBLIC XLA_FFI_Error* jaxconv_window_sum(XLA_FFI_CallFrame*);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_window_sum, window_sum, POOL.Attr<bool>("mean").Arg<Array>().Ret<Array>());
 
 #define NORM ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Ints>("sizes")
 #define ARRAYS2 .Arg<Array>().Arg<Array>()

@@ -47,27 +47,76 @@ template <class F> INLINE void each(int64_t n, F f) {
   for (; i < n; i++) f(i, float());
 }
 
+// Sums of each of VL rows of `width` numbers: a vector for each row of what f(number's place, row, sums) adds to N sums,
+// then the lanes of each added up, so that lane r of all[i] is sum i of row r.
+template <int N, class F> INLINE void each_row(int64_t width, vec (&all)[N], F f) {
+  float lanes[N][VL][VL] __attribute__((aligned(64))), turned[VL][VL] __attribute__((aligned(64)));
+  for (int64_t r = 0; r < VL; r++) {
+    vec sums[N] = {};
+    for (int64_t c = 0; c < width; c += VL) f(c, r, sums);
+    UNROLL for (int i = 0; i < N; i++) store(lanes[i][r], sums[i]);
+  }
+  for (int i = 0; i < N; i++) {
+    turn(lanes[i][0], VL, VL, VL, turned[0], VL);
+    vec sum = {};
+    UNROLL for (int l = 0; l < VL; l++) sum += load(turned[l]);
+    all[i] = sum;
+  }
+}
+
+// VL rows of whole vectors, few enough for sums in f32: what belongs to a row is a lane.
+void normalize_rows(int64_t C, float eps, const float* x, const float* scale, const float* bias, float* z,
+                    float* center, float* rest, float* var) {
+  float rough[VL], off[VL], factor[VL];
+  vec mean[1], about[2], share = {};
+  share += 1.f / C;
+  each_row(C, mean, [&](int64_t c, int64_t r, vec(&sums)[1]) { sums[0] += load(x + r * C + c); });
+  store(rough, mean[0] * share);
+  each_row(C, about, [&](int64_t c, int64_t r, vec(&sums)[2]) {
+    vec e = load(x + r * C + c) - rough[r];
+    sums[0] += e, sums[1] += e * e;
+  });
+  vec left = about[0] * share, spread = about[1] * share - left * left;
+  store(off, left), store(center, load(rough)), store(rest, left);
+  for (int r = 0; r < VL; r++) {
+    var[r] = spread[r] < 0 ? 0 : spread[r];  // NaN stays
+    factor[r] = 1 / __builtin_sqrtf(var[r] + eps);
+  }
+  for (int64_t r = 0; r < VL; r++)
+    for (int64_t c = 0; c < C; c += VL)
+      store(z + r * C + c, (load(x + r * C + c) - rough[r] - off[r]) * (factor[r] * load(scale + c)) + load(bias + c));
+}
+
+void normalize_row(int64_t C, double eps, const float* x, const float* scale, const float* bias, float* z,
+                   float* center, float* rest, float* var) {
+  float rough = float(reduce(C, [&](int64_t c, auto& a, auto&) { a += at<VALUE(a)>(x + c); }).a / C);
+  Pair about = reduce(C, [&](int64_t c, auto& a, auto& q) {
+    auto e = at<VALUE(a)>(x + c) - rough;
+    a += e, q += e * e;
+  });
+  double left = about.a / C, spread = about.b / C - left * left;
+  spread = spread < 0 ? 0 : spread;  // NaN stays
+  *center = rough, *rest = float(left), *var = float(spread);
+  float r = float(1 / __builtin_sqrt(spread + eps)), off = *rest;
+  each(C, [&](int64_t c, auto like) {
+    using T = decltype(like);
+    put(z + c, (at<T>(x + c) - rough - off) * (r * at<T>(scale + c)) + at<T>(bias + c));
+  });
+}
+
 void layer_norm(const Host& host, const Groups& s, double eps, const float* x, const float* scale,
-                    const float* bias, float* z, float* center, float* rest, float* var) {
+                const float* bias, float* z, float* center, float* rest, float* var) {
   int64_t C = s.channels, rows = s.members * s.samples * s.groups, tasks = least(rows, 4 * host.threads);
+  bool together = s.groups == 1 && C % VL == 0 && C <= 256 * VL;
   parallel(host, tasks, [&](int64_t task) {
-    for (int64_t i = rows * task / tasks; i < rows * (task + 1) / tasks; i++) {
+    int64_t end = rows * (task + 1) / tasks;
+    for (int64_t i = rows * task / tasks, step; i < end; i += step) {
       int64_t own = (i / s.groups / s.samples * s.groups + i % s.groups) * C;
-      const float *v = x + i * C, *k = scale + own, *b = bias + own;
-      float* out = z + i * C;
-      float rough = float(reduce(C, [&](int64_t c, auto& a, auto&) { a += at<VALUE(a)>(v + c); }).a / C);
-      Pair about = reduce(C, [&](int64_t c, auto& a, auto& q) {
-        auto e = at<VALUE(a)>(v + c) - rough;
-        a += e, q += e * e;
-      });
-      double left = about.a / C, spread = about.b / C - left * left;
-      spread = spread < 0 ? 0 : spread;  // NaN stays
-      center[i] = rough, rest[i] = float(left), var[i] = float(spread);
-      float r = float(1 / __builtin_sqrt(spread + eps)), off = rest[i];
-      each(C, [&](int64_t c, auto like) {
-        using T = decltype(like);
-        put(out + c, (at<T>(v + c) - rough - off) * (r * at<T>(k + c)) + at<T>(b + c));
-      });
+      step = together && i + VL <= end && i / s.samples == (i + VL - 1) / s.samples ? VL : 1;
+      if (step == 1)
+        normalize_row(C, eps, x + i * C, scale + own, bias + own, z + i * C, center + i, rest + i, var + i);
+      else
+        normalize_rows(C, float(eps), x + i * C, scale + own, bias + own, z + i * C, center + i, rest + i, var + i);
     }
   });
 }

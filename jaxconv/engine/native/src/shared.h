@@ -18,6 +18,12 @@ struct Groups {
   int64_t members, samples, rows, groups, channels;
 };
 
+// Windows of a pool, on x [n, *x, c] and y [n, *y, c]; a tap's code is the sum over axes of tap * place.
+struct Pool {
+  int64_t n, x[3], k[3], y[3], stride[3], low[3], dilation[3], place[3], c;
+  bool mean;  // of the cells that a window has, not their sum
+};
+
 // What the caller provides. `run` calls task(arg, i) for every i below count, on several threads, and returns when
 // all have returned; `take` gives memory aligned to 64 bytes, which `give` takes back.
 struct Host {
@@ -52,6 +58,9 @@ struct Kernels {
   void (*layer_norm_gradient)(const Host&, const Groups&, const float* dz, const float* dmean, const float* dvar,
                               const float* x, const float* center, const float* rest, const float* rstd,
                               const float* scale, float* dx, float* dscale, float* dbias);
+  // the maximum of each window with the code of the first cell that has it, and the sum of each window
+  void (*first_maximum)(const Host&, const Pool&, const float* x, float* y, int8_t* code);
+  void (*window_sum)(const Host&, const Pool&, const float* x, float* y);
 };
 
 #ifdef VL  // floats of a vector: kernels.cc sets it
@@ -104,7 +113,7 @@ struct Scratch {
 typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
 
 // to[j * to_row + i] = from[i * row + j]
-inline void turn(const float* from, int64_t row, int64_t rows, int64_t columns, float* to, int64_t to_row) {
+__attribute__((noinline, unused)) void turn(const float* from, int64_t row, int64_t rows, int64_t columns, float* to, int64_t to_row) {
   int64_t i = 0;
   for (; i + 4 <= rows; i += 4) {
     int64_t j = 0;
