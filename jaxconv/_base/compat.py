@@ -17,14 +17,11 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, ja
 from jax.interpreters import ad, batching, mlir
 
 __all__ = [
-    "ONEDNN_JAXLIB", "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
-    "batching", "bind", "cache_folder", "debug_infs", "default_precision", "default_prng", "extended",
+    "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
+    "batching", "bind", "debug_infs", "default_precision", "default_prng", "extended",
     "for_partitioning", "is_nnx_object", "jax_version", "jaxlib_version", "jaxpr_as_fun", "jit_disabled",
     "manual_axes", "mlir", "nnx_inputs", "prng_key", "register_taylor_rule", "taylor_series_of",
 ]  # fmt: skip
-
-ONEDNN_JAXLIB = ("0.10.", "0.11.", "0.12.")
-"""jaxlib versions known to use the encoding of `engine.onednn`'s custom call; JAXCONV_ONEDNN=1 allows others."""
 
 
 def jax_version() -> str:
@@ -116,11 +113,6 @@ def default_prng() -> str:
 def debug_infs() -> bool:
     """The setting `jax_debug_infs`."""
     return bool(_setting("jax_debug_infs"))
-
-
-def cache_folder() -> str | None:
-    """The setting `jax_compilation_cache_dir`."""
-    return _setting("jax_compilation_cache_dir")
 
 
 def is_nnx_object(value: Any) -> bool:

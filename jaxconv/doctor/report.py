@@ -235,7 +235,7 @@ def _about() -> dict[str, str]:
 
     from jaxconv._base import memory
     from jaxconv._base.compat import jax_version, jaxlib_version
-    from jaxconv.engine import native, onednn
+    from jaxconv.engine import native
 
     device = jax.devices()[0]
     return {
@@ -244,7 +244,6 @@ def _about() -> dict[str, str]:
         "jax": jax_version(),
         "jaxlib": jaxlib_version(),
         "python": platform.python_version(),
-        "oneDNN": "available" if onednn.available() else "not available",
         "native": native.isa() if native.available() else f"not available: {native.reason()}",
         "memory": memory.described(),
     }

@@ -17,7 +17,7 @@ from jaxconv import engine
 from jaxconv.doctor import reference
 from jaxconv.doctor.cases import Case
 from jaxconv.engine.form import SLOTS, Form
-from jaxconv.engine.rules import RULES, Place, implements
+from jaxconv.engine.rules import RULES, Place, can_run
 from jaxconv.engine.simplify import simplified
 from jaxconv.engine.window import zeros_around
 from jaxconv.ops._pool import max_pool
@@ -148,7 +148,7 @@ def _conv_trials(form: Form) -> dict[str, Compute]:
     trials = {AUTO: _both_ways(lambda x, k: engine.bind(x, k, form)), XLA: _both_ways(lambda x, k: _plain(x, k, form))}
     place = Place(jax.default_backend())
     for impl in engine.FORMULATIONS:
-        slots = tuple(slot for slot in SLOTS if implements(impl, simplified(form.open(slot)).form, place))
+        slots = tuple(slot for slot in SLOTS if can_run(impl, simplified(form.open(slot)).form, place))
         if slots:
             trials[impl] = functools.partial(_forced, form.open("y", impl=impl), slots)
     return trials

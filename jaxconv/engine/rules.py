@@ -1,10 +1,9 @@
 """Rules for choosing a formulation, with the measurements behind them."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 
-from jaxconv.engine import native, onednn
+from jaxconv.engine import native
 from jaxconv.engine.dots import conv_dots
 from jaxconv.engine.einsum import conv_einsum
 from jaxconv.engine.form import EXACT_IN_F32, Form, Formulation
@@ -17,8 +16,6 @@ FORMULATIONS: dict[str, Formulation] = {
     "canonical": conv_canonical,  # XLA's convolution in one layout, with gradients as forward convolutions
     "dots": conv_dots,  # one matrix product per kernel tap
     "shifted": conv_shifted,  # multiply-adds of shifted inputs, for depthwise and similar convolutions
-    "onednn": onednn.conv_onednn,  # oneDNN's direct convolution
-    "images": onednn.conv_images,  # the same, with kernel gradients summed over blocks of images
     "native": native.conv_native,  # this package's own direct kernels in C++
     "winograd": native.conv_winograd,  # its 3×3 kernels by Winograd's transforms
     "einsum": conv_einsum,  # im2col and einsum, the reference
@@ -56,23 +53,8 @@ class Rule:
     why: str
 
 
-def _native_strided(form: Form, place: Place) -> bool:
-    return max(form.stride) > 1 and not form.pointwise
-
-
-def _native_ahead(form: Form, place: Place) -> bool:
-    """Where the native kernels are ahead of oneDNN's: few channels, small maps, and one or three axes."""
-    few = form.k[-2] < 16 or (form.slot == "y" and form.k[-1] < 16) or math.prod(form.y[1:-1]) <= 16
-    return ((form.groups == 1 and few) or form.rank != 2) and not form.pointwise
-
-
 def _wide(form: Form, place: Place) -> bool:
     return form.product and form.k[-2] < form.k[-1]
-
-
-def _images(form: Form, place: Place) -> bool:
-    """Kernel gradients of depthwise convolutions, and of dense ones whose y exceeds the cache."""
-    return form.depthwise or 4 * math.prod(form.y) > 6.5e6
 
 
 def _exact_in_f32(form: Form, place: Place) -> bool:
@@ -102,20 +84,15 @@ def _always(form: Form, place: Place) -> bool:
 
 
 # Measured on 2 cores of an AMD EPYC (AVX2), jaxlib 0.10.2, f32: experiments/bench_rules.py; the native kernels on 2 of
-# an Intel Xeon (AVX-512), against onednn unless said otherwise: experiments/bench_native.py.
+# an Intel Xeon (AVX-512): experiments/bench_native.py.
 RULES: dict[str, tuple[Rule, ...]] = {
     "cpu": (
-        Rule("winograd", "xky", _always, "3×3 64×32²×64: 12, 10, 13 against 23, 26, 26 by onednn and native"),
+        Rule("winograd", "xky", _always, "3×3 64×32²×64: 12, 10, 13 against 25, 26, 26 by native"),
         Rule("dots", "k", _wide, "1×1 8192×96→384: 4.5 against 4.8 by native; 96 to 24 channels: 4.9 against 1.8"),
-        Rule("native", "k", _always, "3×3 64×32²×64: 26 against 70 by images; 1×1 8×56²×64→256: 8 against 10 by dots"),
-        Rule("native", "x", _native_strided, "7×7/2 8×224²×3→64: 25 against 49 by onednn; depthwise 3×3/2: a ninth"),
-        Rule("native", "xy", _native_ahead, "3×3 64×2²×512: 8, 5 against 20, 21; 5×5 60×28²×1→20: 2, 1 against 4, 1"),
+        Rule("native", "k", _always, "3×3 64×32²×64: 26 against 150 by dots; 1×1 8×56²×64→256: 8 against 10 by dots"),
         Rule("dots", "xky", lambda form, place: form.pointwise, "1×1 8×56²×64→256: 6, 7, 10 against 11, 33, 98"),
-        Rule("images", "k", _images, "3×3 64×32²×64: 54 against 909, in one block 120; depthwise 7×7: 14 against 478"),
-        Rule("shifted", "k", lambda form, place: form.depthwise, "3×3 8×28²×192: 20 against 75, by oneDNN 31"),
-        Rule("onednn", "xky", _always, "3×3 8×56²×64: 19, 15, 18 against 24, 30, 50; 64×2²×512: 10 against 798"),
-        Rule("native", "xy", _always, "at most 1.4 times onednn's time; half of canonical's"),
-        Rule("shifted", "xy", lambda form, place: form.depthwise, "3×3 8×28²×192: 1.4, 0.9 against 38, 38"),
+        Rule("native", "xy", _always, "7×7 8×28²×64: 13, 12 against 30, 31; 32 groups, 8×14²×512: 2, 2 against 15, 18"),
+        Rule("shifted", "xky", lambda form, place: form.depthwise, "3×3 8×28²×192: 1.4, 0.9, 20 against 38, 38, 75"),
         Rule("dots", "xky", lambda form, place: form.groups > 1, "32 groups, 8×14²×256: 7, 9, 4 against 8, 8, 1193"),
         Rule("dots", "xy", _kernel_exceeds_maps, "3×3 64×2²×512: 11, 13 against 798, 789; XLA swaps kernel and input"),
         Rule("canonical", "xy", _exact_in_f32, "the one layout that XLA's CPU backend runs fast in any computation"),
@@ -136,35 +113,18 @@ def can_run(impl: str, form: Form, place: Place) -> bool:
     """Whether a formulation can compute a form there, and compiles in reasonable time."""
     if impl == "shifted":  # one multiply-add per tap and channel of a group, all in one fused loop
         return form.groups > 1 and form.k[-2] <= 4
-    if impl not in ("onednn", "images", "native", "winograd"):
+    if impl not in ("native", "winograd"):
         return True
-    if place.platform != "cpu" or not place.one_device:
+    if place.platform != "cpu" or not place.one_device or not native.available():
         return False
-    if impl == "native":
-        return native.fits(form) and native.available()
-    if impl == "winograd":
-        return native.fits_winograd(form) and native.available() and native.winograd_enabled()
-    if impl == "images" and form.slot == "k" and form.depthwise:
-        if form.k[-1] != form.groups or form.rank != 2 or max(form.dilation) > 1:
-            return False
-        form = form.open("k", stride=(1,) * form.rank)  # `conv_images` splits a strided kernel into unstrided ones
-    return onednn.fits(form) and onednn.available()
-
-
-def implements(impl: str, form: Form, place: Place) -> bool:
-    """Whether a formulation can run a form and is not the same as another one for it."""
-    if impl == "images" and form.slot != "k":  # the same as "onednn"
-        return False
-    return can_run(impl, form, place)
+    return native.fits(form) if impl == "native" else native.fits_winograd(form) and native.winograd_enabled()
 
 
 def is_candidate(impl: str, form: Form, place: Place) -> bool:
-    """Whether a formulation is worth timing: it implements the form, and may be the fastest."""
-    if not implements(impl, form, place):
+    """Whether a formulation is worth timing: it can run the form, and may be the fastest."""
+    if not can_run(impl, form, place):
         return False
     kernel = form.slot == "k"
-    if impl == "images":
-        return form.groups == 1 and onednn.block_size(form) < form.x[0]
     if impl == "lax":
         return not (place.platform == "cpu" and kernel and form.groups > 8)
     if impl == "canonical":

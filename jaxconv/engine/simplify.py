@@ -1,7 +1,6 @@
 """Canonical forms: the same sum without cells, taps, strides and axes that no result depends on.
 
-Formulations, rules and measurements get canonical forms only, and so have fewer edge cases: oneDNN's AVX-512 code
-returns garbage for some strides along an axis with one output, where a stride has no effect.
+Formulations, rules and measurements get canonical forms only, and so have fewer edge cases.
 """
 
 import dataclasses

@@ -25,7 +25,7 @@ from jaxconv._base.compat import jax_version, jaxlib_version
 from jaxconv._base.errors import DataError
 from jaxconv._base.files import read_text, write_atomically
 from jaxconv._base.limits import cpu_cores
-from jaxconv.engine import native, onednn
+from jaxconv.engine import native
 from jaxconv.engine.form import Form
 from jaxconv.engine.rules import FORMULATIONS, Place, is_candidate, preferred
 
@@ -138,7 +138,7 @@ def key(form: Form, place: Place) -> str:
     """Cache key of a form: device, versions and all fields of the form but `impl`."""
     device = jax.devices(place.platform)[0].device_kind
     if place.platform == "cpu":
-        device += f" × {cpu_cores()}{'' if onednn.available() else ' without oneDNN'}"
+        device += f" × {cpu_cores()}"
         if native.available():
             device += f", native {native.isa()}{'' if native.winograd_enabled() else ' without Winograd'}"
     fields = (field.name for field in dataclasses.fields(form) if field.name != "impl")

@@ -61,7 +61,7 @@ def test_every_attribute_of_the_interpreters_is_listed_above():
 
 def test_the_exports_exist():
     for name in compat.__all__:
-        assert getattr(compat, name) is not None or name == "cache_folder", name
+        assert getattr(compat, name) is not None, name
 
 
 def test_versions_are_those_that_are_installed():
@@ -103,7 +103,6 @@ def test_settings_are_read():
     with jax.default_matmul_precision("highest"):
         assert compat.default_precision() == "highest"
     assert compat.default_precision() is None
-    assert compat.cache_folder() == jax.config.jax_compilation_cache_dir
 
 
 def test_tracers_and_keys_are_recognized():

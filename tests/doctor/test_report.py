@@ -20,7 +20,6 @@ ABOUT = {
     "jax": "0",
     "jaxlib": "0",
     "python": "3",
-    "oneDNN": "available",
     "native": "baseline",
     "memory": "huge pages",
 }

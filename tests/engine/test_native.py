@@ -287,6 +287,28 @@ def test_doctor_names_the_instruction_set_or_the_reason():
 
 
 @here
+@pytest.mark.slow
+def test_programs_are_kept_in_a_persistent_cache(tmp_path):
+    """A second process takes them from there, with the same bits."""
+    code = f"""
+    import jax, jax.numpy as jnp, numpy as np, jaxconv as jc
+    jax.config.update("jax_compilation_cache_dir", {str(tmp_path)!r})
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    hits = []
+    jax.monitoring.register_event_listener(lambda event, **_: event.endswith("cache_hits") and hits.append(event))
+    random = np.random.default_rng(0)
+    x, k = (jnp.asarray(random.normal(size=n), "f") for n in ((4, 9, 9, 16), (5, 5, 16, 16)))
+    found = jax.jit(jax.value_and_grad(lambda x, k: (jc.conv(x, k, padding="same") ** 2).sum(), (0, 1)))(x, k)
+    print(len(hits) > 0, *(np.asarray(part).tobytes().hex()[-64:] for part in jax.tree.leaves(found)))
+    """
+    first, second = run(code).stdout.split(), run(code).stdout.split()
+    assert (first[0], second[0]) == ("False", "True")
+    assert first[1:] == second[1:]
+    assert len(first) == 4
+
+
+@here
 def test_what_is_compiled_is_not_compiled_again(monkeypatch, tmp_path):
     made = Path(jax.ffi.include_dir()) if build.is_current(headers=Path(jax.ffi.include_dir())) else build.HEADERS
     assert build.is_current(headers=made)

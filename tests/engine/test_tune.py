@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import jaxconv as jc
 from jaxconv._base.errors import DataError
 from jaxconv.cli.commands import app
-from jaxconv.engine import Form, check_impl, native, onednn, tune
+from jaxconv.engine import Form, check_impl, native, tune
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.rules import FORMULATIONS, RULES, Place
 
@@ -134,9 +134,27 @@ def test_candidates_include_the_rules_choice_and_not_einsum(platform):
         assert choose(form, place) in names
         assert "einsum" not in names
         assert set(names) <= set(FORMULATIONS)
-        assert ("onednn" in names) <= (platform == "cpu" and onednn.available() and onednn.fits(form))
         assert ("native" in names) == (platform == "cpu" and native.available() and native.fits(form))
         assert ("shifted" in names) == (form.groups > 1)
+
+
+def test_shifted_runs_only_few_channels_per_group():
+    """One multiply-add per tap and channel in one loop: a dense form took minutes to compile."""
+    dense = Form("y", (1, 8, 8, 64), (3, 3, 64, 64), (1, 1), ((1, 1), (1, 1)), (1, 1), impl="shifted")
+    assert choose(dense, Place()) != "shifted"
+    assert choose(dense.open("k", k=(3, 3, 32, 64), groups=2), Place()) != "shifted"
+    assert choose(dense.open("y", k=(3, 3, 1, 64), groups=64), Place()) == "shifted"
+
+
+@pytest.mark.skipif(not native.available(), reason="native kernels are not compiled")
+def test_native_kernels_are_chosen_on_cpus_alone():
+    form = Form("y", (8, 14, 14, 16), (5, 5, 16, 16), (1, 1), ((2, 2), (2, 2)), (1, 1))
+    for slot in "yxk":
+        assert choose(form.open(slot), Place()) == "native"
+        assert choose(form.open(slot, dtype="float64"), Place()) == "dots"
+        assert choose(form.open(slot), Place("gpu")) == "lax"
+    assert choose(form, Place(one_device=False)) == "canonical"
+    assert choose(form.open("k"), Place(one_device=False)) == "dots"
 
 
 def test_formulations_that_raise_are_omitted(monkeypatch):
