@@ -143,14 +143,15 @@ def blend(images: jax.Array, other: jax.Array | float, factor: jax.Array, peak: 
 
 def mean_luminance(images: jax.Array) -> jax.Array:
     """Mean luminance of each image: [N, H, W, C] -> [N, 1, 1, 1]."""
-    return luminance(images).mean((1, 2), keepdims=True)
+    return luminance(images.mean(1, keepdims=True).mean(2, keepdims=True))
 
 
 def luminance(images: jax.Array) -> jax.Array:
     """[..., C] -> [..., 1]: luma of RGB; the mean of any other number of channels."""
     if images.shape[-1] != 3:
         return images.mean(-1, keepdims=True)
-    return (images * channelwise(jnp.array(_LUMA, images.dtype), images)).sum(-1, keepdims=True)
+    red, green, blue = (weight * images[..., c : c + 1] for c, weight in enumerate(_LUMA))
+    return red + green + blue  # a sum along the last axis takes 60 times as long on a CPU
 
 
 def rotate_hue(images: jax.Array, turns: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -99,6 +100,11 @@ def probability_problem(value: Any, word: str = "probability") -> str:
 def peak_problem(value: Any) -> str:
     """The problem of a maximum pixel value; empty if there is none."""
     return number_problem("peak", value, "a number above 0", lambda x: x > 0)
+
+
+def fill_number_problem(value: Any) -> str:
+    """The problem of a pixel value outside the image; empty if there is none."""
+    return number_problem("fill", value, "a number, 0 or more", lambda fill: 0 <= fill < math.inf)
 
 
 def pixels_problem(value: Any, least: int, word: str = "pixels") -> str:

@@ -19,17 +19,19 @@ from jaxconv.augment.erase import cutout, random_erasing
 from jaxconv.augment.filter import gaussian_blur, gaussian_noise, sharpness
 from jaxconv.augment.mix import cutmix, mixup
 from jaxconv.augment.move import expand, flip, shift
+from jaxconv.augment.policy import augmix, rand_augment, trivial_augment
+from jaxconv.augment.repeated import repeat
 from jaxconv.augment.tone import autocontrast, equalize, invert, posterize, solarize
 from jaxconv.augment.warp import affine, perspective, rotate
 
-# In the usual order: geometry, color, filters, erasing, mixing.
+# In the usual order: repetition, geometry, color, filters, policies, erasing, mixing.
 registry: dict[str, Callable[..., Augment]] = {
     function.__name__: function
     for function in (
-        flip, shift, expand, random_resized_crop, rotate, affine, perspective, elastic,
+        repeat, flip, shift, expand, random_resized_crop, rotate, affine, perspective, elastic,
         color_jitter, grayscale, invert, posterize, solarize, autocontrast, equalize,
         sharpness, gaussian_blur, gaussian_noise,
-        cutout, random_erasing, mixup, cutmix,
+        trivial_augment, rand_augment, augmix, cutout, random_erasing, mixup, cutmix,
     )
 }  # fmt: skip
 _CHOICE = random_choice.__name__  # not in the registry: its table names other augmentations

@@ -25,16 +25,25 @@ def bilinear(
     >>> print(bilinear(ramp, jnp.zeros([1, 3]), jnp.array([[0.0, 1.5, 4.0]]), "edge")[0, :, 0])
     [0.  1.5 3. ]
     """
+    rows, columns = materialized(rows, columns)
     top, left = jnp.floor(rows), jnp.floor(columns)
-    down, right = ((at - low)[..., None].astype(images.dtype) for at, low in ((rows, top), (columns, left)))
+    down, right = (rows - top).astype(images.dtype), (columns - left).astype(images.dtype)
     top, left = top.astype(jnp.int32), left.astype(jnp.int32)
-
-    def row(index: jax.Array) -> jax.Array:
-        first = _take(images, index, left, padding_mode, outside)
-        second = _take(images, index, left + 1, padding_mode, outside)
-        return (1 - right) * first + right * second
-
-    return (1 - down) * row(top) + down * row(top + 1)
+    taps = [
+        (top, left, (1 - down) * (1 - right)),
+        (top, left + 1, (1 - down) * right),
+        (top + 1, left, down * (1 - right)),
+        (top + 1, left + 1, down * right),
+    ]
+    if padding_mode == "zeros":
+        shape = images.shape[1:3]
+        taps = [(row, column, jnp.where(_is_inside(row, column, *shape), weight, 0)) for row, column, weight in taps]
+    first, *others = (weight[..., None] * _take(images, row, column, padding_mode) for row, column, weight in taps)
+    result = sum(others, first)
+    if padding_mode == "zeros" and outside != 0:
+        covered = sum((weight for _, _, weight in taps[1:]), taps[0][2])
+        result += outside * (1 - covered[..., None])
+    return result
 
 
 def nearest(
@@ -46,20 +55,30 @@ def nearest(
     >>> nearest(ramp, jnp.zeros([1, 3]), jnp.array([[0.4, 0.6, 4.0]]), "zeros", outside=9)[0, :, 0]
     Array([0, 1, 9], dtype=int32)
     """
-    row, column = (jnp.floor(at + 0.5).astype(jnp.int32) for at in (rows, columns))
-    return _take(values, row, column, padding_mode, outside)
+    row, column = materialized(*(jnp.floor(at + 0.5).astype(jnp.int32) for at in (rows, columns)))
+    taken = _take(values, row, column, padding_mode)
+    if padding_mode != "zeros":
+        return taken
+    inside = _is_inside(row, column, *values.shape[1:3])[..., None]
+    return jnp.where(inside, taken, jnp.asarray(outside, values.dtype))
 
 
-def _take(values: jax.Array, rows: jax.Array, columns: jax.Array, padding_mode: str, outside: int | float) -> jax.Array:
-    """Pixels [N, *out, C] at whole rows and columns [N, *out] of values [N, H, W, C]."""
+def materialized(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """The arrays, computed once: XLA would compute the operands of a gather anew for each use and each channel."""
+    return jax.lax.optimization_barrier(arrays)
+
+
+def _take(values: jax.Array, rows: jax.Array, columns: jax.Array, padding_mode: str) -> jax.Array:
+    """Pixels [N, *out, C] at whole rows and columns [N, *out] of values [N, H, W, C]; "zeros" takes the nearest."""
     n, height, width, channels = values.shape
     flat = values.reshape(n, height * width, channels)
     index = _inside(rows, height, padding_mode) * width + _inside(columns, width, padding_mode)
     taken: jax.Array = jax.vmap(lambda image, at: image.at[at].get(mode="promise_in_bounds"))(flat, index)
-    if padding_mode != "zeros":
-        return taken
-    found = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    return jnp.where(found[..., None], taken, jnp.asarray(outside, values.dtype))
+    return taken
+
+
+def _is_inside(rows: jax.Array, columns: jax.Array, height: int, width: int) -> jax.Array:
+    return (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
 
 
 def _inside(index: jax.Array, n: int, padding_mode: str) -> jax.Array:

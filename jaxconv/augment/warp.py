@@ -17,6 +17,7 @@ from jaxconv.augment.contract import (
     check_arguments,
     choice_problem,
     draws,
+    fill_number_problem,
     images_of,
     number_problem,
     range_problem,
@@ -107,7 +108,7 @@ def _affine(
         _pair_problem("shear", shear, slants, "a number of degrees from 0, below 90", lambda angle: 0 <= angle < 90),
         choice_problem("padding_mode", padding_mode, PADDING_MODES),
         _pair_problem("translate", translate, shares, "a number from 0 to 1", lambda share: 0 <= share <= 1),
-        _fill_problem(fill),
+        fill_number_problem(fill),
     )
 
     def run(key: jax.Array, batch: Batch) -> Batch:
@@ -131,10 +132,6 @@ def _pair_problem(word: str, given: Any, pair: Sequence[Any], be: str, holds: Ca
     """The problem of a number, or of a pair of them; empty if there is none."""
     fits = len(pair) == 2 and not any(number_problem("", end, "", holds) for end in pair)
     return "" if fits else f"{word} must be {be}, or two of them, got {given!r}"
-
-
-def _fill_problem(fill: float) -> str:
-    return number_problem("fill", fill, "a number, 0 or more", lambda value: 0 <= value < math.inf)
 
 
 def perspective(distortion: float = 0.5, padding_mode: str = "zeros", *, fill: float = 0.0) -> Augment:
@@ -162,7 +159,7 @@ def perspective(distortion: float = 0.5, padding_mode: str = "zeros", *, fill: f
         "perspective",
         number_problem("distortion", distortion, be, lambda share: 0 <= share <= _LARGEST_DISTORTION),
         choice_problem("padding_mode", padding_mode, PADDING_MODES),
-        _fill_problem(fill),
+        fill_number_problem(fill),
     )
 
     def run(key: jax.Array, batch: Batch) -> Batch:

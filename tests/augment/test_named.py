@@ -20,9 +20,9 @@ from jaxconv.augment import (
 )
 
 KNOWN = (
-    "flip, shift, expand, random_resized_crop, rotate, affine, perspective, elastic, color_jitter, grayscale, invert, "
-    "posterize, solarize, autocontrast, equalize, sharpness, gaussian_blur, gaussian_noise, cutout, random_erasing, "
-    "mixup, cutmix"
+    "repeat, flip, shift, expand, random_resized_crop, rotate, affine, perspective, elastic, color_jitter, "
+    "grayscale, invert, posterize, solarize, autocontrast, equalize, sharpness, gaussian_blur, gaussian_noise, "
+    "trivial_augment, rand_augment, augmix, cutout, random_erasing, mixup, cutmix"
 )
 
 
