@@ -3,8 +3,8 @@
     python experiments/bench_augment.py
     python experiments/bench_augment.py equalize rand_augment
 
-Each argument is a name of `jaxconv.augment.registry`; all by default. The table shows the best of several calls on uint8
-batches.
+Each argument is a name of `jaxconv.augment.registry`; all by default. The table shows the best of several calls on
+uint8 batches. Measured once, in [augment.md](augment.md).
 """
 
 from __future__ import annotations
