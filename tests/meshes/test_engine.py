@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from support import oracle
 
@@ -181,3 +182,18 @@ def test_conv_transpose(padding_mode, rng, mesh, auto_mesh, quick_jit, assert_cl
         got = quick_jit(back)(jax.device_put(y, P("data")), jax.device_put(k, P()))
         assert str(jax.typeof(got)) == "float32[8@data,5,5,3]"
     assert_close(got, want)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_kernel_gradient_of_one_by_one(dtype, rng, auto_mesh, assert_close):
+    """The sums over the batch and both spatial axes are in the order of the axes, which Shardy verifies."""
+    net = jc.Conv(6, 1)
+    params, state = net.init(jax.random.key(0), (8, 5, 7, 3))
+    x = rng.normal(size=(8, 5, 7, 3)).astype(dtype)
+
+    def loss(params, x):
+        return (net.apply(jax.tree.map(lambda leaf: leaf.astype(dtype), params), state, x)[0] ** 2).sum()
+
+    gradient = jax.jit(jax.grad(loss))
+    put = jax.device_put(x, NamedSharding(auto_mesh, P("data")))
+    jax.tree.map(assert_close, gradient(params, put), gradient(params, x))
