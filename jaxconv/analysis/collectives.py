@@ -8,12 +8,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-__all__ = ["Collective", "collectives"]
+__all__ = ["Collective", "collectives", "names"]
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%?(\S+) \(.*\{$")
-_CALL = re.compile(rf" = (\(.*?\)|\S+) ({'|'.join(KINDS)})(-start)?\(")
+_CALL = re.compile(rf"(?P<name>[\w.\-]+) = (?P<types>\(.*?\)|\S+) (?P<kind>{'|'.join(KINDS)})(?P<start>-start)?\(")
 _CALLED = re.compile(r"(?:calls|to_apply|body|condition)=%?([\w.\-]+)|branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\w*\[([\d,]*)\]")
@@ -29,7 +29,7 @@ class Collective:
       kind: XLA's name, "all-reduce".
       phase: "forward" or "backward" pass, or "other": the optimizer, metrics and what the partitioner adds.
       devices: number of devices among which each takes place.
-      arrays: number of arrays.
+      calls: how many there are; each may send several arrays.
       size: bytes of the arrays: of results, before a reduce-scatter of operands.
       sent: bytes that each device sends, if they are sent around a ring.
     """
@@ -37,7 +37,7 @@ class Collective:
     kind: str
     phase: str
     devices: int
-    arrays: int
+    calls: int
     size: int
     sent: float
 
@@ -53,7 +53,7 @@ def collectives(text: str) -> list[Collective]:
     ...   ROOT %psum = f32[4,2]{1,0} all-reduce(%x), replica_groups=[2,4]<=[8], to_apply=%add
     ... }'''
     >>> collectives(program)
-    [Collective(kind='all-reduce', phase='other', devices=4, arrays=1, size=32, sent=48.0)]
+    [Collective(kind='all-reduce', phase='other', devices=4, calls=1, size=32, sent=48.0)]
     """
     everywhere = int(match[1]) if (match := _PARTITIONS.search(text)) else 1
     entry, lines = _computations(text)
@@ -74,12 +74,21 @@ def collectives(text: str) -> list[Collective]:
             if match := _CALL.search(line):
                 devices = _devices(line, everywhere)
                 sizes = _sizes(match, devices)
-                found[match[2], _phase(line), devices].append((factor * len(sizes), factor * sum(sizes)))
+                found[match["kind"], _phase(line), devices].append((factor, factor * sum(sizes)))
     rows = []
     for (kind, phase, devices), pairs in found.items():
-        arrays, size = map(sum, zip(*pairs, strict=True))
-        rows.append(Collective(kind, phase, devices, arrays, size, _sent(kind, devices) * size))
+        calls, size = map(sum, zip(*pairs, strict=True))
+        rows.append(Collective(kind, phase, devices, calls, size, _sent(kind, devices) * size))
     return sorted(rows, key=lambda row: -row.sent)
+
+
+def names(text: str) -> set[str]:
+    """Names of the collectives of a program, as in a profile of it.
+
+    Args:
+      text: of a compiled program.
+    """
+    return {match["name"] for match in _CALL.finditer(text)}
 
 
 def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
@@ -102,7 +111,7 @@ def _called(line: str) -> Iterator[str]:
 
 def _sizes(call: re.Match[str], devices: int) -> list[int]:
     """Bytes of each array that a collective moves, from the type of its result."""
-    types, kind, start = call[1], call[2], call[3]
+    types, kind, start = call["types"], call["kind"], call["start"]
     sizes = [
         math.prod(map(int, filter(None, shape.split(",")))) * _bits(dtype) // 8
         for dtype, shape in _ARRAY.findall(types)

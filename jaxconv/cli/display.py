@@ -204,7 +204,7 @@ def _communication(row: Collective) -> dict[str, str]:
         "collective": row.kind,
         "pass": row.phase,
         "among": f"{row.devices:,}",
-        "arrays": f"{row.arrays:,}",
+        "calls": f"{row.calls:,}",
         "size": size(row.size),
         "sent by each": size(row.sent),
     }

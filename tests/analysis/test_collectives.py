@@ -24,7 +24,7 @@ OPERANDS = {  # the right side of an equation, what it is
     "a tuple with a comment and tiles": (
         "(bf16[10]{0:T(8,128)}, pred[], /*index=2*/f32[2,3]{1,0}) all-reduce(%a, %b, %c), "
         'replica_groups={{0,1},{2,3}}, metadata={op_name="jit(run)/while/body/transpose(jvp(head))/dot_general"}',
-        Collective("all-reduce", "backward", 2, 3, 45, 45.0),
+        Collective("all-reduce", "backward", 2, 1, 45, 45.0),
     ),
     "asynchronous, with its operand, on a named mesh": (
         "(f32[2], f32[8]) all-gather-start(%a), replica_groups=mesh['axis_0'=2,'axis_1'=4], "
@@ -41,15 +41,15 @@ OPERANDS = {  # the right side of an equation, what it is
     ),
     "one array for each device": (
         "(f32[1], f32[1]) all-to-all(%a, %b), replica_groups={{0,1}}",
-        Collective("all-to-all", "other", 2, 2, 8, 4.0),
+        Collective("all-to-all", "other", 2, 1, 8, 4.0),
     ),
 }
 
 
 def test_loops_of_known_length_count_as_often():
     assert collectives(LOOPS) == [
-        Collective("all-reduce", "other", 8, arrays=3, size=48, sent=84.0),
-        Collective("all-gather", "other", 4, arrays=1, size=24, sent=18.0),
+        Collective("all-reduce", "other", 8, calls=3, size=48, sent=84.0),
+        Collective("all-gather", "other", 4, calls=1, size=24, sent=18.0),
     ]
 
 

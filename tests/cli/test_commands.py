@@ -282,7 +282,7 @@ def test_a_dry_run_for_more_devices_than_there_are(finished):
     assert done.returncode == 0, done.stderr
     assert "devices     16: data 8, fsdp 2\nbatch       64, 4 on each device\n" in done.stdout
     rows = [line.split("\t") for line in done.stdout.splitlines()]
-    assert ["collective", "pass", "among", "arrays", "size", "sent by each"] in rows
+    assert ["collective", "pass", "among", "calls", "size", "sent by each"] in rows
     assert {tuple(row[:3]) for row in rows} >= {("all-reduce", "backward", "16"), ("all-gather", "forward", "2")}
     refused = dry_run("--devices", "48")
     assert refused.returncode == 2
