@@ -85,7 +85,7 @@ def test_masks_go_with_images_and_boxes_stay_around_objects(quick_jit, scene, na
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("name", [name for name in GEOMETRIC if name != "rand_augment"])  # boxes of boxes grow
 def test_boxes_are_tight(quick_jit, name):
     """Around one object that stays inside, a box is as small as its corners allow: at most those of a rotated one."""
     mask = np.zeros([40, 64, 64], np.int32)
