@@ -24,7 +24,7 @@ from jaxconv.augment import shift
 from jaxconv.data import Arrays
 from jaxconv.models import conv_pool
 from jaxconv.training.batches import Resident
-from jaxconv.training.loop import CALL_SECONDS, compile_steps
+from jaxconv.training.loop import DISPATCH_SECONDS, compile_steps
 from jaxconv.training.step import init_state, make_step
 
 NETS: dict[str, tuple[Callable[[], jc.Layer], int, int]] = {
@@ -70,7 +70,7 @@ def main() -> None:
                 times[count] += [(time.perf_counter() - began) / many] * (turn > 0)
         one, chunk = (1000 * statistics.median(times[count]) for count in times)
         fixed = 1000 * statistics.median(host)
-        share = fixed / (1000 * CALL_SECONDS)
+        share = fixed / (1000 * DISPATCH_SECONDS)
         print(f"{name:40}{one:10.3f}{chunk:10.3f}{one / chunk:8.2f}{fixed:10.3f}{share:8.2%}")
 
 
