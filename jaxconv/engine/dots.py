@@ -10,7 +10,7 @@ from jax import lax
 from jaxconv.engine.einsum import dot_dtype, tap_slice
 from jaxconv.engine.form import Form
 from jaxconv.engine.transposition import by_transposition
-from jaxconv.engine.window import zeros_around
+from jaxconv.engine.window import all_static, zeros_around
 
 
 def conv_dots(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
@@ -33,7 +33,7 @@ def product(a: jax.Array, b: jax.Array, form: Form) -> jax.Array:
         v = dot(second, first, (((1,), (1,)), ((), ())))
     else:
         v = dot(second, first, (((0,), (0,)), ((), ())))
-        v = (lax.optimization_barrier(v) if form.k[-1] < form.k[-2] else v).T
+        v = (lax.optimization_barrier(v) if all_static(form.k) and form.k[-1] < form.k[-2] else v).T
     return v.reshape(getattr(form, form.slot)).astype(form.dtype)
 
 
