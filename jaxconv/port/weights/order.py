@@ -224,6 +224,19 @@ def _dot(operands: list[_Value], y: _Value, params: Any) -> _Value:
     return y
 
 
+def _conv(operands: list[_Value], y: _Value, params: Any) -> _Value:
+    """A dense layer may be a form of the engine: x times a matrix, with axes of 1 between the first and the last."""
+    for operand in operands:
+        _used_as_maps(operand)
+    if params["form"].product and params["form"].slot == "y":
+        x, kernel = operands
+        one, other = x.axes[-1] or _Axis(), kernel.axes[-2] or _Axis()
+        one.merge(other)
+        x.axes[-1], kernel.axes[-2] = one, other
+        y.axes = [*x.axes[:-1], kernel.axes[-1]]
+    return y
+
+
 def _concatenate(operands: list[_Value], y: _Value, params: Any) -> _Value:
     if len(y.shape) == 2 and params["dimension"] == 1:
         y.last().pieces = [(x.shape[1], x.last()) for x in operands]
@@ -245,6 +258,7 @@ _RULES = {
     "concatenate": _concatenate,
     "dot_general": _dot,
     "expand_dims": _reshape,
+    "jaxconv_conv": _conv,
     "reshape": _reshape,
     "squeeze": _reshape,
     "transpose": _transpose,
