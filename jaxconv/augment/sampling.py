@@ -25,7 +25,7 @@ def bilinear(
     >>> print(bilinear(ramp, jnp.zeros([1, 3]), jnp.array([[0.0, 1.5, 4.0]]), "edge")[0, :, 0])
     [0.  1.5 3. ]
     """
-    rows, columns = materialized(rows, columns)
+    rows, columns = materialized(*(_snapped(at, max(images.shape[1:3])) for at in (rows, columns)))
     top, left = jnp.floor(rows), jnp.floor(columns)
     down, right = (rows - top).astype(images.dtype), (columns - left).astype(images.dtype)
     top, left = top.astype(jnp.int32), left.astype(jnp.int32)
@@ -75,6 +75,12 @@ def _take(values: jax.Array, rows: jax.Array, columns: jax.Array, padding_mode: 
     index = _inside(rows, height, padding_mode) * width + _inside(columns, width, padding_mode)
     taken: jax.Array = jax.vmap(lambda image, at: image.at[at].get(mode="promise_in_bounds"))(flat, index)
     return taken
+
+
+def _snapped(at: jax.Array, n: int) -> jax.Array:
+    """Positions, whole where they are so but for rounding: XLA may compute one twice, on either side of a pixel."""
+    whole = jnp.round(at)
+    return jnp.where(jnp.abs(at - whole) < 1e-6 * n, whole, at)
 
 
 def _is_inside(rows: jax.Array, columns: jax.Array, height: int, width: int) -> jax.Array:
