@@ -66,7 +66,7 @@ def resized(box: Box, rows: int, columns: int) -> Move:
     """The move that enlarges a box of each image to its size."""
     edges = jnp.stack([box.left, box.top], -1), jnp.stack([box.width, box.height], -1)
     low, size = (jnp.tile(v.astype(jnp.float32), 2)[:, None] for v in edges)
-    scale = jnp.array([columns, rows, columns, rows], jnp.float32) / size
+    scale = jnp.array([columns, rows, columns, rows], jnp.float32)[None, None] / size
 
     def mask(values: jax.Array, outside: Outside) -> jax.Array:
         down, right = (

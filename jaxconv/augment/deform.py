@@ -70,7 +70,7 @@ def elastic(alpha: float = 34.0, sigma: float = 4.0, padding_mode: str = "zeros"
         noise = jax.random.uniform(key, (2, n, rows, columns), jnp.float32, -1.0, 1.0)
         displacement = alpha * smoothed(noise, sigma)
         down, right = jnp.arange(rows, dtype=jnp.float32)[:, None], jnp.arange(columns, dtype=jnp.float32)
-        return moved(batch, displaced(displacement[0] + down, displacement[1] + right, padding_mode))
+        return moved(batch, displaced(displacement[0] + down[None], displacement[1] + right[None, None], padding_mode))
 
     return run
 

@@ -242,7 +242,7 @@ def augmix(
         table = magnitudes(AUGMIX, _AUGMIX_BINS, *images.shape[1:3])[:, :severity]
         mix_key, share_key, depth_key, chain_key = jax.random.split(key, 4)
         own, other = _dirichlet(mix_key, alpha, 2, n)
-        shares = other * _dirichlet(share_key, alpha, width, n)
+        shares = other[None] * _dirichlet(share_key, alpha, width, n)
         longest = depth or _AUGMIX_DEPTH
         lengths = jnp.full([width, n], longest) if depth else jax.random.randint(depth_key, (width, n), 1, longest + 1)
 
@@ -282,7 +282,7 @@ def _dirichlet(key: jax.Array, alpha: float, count: int, n: int) -> jax.Array:
     else:
         log = jax.random.loggamma(key, alpha, (count, n), jnp.float32)  # the sum of a small alpha's would be 0
         parts = jnp.exp(log - log.max(0))
-    return parts / parts.sum(0)
+    return parts / parts.sum(0, keepdims=True)
 
 
 def drawn(key: jax.Array, n: int, table: np.ndarray, names: tuple[str, ...]) -> tuple[jax.Array, jax.Array]:

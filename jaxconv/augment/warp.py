@@ -167,7 +167,7 @@ def perspective(distortion: float = 0.5, padding_mode: str = "zeros", *, fill: f
         n, rows, columns, _ = images.shape
         inwards = distortion / 2 * draws(key, 8, n).reshape(4, 2, n)
         ends = jnp.array([(0, 0), (1, 0), (1, 1), (0, 1)], jnp.float32)[..., None]
-        size = jnp.array([columns, rows], jnp.float32)[:, None]
+        size = jnp.array([columns, rows], jnp.float32)[None, :, None]
         quad = size * (ends + (1 - 2 * ends) * inwards)
         matrix = inverse(quad_matrix(jnp.moveaxis(quad, -1, 0), rows, columns))
         return moved(batch, projected(matrix, rows, columns, padding_mode, fill))
@@ -225,7 +225,7 @@ def quad_matrix(quad: jax.Array, rows: int, columns: int) -> jax.Array:
     along = second - first + g[:, None] * second, fourth - first + h[:, None] * fourth, first
     lines = [jnp.stack([part[:, axis] for part in along], -1) for axis in (0, 1)]
     unit = jnp.stack([*lines, jnp.stack([g, h, jnp.ones_like(g)], -1)], -2)
-    return unit / jnp.array([columns, rows, 1], unit.dtype)
+    return unit / jnp.array([columns, rows, 1], unit.dtype)[None, None]
 
 
 def _cross(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -255,6 +255,7 @@ def projected(matrix: jax.Array, rows: int, columns: int, padding_mode: str, fil
       fill: value outside the image for "zeros".
     """
     x, y = jnp.arange(columns, dtype=jnp.float32) + 0.5, jnp.arange(rows, dtype=jnp.float32)[:, None] + 0.5
+    x, y = x[None, None], y[None]
     across, down, depth = (
         matrix[:, line, 0, None, None] * x + matrix[:, line, 1, None, None] * y + matrix[:, line, 2, None, None]
         for line in range(3)
