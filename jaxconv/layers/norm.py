@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -104,7 +105,7 @@ def BatchNorm(
 def in_groups(norm: Layer, group: int) -> Layer:
     """A batch norm whose statistics are of groups of so many examples, with the same params and state."""
 
-    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
+    def apply(params: Any, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
         x = jnp.asarray(x)
         if not train or x.size == 0:
             return norm.apply(params, state, x, train=train)
@@ -118,7 +119,7 @@ def in_groups(norm: Layer, group: int) -> Layer:
         y, new = jax.vmap(lambda x: norm.apply(params, state, x, train=True))(groups)
         return y.reshape(x.shape), jax.tree.map(lambda v: v.mean(0), new)
 
-    return Layer(norm.name, norm.init, apply, call=f"{norm.call} in groups of {group}")
+    return dataclasses.replace(norm, apply=apply, call=f"{norm.call} in groups of {group}")
 
 
 def _affine_layer(name: str, op: Callable[..., Any], scale: bool, bias: bool) -> Layer:

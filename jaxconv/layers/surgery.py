@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxconv import geometry
@@ -103,21 +103,16 @@ def freeze_statistics(net: Part, *patterns: str) -> Layer:
         raise ShapeError(
             "freeze_statistics needs patterns", got=f"{patterns!r}", fix="freeze_statistics(net, 'stem', 'layer1')"
         )
-    net = lift(net)
-    frozen = _freeze(net, patterns, "")
-    return dataclasses.replace(frozen, init=net.init)  # also pretrained weights
 
+    def freeze(layer: Layer, path: str) -> Layer:
+        def apply(params: Any, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
+            names = [path + name for name in leaf_names(state)]
+            fixed = bool(names) and all(any(fits(name, pattern) for pattern in patterns) for name in names)
+            return layer.apply(params, state, x, key=key, train=train and not fixed)
 
-def _freeze(layer: Layer, patterns: tuple[str, ...], path: str) -> Layer:
-    if layer.rebuild is not None:
-        return layer.rebuild({name: _freeze(part, patterns, f"{path}{name}/") for name, part in layer.parts.items()})
+        return dataclasses.replace(layer, apply=apply)
 
-    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
-        names = [path + name for name in leaf_names(state)]
-        fixed = bool(names) and all(any(fits(name, pattern) for pattern in patterns) for name in names)
-        return layer.apply(params, state, x, key=key, train=train and not fixed)
-
-    return Layer(layer.name, layer.init, apply, layer.parts, layer.flow, layer.rebuild, layer.call)
+    return _with_layers(lift(net), freeze)
 
 
 def ghost_batch_norm(net: Part, group: int) -> Layer:
@@ -143,20 +138,34 @@ def ghost_batch_norm(net: Part, group: int) -> Layer:
     Array([0., 0., 0., 0.], dtype=float32)
     """
     net, group = lift(net), geometry.integer(group, "group")
-    norms = list[Layer]()
+    norms: list[str] = []
 
-    def grouped(layer: Layer) -> Layer:
-        if layer.rebuild is not None:
-            return layer.rebuild({name: grouped(part) for name, part in layer.parts.items()})
-        norms.extend([layer] if layer.name == "batch_norm" else [])
-        return in_groups(layer, group) if layer.name == "batch_norm" else layer
+    def in_ghost(layer: Layer, path: str) -> Layer:
+        if layer.name != "batch_norm":
+            return layer
+        norms.append(path)
+        return in_groups(layer, group)
 
-    ghost = grouped(net)
+    ghost = _with_layers(net, in_ghost)
     if not norms:
         raise ShapeError(
             "ghost_batch_norm needs a net with batch norms", got=f"{net.name} without", fix="leave the groups out"
         )
-    return dataclasses.replace(ghost, init=net.init)  # also pretrained weights
+    return ghost
+
+
+def _with_layers(net: Layer, change: Callable[[Layer, str], Layer]) -> Layer:
+    """The net with `change(layer, path)` in place of each layer without parts; its init is the net's.
+
+    A path ends with a slash, but for that of a net without parts, which is empty.
+    """
+
+    def changed(layer: Layer, path: str) -> Layer:
+        if layer.rebuild is None:
+            return change(layer, path)
+        return layer.rebuild({name: changed(part, f"{path}{name}/") for name, part in layer.parts.items()})
+
+    return dataclasses.replace(changed(net, ""), init=net.init)  # also pretrained weights
 
 
 class _Reached(Exception):
