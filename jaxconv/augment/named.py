@@ -35,7 +35,7 @@ registry: dict[str, Callable[..., Augment]] = {
     )
 }  # fmt: skip
 _CHOICE = random_choice.__name__  # not in the registry: its table names other augmentations
-_FROM_DATA = ("num_classes", "peak")
+FROM_DATA = ("num_classes", "peak")  # arguments that a config does not set
 OLD_NAMES = {"colour_jitter": "color_jitter"}
 
 
@@ -104,9 +104,9 @@ def _one(name: str, value: Any, data: Mapping[str, Any], path: str) -> Augment:
     parameters = inspect.signature(function).parameters
     arguments = current(f"{path}.{name}", function, _arguments(next(iter(parameters)), value))
     extra = () if "probability" in parameters else ("probability",)
-    problems = given_problems(f"{path}.{name}", name, function, arguments, hidden=_FROM_DATA, extra=extra, check=None)
-    raise_problems(problems + missing(f"{path}.{name}", name, function, arguments, elsewhere=_FROM_DATA))
-    given = {key: data[key] for key in _FROM_DATA if key in parameters}
+    problems = given_problems(f"{path}.{name}", name, function, arguments, hidden=FROM_DATA, extra=extra, check=None)
+    raise_problems(problems + missing(f"{path}.{name}", name, function, arguments, elsewhere=FROM_DATA))
+    given = {key: data[key] for key in FROM_DATA if key in parameters}
     probability = arguments.pop("probability") if extra and "probability" in arguments else None
     return _blamed(path, lambda: _sometimes(name, function(**arguments, **given), probability))
 

@@ -15,7 +15,7 @@ from jaxconv.data.folder import folder
 from jaxconv.data.npz import npz
 from jaxconv.data.sources import digits, fashion_mnist, mnist
 
-__all__ = ["data_problems", "load", "names", "registry", "with_defaults"]
+__all__ = ["SHARED", "data_problems", "load", "names", "registry", "with_defaults"]
 
 registry: dict[str, Callable[..., Dataset[Source]]] = {
     "digits": digits,
@@ -26,6 +26,7 @@ registry: dict[str, Callable[..., Dataset[Source]]] = {
     "folder": folder,
     "npz": npz,
 }
+SHARED = ("root", "corrupt")  # arguments of a dataset that are keys of every [data] section
 
 
 InMemory: TypeAlias = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "npz"]
@@ -105,7 +106,7 @@ def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
       name: one of `names()`, or "module:function".
       arguments: those given, without `root` and `corrupt`.
     """
-    return checked.with_defaults(checked.find("data.name", name, registry), arguments, elsewhere=("root", "corrupt"))
+    return checked.with_defaults(checked.find("data.name", name, registry), arguments, elsewhere=SHARED)
 
 
 def _with_shared(

@@ -12,9 +12,9 @@ from jaxconv._base.limits import LARGEST_INT
 from jaxconv.layers.layer import Layer
 from jaxconv.models import registry
 
-__all__ = ["make_net", "net_problems", "with_defaults"]
+__all__ = ["FROM_DATA", "make_net", "net_problems", "with_defaults"]
 
-_GIVEN_BY_DATA = ("num_classes", "classes")  # the second in custom functions, for one release
+FROM_DATA = ("num_classes", "classes")  # the second in custom functions, for one release
 
 
 def make_net(name: str, arguments: Mapping[str, Any], num_classes: int) -> Layer:
@@ -37,9 +37,9 @@ def make_net(name: str, arguments: Mapping[str, Any], num_classes: int) -> Layer
     """
     function = checked.find("net.name", name, registry)
     arguments = checked.current("net", function, arguments)
-    raise_problems(checked.problems("net", name, function, arguments, _GIVEN_BY_DATA))
+    raise_problems(checked.problems("net", name, function, arguments, FROM_DATA))
     given = checked.typed(function, arguments)
-    if word := next((word for word in _GIVEN_BY_DATA if word in inspect.signature(function).parameters), None):
+    if word := next((word for word in FROM_DATA if word in inspect.signature(function).parameters), None):
         wanted = given.setdefault(word, num_classes)
         if wanted < num_classes:
             raise ConfigError(f"net.{word}: the data has {num_classes} classes, got {wanted}; leave it out")
@@ -68,7 +68,7 @@ def net_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
         arguments = checked.current("net", function, arguments)
     except ConfigError as error:
         return [str(error)]
-    lines = checked.problems("net", name, function, arguments, _GIVEN_BY_DATA)
+    lines = checked.problems("net", name, function, arguments, FROM_DATA)
     return lines or [f"net.{key}: {problem}" for key, value in arguments.items() if (problem := _too_large(value))]
 
 
@@ -87,4 +87,4 @@ def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
       arguments: those given. The number of classes is left out: it follows from the dataset.
     """
     function = checked.find("net.name", name, registry)
-    return checked.with_defaults(function, checked.current("net", function, arguments), _GIVEN_BY_DATA)
+    return checked.with_defaults(function, checked.current("net", function, arguments), FROM_DATA)

@@ -194,14 +194,14 @@ class DevicesConfig:
     data: Annotated[int, example(4)] = -1
     """Devices that divide the batch, and have the parameters whole."""
     fsdp: Annotated[int, example(-1)] = 1
-    """Devices that divide the batch, and what `shard` says of the parameters."""
+    """Devices that divide the batch, and the parameters by the rules of shard."""
     model: Annotated[int, example(2)] = 1
     """Devices that divide the output channels of each kernel."""
     shard: Annotated[dict[str, Kind], example({"head": "none", "*": "params"})] = dataclasses.field(
         default_factory=lambda: {"*": "params"}
     )
-    """What is divided along fsdp by path pattern, of which the first that matches decides: "params" (parameters,
-    optimizer state and averages, FSDP), "optimizer" (ZeRO-1) or "none"."""
+    """Sharding along fsdp by path pattern, of which the first that matches decides: "params" (parameters, optimizer
+    state and averages, FSDP), "optimizer" (ZeRO-1) or "none"."""
 
 
 @dataclasses.dataclass(frozen=True)

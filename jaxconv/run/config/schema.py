@@ -1,6 +1,6 @@
-"""What a config may say, as a JSON schema: its keys from the records, and the functions that it names.
+"""JSON schema of a config: keys from the records, and the arguments of the functions that a section can name.
 
-The arguments of functions come from their signatures, annotations and docstrings.
+These come from their signatures, annotations and docstrings.
 """
 
 from __future__ import annotations
@@ -18,18 +18,14 @@ from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from jaxconv import augment, models
+from jaxconv.augment.named import FROM_DATA
+from jaxconv.data.registry import SHARED
 from jaxconv.data.registry import registry as datasets
-from jaxconv.run.config.records import (
-    SECTIONS,
-    Config,
-    DataConfig,
-    NetConfig,
-    OptimConfig,
-    PretrainedConfig,
-    ScheduleConfig,
-)
+from jaxconv.models._registry import FROM_DATA as NET_FROM_DATA
+from jaxconv.run.config.records import SECTIONS, Config, ScheduleConfig
 from jaxconv.training import optim
 from jaxconv.training.optim.names import IN_PYTHON
+from jaxconv.training.optim.rate import UNITS
 
 __all__ = ["FUNCTIONS", "TABLES", "Entry", "schema", "signature", "summary", "table"]
 
@@ -44,26 +40,16 @@ FUNCTIONS: dict[str, Mapping[str, Callable[..., Any]]] = {
 }
 """The functions that a section can name."""
 TABLES: dict[str, type | None] = {
-    "data": DataConfig,
-    "net": NetConfig,
-    "pretrained": PretrainedConfig,
+    **{section: SECTIONS[section] for section in ("data", "net", "pretrained")},
     "augment": None,
-    "optim": OptimConfig,
+    "optim": SECTIONS["optim"],
     "optim.schedule": ScheduleConfig,
-    **{
-        section: record for section, record in SECTIONS.items() if section not in ("data", "net", "pretrained", "optim")
-    },
 }
-"""The sections in the order of a config, with their records; those of `augment` are functions alone."""
-_SET_ELSEWHERE = {
-    "data": ("root", "corrupt"),
-    "net": ("num_classes",),
-    "augment": ("num_classes", "peak"),
-    "optim": ("learning_rate", *IN_PYTHON),
-}
+TABLES |= {section: record for section, record in SECTIONS.items() if section not in TABLES}
+"""The sections in the order of a config, with their records; `augment` has functions alone."""
+_SET_ELSEWHERE = {"data": SHARED, "net": NET_FROM_DATA, "augment": FROM_DATA, "optim": ("learning_rate", *IN_PYTHON)}
 _PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1, "default": 1, "description": "Share of the images."}
 _WEIGHT_DECAY = {"type": "number", "default": 0.0, "description": "Rate of decoupled weight decay."}
-_UNITS = ("steps", "epochs", "examples", "percent")
 
 
 def schema() -> Entry:
@@ -158,12 +144,12 @@ def _annotated(function: Callable[..., Any], parameter: inspect.Parameter) -> En
 
 
 def _cases(section: str) -> Entry:
-    """What else a section may have, which depends on the function that it names."""
+    """The keys of a section that depend on the function it names."""
     own = table(section)["properties"]
     cases = []
     for name in FUNCTIONS[section]:
         entries = signature(section, name)["properties"]
-        durations = [key.removesuffix("steps") + unit for key in entries if key.endswith("_steps") for unit in _UNITS]
+        durations = [key.removesuffix("steps") + unit for key in entries if key.endswith("_steps") for unit in UNITS]
         names = [*own, *entries, *(durations if section == "optim.schedule" else [])]
         then = {"properties": entries, "propertyNames": {"enum": names}}
         cases.append({"if": {"properties": {"name": {"const": name}}}, "then": then})

@@ -15,11 +15,13 @@ from jaxconv._base.errors import ConfigError, raise_problems
 from jaxconv._base.limits import LARGEST_INT
 from jaxconv.training.optim.names import argument_problems, functions, is_number, traceable
 
-__all__ = ["in_steps", "peak_argument", "rate_schedule", "schedule_arguments", "schedules"]
+__all__ = ["UNITS", "in_steps", "peak_argument", "rate_schedule", "schedule_arguments", "schedules"]
 
 # Built from other schedules, or from tables that TOML cannot represent (integer keys).
 _NOT_SCHEDULES = ("join_", "scale_by_", "sgdr_", "piecewise_", "inject_")
 _DURATIONS = ("decay_steps", "transition_steps")
+UNITS = ("epochs", "examples", "percent")
+"""Units of a duration beside steps."""
 
 
 def in_steps(args: Mapping[str, Any], batch_size: int, images: int, steps: int) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def in_steps(args: Mapping[str, Any], batch_size: int, images: int, steps: int) 
     >>> in_steps({"warmup_epochs": 2, "decay_percent": 50}, batch_size=100, images=1000, steps=400)
     {'warmup_steps': 20, 'decay_steps': 200}
     """
-    in_each = {"epochs": images / batch_size, "examples": 1 / batch_size, "percent": steps / 100}
+    in_each = dict(zip(UNITS, (images / batch_size, 1 / batch_size, steps / 100), strict=True))
 
     found, wrong = {}, []
     for key, value in args.items():
