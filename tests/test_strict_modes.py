@@ -65,10 +65,14 @@ def test_models(name):
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("name", augment.registry)
-def test_augmentations(name, soft, dtype):
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [*((name, ARGUMENTS.get(name, True)) for name in augment.registry), ("augmix", {"alpha": 0.5})],
+    ids=str,
+)
+def test_augmentations(name, arguments, soft, dtype):
     batch = Batch(jnp.ones((4, 8, 8, 3), dtype), jax.nn.one_hot(LABELS, 3) if soft else LABELS, jnp.ones(4))
-    run = augment.from_config({name: ARGUMENTS.get(name, True)}, num_classes=3)
+    run = augment.from_config({name: arguments}, num_classes=3)
     out = jax.eval_shape(run, jax.random.key(0), batch)
     assert out.image.shape == batch.image.shape
 

@@ -70,7 +70,7 @@ def color_jitter(
     check_arguments(
         "color_jitter",
         *(number_problem(word, amount, "a number, 0 or more", lambda x: x >= 0) for word, amount in amounts.items()),
-        "" if hue is None else number_problem("hue", hue, "a number from 0 to 0.5", lambda x: 0 <= x <= 0.5),
+        number_problem("hue", hue, "a number from 0 to 0.5", lambda x: 0 <= x <= 0.5, optional=True),
         peak_problem(peak),
     )
     blends = [strength if amount is None else amount for amount in own.values()]

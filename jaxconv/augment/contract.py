@@ -79,12 +79,16 @@ def check_arguments(name: str, *problems: str) -> None:
     raise_problems(f"{name}: {problem}" for problem in problems if problem)
 
 
-def number_problem(word: str, value: Any, be: str, holds: Callable[[Any], bool], *, whole: bool = False) -> str:
-    """The problem of an argument that must be a number; empty if there is none.
+def number_problem(
+    word: str, value: Any, be: str, holds: Callable[[Any], bool], *, whole: bool = False, optional: bool = False
+) -> str:
+    """The problem of an argument that must be a number, or None if it is `optional`; empty if there is none.
 
     >>> number_problem("alpha", -1, "a number above 0", lambda alpha: alpha > 0)
     'alpha must be a number above 0, got -1'
     """
+    if optional and value is None:
+        return ""
     kind = numbers.Integral if whole else numbers.Real
     fits = isinstance(value, kind) and not isinstance(value, bool) and holds(value)
     if fits and isinstance(value, numbers.Integral) and abs(int(value)) > LARGEST_INT:

@@ -112,14 +112,16 @@ def gaussian_blur(sigma: float | Sequence[float] = (0.1, 2.0), kernel_size: int 
     ends = sigma if isinstance(sigma, Sequence) else (sigma, sigma)
     be = f"a number of pixels above 0, up to {_LARGEST_SIGMA}, or two of them, the smaller first"
     fits = not range_problem("", ends, "", lambda low, high: 0 < low <= high <= _LARGEST_SIGMA)
-    odd = f"an odd number of pixels up to {_LARGEST_KERNEL}"
     check_arguments(
         "gaussian_blur",
         "" if fits else f"sigma must be {be}, got {sigma!r}",
-        ""
-        if kernel_size is None
-        else number_problem(
-            "kernel_size", kernel_size, odd, lambda n: 1 <= n <= _LARGEST_KERNEL and n % 2 == 1, whole=True
+        number_problem(
+            "kernel_size",
+            kernel_size,
+            f"an odd number of pixels up to {_LARGEST_KERNEL}",
+            lambda n: 1 <= n <= _LARGEST_KERNEL and n % 2 == 1,
+            whole=True,
+            optional=True,
         ),
     )
     low, high = ends

@@ -221,9 +221,7 @@ def augmix(
         "augmix",
         number_problem("severity", severity, be, lambda n: 1 <= n <= _AUGMIX_BINS, whole=True),
         number_problem("width", width, "a whole number, 1 or more", lambda n: n >= 1, whole=True),
-        ""
-        if depth is None
-        else number_problem("depth", depth, "a whole number, 1 or more", lambda n: n >= 1, whole=True),
+        number_problem("depth", depth, "a whole number, 1 or more", lambda n: n >= 1, whole=True, optional=True),
         number_problem("alpha", alpha, "a number above 0", lambda value: 0 < value < math.inf),
         "" if isinstance(all_ops, bool) else f"all_ops must be true or false, got {all_ops!r}",
         *_shared_problems(padding_mode, fill, peak),
@@ -281,7 +279,7 @@ def _dirichlet(key: jax.Array, alpha: float, count: int, n: int) -> jax.Array:
         parts = jax.random.exponential(key, (count, n), jnp.float32)
     else:
         log = jax.random.loggamma(key, alpha, (count, n), jnp.float32)  # the sum of a small alpha's would be 0
-        parts = jnp.exp(log - log.max(0))
+        parts = jnp.exp(log - log.max(0, keepdims=True))
     return parts / parts.sum(0, keepdims=True)
 
 
@@ -310,8 +308,8 @@ def applied(
 ) -> Batch:
     """The batch after one operation for each image.
 
-    All operations run on the full batch, and one result is selected for each image: no operation costs much more than
-    the selection, and a branch for each image would run them one after the other.
+    All operations run on the full batch, and one result is selected for each image: a branch for each image would run
+    them one after the other.
 
     Args:
       batch: images, and a label of any kind.
