@@ -62,6 +62,7 @@ def test_every_formulation(impl, channels, rng, assert_close):
     assert_close(dk[0, 0], np.einsum("nijc,nijo->co", x, y, dtype=np.float64), "k")
 
 
+@pytest.mark.slow
 def test_transformations(rng, assert_close):
     x, k, _ = numbers((16, 9, 16, 40, 24), rng)
     both = jnp.stack([k, 2 * k]), jnp.stack([x, x])

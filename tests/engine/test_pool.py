@@ -71,6 +71,7 @@ def test_codes_are_those_of_the_formula(name, isa, rng):
 
 
 @pytest.mark.skipif(not native.available(), reason=f"no native kernels: {native.reason()}")
+@pytest.mark.slow
 def test_transformations(rng, assert_close):
     x = rng.standard_normal((3, 2, 8, 8, 24)).astype("f")
     for pool in (jc.max_pool, jc.avg_pool):

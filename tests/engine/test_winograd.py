@@ -241,6 +241,7 @@ def test_the_side_of_its_tiles(slot, n, size, c, o, side):
 
 
 @here
+@pytest.mark.slow
 def test_switched_off_alone():
     code = """
     from jaxconv.engine import Form, native

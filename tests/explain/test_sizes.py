@@ -69,6 +69,7 @@ def test_no_smaller_input_goes(name):
     assert not [n for n in range(1, columns) if goes(net, 1, rows, n, 1)]
 
 
+@pytest.mark.slow
 def test_known_sizes():
     assert smallest_input(conv_pool(), 1) == (16, 16)
     assert smallest_input(NETS["even"], 1) == (7, 7)

@@ -408,6 +408,7 @@ def test_a_norm_group_that_cannot_be():
     assert str(caught.value) == "train.norm_group needs a net with batch norms; got net.name=conv_pool"
 
 
+@pytest.mark.slow
 def test_a_norm_group_divides_the_statistics_of_a_batch():
     """Running variances of groups are smaller, by the variance of the groups' means; one group is the batch."""
 

@@ -1,4 +1,4 @@
-"""The printed reference of a config and its JSON schema: held to the records, to `parse`, and to each other."""
+"""The printed reference of a config and its JSON schema, tested against the records, `parse` and each other."""
 
 import dataclasses
 import tomllib
@@ -63,6 +63,7 @@ def test_comments_fit_into_the_width(width):
         assert len(line) <= width or not line.startswith("#") or " " not in line[2:].strip()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("section", "name"), EVERY, ids=map("-".join, EVERY))
 def test_the_arguments_of_each_function_are_toml(section, name, validator):
     text = reference(f"{section}.{name}")
