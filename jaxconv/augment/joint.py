@@ -54,7 +54,7 @@ def moved(batch: Batch, move: Move) -> Batch:
 
 
 def is_spatial(label: Any) -> bool:
-    """Whether a label lies in the image."""
+    """Whether a label has positions in the image."""
     return isinstance(label, Mask | Boxes)
 
 

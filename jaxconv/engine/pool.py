@@ -57,7 +57,7 @@ def _window_sum_jvp(win: Window, mean: bool, primals: Any, tangents: Any) -> tup
 
 
 def window_count(x: jax.Array, win: Window, padded: bool = False) -> jax.Array:
-    """How many cells of x, or of x and its padding, each window has, for any image and channel."""
+    """Number of cells of x, or of x and its padding, in each window, for any image and channel."""
     taps = (win.taps_on_input(x.shape[axis], axis, padded) for axis in win.axes)
     return functools.reduce(operator.mul, (inside.sum(axis=0).astype(x.dtype) for inside in taps))
 

@@ -31,8 +31,8 @@ __all__ = ["Devices", "Kind", "make_devices"]
 AXES = ("members", "data", "fsdp", "model")
 ROWS = ("data", "fsdp")
 Kind = Literal["params", "optimizer", "none"]
-"""What is sharded along "fsdp": parameters and all that belongs to them (FSDP), only optimizer state and averages
-(ZeRO-1), or nothing."""
+"""Sharding along "fsdp": of parameters with their optimizer state and averages (FSDP), of these two alone (ZeRO-1), or
+none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,6 @@ class Devices:
 
     def step(self, step: Step) -> Step:
         """The step on a batch that is divided among the devices."""
-
         if self.parts == 1:
             return step
 

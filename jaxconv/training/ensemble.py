@@ -19,7 +19,8 @@ T = TypeVar("T")
 __all__ = ["Members", "init_ensemble", "member", "over_members"]
 
 Members = bool | Callable[..., Any]
-"""Whether there are members of an ensemble; or what maps a function over them, as `jax.vmap` does: `Devices.vmap`."""
+"""False for a single net, True to map a function over the members of an ensemble by `jax.vmap`, or a function to use in
+its place: `Devices.vmap`."""
 
 
 def init_ensemble(

@@ -12,8 +12,7 @@ from jaxconv.engine.native.norms import (
 from jaxconv.engine.native.pools import first_maximum_native, fits_pool, window_sum_native
 
 __all__ = [
-    "ISAS", "available", "conv_native", "conv_winograd", "first_maximum_native", "fits", "fits_pool",
-    "fits_winograd", "isa", "layer_norm_gradient_native",
-    "layer_norm_native", "moments_native", "norm_sizes", "reason", "select_isa", "sums_native", "window_sum_native",
-    "winograd_enabled",
+    "ISAS", "available", "conv_native", "conv_winograd", "first_maximum_native", "fits", "fits_pool", "fits_winograd",
+    "isa", "layer_norm_gradient_native", "layer_norm_native", "moments_native", "norm_sizes", "reason", "select_isa",
+    "sums_native", "window_sum_native", "winograd_enabled",
 ]  # fmt: skip

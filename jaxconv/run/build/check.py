@@ -35,8 +35,8 @@ def check(settings: Config, inputs: Inputs, model: Model, training: Training) ->
 
     Raises:
       ShapeError: if the net refuses the data's images; the message has the cause and a shape that works.
-      ConfigError: if the net does not return one logit for each class, or does not fit into memory, or if its
-        parameters cannot be sharded as the config has it.
+      ConfigError: if the net does not return one logit for each class or does not fit into memory, or the config's
+        sharding of its parameters is invalid.
     """
     _check_memory(settings, inputs, training)
     state = jax.eval_shape(training.start)
