@@ -8,7 +8,7 @@ from jaxconv._base.interrupt import at_the_command_line
 # What the extra "train" brings, by the names that are imported.
 _EXTRA = (
     *("typer", "rich", "pydantic", "tomli_w", "safetensors", "sklearn", "PIL", "platformdirs", "click"),
-    *("matplotlib", "tensorboardX", "orbax", "grain", "docstring_parser"),
+    *("matplotlib", "tensorboardX", "orbax", "grain", "docstring_parser", "filelock"),
 )
 
 

@@ -24,7 +24,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """Tests ask which numbers come out: two fifths of their time would be XLA's, making them come out fast. Where
-    XLA_FLAGS names a level itself, that one holds."""
+    XLA_FLAGS names a level itself, that one holds. Programs of earlier tests are not taken from the user's cache."""
     given = os.environ.get("XLA_FLAGS", "")
     if "--xla_backend_optimization_level" not in given:
         flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
@@ -32,6 +32,8 @@ def pytest_configure(config):
         if jax.__version_info__ < (0, 11):  # unknown flags end the process
             flags += " --xla_cpu_use_fusion_emitters=false"  # the older code generator: half the compile time
         os.environ["XLA_FLAGS"] = f"{given} {flags}".strip()
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # of commands in other processes
+    jax.config.update("jax_enable_compilation_cache", False)
     if hasattr(config, "workerinput"):
         atexit.register(os._exit, 0)  # before JAX destroys thousands of programs one by one, in 8 s
     if config.getoption("update_messages"):

@@ -18,7 +18,7 @@ from jax.interpreters import ad, batching, mlir
 
 __all__ = [
     "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
-    "batching", "bind", "debug_infs", "default_precision", "default_prng", "extended",
+    "batching", "bind", "compilation_cache_enabled", "debug_infs", "default_precision", "default_prng", "extended",
     "for_partitioning", "is_nnx_object", "jax_version", "jaxlib_version", "jaxpr_as_fun", "jit_disabled",
     "manual_axes", "mlir", "nnx_inputs", "prng_key", "register_taylor_rule", "taylor_series_of",
 ]  # fmt: skip
@@ -113,6 +113,11 @@ def default_prng() -> str:
 def debug_infs() -> bool:
     """The setting `jax_debug_infs`."""
     return bool(_setting("jax_debug_infs"))
+
+
+def compilation_cache_enabled() -> bool:
+    """The setting `jax_enable_compilation_cache`."""
+    return bool(_setting("jax_enable_compilation_cache"))
 
 
 def is_nnx_object(value: Any) -> bool:

@@ -87,6 +87,7 @@ def train(
         from jaxconv import run
         from jaxconv._base.errors import ConfigError
         from jaxconv.cli import display
+        from jaxconv.cli.programs import keep_programs
         from jaxconv.run.settings import read_settings
 
         console = Console()
@@ -102,6 +103,7 @@ def train(
             if out is not None:
                 raise ConfigError("--resume continues in the run's own folder; leave out --out")
             settings = _changed(resume, config_path, overrides or [])
+        keep_programs()
         if dry_run:
             display.described(console, run.describe(settings, devices))
             return
@@ -179,7 +181,9 @@ def sweep(
 
         from jaxconv import run
         from jaxconv.cli import display
+        from jaxconv.cli.programs import keep_programs
 
+        keep_programs()
         console = Console()
         folder = out or stack.enter_context(run.reserved(f"{config_path.stem}-sweep"))
 
@@ -212,7 +216,9 @@ def evaluate(folder: RunFolder, root: Root = None) -> None:
 
         from jaxconv import run
         from jaxconv.cli import display
+        from jaxconv.cli.programs import keep_programs
 
+        keep_programs()
         finished = run.load(folder)
         found = finished.test(root)
         together = found.together

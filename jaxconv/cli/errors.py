@@ -19,6 +19,7 @@ __all__ = ["BAD_INPUT", "INTERRUPTED", "IO_ERROR", "fail", "user_errors"]
 
 BAD_INPUT, IO_ERROR, INTERRUPTED = 2, 74, 130  # 74 is EX_IOERR of sysexits.h
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_CACHE = "jax/_src/compiler.py"  # warns of a compilation cache that cannot be read or written
 _LESS_MEMORY = "a smaller train.batch_size, images or net need less memory"
 
 
@@ -26,7 +27,7 @@ _LESS_MEMORY = "a smaller train.batch_size, images or net need less memory"
 def user_errors() -> Iterator[None]:
     """Print user errors without a traceback, and exit with their code; print deprecation warnings in one line."""
     try:
-        with _deprecations():
+        with _warnings():
             yield
     except (ConfigError, DataError, ShapeError) as error:
         fail(f"error: {error}", BAD_INPUT)
@@ -60,16 +61,19 @@ def _fail_of_training(error: Exception) -> None:
 
 
 @contextlib.contextmanager
-def _deprecations() -> Iterator[None]:
-    """Print deprecation warnings about a user's config, which Python ignores by default."""
+def _warnings() -> Iterator[None]:
+    """Print deprecation warnings about a user's config, which Python ignores by default; one of the cache is enough."""
     with warnings.catch_warnings():
-        other = warnings.showwarning
+        other, said = warnings.showwarning, list[str]()
 
-        def show(message: Any, category: type[Warning], *place: Any) -> None:
+        def show(message: Any, category: type[Warning], file: str, *place: Any) -> None:
             if issubclass(category, DeprecationWarning):
                 typer.echo(f"warning: {message}", err=True)
-            else:
-                other(message, category, *place)
+            elif not file.endswith(_CACHE):
+                other(message, category, file, *place)
+            elif not said:
+                said.append(file)
+                typer.echo(f"warning: {str(message).splitlines()[0]}", err=True)
 
         warnings.filterwarnings("default", category=DeprecationWarning, module=r"jaxconv\b")
         warnings.showwarning = show  # type: ignore[assignment]

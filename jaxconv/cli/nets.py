@@ -62,8 +62,10 @@ def predict(
 
         from jaxconv import run
         from jaxconv._base.errors import ConfigError
+        from jaxconv.cli.programs import keep_programs
         from jaxconv.run.predict import Predictor, class_names, pretrained
 
+        keep_programs()
         if net is None:
             if weights or names:
                 raise ConfigError("--weights and --names require --net, the net that they belong to")

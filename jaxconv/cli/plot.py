@@ -53,9 +53,11 @@ def plot_run(
 ) -> None:
     """Plot a finished run's first kernels, features, receptive fields, activations and norms; print each file."""
     with user_errors():
+        from jaxconv.cli.programs import keep_programs
         from jaxconv.run.plots import KINDS, drawings
         from jaxconv.viz.training import save
 
+        keep_programs()
         target = folder / "plots" if out is None else out
         for kind, figure in drawings(folder, kinds or list(KINDS), image, root):
             if isinstance(figure, str):

@@ -292,6 +292,7 @@ def test_programs_are_kept_in_a_persistent_cache(tmp_path):
     """A second process takes them from there, with the same bits."""
     code = f"""
     import jax, jax.numpy as jnp, numpy as np, jaxconv as jc
+    jax.config.update("jax_enable_compilation_cache", True)
     jax.config.update("jax_compilation_cache_dir", {str(tmp_path)!r})
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
