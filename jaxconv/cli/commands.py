@@ -16,7 +16,7 @@ from jaxconv._base import interrupt
 from jaxconv._base.files import user_path
 from jaxconv.cli import nets
 from jaxconv.cli.errors import INTERRUPTED, fail, user_errors
-from jaxconv.cli.options import ConfigPath, Overrides, Root, RunFolder, examples
+from jaxconv.cli.options import ConfigPath, Overrides, Root, RunFolder, Tta, examples
 from jaxconv.cli.plot import plot
 
 if TYPE_CHECKING:
@@ -208,8 +208,8 @@ def runs(folder: RunsFolder = Path("runs")) -> None:
         display.columns(Console(), run.compare(folder))
 
 
-@app.command(epilog=examples("jaxconv evaluate runs/digits-20261129-170000"))
-def evaluate(folder: RunFolder, root: Root = None) -> None:
+@app.command(epilog=examples("jaxconv evaluate runs/digits-20261129-170000 --tta shift=1"))
+def evaluate(folder: RunFolder, root: Root = None, tta: Tta = None) -> None:
     """Evaluate a finished run on its dataset's test images."""
     with user_errors():
         from rich.console import Console
@@ -219,7 +219,7 @@ def evaluate(folder: RunFolder, root: Root = None) -> None:
         from jaxconv.cli.programs import keep_programs
 
         keep_programs()
-        finished = run.load(folder)
+        finished = run.load(folder, tta or ())
         found = finished.test(root)
         together = found.together
         then = finished.result["test_accuracy"]

@@ -9,7 +9,7 @@ import typer
 
 from jaxconv._base.files import user_path, write_atomically
 from jaxconv.cli.errors import user_errors
-from jaxconv.cli.options import ConfigPath, Overrides, examples
+from jaxconv.cli.options import ConfigPath, Overrides, Tta, examples
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,7 @@ def predict(
         bool | None,
         typer.Option("--invert/--no-invert", help="Exchange light and dark (default: if the border is light)."),
     ] = None,
+    tta: Tta = None,
 ) -> None:
     """Print the most probable classes of images."""
     with user_errors():
@@ -69,12 +70,14 @@ def predict(
         if net is None:
             if weights or names:
                 raise ConfigError("--weights and --names require --net, the net that they belong to")
-            finished: Predictor = run.load(paths[0])
+            finished: Predictor = run.load(paths[0], tta or ())
             images = paths[1:]
         else:
             if weights is None or names is None:
                 raise ConfigError("--net requires --weights FILE and --names FILE")
-            finished = pretrained(net, weights, class_names(names), source, size=size, shorter=shorter, entry=entry)
+            finished = pretrained(
+                net, weights, class_names(names), source, size=size, shorter=shorter, entry=entry, tta=tta or ()
+            )
             images = paths
         if not images:
             raise ConfigError("predict needs at least one image: jaxconv predict RUN photo.jpg")

@@ -10,7 +10,7 @@ import typer
 
 from jaxconv._base.files import user_path
 
-__all__ = ["ConfigPath", "Overrides", "Root", "RunFolder", "examples"]
+__all__ = ["ConfigPath", "Overrides", "Root", "RunFolder", "Tta", "examples"]
 
 
 def examples(*lines: str) -> str:
@@ -37,3 +37,11 @@ Overrides = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(parser=user_path, metavar="RUN", help="Folder of a finished run.")]
 Root = Annotated[str | None, typer.Option(metavar="DIR", help="Data directory (default: the run's).")]
+Tta = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tta",
+        metavar="KEY=VALUE",
+        help="Change of the test-time augmentation: flip=true, shift=1, five_crop=0.9, ….",
+    ),
+]

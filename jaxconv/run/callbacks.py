@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxconv._base import interrupt
 from jaxconv.data import Batch, Source
-from jaxconv.run.build import Inputs, Model, evaluation_batches
+from jaxconv.run.build import Inputs, Model, evaluation_batches, make_views
 from jaxconv.run.config import Config
 from jaxconv.training.devices import Devices
 from jaxconv.training.ensemble import Members
@@ -43,9 +43,11 @@ class Tester:
     def __init__(self, settings: Config, inputs: Inputs, model: Model, *, members: Members, devices: Devices) -> None:
         self._settings, self._inputs, self._devices = settings, inputs, devices
         self._source = inputs.dataset.test if inputs.validation is None else inputs.validation
-        self._step: EvalStep = jax.jit(make_eval_step(devices.layer(model.net), model.prepare, members=members))
+        views = make_views(settings.tta)
+        step = make_eval_step(devices.layer(model.net), model.prepare, members=members, views=views)
+        self._step: EvalStep = jax.jit(step)
         self.part = "test" if inputs.validation is None else "validation"
-        self.images = len(self._source)
+        self.images = views.count * len(self._source)
         self.last: Answers | None = None
 
     def __call__(self, state: TrainState) -> Score:

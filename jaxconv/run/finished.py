@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jaxconv._base.errors import DataError
 from jaxconv.models._registry import make_net
 from jaxconv.run import config
 from jaxconv.run.artifacts import CHECKED, trained
-from jaxconv.run.build import evaluation_batches, in_precision, load_dataset
+from jaxconv.run.build import evaluation_batches, in_precision, load_dataset, make_views
 from jaxconv.run.predict import Input, Predictor, check_finite
 from jaxconv.run.records import Result, read_result
 from jaxconv.training import checkpoint
@@ -37,20 +38,21 @@ class Run(Predictor):
           root: data directory; the run's if None.
         """
         dataset = load_dataset(self.settings, root)
-        step = jax.jit(make_eval_step(self.net, self.prepare, members=self.members))
+        step = jax.jit(make_eval_step(self.net, self.prepare, members=self.members, views=self.views))
         images = evaluation_batches(dataset.test, self.settings, len(dataset.classes))
         return answer(step, self.params, self.state, images)
 
 
-def load(folder: str | Path) -> Run:
+def load(folder: str | Path, tta: Sequence[str] = ()) -> Run:
     """Load a finished run.
 
     Args:
       folder: written by `train`.
+      tta: changes of its test-time augmentation, such as "flip=true".
 
     Raises:
       DataError: if a file is missing or damaged; without `result.json` the run is not finished.
-      ConfigError: if the parameters do not match the config's net.
+      ConfigError: if the parameters do not match the config's net, or a change is invalid.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -67,6 +69,7 @@ def load(folder: str | Path) -> Run:
         )
     checksums.verify(folder, CHECKED)
     settings = config.read(folder / "config.toml")
+    settings = dataclasses.replace(settings, tta=config.with_changes("tta", settings.tta, tta))
     result = read_result(folder)
     wanted = Input(**{key: _tuple(value) for key, value in result["input"].items()})
     shape, classes = wanted.shape, wanted.classes
@@ -78,7 +81,8 @@ def load(folder: str | Path) -> Run:
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), like)
     found = checkpoint.load(folder / "params.safetensors", like)
     check_finite(folder / "params.safetensors", found["params"], found["state"])
-    return Run(net, found["params"], found["state"], wanted, members, folder, settings, result)
+    views = make_views(settings.tta)
+    return Run(net, found["params"], found["state"], wanted, members, folder, settings, result, views=views)
 
 
 def _tuple(value: Any) -> Any:

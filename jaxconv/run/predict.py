@@ -20,7 +20,12 @@ from jaxconv.data.folder import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
 from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
+from jaxconv.run.build.model import make_views
+from jaxconv.run.config import TtaConfig, with_changes
+from jaxconv.training.ensemble import over_members
+from jaxconv.training.evaluation import make_log_probabilities
 from jaxconv.training.finite import first_nonfinite
+from jaxconv.training.tta import Views
 
 __all__ = ["Input", "Predictor", "check_finite", "pretrained"]
 
@@ -58,6 +63,7 @@ class Predictor:
       state: its state, likewise.
       input: its input shape, normalization and classes.
       members: whether it is an ensemble.
+      views: test-time augmentation; None for none.
     """
 
     net: Layer
@@ -65,6 +71,7 @@ class Predictor:
     state: Any
     input: Input
     members: bool
+    views: Views | None = dataclasses.field(default=None, kw_only=True)
 
     def prepare(self, images: jax.Array) -> jax.Array:
         """Normalize images as in training: [N, H, W, C] in the data's pixel units."""
@@ -95,14 +102,9 @@ class Predictor:
         Returns:
           float32 [N, classes]; of an ensemble, the mean over its members.
         """
-        x = self.prepare(jnp.asarray(images))
-
-        def one(params: Any, state: Any) -> jax.Array:
-            return jax.nn.softmax(self.net.apply(params, state, x)[0].astype(jnp.float32))
-
-        if self.members:
-            return jax.jit(lambda params, state: jax.vmap(one)(params, state).mean(0))(self.params, self.state)
-        return jax.jit(one)(self.params, self.state)
+        mapped = over_members(make_log_probabilities(self.net, self.prepare, self.views), self.members, (0, 0, None))
+        chances = jnp.exp(jax.jit(mapped)(self.params, self.state, jnp.asarray(images)))
+        return chances.mean(0) if self.members else chances
 
 
 def pretrained(
@@ -115,6 +117,7 @@ def pretrained(
     shorter: int | None = 256,
     channels: int = 3,
     entry: str | None = None,
+    tta: Sequence[str] = (),
 ) -> Predictor:
     """A net of the registry with pretrained weights and ImageNet's preprocessing.
 
@@ -127,15 +130,18 @@ def pretrained(
       shorter: size in pixels that the shorter side is resized to before the crop.
       channels: 3 for color, 1 for luminance.
       entry: key of the state dict in a checkpoint that has several.
+      tta: keys of a config's test-time augmentation, such as "flip=true".
 
     Raises:
-      ConfigError, DataError: if there is no such net, or the weights do not match it.
+      ConfigError, DataError: if there is no such net, the weights do not match it, or a key of `tta` is invalid.
     """
     net, shape = make_net(name, {}, len(classes)), (size, size, channels)
     params, state = port.load(net, weights, source, x=(1, *shape), entry=entry)
     check_finite(weights, params, state)
     moments = IMAGENET_MEAN[channels], IMAGENET_STD[channels]
-    return Predictor(net, params, state, Input(shape, 255, *moments, tuple(classes), True, shorter), members=False)
+    wanted = Input(shape, 255, *moments, tuple(classes), True, shorter)
+    views = make_views(with_changes("tta", TtaConfig(), tta))
+    return Predictor(net, params, state, wanted, members=False, views=views)
 
 
 def check_finite(path: str | Path, params: Any, state: Any) -> None:

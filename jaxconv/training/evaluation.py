@@ -19,8 +19,9 @@ from jaxconv.layers.layer import Layer
 from jaxconv.training.ensemble import Members, over_members
 from jaxconv.training.metrics import count_pairs, label_rank
 from jaxconv.training.step import Prepare
+from jaxconv.training.tta import Views
 
-__all__ = ["Answers", "answer", "batches", "evaluate", "make_eval_step"]
+__all__ = ["Answers", "answer", "batches", "evaluate", "make_eval_step", "make_log_probabilities"]
 
 EvalStep = Callable[[ParamsLike, State, Batch], dict[str, jax.Array]]
 
@@ -76,29 +77,52 @@ class Answers:
         return float(np.mean(self.loss, dtype=np.float64))
 
 
-def make_eval_step(net: Layer, prepare: Prepare | None = None, *, members: Members = False) -> EvalStep:
+def make_log_probabilities(
+    net: Layer, prepare: Prepare | None = None, views: Views | None = None
+) -> Callable[[ParamsLike, State, Array], jax.Array]:
+    """Make the pure function from images to log-probabilities.
+
+    Args:
+      net: the trained layer.
+      prepare: `images -> input of the net`.
+      views: test-time augmentation, applied to the images before `prepare`; None for none.
+
+    Returns:
+      `(params, state, images) -> log p` [N, C], in at least float32.
+    """
+
+    def log_p(params: ParamsLike, state: State, images: Any) -> jax.Array:
+        def one(images: Any) -> jax.Array:
+            x = images if prepare is None else prepare(images)
+            return jax.nn.log_softmax(upcast(net.apply(params, state, x, train=False)[0]))
+
+        return one(images) if views is None else views.averaged(one)(images)
+
+    return log_p
+
+
+def make_eval_step(
+    net: Layer, prepare: Prepare | None = None, *, members: Members = False, views: Views | None = None
+) -> EvalStep:
     """Make the pure function that evaluates one batch.
 
     Args:
       net: the trained layer.
       prepare: `images -> input of the net`.
       members: whether params and state are those of an ensemble, with a leading axis; or `Devices.vmap`.
+      views: as in `make_log_probabilities`.
 
     Returns:
       `(params, state, batch) -> arrays` [B] (or [members, B]) by the field names of `Answers`; for an ensemble also
       "vote", and "mean_answer" and so on for the mean probability.
     """
 
+    mapped = over_members(make_log_probabilities(net, prepare, views), members, (0, 0, None))
+
     def step(params: ParamsLike, state: State, batch: Batch) -> dict[str, jax.Array]:
-        image = batch.image if prepare is None else prepare(batch.image)
-
-        def logits(params: Any, state: Any, image: Any) -> jax.Array:
-            return net.apply(params, state, image, train=False)[0]
-
+        log_p = mapped(params, state, batch.image)
         if not members:
-            return _judge(jax.nn.log_softmax(upcast(logits(params, state, image))), batch.label)
-        mapped = over_members(logits, members, (0, 0, None))
-        log_p = jax.nn.log_softmax(upcast(mapped(params, state, image)))
+            return _judge(log_p, batch.label)
         found = jax.vmap(_judge, in_axes=(0, None))(log_p, batch.label)
         mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(log_p))
         counts = jax.nn.one_hot(found["answer"], log_p.shape[-1]).sum(0)
@@ -170,6 +194,7 @@ def evaluate(
     batch_size: int = 500,
     *,
     prepare: Prepare | None = None,
+    views: Views | None = None,
 ) -> Answers:
     """Evaluate a net on images in memory, each exactly once.
 
@@ -181,6 +206,7 @@ def evaluate(
       labels: integers [N].
       batch_size: images per batch; the last is padded with examples of weight 0.
       prepare: `images -> input of the net`.
+      views: as in `make_log_probabilities`.
 
     Returns:
       The predictions: `.accuracy`, `.mean_loss`, `.top(5)`, …
@@ -191,4 +217,4 @@ def evaluate(
     if len(images) == 0 or batch_size < 1:
         raise ConfigError(f"evaluate needs images and a batch_size of at least 1, got {len(images)} and {batch_size}")
     source = Arrays(np.asarray(images), np.asarray(labels))
-    return answer(jax.jit(make_eval_step(net, prepare)), params, state, batches(source, batch_size))
+    return answer(jax.jit(make_eval_step(net, prepare, views=views)), params, state, batches(source, batch_size))

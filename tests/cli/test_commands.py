@@ -16,6 +16,7 @@ from support.config_text import config_text
 from typer.testing import CliRunner
 
 import jaxconv
+from jaxconv import run
 from jaxconv.cli.commands import app
 from jaxconv.run.plots import KINDS
 
@@ -134,6 +135,29 @@ def test_evaluate_repeats_the_accuracy(finished):
     assert result.exit_code == 0
     lines = dict(line.split("  ", 1) for line in result.stdout.splitlines())
     assert lines["test accuracy"].strip() == lines["when trained"].strip() == f"{accuracy:.2%}"
+
+
+def test_evaluate_and_predict_with_test_time_augmentation(finished, tmp_path):
+    """A shift of an 8×8 digit by 5 pixels leaves little of it: the views change the answers."""
+    folder, _ = finished
+    plain, shifted = (invoke("evaluate", folder, *more) for more in ((), ("--tta", "shift=5", "--tta", "flip=true")))
+    assert (shifted.exit_code, shifted.stderr) == (0, "")
+    assert shifted.stdout.splitlines()[1] != plain.stdout.splitlines()[1]  # the test loss
+    views = run.load(folder, ["shift=5", "flip=true"])
+    assert f"{views.test().mean_loss:.4f}" in shifted.stdout
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / "seven.png")
+    picture = views.picture(tmp_path / "seven.png")
+    chance = views.probabilities(picture.pixels[None])[0]
+    result = invoke("predict", folder, tmp_path / "seven.png", "--top", 1, "--tta", "shift=5", "--tta", "flip=true")
+    assert result.stdout.startswith(f"{tmp_path / 'seven.png'}: {chance.argmax()}  {chance.max():.1%}")
+    for change, line in [
+        ("flips=true", "tta.flips: unknown key; expected one of flip, shift, padding_mode, five_crop, mean_of; "
+         "did you mean 'flip'?"),
+        ("shift=-1", "tta.shift: must be greater than or equal to 0, got -1"),
+        ("shift=8", "tta.shift of 8×8 images must be at most 7 pixels\n  got: shift=8"),
+    ]:  # fmt: skip
+        wrong = invoke("evaluate", folder, "--tta", change)
+        assert (wrong.exit_code, wrong.stderr) == (2, f"error: {line}\n")
 
 
 def test_predict_an_odd_picture_light_or_dark(finished, tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxconv.run.build.check import check, state_bytes
 from jaxconv.run.build.inputs import Inputs, evaluation_batches, load_dataset, load_inputs, training_feed
-from jaxconv.run.build.model import Model, build_model
+from jaxconv.run.build.model import Model, build_model, make_views
 from jaxconv.run.build.precision import in_precision, matmul_precision
 from jaxconv.run.build.training import Training, build_training, resolved
 from jaxconv.run.config import Config
@@ -23,6 +23,7 @@ __all__ = [
     "in_precision",
     "load_dataset",
     "load_inputs",
+    "make_views",
     "matmul_precision",
     "resolved",
     "state_bytes",

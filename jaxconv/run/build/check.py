@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.limits import check_memory
 from jaxconv.run.build.inputs import Inputs
-from jaxconv.run.build.model import Model
+from jaxconv.run.build.model import Model, make_views
 from jaxconv.run.build.training import Training
 from jaxconv.run.config import Config
 from jaxconv.training.ensemble import member
@@ -34,7 +34,8 @@ def check(settings: Config, inputs: Inputs, model: Model, training: Training) ->
       Shapes and dtypes of the state before the first step.
 
     Raises:
-      ShapeError: if the net refuses the data's images; the message has the cause and a shape that works.
+      ShapeError: if the net refuses the data's images (the message has the cause and a shape that works), or they are
+        too small for test-time augmentation.
       ConfigError: if the net does not return one logit for each class or does not fit into memory, or the config's
         sharding of its parameters is invalid.
     """
@@ -46,6 +47,8 @@ def check(settings: Config, inputs: Inputs, model: Model, training: Training) ->
     def logits(params: Any, state: Any) -> Any:
         params, state = member((params, state), 0) if training.members else (params, state)
         return model.net.apply(params, state, jnp.zeros(model.shape))[0]
+
+    jax.eval_shape(make_views(settings.tta), jax.ShapeDtypeStruct(model.shape, jnp.uint8))
 
     shapes = [list(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(logits, state.params, state.state))]
     if len(shapes) != 1 or shapes[0][:1] != [1] or len(shapes[0]) != 2 or shapes[0][1] < classes:

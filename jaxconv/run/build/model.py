@@ -18,9 +18,10 @@ from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
 from jaxconv.port import pretrained
 from jaxconv.run.build.precision import in_precision
-from jaxconv.run.config import Config
+from jaxconv.run.config import Config, TtaConfig
+from jaxconv.training.tta import Views
 
-__all__ = ["Model", "build_model"]
+__all__ = ["Model", "build_model", "make_views"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,11 @@ def build_model(settings: Config, dataset: data.Dataset[Any]) -> Model:
     plain = _pretrained(make_net(settings.net.name, settings.net.arguments, len(dataset.classes)), settings)
     prepare = functools.partial(normalize, mean=dataset.mean, std=dataset.std)
     return Model(in_precision(plain, settings.precision), plain, prepare, (1, *dataset.image_shape))
+
+
+def make_views(wanted: TtaConfig) -> Views:
+    """The test-time augmentation of a config."""
+    return Views(**dataclasses.asdict(wanted))
 
 
 def _pretrained(net: Layer, settings: Config) -> Layer:

@@ -1,6 +1,6 @@
 """Config files: TOML to typed records and back."""
 
-from jaxconv.run.config.parsing import parse, read, to_toml
+from jaxconv.run.config.parsing import parse, read, to_toml, with_changes
 from jaxconv.run.config.records import (
     SECTIONS,
     CheckpointConfig,
@@ -13,6 +13,7 @@ from jaxconv.run.config.records import (
     PretrainedConfig,
     ScheduleConfig,
     TrainConfig,
+    TtaConfig,
 )
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
     "PretrainedConfig",
     "ScheduleConfig",
     "TrainConfig",
+    "TtaConfig",
     "parse",
     "read",
     "to_toml",
+    "with_changes",
 ]

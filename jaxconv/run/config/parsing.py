@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,8 +24,12 @@ from jaxconv.run.config.records import SECTIONS, Config, DataConfig, NetConfig, 
 from jaxconv.run.config.renamed import current_key, current_table
 from jaxconv.training import optim
 
-__all__ = ["parse", "read", "to_toml"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
+__all__ = ["parse", "read", "to_toml", "with_changes"]
+
+T = TypeVar("T", bound="DataclassInstance")
 Tables = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
@@ -118,6 +122,31 @@ def to_toml(config: Config) -> str:
     import tomli_w
 
     return tomli_w.dumps(_flatten(dataclasses.asdict(config)))
+
+
+def with_changes(section: str, record: T, changes: Sequence[str]) -> T:
+    """The record of a section with other values.
+
+    Args:
+      section: its name.
+      record: the section; its keys alone, no arguments of functions.
+      changes: `key=value` each, see `read`.
+
+    Raises:
+      ConfigError: if a key is unknown or a value is of the wrong type; one line for each.
+
+    >>> from jaxconv.run.config.records import TtaConfig
+    >>> with_changes("tta", TtaConfig(flip=True), ["shift=1"]).shift
+    1
+    """
+    table = _flatten({section: dataclasses.asdict(record)})
+    for change in changes:
+        _set(table, f"{section}.{change}")
+    try:
+        return TypeAdapter(type(record)).validate_json(json.dumps(table[section], default=str), strict=True)
+    except ValidationError as error:
+        lines = [_line(problem | {"loc": (section, *problem["loc"])}) for problem in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
 
 
 def _flatten(table: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from jaxconv._base.limits import SEEDS
 from jaxconv.training.devices import Kind
+from jaxconv.training.tta import MeanOf
 
 __all__ = [
     "SECTIONS",
@@ -24,6 +25,7 @@ __all__ = [
     "PretrainedConfig",
     "ScheduleConfig",
     "TrainConfig",
+    "TtaConfig",
 ]
 
 
@@ -174,6 +176,23 @@ class EnsembleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TtaConfig:
+    """Test-time augmentation: evaluation and prediction average over views of each image, in every combination."""
+
+    __pydantic_config__ = _strict
+    flip: Annotated[bool, example(True)] = False
+    """Whether to add mirror images, left to right."""
+    shift: Annotated[Count, example(1)] = 0
+    """Pixels: adds the image shifted up and left, and down and right, which together weigh as much as the unshifted."""
+    padding_mode: Annotated[Literal["zeros", "reflect", "edge", "wrap"], example("zeros")] = "reflect"
+    """Values outside a shifted image."""
+    five_crop: Annotated[Annotated[float, Field(gt=0, le=1)] | None, example(0.875)] = None
+    """Relative size of crops in place of the whole image: the corners and the center, resized to the image's size."""
+    mean_of: Annotated[MeanOf, example("probabilities")] = "logits"
+    """What is averaged over the views."""
+
+
+@dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
     """Checkpoints, which `jaxconv train --resume` continues from."""
 
@@ -219,6 +238,7 @@ class Config:
     first argument, true or false. random_choice, a table of others, applies one of them to each image."""
     precision: PrecisionConfig = PrecisionConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
+    tta: TtaConfig = TtaConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     devices: DevicesConfig = DevicesConfig()
 
@@ -231,6 +251,7 @@ SECTIONS = {
     "train": TrainConfig,
     "precision": PrecisionConfig,
     "ensemble": EnsembleConfig,
+    "tta": TtaConfig,
     "checkpoint": CheckpointConfig,
     "devices": DevicesConfig,
 }

@@ -112,7 +112,7 @@ SINGLE = [
         "[train]",
         "[trian]",
         "trian: unknown section; expected one of data, net, optim, train, pretrained, augment, precision, ensemble, "
-        "checkpoint, devices; did you mean 'train'?",
+        "tta, checkpoint, devices; did you mean 'train'?",
     ),
     (
         '"digits"',
