@@ -15,7 +15,7 @@ from typing import Any
 from jaxconv._base.deprecation import with_new_names
 from jaxconv._base.errors import ConfigError, did_you_mean, no_argument, not_one_of
 
-__all__ = ["current", "find", "given_problems", "missing", "must", "problems", "typed", "with_defaults"]
+__all__ = ["current", "find", "given_problems", "missing", "must", "must_all", "problems", "typed", "with_defaults"]
 
 Function = Callable[..., Any]
 
@@ -210,7 +210,8 @@ def _typed(function: Function, key: str, value: Any) -> tuple[Any, str]:
         # In strict JSON a string is never taken for a number, yet a list may be a tuple.
         return adapter.validate_json(json.dumps(value, default=str), strict=True), ""
     except ValidationError as error:
-        return None, _must(error.errors(), hint)
+        union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+        return None, must_all(error.errors(), union=union)
 
 
 _WORDS = {
@@ -233,9 +234,8 @@ def must(problem: Any) -> str:
     return _WORDS.get(problem["type"], message)
 
 
-def _must(found: list[Any], hint: Any) -> str:
-    """The requirement behind pydantic errors; for a union, that of each member."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+def must_all(found: list[Any], *, union: bool) -> str:
+    """The requirement behind pydantic errors of one value; for a union, that of each member."""
     lines = []
     for problem in found if union else found[:1]:
         places = [place for place in problem["loc"] if isinstance(place, int)] if union else problem["loc"]

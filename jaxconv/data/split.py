@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from jaxconv._base.errors import ConfigError
+from jaxconv.data.balance import labels_of
 from jaxconv.data.dataset import Arrays, Source
 
 __all__ = ["Part", "held_back", "stratified"]
@@ -28,6 +29,11 @@ class Part:
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels of its images, if the source knows them without reading images."""
+        return labels_of(self.source)[self.start : self.stop]
 
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, int]:
         if not 0 <= index < len(self):

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxconv._base.errors import ConfigError
 from jaxconv.data import Arrays, Batch, Source
+from jaxconv.data.balance import Order
 from jaxconv.data.dataset import shape_of
 from jaxconv.data.order import batch_indices
 from jaxconv.data.stream import prefetch_to_device, stream
@@ -22,7 +23,9 @@ from jaxconv.training.devices import Devices, make_devices
 __all__ = ["Feed", "Resident", "Streamed", "shuffled_batches"]
 
 
-def shuffled_batches(source: Arrays, batch_size: int, *, seed: int, steps: Iterable[int]) -> Iterator[Batch]:
+def shuffled_batches(
+    source: Arrays, batch_size: int, *, seed: int, steps: Iterable[int], order: Order = batch_indices
+) -> Iterator[Batch]:
     """Shuffled training batches of a source in memory.
 
     A batch is a function of `seed` and its step alone: every image is used once per epoch, and a resumed loop passes
@@ -33,6 +36,7 @@ def shuffled_batches(source: Arrays, batch_size: int, *, seed: int, steps: Itera
       batch_size: images per step.
       seed: seed of the shuffling.
       steps: step numbers, from 0.
+      order: `jaxconv.data.balanced_order(source.labels)` draws each class equally often instead.
 
     Yields:
       Batches of `batch_size` images, each of weight 1.
@@ -49,7 +53,7 @@ def shuffled_batches(source: Arrays, batch_size: int, *, seed: int, steps: Itera
     weight = np.ones(batch_size, np.float32)
 
     def batch(step: int) -> Batch:
-        indices = batch_indices(seed, step, batch_size, len(source))
+        indices = order(seed, step, batch_size, len(source))
         return Batch(source.images[indices], source.labels[indices], weight)
 
     return map(batch, steps)
@@ -108,6 +112,7 @@ class Resident:
       seeds: seed of the shuffling; a sequence has one for each member of an ensemble.
       max_steps: maximum number of steps per chunk.
       devices: those among which batches are divided, each of which has all images; the default device if None.
+      order: of the images.
 
     Raises:
       ConfigError: if batch_size is not positive.
@@ -120,8 +125,10 @@ class Resident:
         seeds: int | Sequence[int],
         max_steps: int = 256,
         devices: Devices | None = None,
+        order: Order = batch_indices,
     ) -> None:
         _check_batch_size(batch_size)
+        self._order = order
         self.batch_size, self.max_steps, self._source = batch_size, max_steps, source
         self._devices = devices or make_devices(data=1)
         self._seeds: Sequence[int] = [seeds] if isinstance(seeds, int) else seeds
@@ -146,7 +153,7 @@ class Resident:
         found = np.zeros([self.max_steps, len(self._seeds), self.batch_size], np.int32)
         for number in range(count):
             for member, seed in enumerate(self._seeds):
-                found[number, member] = batch_indices(seed, first + number, self.batch_size, len(self._source))
+                found[number, member] = self._order(seed, first + number, self.batch_size, len(self._source))
         return found.reshape(self.shapes.shape)
 
     def close(self) -> None:
@@ -168,6 +175,7 @@ class Streamed:
       first: the first step; later ones must be requested in order.
       last: the step to stop before.
       devices: those among which batches are divided; the default device if None.
+      order: of the images.
       **reading: keyword arguments of `jaxconv.data.stream.stream`.
 
     Raises:
@@ -185,15 +193,14 @@ class Streamed:
         first: int,
         last: int,
         devices: Devices | None = None,
+        order: Order = batch_indices,
         **reading: Any,
     ) -> None:
         _check_batch_size(batch_size)
         self.batch_size, self._single, self._next = batch_size, isinstance(seeds, int), first
         each = [seeds] if isinstance(seeds, int) else seeds
         self._streams = [
-            stream(
-                source, partial(batch_indices, seed, batch_size=batch_size, size=len(source)), first, last, **reading
-            )
+            stream(source, partial(order, seed, batch_size=batch_size, size=len(source)), first, last, **reading)
             for seed in each
         ]
         axes = (1, batch_size) if self._single else (1, len(each), batch_size)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxconv._base.dtypes import upcast
-from jaxconv._base.errors import ShapeError
+from jaxconv._base.dtypes import channelwise, upcast
+from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv._base.types import Array
 
-__all__ = ["binary_cross_entropy", "cross_entropy", "mean_squared_error"]
+__all__ = ["binary_cross_entropy", "cross_entropy", "focal", "mean_squared_error"]
 
 
 def cross_entropy(
@@ -18,6 +20,7 @@ def cross_entropy(
     labels: Array,
     weights: Array | None = None,
     smoothing: float = 0.0,
+    class_weights: Array | None = None,
 ) -> jax.Array:
     """Mean softmax cross-entropy: `-sum_c q[c] log softmax(logits)[c]`.
 
@@ -31,6 +34,8 @@ def cross_entropy(
         and cutmix.
       weights: [N], weight of each example; None for equal weights.
       smoothing: label smoothing, in [0, 1).
+      class_weights: [C], factor of each class's term of the sum. The mean is not divided by them, as in Keras: give
+        weights whose mean over the training images is 1.
 
     Returns:
       Scalar: `sum(weights * loss) / sum(weights)`; 0 if all weights are 0.
@@ -44,7 +49,7 @@ def cross_entropy(
     1.3862944
     """
     check_pair(logits, labels, weights)
-    log_p = jax.nn.log_softmax(upcast(logits))
+    log_p = _by_class(class_weights, jax.nn.log_softmax(upcast(logits)))
     if labels.ndim == 2:
         hit = jnp.where(labels == 0, 0, labels * log_p).sum(-1)
     else:
@@ -55,13 +60,64 @@ def cross_entropy(
     return weighted_mean(-(1 - smoothing) * hit - spread, weights)
 
 
-def binary_cross_entropy(logits: Array, labels: Array, weights: Array | None = None) -> jax.Array:
-    """Mean sigmoid cross-entropy of independent classes (multi-label classification).
+def focal(
+    logits: Array,
+    labels: Array,
+    weights: Array | None = None,
+    gamma: float = 2.0,
+    smoothing: float = 0.0,
+    class_weights: Array | None = None,
+) -> jax.Array:
+    """Mean focal loss: `-sum_c q[c] (1 - p[c])**gamma log p[c]` of p = softmax(logits), q as in `cross_entropy`.
 
     Args:
       logits: [N, C], any float type.
-      labels: [N, C], in [0, 1]; a value outside makes the loss NaN.
+      labels: [N], integers in 0..C-1 (one outside makes the loss NaN); or soft labels, floating [N, C].
       weights: [N], weight of each example; None for equal weights.
+      gamma: focus on examples of low probability, at least 0; 0 is the cross-entropy.
+      smoothing: label smoothing, in [0, 1).
+      class_weights: [C], as in `cross_entropy`: alpha of the paper.
+
+    Returns:
+      Scalar, as in `cross_entropy`.
+
+    Raises:
+      ConfigError: if gamma is negative or not finite.
+      ShapeError: if the shapes or dtypes of logits, labels and weights do not match.
+
+    Source: Lin et al., Focal loss for dense object detection, 2017; of several classes as in Keras.
+
+    >>> print(focal(jnp.zeros([1, 2]), jnp.array([0])))  # log 2 / 4
+    0.1732868
+    """
+    check_pair(logits, labels, weights)
+    if not 0 <= gamma < math.inf:
+        raise ConfigError(f"gamma must be a number of at least 0, got {gamma}")
+    log_p = jax.nn.log_softmax(upcast(logits))
+    # Above 0, where the slope of a power below 1 is finite.
+    rest = jnp.maximum(-jnp.expm1(log_p), jnp.finfo(log_p.dtype).eps) ** gamma
+    target = _smoothed(labels, log_p, smoothing)
+    terms = _by_class(class_weights, jnp.where(target == 0, 0, target * rest * log_p))
+    return weighted_mean(-terms.sum(-1), weights)
+
+
+def binary_cross_entropy(
+    logits: Array,
+    labels: Array,
+    weights: Array | None = None,
+    smoothing: float = 0.0,
+    class_weights: Array | None = None,
+) -> jax.Array:
+    """Mean sigmoid cross-entropy of independent classes, over classes and examples (multi-label classification).
+
+    Of one class for each example it is the loss of Wightman et al. 2021, "ResNet strikes back".
+
+    Args:
+      logits: [N, C], any float type.
+      labels: [N, C], in [0, 1], a value outside makes the loss NaN; or integers [N], the one class of each example.
+      weights: [N], weight of each example; None for equal weights.
+      smoothing: label smoothing, in [0, 1), as in `cross_entropy`.
+      class_weights: [C], factor of each class's term of the mean.
 
     Returns:
       Scalar, as in `cross_entropy`.
@@ -73,20 +129,28 @@ def binary_cross_entropy(logits: Array, labels: Array, weights: Array | None = N
     0.6931472
     """
     _check_alike("logits", logits, labels, weights)
-    logits = upcast(logits)
-    labels = labels.astype(logits.dtype)
-    loss = optax.losses.sigmoid_binary_cross_entropy(logits, labels)
-    loss = jnp.where((labels >= 0) & (labels <= 1), loss, jnp.nan)
-    return weighted_mean(loss.mean(-1), weights)
+    wide = upcast(logits)
+    target = _smoothed(labels, wide, smoothing)
+    loss = optax.losses.sigmoid_binary_cross_entropy(wide, target)
+    loss = jnp.where((target >= 0) & (target <= 1), loss, jnp.nan)
+    return weighted_mean(_by_class(class_weights, loss).mean(-1), weights)
 
 
-def mean_squared_error(outputs: Array, targets: Array, weights: Array | None = None) -> jax.Array:
+def mean_squared_error(
+    outputs: Array,
+    targets: Array,
+    weights: Array | None = None,
+    smoothing: float = 0.0,
+    class_weights: Array | None = None,
+) -> jax.Array:
     """Mean of `(outputs - targets)**2` over all values of an example, and over examples.
 
     Args:
       outputs: [N, ...], any float type.
-      targets: array of the same shape.
+      targets: array of the same shape; or integers [N] where outputs are [N, C], whose targets are one-hot.
       weights: [N], weight of each example; None for equal weights.
+      smoothing: label smoothing of such classes, in [0, 1), as in `cross_entropy`.
+      class_weights: [C], factor of each class's term of the mean.
 
     Returns:
       Scalar, as in `cross_entropy`.
@@ -98,8 +162,34 @@ def mean_squared_error(outputs: Array, targets: Array, weights: Array | None = N
     2.0
     """
     _check_alike("outputs", outputs, targets, weights)
-    square = optax.losses.squared_error(upcast(outputs), upcast(targets))
+    wide = upcast(outputs)
+    square = _by_class(class_weights, optax.losses.squared_error(wide, _smoothed(targets, wide, smoothing)))
     return weighted_mean(square.mean(tuple(range(1, square.ndim))), weights)
+
+
+def _smoothed(labels: Array, outputs: jax.Array, smoothing: float) -> jax.Array:
+    """Targets of the shape and dtype of outputs [N, C]: labels [N] one-hot (NaN outside the classes), smoothed."""
+    if labels.ndim < outputs.ndim:
+        classes = jnp.arange(outputs.shape[-1])[None]
+        known = (labels >= 0) & (labels < outputs.shape[-1])
+        target = jnp.where(known[:, None], (labels[:, None] == classes).astype(outputs.dtype), jnp.nan)
+    else:
+        target = jnp.asarray(labels, outputs.dtype)
+    return jnp.where(smoothing == 0, target, (1 - smoothing) * target + smoothing / outputs.shape[-1])
+
+
+def _by_class(class_weights: Array | None, terms: jax.Array) -> jax.Array:
+    """Terms [..., C] times the weights of their classes, if there are any.
+
+    Raises:
+      ShapeError: if there is not one for each class.
+    """
+    if class_weights is None:
+        return terms
+    if class_weights.shape != terms.shape[-1:]:
+        got = f"class_weights {list(class_weights.shape)} for {terms.shape[-1]} classes"
+        raise ShapeError("class_weights must be [C], one for each class", got=got)
+    return channelwise(jnp.asarray(class_weights, terms.dtype), terms) * terms
 
 
 def weighted_mean(values: jax.Array, weights: Array | None) -> jax.Array:
@@ -137,6 +227,8 @@ def check_pair(logits: Array, labels: Array, weights: Array | None) -> None:
 def _check_alike(word: str, outputs: Array, labels: Array, weights: Array | None) -> None:
     targets = "labels" if word == "logits" else "targets"
     fits = outputs.shape == labels.shape and outputs.ndim >= (2 if word == "logits" else 1)
+    if outputs.ndim == 2 and labels.shape == outputs.shape[:1] and jnp.issubdtype(labels.dtype, jnp.integer):
+        fits = True  # of one class each
     if not fits or (weights is not None and weights.shape != outputs.shape[:1]):
         shape = "[N, C]" if word == "logits" else "[N, ...]"
         must = f"{word} and {targets} must both be {shape}, and weights [N]"

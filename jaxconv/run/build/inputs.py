@@ -13,6 +13,8 @@ import numpy as np
 from jaxconv import data
 from jaxconv._base.errors import ConfigError
 from jaxconv.data import Arrays, Batch, Source
+from jaxconv.data.balance import balanced_order, labels_of
+from jaxconv.data.order import batch_indices
 from jaxconv.data.split import held_back
 from jaxconv.data.stream import evaluation_stream
 from jaxconv.run.config import Config
@@ -88,10 +90,11 @@ def training_feed(
       last: total steps of the run.
       devices: the run's mesh.
     """
-    size = settings.train.batch_size
-    if isinstance(inputs.train, Arrays):
-        return Resident(inputs.train, size, seeds, devices=devices)
-    return Streamed(inputs.train, size, seeds, first, last, devices, **_reading(settings, len(inputs.dataset.classes)))
+    size, train = settings.train.batch_size, inputs.train
+    order = balanced_order(labels_of(train)) if settings.train.sampling == "balanced" else batch_indices
+    if isinstance(train, Arrays):
+        return Resident(train, size, seeds, devices=devices, order=order)
+    return Streamed(train, size, seeds, first, last, devices, order, **_reading(settings, len(inputs.dataset.classes)))
 
 
 def evaluation_batches(source: Source, settings: Config, classes: int, parts: int = 1) -> Iterable[Batch]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxconv import augment
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv._base.limits import LARGEST_INT, SEEDS
+from jaxconv.data.balance import balanced_weights, labels_of
 from jaxconv.layers import freeze_statistics, ghost_batch_norm
 from jaxconv.layers.layer import Layer
 from jaxconv.run.build.inputs import Inputs, batch_struct
@@ -21,8 +22,8 @@ from jaxconv.run.config import Config
 from jaxconv.training import optim
 from jaxconv.training.devices import Devices, make_devices
 from jaxconv.training.ensemble import Members, init_ensemble
-from jaxconv.training.losses import cross_entropy
-from jaxconv.training.step import Step, TrainState, init_state, make_step
+from jaxconv.training.named import make_loss
+from jaxconv.training.step import Loss, Step, TrainState, init_state, make_step
 
 __all__ = ["Training", "build_training", "resolved", "total_steps"]
 
@@ -162,13 +163,13 @@ def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devi
     """The training step: augmentation, normalization, net, loss and optimizer."""
     train, dataset = settings.train, inputs.dataset
     augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
-    jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
+    batch = jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
     net = _grouped(model.net, settings)
     net = freeze_statistics(net, *settings.optim.freeze) if settings.optim.freeze else net
     step = make_step(
         devices.layer(net),
         tx,
-        loss=functools.partial(cross_entropy, smoothing=train.label_smoothing),
+        loss=_loss(settings, inputs, batch),
         augment=augmented,
         prepare=model.prepare,
         accumulate=settings.optim.accumulate,
@@ -177,6 +178,26 @@ def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devi
         log_norms=train.log_norms,
     )
     return devices.step(step)
+
+
+def _loss(settings: Config, inputs: Inputs, batch: Any) -> Loss:
+    """The loss; `batch` has the shapes of an augmented one."""
+    wanted, classes = settings.loss, len(inputs.dataset.classes)
+    weights = wanted.class_weights
+    if weights == "balanced":
+        weights = balanced_weights(labels_of(inputs.train), classes)
+    elif weights is not None and len(weights) != classes:
+        raise ConfigError(f"loss.class_weights must be {classes} numbers, one for each class; got {len(weights)}")
+    smoothing = settings.train.label_smoothing
+    loss = make_loss(wanted.name, wanted.arguments, smoothing=smoothing, class_weights=weights)
+    logits = jax.ShapeDtypeStruct((len(batch.weight), classes), jnp.float32)
+    try:
+        found = jax.eval_shape(loss, logits, batch.label, batch.weight)
+    except ShapeError as error:
+        raise ConfigError(f"loss.name: {wanted.name} does not fit these labels: {error}") from error
+    if getattr(found, "shape", None) != () or not jnp.issubdtype(found.dtype, jnp.floating):
+        raise ConfigError(f"loss.name: {wanted.name} must return a scalar, the weighted mean over images; got {found}")
+    return loss
 
 
 def _grouped(net: Layer, settings: Config) -> Layer:

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from jaxconv._base.arguments import must
+from jaxconv._base.arguments import must, must_all
 from jaxconv._base.errors import ConfigError, did_you_mean, nearest, not_one_of
 from jaxconv._base.files import read_text
 from jaxconv.augment import augment_problems
 from jaxconv.data.registry import data_problems
 from jaxconv.data.registry import with_defaults as data_defaults
 from jaxconv.models._registry import net_problems, with_defaults
-from jaxconv.run.config.records import SECTIONS, Config, DataConfig, NetConfig, OptimConfig, ScheduleConfig
+from jaxconv.run.config.records import SECTIONS, Config, DataConfig, LossConfig, NetConfig, OptimConfig, ScheduleConfig
 from jaxconv.run.config.renamed import current_key, current_table
 from jaxconv.training import optim
+from jaxconv.training.named import loss_problems
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -96,8 +97,8 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
         # In strict JSON mode a string is not a number, yet a table may be a dataclass.
         config = _adapter().validate_json(json.dumps(_nest(table), default=str), strict=True)
     except ValidationError as error:
-        for problem in error.errors():
-            (missing if _is_misspelt(problem, table) else problems).append(_line(problem))
+        for found in _by_key(error):
+            (missing if _is_misspelt(found[0], table) else problems).append(_line(*found))
     problems += _argument_problems(table)
     problems = problems or missing
     if problems or config is None:
@@ -145,8 +146,7 @@ def with_changes(section: str, record: T, changes: Sequence[str]) -> T:
     try:
         return TypeAdapter(type(record)).validate_json(json.dumps(table[section], default=str), strict=True)
     except ValidationError as error:
-        lines = [_line(problem | {"loc": (section, *problem["loc"])}) for problem in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError("\n".join(_line(*found) for found in _by_key(error, section))) from None
 
 
 def _flatten(table: dict[str, Any]) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _flatten(table: dict[str, Any]) -> dict[str, Any]:
 def _nest(table: Mapping[str, Any]) -> dict[str, Any]:
     """Move keys that are not fields of a section into its `arguments`."""
     nested = dict(table)
-    for section, record in (("data", DataConfig), ("net", NetConfig), ("optim", OptimConfig)):
+    for section, record in (("data", DataConfig), ("net", NetConfig), ("loss", LossConfig), ("optim", OptimConfig)):
         if isinstance(nested.get(section), dict):
             nested[section] = _split(nested[section], record)
     optim_table = nested.get("optim")
@@ -183,6 +183,8 @@ def _argument_problems(table: Mapping[str, Any]) -> list[str]:
         lines += data_problems(found[0], root if isinstance(root, str) else None, found[1])
     if found := _named(nested.get("net")):
         lines += net_problems(*found)
+    if isinstance(nested.get("loss"), dict) and (found := _named({"name": LossConfig.name} | nested["loss"])):
+        lines += loss_problems(*found)
     if found := _named(nested.get("optim")):
         lines += _optax_problems("optim", found, optim.optimizers(), lambda make: "learning_rate")
         if found := _named(nested["optim"].get("schedule")):
@@ -223,8 +225,18 @@ def _is_misspelt(problem: Any, table: Mapping[str, Any]) -> bool:
     return any(nearest(key, known) == name for key in section if key not in known)
 
 
-def _line(problem: Any) -> str:
-    """One of pydantic's errors as "path: must be X, got Y"."""
+def _by_key(error: ValidationError, *section: str) -> list[list[Any]]:
+    """Pydantic's errors below a section; those of the members of a union together."""
+    found: dict[tuple[Any, ...], list[Any]] = {}
+    for problem in error.errors():
+        path = (*section, *problem["loc"])
+        cut = next((i for i, part in enumerate(path) if re.search(r"\[.*\]$", str(part))), len(path))  # "list[int]"
+        found.setdefault(path[:cut], []).append(problem | {"loc": path[:cut], "inner": path[cut:]})
+    return list(found.values())
+
+
+def _line(problem: Any, *others: Any) -> str:
+    """Pydantic's errors of one key as "path: must be X or Y, got Z"."""
     path = ".".join(map(str, problem["loc"]))
     if problem["type"] == "missing":
         return f"{path}: must be given"
@@ -234,6 +246,9 @@ def _line(problem: Any) -> str:
         known = [field.name for field in dataclasses.fields(record)]
         kind = "key" if parents else "section"
         return f"{path}: unknown {kind}; expected one of {', '.join(known)}{did_you_mean(key, known)}"
+    if others:
+        members = [each | {"loc": each["inner"]} for each in (problem, *others)]
+        return f"{path}: {must_all(members, union=True)}, got {others[-1]['input']!r}"
     return f"{path}: {must(problem)}, got {problem['input']!r}"
 
 

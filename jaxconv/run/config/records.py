@@ -19,6 +19,7 @@ __all__ = [
     "DataConfig",
     "DevicesConfig",
     "EnsembleConfig",
+    "LossConfig",
     "NetConfig",
     "OptimConfig",
     "PrecisionConfig",
@@ -42,6 +43,7 @@ Count = Annotated[int, Field(ge=0)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Patterns = list[str]
 Arguments = dict[str, Any]
+ClassWeights = list[Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +134,19 @@ class OptimConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """The loss that training minimizes; evaluations report the cross-entropy whatever it is."""
+
+    __pydantic_config__ = _strict
+    name: Annotated[str, example("focal")] = "cross_entropy"
+    """A loss of jaxconv, or "module:function" of (logits, labels, weights)."""
+    class_weights: Annotated[ClassWeights | Literal["balanced"] | None, example("balanced")] = None
+    """Factors of the loss by class, a list, or "balanced" for those inverse to the numbers of training images."""
+    arguments: Arguments = dataclasses.field(default_factory=dict)
+    """All other keys: the loss's own arguments."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Training."""
 
@@ -140,6 +155,8 @@ class TrainConfig:
     """Passes over the training images; may be a fraction."""
     batch_size: Annotated[Positive, example(256)]
     """Images per step, over all devices."""
+    sampling: Annotated[Literal["shuffle", "balanced"], example("balanced")] = "shuffle"
+    """Each image once an epoch, or each class equally often."""
     seed: Annotated[int, Field(ge=0, lt=SEEDS), example(1)] = 0
     """Seed of parameters, order, augmentation and dropout."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1), example(0.1)] = 0.0
@@ -233,6 +250,7 @@ class Config:
     optim: OptimConfig
     train: TrainConfig
     pretrained: PretrainedConfig = PretrainedConfig()
+    loss: LossConfig = LossConfig()
     augment: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Changes of the training images, drawn anew for each, in the order given: each with a table of its arguments, its
     first argument, true or false. random_choice, a table of others, applies one of them to each image."""
@@ -247,6 +265,7 @@ SECTIONS = {
     "data": DataConfig,
     "net": NetConfig,
     "pretrained": PretrainedConfig,
+    "loss": LossConfig,
     "optim": OptimConfig,
     "train": TrainConfig,
     "precision": PrecisionConfig,

@@ -24,6 +24,7 @@ from jaxconv.data.registry import registry as datasets
 from jaxconv.models._registry import FROM_DATA as NET_FROM_DATA
 from jaxconv.run.config.records import SECTIONS, Config, ScheduleConfig
 from jaxconv.training import optim
+from jaxconv.training.named import GIVEN, losses
 from jaxconv.training.optim.names import IN_PYTHON
 from jaxconv.training.optim.rate import UNITS
 
@@ -35,6 +36,7 @@ FUNCTIONS: dict[str, Mapping[str, Callable[..., Any]]] = {
     "data": datasets,
     "net": models.registry,
     "augment": augment.registry,
+    "loss": losses,
     "optim": optim.optimizers(),
     "optim.schedule": optim.schedules(),
 }
@@ -42,12 +44,19 @@ FUNCTIONS: dict[str, Mapping[str, Callable[..., Any]]] = {
 TABLES: dict[str, type | None] = {
     **{section: SECTIONS[section] for section in ("data", "net", "pretrained")},
     "augment": None,
+    "loss": SECTIONS["loss"],
     "optim": SECTIONS["optim"],
     "optim.schedule": ScheduleConfig,
 }
 TABLES |= {section: record for section, record in SECTIONS.items() if section not in TABLES}
 """The sections in the order of a config, with their records; `augment` has functions alone."""
-_SET_ELSEWHERE = {"data": SHARED, "net": NET_FROM_DATA, "augment": FROM_DATA, "optim": ("learning_rate", *IN_PYTHON)}
+_SET_ELSEWHERE = {
+    "data": SHARED,
+    "net": NET_FROM_DATA,
+    "augment": FROM_DATA,
+    "loss": GIVEN,
+    "optim": ("learning_rate", *IN_PYTHON),
+}
 _PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1, "default": 1, "description": "Share of the images."}
 _WEIGHT_DECAY = {"type": "number", "default": 0.0, "description": "Rate of decoupled weight decay."}
 
@@ -86,7 +95,7 @@ def table(section: str) -> Entry:
             found["properties"][field.name]["default"] = field.default_factory()
     entries = {key: each for key, each in found["properties"].items() if key != "arguments"}
     if section in FUNCTIONS:
-        custom = [{"type": "string", "pattern": ":"}] if section in ("data", "net") else []  # "module:function"
+        custom = [{"type": "string", "pattern": ":"}] if section in ("data", "net", "loss") else []  # "module:function"
         entries["name"] |= {"anyOf": [{"enum": list(FUNCTIONS[section])}, *custom]}
     return {"description": found["description"], "properties": entries, "required": found.get("required", [])}
 

@@ -93,8 +93,8 @@ def test_every_mistake_at_once(refusal):
         "  train.seed: must be a whole number, got 'x'",
         "  train.log_every: must be a whole number, got True",
         "  train.eval_every: must be greater than or equal to 0, got -1",
-        "  train.batch_sise: unknown key; expected one of epochs, batch_size, seed, "
-        "label_smoothing, log_every, eval_every, norm_group, log_norms; did you mean 'batch_size'?",
+        "  train.batch_sise: unknown key; expected one of epochs, batch_size, sampling, "
+        "seed, label_smoothing, log_every, eval_every, norm_group, log_norms; did you mean 'batch_size'?",
         "  net.kernel_size: must be a whole number, got 'big'",
         "  net.dropuot: conv_pool takes num_classes, features, kernel_size, padding, hidden, dropout, batch_norm, "
         "activation; did you mean 'dropout'?",
@@ -111,8 +111,8 @@ SINGLE = [
     (
         "[train]",
         "[trian]",
-        "trian: unknown section; expected one of data, net, optim, train, pretrained, augment, precision, ensemble, "
-        "tta, checkpoint, devices; did you mean 'train'?",
+        "trian: unknown section; expected one of data, net, optim, train, pretrained, loss, augment, precision, "
+        "ensemble, tta, checkpoint, devices; did you mean 'train'?",
     ),
     (
         '"digits"',
@@ -158,7 +158,7 @@ def test_bad_files_and_overrides(refusal, tmp_path, monkeypatch):
     assert refusal(GOOD, "epoch=3") == "unknown key 'epoch'; did you mean 'epochs'?"
     assert refusal(GOOD, "zzz=3") == "unknown key 'zzz'; expected SECTION.KEY=VALUE, for example train.epochs=3"
     assert refusal(GOOD, "name=3") == (
-        "name is a key of several sections; did you mean data.name=3 or net.name=3 or optim.name=3?"
+        "name is a key of several sections; did you mean data.name=3 or net.name=3 or loss.name=3 or optim.name=3?"
     )
     assert refusal(GOOD, "train.epochs") == "expected KEY=VALUE, for example train.epochs=3, got 'train.epochs'"
     assert refusal(GOOD, "data.name.x=3") == "cannot set data.name.x: name is 'digits', not a table"

@@ -1,0 +1,98 @@
+"""Losses by name, as the [loss] section of a config gives them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxconv._base import arguments as checked
+from jaxconv._base.errors import ConfigError, raise_problems
+from jaxconv.training.losses import binary_cross_entropy, cross_entropy, focal, mean_squared_error
+from jaxconv.training.step import Loss
+
+__all__ = ["GIVEN", "loss_problems", "losses", "make_loss"]
+
+losses: dict[str, Callable[..., jax.Array]] = {
+    "cross_entropy": cross_entropy,
+    "bce": binary_cross_entropy,
+    "focal": focal,
+    "mse": mean_squared_error,
+}
+"""Losses of class labels, integers [N] or soft [N, C], by the names that a config gives them."""
+_SHARED = {"smoothing": "train.label_smoothing", "class_weights": "loss.class_weights"}
+GIVEN = ("logits", "outputs", "labels", "targets", "weights", *_SHARED)
+"""Parameters that are not arguments of a config: a batch, or what other keys set."""
+
+
+def make_loss(
+    name: str = "cross_entropy",
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> Loss:
+    """Make a loss by name.
+
+    Args:
+      name: a key of `losses`, or "module:function" of a function `(logits, labels, weights, …) -> scalar`, a weighted
+        mean.
+      arguments: the function's own arguments, as parsed from TOML.
+      smoothing: label smoothing, in [0, 1).
+      class_weights: one for each class of the dataset; further logits of the net weigh 1. None for equal weights.
+
+    Returns:
+      `(logits, labels, weights) -> scalar`.
+
+    Raises:
+      ConfigError: if there is no such function, its arguments are invalid, or it takes no label smoothing or class
+        weights that are given.
+
+    >>> loss = make_loss("focal", {"gamma": 0}, smoothing=0.1)
+    >>> print(loss(jnp.zeros([1, 4]), jnp.array([0]), jnp.ones(1)))  # log 4
+    1.3862944
+    """
+    function = checked.find("loss.name", name, losses)
+    arguments = arguments or {}
+    raise_problems(loss_problems(name, arguments))
+    given = checked.typed(function, arguments)
+    parameters = inspect.signature(function).parameters
+    for key, value in (("smoothing", smoothing or None), ("class_weights", class_weights)):
+        if value is not None and key not in parameters:
+            raise ConfigError(f"{_SHARED[key]} must be unset for loss.name={name}, which has no such argument")
+    if smoothing:
+        given["smoothing"] = smoothing
+    if class_weights is None:
+        return functools.partial(function, **given)
+
+    def weighted(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
+        further = [1.0] * (logits.shape[-1] - len(class_weights))
+        return function(logits, labels, weights, class_weights=jnp.array([*class_weights, *further]), **given)
+
+    return weighted
+
+
+def loss_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
+    """Check a loss's name and arguments; returns one line for each problem.
+
+    Args:
+      name: a key of `losses`, or "module:function".
+      arguments: the function's own arguments, as parsed from TOML.
+
+    >>> loss_problems("focal", {"gama": 2})
+    ["loss.gama: focal takes gamma; did you mean 'gamma'?"]
+    """
+    try:
+        function = checked.find("loss.name", name, losses)
+    except ConfigError as error:
+        return [str(error)]
+    lines = checked.given_problems("loss", name, function, arguments, hidden=GIVEN)
+    return lines + checked.missing("loss", name, function, arguments, elsewhere=GIVEN)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
