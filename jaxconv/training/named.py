@@ -15,7 +15,7 @@ from jaxconv._base.errors import ConfigError, raise_problems
 from jaxconv.training.losses import binary_cross_entropy, cross_entropy, focal, mean_squared_error
 from jaxconv.training.step import Loss
 
-__all__ = ["GIVEN", "loss_problems", "losses", "make_loss"]
+__all__ = ["GIVEN", "loss_problems", "losses", "make_loss", "with_defaults"]
 
 losses: dict[str, Callable[..., jax.Array]] = {
     "cross_entropy": cross_entropy,
@@ -92,6 +92,19 @@ def loss_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
         return [str(error)]
     lines = checked.given_problems("loss", name, function, arguments, hidden=GIVEN)
     return lines + checked.missing("loss", name, function, arguments, elsewhere=GIVEN)
+
+
+def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments completed by the function's defaults.
+
+    Args:
+      name: a key of `losses`, or "module:function".
+      arguments: those given.
+
+    >>> with_defaults("focal", {})
+    {'gamma': 2.0}
+    """
+    return checked.with_defaults(checked.find("loss.name", name, losses), arguments, GIVEN)
 
 
 def __dir__() -> list[str]:

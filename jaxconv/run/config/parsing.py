@@ -24,6 +24,7 @@ from jaxconv.run.config.records import SECTIONS, Config, DataConfig, LossConfig,
 from jaxconv.run.config.renamed import current_key, current_table
 from jaxconv.training import optim
 from jaxconv.training.named import loss_problems
+from jaxconv.training.named import with_defaults as loss_defaults
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -106,7 +107,8 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
         raise ConfigError("\n  ".join([f"{source}: {count}", *problems]))
     net = dataclasses.replace(config.net, arguments=with_defaults(config.net.name, config.net.arguments))
     images = dataclasses.replace(config.data, arguments=data_defaults(config.data.name, config.data.arguments))
-    return dataclasses.replace(config, net=net, data=images)
+    loss = dataclasses.replace(config.loss, arguments=loss_defaults(config.loss.name, config.loss.arguments))
+    return dataclasses.replace(config, net=net, data=images, loss=loss)
 
 
 @functools.cache
