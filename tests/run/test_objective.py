@@ -100,18 +100,18 @@ def test_a_run_of_balanced_sampling_and_weights_resumes_to_the_same_bits(setting
     ("changes", "message"),
     [
         (["loss.class_weights=[1, 2]"], "loss.class_weights must be 10 numbers, one for each class; got 2"),
-        (["loss.name=my_losses:binary"],
-         "loss.name: my_losses:binary does not fit these labels: logits and labels must both be [N, C], and "
+        (["loss.name=losses_of_runs:binary"],
+         "loss.name: losses_of_runs:binary does not fit these labels: logits and labels must both be [N, C], and "
          "weights [N]\n  got: logits float32 [64, 10], labels float32 [64, 1], weights float32 [64]"),
-        (["loss.name=my_losses:each"],
-         "loss.name: my_losses:each must return a scalar, the weighted mean over images; got "
+        (["loss.name=losses_of_runs:each"],
+         "loss.name: losses_of_runs:each must return a scalar, the weighted mean over images; got "
          "ShapeDtypeStruct(shape=(64,), dtype=float32)"),
-        (["loss.name=my_losses:each", "label_smoothing=0.1"],
-         "train.label_smoothing must be unset for loss.name=my_losses:each, which has no such argument"),
+        (["loss.name=losses_of_runs:each", "label_smoothing=0.1"],
+         "train.label_smoothing must be unset for loss.name=losses_of_runs:each, which has no such argument"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit(settings, tmp_path, monkeypatch, changes, message):
-    (tmp_path / "my_losses.py").write_text(
+    (tmp_path / "losses_of_runs.py").write_text(
         "from jaxconv.training.losses import binary_cross_entropy\n"
         "def binary(logits, labels, weights):\n"
         "    return binary_cross_entropy(logits, labels[:, None].astype('float32'), weights)\n"
