@@ -181,16 +181,21 @@ def with_defaults(function: Function, arguments: Mapping[str, Any], elsewhere: t
       arguments: the given values.
       elsewhere: parameters that the caller fills in.
 
-    >>> def net(classes=10, sizes=(3, 5), act=max): ...
+    >>> def net(classes=10, sizes=(3, (5, 7)), act=max): ...
     >>> with_defaults(net, {}, elsewhere=("classes",))
-    {'sizes': [3, 5]}
+    {'sizes': [3, [5, 7]]}
     """
     defaults = {}
     for key, parameter in inspect.signature(function).parameters.items():
-        value = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        value = _lists(parameter.default)
         if key not in elsewhere and isinstance(value, bool | int | float | str | list):
             defaults[key] = value
     return defaults | dict(arguments)
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as lists, which TOML has."""
+    return [_lists(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _typed(function: Function, key: str, value: Any) -> tuple[Any, str]:

@@ -10,6 +10,7 @@ from jaxconv._base.errors import ConfigError
 from jaxconv.models import registry
 from jaxconv.models._registry import make_net
 from jaxconv.run import config
+from jaxconv.run.config.schema import FUNCTIONS
 
 GOOD = config_text(
     {"features": [4, 8], "kernel_size": 3, "padding": "same"},
@@ -65,6 +66,22 @@ def test_the_resolved_config_reads_back_equal(read):
         text = config.to_toml(settings)
         assert config.parse(tomllib.loads(text)) == settings
         assert config.to_toml(config.parse(tomllib.loads(text))) == text
+
+
+@pytest.mark.parametrize("section", ["data", "net", "optim", "optim.schedule"])
+def test_the_defaults_of_every_function_read_back_equal(section):
+    for name in FUNCTIONS[section]:
+        table = tomllib.loads(GOOD)
+        *parents, last = section.split(".")
+        given = table
+        for key in parents:
+            given = given[key]
+        given[last] = {"name": name} | ({"learning_rate": 0.1} if section == "optim" else {})
+        try:
+            settings = config.parse(table)
+        except ConfigError:  # it has arguments that must be given
+            continue
+        assert config.parse(tomllib.loads(config.to_toml(settings))) == settings
 
 
 def test_overrides(read):
