@@ -13,7 +13,7 @@ import numpy as np
 from jaxconv._base.errors import DataError
 from jaxconv._base.files import write_atomically
 
-__all__ = ["SUMS", "digest", "verify", "write_sums"]
+__all__ = ["SUMS", "digest", "of_file", "verify", "write_sums"]
 
 SUMS = "SHA256SUMS"
 
@@ -50,7 +50,7 @@ def write_sums(folder: Path, names: Iterable[str], coming: Mapping[str, bytes]) 
     Raises:
       OSError: if `SHA256SUMS` cannot be written or a file cannot be read.
     """
-    sums = {name: _of_file(folder / name) for name in names}
+    sums = {name: of_file(folder / name) for name in names}
     sums |= {name: hashlib.sha256(content).hexdigest() for name, content in coming.items()}
     write_atomically(folder / SUMS, "".join(f"{found}  {name}\n" for name, found in sums.items()).encode())
 
@@ -74,13 +74,13 @@ def verify(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         if name not in sums:
             raise DataError(f"{folder / SUMS} was altered: it does not list {name}")
-        if _of_file(folder / name) != sums[name]:
+        if of_file(folder / name) != sums[name]:
             raise DataError(
                 f"{folder / name} was altered: its checksum differs from {SUMS}\n"
                 f"  fix: get the file again, or delete {folder / SUMS} to use it as it is"
             )
 
 
-def _of_file(path: Path) -> str:
+def of_file(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

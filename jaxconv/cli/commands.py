@@ -1,4 +1,4 @@
-"""The command `jaxconv`: train, config, sweep, runs, evaluate, predict, summary, tune, doctor, plot."""
+"""The command `jaxconv`: train, config, sweep, runs, average, evaluate, predict, summary, tune, doctor, plot."""
 
 from __future__ import annotations
 
@@ -227,6 +227,42 @@ def evaluate(folder: RunFolder, root: Root = None, tta: Tta = None) -> None:
         if found.vote_accuracy is not None:
             rows["by vote"] = f"{found.vote_accuracy:.2%}"
         display.table(Console(), rows | {"when trained": f"{then:.2%}"})
+
+
+@app.command(epilog=examples("jaxconv average runs/a runs/b runs/c --greedy"))
+def average(
+    folders: Annotated[
+        list[Path], typer.Argument(parser=user_path, metavar="RUNS", help="Folders of finished runs of one net.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=user_path, metavar="DIR", help="Folder of the average (default: runs/average-<time>)."),
+    ] = None,
+    greedy: Annotated[
+        bool, typer.Option("--greedy", help="Leave out runs that make it less accurate on the validation images.")
+    ] = False,
+    root: Root = None,
+) -> None:
+    """Average the weights of finished runs with a common start (a model soup) into a finished run."""
+    with user_errors(), contextlib.ExitStack() as stack:
+        from rich.console import Console
+
+        from jaxconv import run
+        from jaxconv.cli import display
+        from jaxconv.cli.programs import keep_programs
+
+        keep_programs()
+        console = Console()
+        folder = out or stack.enter_context(run.reserved("average"))
+        found = run.average(folders, folder, greedy=greedy, root=root)
+        part = "validation" if "validation_accuracy" in found.result else "test"
+        rows = zip([*map(str, folders), "average"], [*found.accuracies, found.result[f"{part}_accuracy"]], strict=True)
+        used = [*("yes" if each else "no" for each in found.chosen), ""]
+        columns = [{"run": name, f"{part} accuracy": f"{value:.2%}"} for name, value in rows]
+        display.columns(console, [row | {"averaged": word} for row, word in zip(columns, used, strict=True)])
+        console.print()
+        accuracies = {"test accuracy": f"{found.result['test_accuracy']:.2%}"}
+        display.table(console, accuracies | {"test loss": f"{found.result['test_loss']:.4f}", "run": str(folder)})
 
 
 nets.add_to(app)

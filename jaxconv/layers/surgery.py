@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError, did_you_mean
 from jaxconv._base.paths import fits, leaf_names
@@ -152,6 +155,40 @@ def ghost_batch_norm(net: Part, group: int) -> Layer:
             "ghost_batch_norm needs a net with batch norms", got=f"{net.name} without", fix="leave the groups out"
         )
     return ghost
+
+
+def batch_statistics(net: Part) -> Layer:
+    """The net in inference, but that its batch norms normalize by the batch and return its statistics as their state.
+
+    Args:
+      net: a layer.
+
+    Returns:
+      A Layer with the same params and state, for `train=False`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxconv.layers import BatchNorm, Dropout, chain
+    >>> net = batch_statistics(chain(Dropout(0.5), norm=BatchNorm()))
+    >>> params, state = net.init(jax.random.key(0), (1, 1))
+    >>> net.apply(params, state, jnp.array([[1.0], [3.0]]))[1]["norm"]
+    {'mean': Array([2.], dtype=float32), 'var': Array([1.], dtype=float32)}
+    """
+
+    def measured(layer: Layer, path: str) -> Layer:
+        if layer.name != "batch_norm":
+            return layer
+
+        def apply(params: Any, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
+            zeros, ones = (jax.tree.map(function, state) for function in (jnp.zeros_like, jnp.ones_like))
+            # new = momentum * old + (1 - momentum) * batch, which is the momentum for a batch of zeros and old ones.
+            blank = jnp.zeros([x.shape[0], x.shape[-1]], x.dtype)
+            momentum = layer.apply(params, ones, blank, train=True)[1]["mean"]
+            y, new = layer.apply(params, zeros, x, train=True)
+            return y, jax.tree.map(lambda v: v / (1 - momentum), new)
+
+        return dataclasses.replace(layer, apply=apply)
+
+    return _with_layers(lift(net), measured)
 
 
 def _with_layers(net: Layer, change: Callable[[Layer, str], Layer]) -> Layer:

@@ -1,5 +1,6 @@
 """Runs: training from a config into a folder, and reading that folder back."""
 
+from jaxconv.run.averaging import average
 from jaxconv.run.build import build
 from jaxconv.run.comparison import compare
 from jaxconv.run.dry_run import describe
@@ -13,6 +14,7 @@ from jaxconv.run.tuning import tune
 __all__ = [
     "Run",
     "StoppedError",
+    "average",
     "build",
     "compare",
     "describe",

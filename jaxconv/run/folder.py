@@ -8,13 +8,15 @@ import errno
 import fcntl
 import hashlib
 import itertools
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import WriteError, write_atomically, writing
 
-__all__ = ["check_new", "locked", "made", "new_folder", "reserved", "short_name"]
+__all__ = ["at_once", "check_new", "locked", "made", "new_folder", "reserved", "short_name"]
 
 _LOCK = ".lock"
 _LONGEST_NAME = 220  # bytes; file systems take 255, and a date and a number may follow
@@ -101,6 +103,27 @@ def made(folder: Path, text: str) -> Iterator[None]:
             folder.rmdir()
             raise
         yield
+
+
+@contextlib.contextmanager
+def at_once(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which gets its name at the end of the block: it is complete, or does not exist.
+
+    Args:
+      folder: must be missing or empty.
+
+    Raises:
+      ConfigError: if it is not empty.
+      WriteError: if it cannot be written; nothing is left behind.
+    """
+    check_new(folder)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:100]}.") as temporary:
+            inner = Path(temporary) / "run"
+            inner.mkdir()  # with the permissions of any other
+            yield inner
+            os.replace(inner, folder)
 
 
 @contextlib.contextmanager

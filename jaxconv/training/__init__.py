@@ -17,13 +17,14 @@ from jaxconv.training.ensemble import init_ensemble, member
 from jaxconv.training.evaluation import evaluate, make_eval_step
 from jaxconv.training.loop import fit
 from jaxconv.training.rolling import Checkpoints
+from jaxconv.training.statistics import recompute_statistics
 from jaxconv.training.step import TrainState, init_state, make_step
 from jaxconv.training.tta import Views
 
 __all__ = [
     "Checkpoints", "Resident", "Streamed", "TrainState", "Views", "evaluate", "fit", "init_ensemble", "init_state",
     "keep_heap", "load_checkpoint", "losses", "make_devices", "make_eval_step", "make_step", "member", "metrics",
-    "optim", "save_checkpoint", "shuffled_batches",
+    "optim", "recompute_statistics", "save_checkpoint", "shuffled_batches",
 ]  # fmt: skip
 
 
