@@ -70,7 +70,7 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
     """
     train = settings.train
     steps = total_steps(settings, len(inputs.train))
-    tx, rate = _optimizer(settings, len(inputs.train), steps)
+    tx, rate = _optimizer(settings, model, len(inputs.train), steps)
     wanted = settings.devices
     sizes = wanted.data, wanted.fsdp, wanted.model
     mesh = make_devices(*sizes, wanted.shard, devices, members=settings.ensemble.size)
@@ -140,7 +140,7 @@ def resolved(settings: Config, images: int) -> Config:
     return dataclasses.replace(settings, optim=wanted)
 
 
-def _optimizer(settings: Config, images: int, steps: int) -> tuple[Any, Callable[[int], float]]:
+def _optimizer(settings: Config, model: Model, images: int, steps: int) -> tuple[Any, Callable[[int], float]]:
     """The optimizer and its learning rate."""
     wanted, peak = settings.optim, settings.optim.learning_rate
     schedule = wanted.schedule
@@ -156,6 +156,10 @@ def _optimizer(settings: Config, images: int, steps: int) -> tuple[Any, Callable
         lr_multipliers=wanted.lr_multipliers,
         **wanted.arguments,
     )
+    if wanted.layer_decay is not None:
+        with model.explained():
+            params, _ = jax.eval_shape(lambda: model.float32.init(jax.random.key(0), model.shape))
+        tx = optim.scale_lr(tx, optim.layer_multipliers(model.float32, params, wanted.layer_decay))
     return tx, optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
 
 

@@ -129,6 +129,8 @@ class OptimConfig:
         default_factory=dict
     )
     """Factors of the learning rate by path pattern."""
+    layer_decay: Annotated[Annotated[float, Field(gt=0, le=1)] | None, example(0.75)] = None
+    """Factor of the learning rate from each layer or block to the one before it (layer-wise decay)."""
     arguments: Arguments = dataclasses.field(default_factory=dict)
     """All other keys: the optimizer's own arguments."""
 
