@@ -18,7 +18,8 @@ from jax.interpreters import ad, batching, mlir
 
 __all__ = [
     "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
-    "batching", "bind", "compilation_cache_enabled", "debug_infs", "default_precision", "default_prng", "extended",
+    "backends_initialized", "batching", "bind", "compilation_cache_enabled", "debug_infs",
+    "default_precision", "default_prng", "extended",
     "for_partitioning", "is_nnx_object", "jax_version", "jaxlib_version", "jaxpr_as_fun", "jit_disabled",
     "manual_axes", "mlir", "nnx_inputs", "prng_key", "register_taylor_rule", "taylor_series_of",
 ]  # fmt: skip
@@ -113,6 +114,13 @@ def default_prng() -> str:
 def debug_infs() -> bool:
     """The setting `jax_debug_infs`."""
     return bool(_setting("jax_debug_infs"))
+
+
+def backends_initialized() -> bool:
+    """Whether XLA has started in this process, after which it reads no flags."""
+    from jax._src.xla_bridge import backends_are_initialized
+
+    return bool(backends_are_initialized())
 
 
 def compilation_cache_enabled() -> bool:

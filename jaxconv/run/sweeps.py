@@ -16,7 +16,7 @@ import jax
 
 from jaxconv._base.errors import ConfigError
 from jaxconv.data.fingerprint import fingerprint
-from jaxconv.run.build import load_dataset
+from jaxconv.run.build import load_dataset, make_deterministic
 from jaxconv.run.callbacks import signals
 from jaxconv.run.config import Config
 from jaxconv.run.folder import short_name
@@ -94,6 +94,8 @@ def sweep(
     """
     combinations = points(overrides)
     settings = [read_settings(Path(path), point) for point in combinations]
+    for settled in settings:
+        make_deterministic(settled)
     names = [_name(point) for point in combinations]
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})

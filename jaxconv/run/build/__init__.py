@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxconv.run.build.check import check, state_bytes
+from jaxconv.run.build.determinism import make_deterministic
 from jaxconv.run.build.inputs import Inputs, evaluation_batches, load_dataset, load_inputs, training_feed
 from jaxconv.run.build.model import Model, build_model, make_views
 from jaxconv.run.build.precision import in_precision, matmul_precision
@@ -23,6 +24,7 @@ __all__ = [
     "in_precision",
     "load_dataset",
     "load_inputs",
+    "make_deterministic",
     "make_views",
     "matmul_precision",
     "resolved",
@@ -41,6 +43,7 @@ def build(settings: Config, devices: Sequence[Any] | None = None) -> tuple[Input
     Raises:
       ConfigError, DataError, ShapeError: if the config is invalid.
     """
+    make_deterministic(settings)
     inputs = load_inputs(settings)
     model = build_model(settings, inputs.dataset)
     return inputs, model, build_training(settings, inputs, model, devices)

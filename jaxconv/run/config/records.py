@@ -240,6 +240,8 @@ class DevicesConfig:
     )
     """Sharding along fsdp by path pattern, of which the first that matches decides: "params" (parameters, optimizer
     state and averages, FSDP), "optimizer" (ZeRO-1) or "none"."""
+    deterministic: Annotated[bool, example(True)] = False
+    """Whether GPUs must compute the same bits in each run, which takes longer; CPUs and TPUs always do."""
 
 
 @dataclasses.dataclass(frozen=True)
