@@ -18,7 +18,7 @@ from jaxconv.layers import freeze_statistics, ghost_batch_norm
 from jaxconv.layers.layer import Layer
 from jaxconv.run.build.inputs import Inputs, batch_struct
 from jaxconv.run.build.model import Model
-from jaxconv.run.config import Config
+from jaxconv.run.config import Config, GroupConfig
 from jaxconv.training import optim
 from jaxconv.training.devices import Devices, make_devices
 from jaxconv.training.ensemble import Members, init_ensemble
@@ -154,6 +154,8 @@ def _optimizer(settings: Config, model: Model, images: int, steps: int) -> tuple
         max_grad_norm=wanted.max_grad_norm,
         freeze=wanted.freeze,
         lr_multipliers=wanted.lr_multipliers,
+        normalize=wanted.normalize,
+        groups={pattern: _group(pattern, each, settings, images, steps) for pattern, each in wanted.groups.items()},
         **wanted.arguments,
     )
     if wanted.layer_decay is not None:
@@ -161,6 +163,16 @@ def _optimizer(settings: Config, model: Model, images: int, steps: int) -> tuple
             params, _ = jax.eval_shape(lambda: model.float32.init(jax.random.key(0), model.shape))
         tx = optim.scale_lr(tx, optim.layer_multipliers(model.float32, params, wanted.layer_decay))
     return tx, optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
+
+
+def _group(pattern: str, group: GroupConfig, settings: Config, images: int, steps: int) -> dict[str, Any]:
+    """Arguments of a parameter group, durations in steps."""
+    found = {"name": group.name, "learning_rate": group.learning_rate, **group.arguments}
+    if group.schedule is None:
+        return found
+    path = f"optim.groups.{pattern}.schedule"
+    arguments = optim.in_steps(group.schedule.arguments, settings.train.batch_size, images, steps, path)
+    return found | {"schedule": {"name": group.schedule.name, **arguments}}
 
 
 def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devices) -> Step:

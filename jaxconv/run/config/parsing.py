@@ -20,7 +20,16 @@ from jaxconv.augment import augment_problems
 from jaxconv.data.registry import data_problems
 from jaxconv.data.registry import with_defaults as data_defaults
 from jaxconv.models._registry import net_problems, with_defaults
-from jaxconv.run.config.records import SECTIONS, Config, DataConfig, LossConfig, NetConfig, OptimConfig, ScheduleConfig
+from jaxconv.run.config.records import (
+    SECTIONS,
+    Config,
+    DataConfig,
+    GroupConfig,
+    LossConfig,
+    NetConfig,
+    OptimConfig,
+    ScheduleConfig,
+)
 from jaxconv.run.config.renamed import current_key, current_table
 from jaxconv.training import optim
 from jaxconv.training.named import loss_problems
@@ -164,15 +173,17 @@ def _nest(table: Mapping[str, Any]) -> dict[str, Any]:
     for section, record in (("data", DataConfig), ("net", NetConfig), ("loss", LossConfig), ("optim", OptimConfig)):
         if isinstance(nested.get(section), dict):
             nested[section] = _split(nested[section], record)
-    optim_table = nested.get("optim")
-    if isinstance(optim_table, dict) and isinstance(optim_table.get("schedule"), dict):
-        optim_table["schedule"] = _split(optim_table["schedule"], ScheduleConfig)
     return nested
 
 
 def _split(table: Mapping[str, Any], record: type) -> dict[str, Any]:
     own = {field.name for field in dataclasses.fields(record)} - {"arguments"}
     split = {key: value for key, value in table.items() if key in own}
+    if isinstance(split.get("schedule"), dict):
+        split["schedule"] = _split(split["schedule"], ScheduleConfig)
+    if isinstance(split.get("groups"), dict):
+        groups = split["groups"].items()
+        split["groups"] = {key: _split(each, GroupConfig) if isinstance(each, dict) else each for key, each in groups}
     return split | {"arguments": {key: value for key, value in table.items() if key not in own}}
 
 
@@ -187,14 +198,8 @@ def _argument_problems(table: Mapping[str, Any]) -> list[str]:
         lines += net_problems(*found)
     if isinstance(nested.get("loss"), dict) and (found := _named({"name": LossConfig.name} | nested["loss"])):
         lines += loss_problems(*found)
-    if found := _named(nested.get("optim")):
-        lines += _optax_problems("optim", found, optim.optimizers(), lambda make: "learning_rate")
-        if found := _named(nested["optim"].get("schedule")):
-            try:
-                found = found[0], optim.in_steps(found[1], 1, 1, 1)
-                lines += _optax_problems("optim.schedule", found, optim.schedules(), optim.peak_argument)
-            except ConfigError as error:
-                lines += str(error).splitlines()
+    if isinstance(nested.get("optim"), dict):
+        lines += _optim_problems("optim", nested["optim"])
     if isinstance(nested.get("augment"), dict):
         lines += augment_problems(nested["augment"])
     return lines
@@ -207,11 +212,29 @@ def _named(section: Any) -> tuple[str, dict[str, Any]] | None:
     return None
 
 
-def _optax_problems(path: str, found: tuple[str, dict[str, Any]], known: Any, rate: Any) -> list[str]:
+def _optim_problems(path: str, section: Mapping[str, Any]) -> list[str]:
+    """Errors in names and arguments of an optimizer, its schedule and its groups."""
+    lines = []
+    if found := _named(section):
+        lines += _optax_problems(path, found, optim.optimizers(), lambda make: "learning_rate", ("weight_decay",))
+    if found := _named(section.get("schedule")):
+        try:
+            found = found[0], optim.in_steps(found[1], 1, 1, 1, path=f"{path}.schedule")
+            lines += _optax_problems(f"{path}.schedule", found, optim.schedules(), optim.peak_argument)
+        except ConfigError as error:
+            lines += str(error).splitlines()
+    groups = section.get("groups")
+    for pattern, group in groups.items() if isinstance(groups, dict) else ():
+        lines += _optim_problems(f"{path}.groups.{pattern}", group) if isinstance(group, dict) else []
+    return lines
+
+
+def _optax_problems(
+    path: str, found: tuple[str, dict[str, Any]], known: Any, rate: Any, also: tuple[str, ...] = ()
+) -> list[str]:
     name, arguments = found
     if name not in known:
         return [not_one_of(f"{path}.name", name, known)]
-    also = ("weight_decay",) if path == "optim" else ()
     return optim.argument_problems(path, known[name], arguments, (rate(known[name]),), also)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "DataConfig",
     "DevicesConfig",
     "EnsembleConfig",
+    "GroupConfig",
     "LossConfig",
     "NetConfig",
     "OptimConfig",
@@ -88,6 +89,21 @@ class ScheduleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class GroupConfig:
+    """Parameters that another optimizer updates."""
+
+    __pydantic_config__ = _strict
+    name: Annotated[str, example("sgd")]
+    """An optimizer of optax."""
+    learning_rate: Annotated[PositiveNumber, example(0.01)]
+    """Peak learning rate."""
+    schedule: ScheduleConfig | None = None
+    """Table [optim.groups.PATTERN.schedule]; that of optim, in proportion, if unset."""
+    arguments: Arguments = dataclasses.field(default_factory=dict)
+    """All other keys: the optimizer's own arguments; its weight decay applies to the whole group."""
+
+
+@dataclasses.dataclass(frozen=True)
 class PretrainedConfig:
     """Pretrained weights."""
 
@@ -131,6 +147,14 @@ class OptimConfig:
     """Factors of the learning rate by path pattern."""
     layer_decay: Annotated[Annotated[float, Field(gt=0, le=1)] | None, example(0.75)] = None
     """Factor of the learning rate from each layer or block to the one before it (layer-wise decay)."""
+    normalize: Annotated[Patterns, example(["stem*/kernel"])] = dataclasses.field(default_factory=list)
+    """Path patterns of kernels that are scaled before each update to a norm of sqrt(output channels), for layers that
+    batch norms follow."""
+    groups: Annotated[
+        dict[str, GroupConfig],
+        example({"head": {"name": "sgd", "learning_rate": 0.1}}),
+    ] = dataclasses.field(default_factory=dict)
+    """Optimizers of other parameters by path pattern, of which the first that matches decides."""
     arguments: Arguments = dataclasses.field(default_factory=dict)
     """All other keys: the optimizer's own arguments."""
 

@@ -22,7 +22,7 @@ from jaxconv.augment.named import FROM_DATA
 from jaxconv.data.registry import SHARED
 from jaxconv.data.registry import registry as datasets
 from jaxconv.models._registry import FROM_DATA as NET_FROM_DATA
-from jaxconv.run.config.records import SECTIONS, Config, ScheduleConfig
+from jaxconv.run.config.records import SECTIONS, Config, GroupConfig, ScheduleConfig
 from jaxconv.training import optim
 from jaxconv.training.named import GIVEN, losses
 from jaxconv.training.optim.names import IN_PYTHON
@@ -70,7 +70,10 @@ def schema() -> Entry:
     found = TypeAdapter(Config).json_schema()
     for section, record in TABLES.items():
         if record is not None:
-            found["$defs"][record.__name__] |= table(section) | (_cases(section) if section in FUNCTIONS else {})
+            found["$defs"][record.__name__] |= table(section) | (
+                _cases(section, record) if section in FUNCTIONS else {}
+            )
+    found["$defs"][GroupConfig.__name__] |= _cases("optim", GroupConfig)
     one = {name: _augmentation(name) for name in augment.registry}
     some = {"type": "object", "properties": one | {"probability": _PROBABILITY}, "additionalProperties": False}
     choice = {"description": "Apply one of these to each image.", "anyOf": [{"type": "boolean"}, some]}
@@ -152,9 +155,14 @@ def _annotated(function: Callable[..., Any], parameter: inspect.Parameter) -> En
     return {"type": "string" if "dtype" in parameter.name else kinds.get(type(parameter.default), "number")}
 
 
-def _cases(section: str) -> Entry:
-    """The keys of a section that depend on the function it names."""
-    own = table(section)["properties"]
+def _cases(section: str, record: type) -> Entry:
+    """The keys of a table that depend on the function it names.
+
+    Args:
+      section: a key of `FUNCTIONS`.
+      record: of the table, whose own keys do not depend on the function.
+    """
+    own = [field.name for field in dataclasses.fields(record) if field.name != "arguments"]
     cases = []
     for name in FUNCTIONS[section]:
         entries = signature(section, name)["properties"]

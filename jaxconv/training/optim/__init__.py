@@ -1,14 +1,15 @@
 """Optimizers and learning-rate schedules: every one of optax, by name; freezing and learning-rate multipliers."""
 
 from jaxconv.training.optim.depth import layer_groups, layer_multipliers
-from jaxconv.training.optim.masks import freeze, partition, scale_lr
+from jaxconv.training.optim.masks import freeze, normalized, partition, scale_lr
 from jaxconv.training.optim.names import argument_problems
 from jaxconv.training.optim.rate import in_steps, peak_argument, rate_schedule, schedule_arguments, schedules
 from jaxconv.training.optim.update import decayed, optimizer, optimizers
 
 __all__ = [
-    "argument_problems", "decayed", "freeze", "in_steps", "layer_groups", "layer_multipliers", "optimizer",
-    "optimizers", "partition", "peak_argument", "rate_schedule", "scale_lr", "schedule_arguments", "schedules",
+    "argument_problems", "decayed", "freeze", "in_steps", "layer_groups", "layer_multipliers", "normalized",
+    "optimizer", "optimizers", "partition", "peak_argument", "rate_schedule", "scale_lr", "schedule_arguments",
+    "schedules",
 ]  # fmt: skip
 
 

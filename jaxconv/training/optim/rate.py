@@ -24,7 +24,9 @@ UNITS = ("epochs", "examples", "percent")
 """Units of a duration beside steps."""
 
 
-def in_steps(args: Mapping[str, Any], batch_size: int, images: int, steps: int) -> dict[str, Any]:
+def in_steps(
+    args: Mapping[str, Any], batch_size: int, images: int, steps: int, path: str = "optim.schedule"
+) -> dict[str, Any]:
     """Convert a schedule's durations to steps.
 
     Args:
@@ -32,6 +34,7 @@ def in_steps(args: Mapping[str, Any], batch_size: int, images: int, steps: int) 
       batch_size: images per step.
       images: size of the training set.
       steps: total steps of the run.
+      path: of the schedule in the config, for messages.
 
     Raises:
       ConfigError: if a duration is not a finite number.
@@ -47,9 +50,9 @@ def in_steps(args: Mapping[str, Any], batch_size: int, images: int, steps: int) 
         if not stem or unit not in in_each:
             found[key] = value
         elif not is_number(value) or not math.isfinite(value):
-            wrong.append(f"optim.schedule.{key}: must be a finite number, got {value!r}")
+            wrong.append(f"{path}.{key}: must be a finite number, got {value!r}")
         elif abs(value * in_each[unit]) > LARGEST_INT:
-            wrong.append(f"optim.schedule.{key}: must be at most {LARGEST_INT:,} steps, got {value!r}")
+            wrong.append(f"{path}.{key}: must be at most {LARGEST_INT:,} steps, got {value!r}")
         else:
             found[f"{stem}_steps"] = round(value * in_each[unit])
     raise_problems(wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ from jaxconv._base.deprecation import renamed_arguments
 from jaxconv._base.errors import ConfigError, ShapeError, raise_problems
 from jaxconv._base.paths import fits, leaf_names, path_name
 from jaxconv.training.optim.masks import freeze as frozen
-from jaxconv.training.optim.masks import scale_lr
+from jaxconv.training.optim.masks import normalized, partition, scale_lr
 from jaxconv.training.optim.names import MASKS, argument_problems, functions, traceable
 from jaxconv.training.optim.rate import rate_schedule
 
@@ -40,6 +40,8 @@ def optimizer(
     max_grad_norm: float | None = None,
     freeze: Sequence[str] = (),
     lr_multipliers: Mapping[str, float] | None = None,
+    normalize: Sequence[str] = (),
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
     **args: Any,
 ) -> Any:
     """Make an optax optimizer.
@@ -54,6 +56,10 @@ def optimizer(
       max_grad_norm: maximum global gradient norm, for clipping.
       freeze: path patterns of frozen parameters.
       lr_multipliers: {path pattern: learning-rate multiplier}.
+      normalize: path patterns of kernels that are normalized before each update, see `normalized`.
+      groups: {path pattern: `{"name": an optimizer, "learning_rate": …, "schedule": …, …its arguments}`} of other
+        parameters. The first match is used. The schedule is `schedule` in proportion if a group has none; weight decay
+        applies to all parameters of a group, and `decay` to those of no group.
       **args: the optimizer's other arguments. A second learning rate, such as muon's `adam_learning_rate`, follows the
         schedule, too. `weight_decay` is accepted for every optimizer: if it has no such argument (sgd),
         `weight_decay * parameter` is added to the gradient.
@@ -62,30 +68,66 @@ def optimizer(
       An `optax.GradientTransformation`.
 
     Raises:
-      ConfigError: if there is no such optimizer, schedule or argument; when initialized, if a pattern of `decay`,
-        `freeze` or `lr_multipliers` matches no parameter.
+      ConfigError: if there is no such optimizer, schedule or argument; when initialized, if a pattern matches no
+        parameter.
 
     >>> tx = optimizer("sgd", 0.1, steps=100, momentum=0.9)
     >>> tx = optimizer("adamw", 1e-3, steps=100, schedule={"name": "cosine_decay_schedule"}, max_grad_norm=1.0)
     """
-    make = find("optim.name", name, optimizers(), custom=False)
-    raise_problems(argument_problems("optim", make, args, given_elsewhere=("learning_rate",), also=("weight_decay",)))
-    args = traceable(args)
-    rate: Any = learning_rate
-    if schedule is not None:
-        rest = dict(schedule)
-        rate = rate_schedule(rest.pop("name", ""), learning_rate, steps, **rest)
-        for key in [key for key in args if key.endswith("_learning_rate")]:
-            args[key] = functools.partial(_in_step, rate=rate, share=args[key] / learning_rate)
-    known = inspect.signature(make).parameters
-    before = [] if max_grad_norm is None else [optax.clip_by_global_norm(max_grad_norm)]
-    mask = functools.partial(decayed, patterns=tuple(decay))
-    masks = {key: mask for key in MASKS if key in known}
-    if "weight_decay" in args and "weight_decay" not in known:
-        before.append(optax.add_decayed_weights(args.pop("weight_decay"), mask))
-    tx = optax.chain(*before, make(rate, **masks, **args))
+    rate = _rate(learning_rate, schedule, steps)
+    tx = _named("optim", name, learning_rate, rate, functools.partial(decayed, patterns=tuple(decay)), args)
+    if groups:
+        parts: dict[Hashable, Any] = {"": tx}
+        parts |= {p: _group(p, dict(group), rate, learning_rate, steps) for p, group in groups.items()}
+        labels = functools.partial(partition, labels={pattern: pattern for pattern in groups}, default="")
+        tx = _with_path("optim.groups", optax.multi_transform(parts, labels))
+    if max_grad_norm is not None:
+        tx = optax.chain(optax.clip_by_global_norm(max_grad_norm), tx)
     tx = _with_path("optim.lr_multipliers", scale_lr(tx, lr_multipliers)) if lr_multipliers else tx
+    tx = _with_path("optim.normalize", normalized(tx, *normalize)) if normalize else tx
     return _with_path("optim.freeze", frozen(tx, *freeze)) if freeze else tx
+
+
+def _rate(learning_rate: float, schedule: Mapping[str, Any] | None, steps: int) -> Any:
+    """The learning rate: a number, or `step -> number`."""
+    if schedule is None:
+        return learning_rate
+    rest = dict(schedule)
+    return rate_schedule(rest.pop("name", ""), learning_rate, steps, **rest)
+
+
+def _named(path: str, name: str, peak: float, rate: Any, mask: Any, args: Mapping[str, Any]) -> Any:
+    """The optimizer of a name.
+
+    Args:
+      path: section of the config, for messages.
+      name: a key of `optimizers()`.
+      peak: the learning rate that a second one in `args` is in proportion to.
+      rate: the learning rate, a number or a schedule.
+      mask: `params -> tree of bools`, the parameters that weight decay applies to; None for all.
+      args: the optimizer's other arguments.
+    """
+    make = find(f"{path}.name", name, optimizers(), custom=False)
+    raise_problems(argument_problems(path, make, args, given_elsewhere=("learning_rate",), also=("weight_decay",)))
+    args = traceable(args)
+    if callable(rate):
+        for key in [key for key in args if key.endswith("_learning_rate")]:
+            args[key] = functools.partial(_in_step, rate=rate, share=args[key] / peak)
+    known = inspect.signature(make).parameters
+    masks = {key: mask for key in MASKS if key in known}
+    decay = []
+    if "weight_decay" in args and "weight_decay" not in known:
+        decay.append(optax.add_decayed_weights(args.pop("weight_decay"), mask))
+    return optax.chain(*decay, make(rate, **masks, **args))
+
+
+def _group(pattern: str, group: dict[str, Any], rate: Any, peak: float, steps: int) -> Any:
+    """The optimizer of a parameter group; `rate` and `peak` are those of all others."""
+    name, learning_rate, schedule = group.pop("name"), group.pop("learning_rate"), group.pop("schedule", None)
+    own = _rate(learning_rate, schedule, steps)
+    if schedule is None and callable(rate):
+        own = functools.partial(_in_step, rate=rate, share=learning_rate / peak)
+    return _named(f"optim.groups.{pattern}", name, learning_rate, own, None, group)
 
 
 def _with_path(path: str, tx: Any) -> Any:

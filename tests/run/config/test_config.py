@@ -3,6 +3,7 @@
 import dataclasses
 import tomllib
 
+import jax
 import pytest
 from support.config_text import config_text
 
@@ -264,6 +265,54 @@ def test_a_net_of_the_users_own(read, tmp_path, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         make_net("my_nets:wrong", {"a": 1}, 4)
     assert str(caught.value) == "net.name: my_nets:wrong must return a jaxconv Layer, it returned int"
+
+
+def test_a_net_that_is_initialized_from_images(tmp_path, monkeypatch):
+    (tmp_path / "image_nets.py").write_text(
+        "import jaxconv as jc\n"
+        "def net(num_classes, images=None):\n"
+        "    return jc.chain(jc.flatten, jc.Dense(num_classes if images is None else len(images)))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert (
+        make_net("image_nets:net", {}, 4, lambda: [1, 2]).init(jax.random.key(0), (1, 3))[0]["dense0"]["bias"].size == 2
+    )
+    assert make_net("image_nets:net", {}, 4).init(jax.random.key(0), (1, 3))[0]["dense0"]["bias"].size == 4
+    asked: list[int] = []
+    make_net("conv_pool", {}, 4, lambda: asked.append(1))
+    assert not asked  # a net that does not ask for images does not cause them to be read
+
+
+GROUPS = """
+[optim.groups."*bias"]
+name = "sgd"
+learning_rate = 0.5
+momentum = 0.9
+[optim.groups."*bias".schedule]
+name = "linear_schedule"
+transition_epochs = 1
+"""
+
+
+def test_groups_of_the_optimizer(read):
+    settings = read(GOOD + GROUPS)
+    schedule = config.ScheduleConfig("linear_schedule", {"transition_epochs": 1})
+    assert settings.optim.groups == {"*bias": config.GroupConfig("sgd", 0.5, schedule, {"momentum": 0.9})}
+    assert config.parse(tomllib.loads(config.to_toml(settings))) == settings
+
+
+def test_mistakes_in_a_group(refusal):
+    text = GROUPS.replace("momentum", "momentun").replace("transition", "transit").replace("0.5", "-1")
+    assert refusal(GOOD + text).splitlines() == [
+        "x.toml: 3 errors",
+        "  optim.groups.*bias.learning_rate: must be greater than 0, got -1",
+        f"  optim.groups.*bias.momentun: sgd takes {SGD}; did you mean 'momentum'?",
+        "  optim.groups.*bias.schedule.transit_steps: linear_schedule takes end_value, transition_steps, "
+        "transition_begin; did you mean 'transition_steps'?",
+    ]
+    text = GROUPS.replace("[optim.groups", "[optim.group")
+    assert "optim.group" in refusal(GOOD + text)
+    assert refusal(GOOD + "[optim.groups]\nhead = 3") == "x.toml: 1 error\n  optim.groups.head: must be a table, got 3"
 
 
 def test_fewer_classes_than_the_data():

@@ -88,3 +88,68 @@ def test_an_unknown_name_lists_what_exists():
         optimizer("adan w", 0.1, 1)
     assert str(caught.value).startswith("optim.name: must be one of adabelief, adadelta, ")
     assert "got 'adan w'; did you mean 'ada" in str(caught.value)
+
+
+def one_step(tx, params, gradient, state=None):
+    updates, state = tx.update(gradient, tx.init(params) if state is None else state, params)
+    return optax.apply_updates(params, updates), state
+
+
+def test_groups_have_their_own_optimizer_and_share_the_schedule():
+    params = {"body": {"kernel": jnp.array([3.0]), "bias": jnp.array([1.0])}, "head": {"kernel": jnp.array([2.0])}}
+    groups: dict[str, Any] = {
+        "*bias": {"name": "sgd", "learning_rate": 0.5, "weight_decay": 0.25},
+        "head": {"name": "adam", "learning_rate": 0.1, "schedule": {"name": "constant_schedule"}},
+    }
+    options = {"schedule": {"name": "linear_schedule"}, "weight_decay": 0.5}
+    tx, state = optimizer("sgd", 1.0, 4, groups=groups, **options), None
+    gradient = jax.tree.map(jnp.ones_like, params)
+    kernel, bias = 3.0, 1.0
+    for step in range(3):
+        params, state = one_step(tx, params, gradient, state)
+        kernel -= (1 - step / 4) * (1 + 0.5 * kernel)
+        bias -= 0.5 * (1 - step / 4) * (1 + 0.25 * bias)
+        assert params["body"]["kernel"] == pytest.approx(kernel, rel=1e-5)
+        assert params["body"]["bias"] == pytest.approx(bias, rel=1e-5)
+        assert params["head"]["kernel"] == pytest.approx(2 - 0.1 * (step + 1), rel=1e-5)  # Adam on a constant gradient
+
+
+def test_the_first_matching_group_decides():
+    groups = {name: {"name": "sgd", "learning_rate": rate} for name, rate in (("a/bias", 1.0), ("*bias", 10.0))}
+    params = {"a": {"bias": jnp.zeros(1)}, "b": {"bias": jnp.zeros(1)}}
+    new, _ = one_step(optimizer("sgd", 100.0, 1, groups=groups), params, jax.tree.map(jnp.ones_like, params))
+    assert (float(new["a"]["bias"][0]), float(new["b"]["bias"][0])) == (-1, -10)
+
+
+def test_normalized_kernels_have_their_norm_before_each_step(rng):
+    kernel, change = rng.normal(size=(2, 3, 3, 4, 9)).astype(np.float32)
+    params = {"conv": {"kernel": jnp.array(kernel), "bias": jnp.ones(9)}, "head": {"kernel": jnp.ones([2, 2])}}
+    gradient = {"conv": {"kernel": jnp.array(change), "bias": jnp.ones(9)}, "head": {"kernel": jnp.ones([2, 2])}}
+    tx = optimizer("sgd", 0.5, 1, normalize=["conv*/kernel"], weight_decay=0.5)
+    new, _ = one_step(tx, params, gradient)
+    start = kernel.astype(np.float64) * 3 / np.sqrt((kernel.astype(np.float64) ** 2).sum())
+    np.testing.assert_allclose(new["conv"]["kernel"], start - 0.5 * (change + 0.5 * start), atol=1e-6)
+    np.testing.assert_array_equal(new["conv"]["bias"], 0.5 * np.ones(9))
+    np.testing.assert_array_equal(new["head"]["kernel"], 1 - 0.5 * 1.5 * np.ones([2, 2]))
+
+
+def test_a_kernel_of_zeros_is_not_normalized():
+    new, _ = one_step(optimizer("sgd", 0.5, 1, normalize=["*"]), {"a": jnp.zeros([2, 2])}, {"a": jnp.ones([2, 2])})
+    np.testing.assert_array_equal(new["a"], -0.5 * np.ones([2, 2]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"groups": {"nose": {"name": "sgd", "learning_rate": 1.0}}}, "optim.groups: a pattern must match"),
+        ({"normalize": ["nose"]}, "optim.normalize: a pattern must match"),
+    ],
+)
+def test_patterns_without_a_match_name_the_key(options, message):
+    with pytest.raises(ConfigError, match=message):
+        optimizer("sgd", 1.0, 1, **options).init({"a": jnp.ones(2)})
+
+
+def test_a_mistake_in_a_group_names_it():
+    with pytest.raises(ConfigError, match=r"^optim.groups.head.momentun: sgd takes momentum"):
+        optimizer("sgd", 1.0, 1, groups={"head": {"name": "sgd", "learning_rate": 1.0, "momentun": 0.9}})
