@@ -25,19 +25,26 @@ PATCH = 2
 gelu = functools.partial(jax.nn.gelu, approximate=False)
 
 
-def airbench(num_classes: int = 10, *, width: int = 64, scale: float = 1 / 9, upto: str | None = None) -> Layer:
+def airbench(
+    num_classes: int = 10,
+    *,
+    width: int = 64,
+    scale: float = 1 / 9,
+    images: jax.typing.ArrayLike | None = None,
+    upto: str | None = None,
+) -> Layer:
     """Whitened 2×2 patches, then three groups of two 3×3 convolutions with a pool after the first.
 
     airbench94 of Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024): norms without a scale, exact GELU,
     identity initialization of convolutions, a head without a bias. The whitening kernel is computed from training
-    images and gets no gradient; `jc.optim.freeze(optimizer, "whiten/kernel")` exempts it from weight decay, too:
-
-        params["whiten"]["kernel"] = whitening_kernel(images[:5000])
+    images and gets no gradient; `jc.optim.freeze(optimizer, "whiten/kernel")` exempts it from weight decay, too.
 
     Args:
       num_classes: units of the last layer, `head`; 0 for pooled features, [N, C].
       width: output channels of the first group; the other two have four times as many.
       scale: factor of the logits.
+      images: [N, H, W, C], normalized as for training, for `whitening_kernel`; a few thousand suffice. If None, the
+        kernel is random, and must be computed or loaded. A config gives the first 5,000.
       upto: path of the last part, for a backbone ("group2"); None for the complete net.
 
     Returns:
@@ -52,7 +59,7 @@ def airbench(num_classes: int = 10, *, width: int = 64, scale: float = 1 / 9, up
     (['whiten', 'gelu', 'group1', 'group2', 'group3', 'maxpool', 'head', 'scaled'], (2, 2, 3, 24))
     """
     geometry.integer(width, "width")
-    body = {"whiten": _whiten(), "gelu": gelu, "group1": _group(width)}
+    body = {"whiten": _whiten(images), "gelu": gelu, "group1": _group(width)}
     body |= {"group2": _group(4 * width), "group3": _group(4 * width)}
 
     def head(num_classes: int) -> Mapping[str, Any]:
@@ -65,11 +72,13 @@ def airbench(num_classes: int = 10, *, width: int = 64, scale: float = 1 / 9, up
     return ending(body, head, num_classes=num_classes, upto=upto, pool=None)
 
 
-def _whiten() -> Layer:
+def _whiten(images: Any) -> Layer:
     """2×2 convolution from C to 8 C channels with a fixed kernel (no gradient)."""
 
+    kernel_init = UNIFORM if images is None else _constant(whitening_kernel(images))
+
     def conv(channels: int) -> Layer:
-        return Conv(channels, PATCH, kernel_init=UNIFORM, transform=jax.lax.stop_gradient)
+        return Conv(channels, PATCH, kernel_init=kernel_init, transform=jax.lax.stop_gradient)
 
     def init(key: Any, x: Any) -> tuple[Params, State]:
         return conv(2 * PATCH**2 * max(1, shape_of(x).shape[-1])).init(key, x)
@@ -79,6 +88,18 @@ def _whiten() -> Layer:
         return conv(params["kernel"].shape[-1]).apply(params, state, x)
 
     return Layer("whiten", init, apply)
+
+
+def _constant(kernel: jax.Array) -> Any:
+    """Initializer that returns a kernel."""
+
+    def init(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        if tuple(shape) != kernel.shape:
+            got = f"a kernel of {list(shape)} is initialized from images of {kernel.shape[2]} channels"
+            raise ShapeError("airbench needs `images` of as many channels as its input", got=got)
+        return kernel.astype(dtype)
+
+    return init
 
 
 def _group(channels: int) -> Layer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxconv._base import arguments as checked
@@ -14,16 +14,22 @@ from jaxconv.models import registry
 
 __all__ = ["FROM_DATA", "make_net", "net_problems", "with_defaults"]
 
-FROM_DATA = ("num_classes", "classes")  # the second in custom functions, for one release
+FROM_DATA = ("num_classes", "classes", "images")
+"""Arguments that a config does not set; `classes` in custom functions, for one release."""
+_COUNTS = FROM_DATA[:2]
 
 
-def make_net(name: str, arguments: Mapping[str, Any], num_classes: int) -> Layer:
+def make_net(
+    name: str, arguments: Mapping[str, Any], num_classes: int, images: Callable[[], Any] | None = None
+) -> Layer:
     """Create a network by name.
 
     Args:
       name: a key of `jaxconv.models.registry`, or "module:function".
       arguments: the function's arguments, as parsed from TOML.
       num_classes: number of classes of the dataset; passed on if the function has such a parameter.
+      images: returns normalized training images [N, H, W, C]; called if the function has a parameter `images`, for an
+        initialization that depends on them. None for a net that gets its weights elsewhere.
 
     Returns:
       The network.
@@ -39,7 +45,10 @@ def make_net(name: str, arguments: Mapping[str, Any], num_classes: int) -> Layer
     arguments = checked.current("net", function, arguments)
     raise_problems(checked.problems("net", name, function, arguments, FROM_DATA))
     given = checked.typed(function, arguments)
-    if word := next((word for word in FROM_DATA if word in inspect.signature(function).parameters), None):
+    parameters = inspect.signature(function).parameters
+    if images is not None and "images" in parameters:
+        given["images"] = images()
+    if word := next((word for word in _COUNTS if word in parameters), None):
         wanted = given.setdefault(word, num_classes)
         if wanted < num_classes:
             raise ConfigError(f"net.{word}: the data has {num_classes} classes, got {wanted}; leave it out")

@@ -86,6 +86,22 @@ def test_any_image_that_three_halvings_leave_something_of():
         assert y.shape == (shape[0], 3)
 
 
+def test_the_kernel_is_computed_from_given_images(rng):
+    images = smooth_images(rng, (8, 12, 12, 3)).astype(np.float32)
+    net = models.airbench(width=4, images=images)
+    params, _ = jax.jit(net.init, static_argnums=1)(jax.random.key(0), (1, 12, 12, 3))
+    np.testing.assert_array_equal(params["whiten"]["kernel"], whitening_kernel(images))
+    other, _ = jax.jit(models.airbench(width=4).init, static_argnums=1)(jax.random.key(0), (1, 12, 12, 3))
+    for path in ("group1", "group3", "head"):
+        jax.tree.map(np.testing.assert_array_equal, params[path], other[path])
+
+
+def test_images_of_other_channels_than_the_input(rng):
+    net = models.airbench(width=4, images=rng.normal(size=(8, 12, 12, 1)))
+    with pytest.raises(jc.ShapeError, match="airbench needs `images` of as many channels as its input"):
+        net.init(jax.random.key(0), (1, 12, 12, 3))
+
+
 def test_messages():
     with pytest.raises(jc.ShapeError) as caught:
         whitening_kernel(np.zeros((4, 1, 8, 3)))

@@ -45,5 +45,5 @@ def build(settings: Config, devices: Sequence[Any] | None = None) -> tuple[Input
     """
     make_deterministic(settings)
     inputs = load_inputs(settings)
-    model = build_model(settings, inputs.dataset)
+    model = build_model(settings, inputs.dataset, inputs.train)
     return inputs, model, build_training(settings, inputs, model, devices)

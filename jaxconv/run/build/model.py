@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jaxconv import data
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import normalize
+from jaxconv.data import Arrays, Source
 from jaxconv.explain import diagnose
 from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
@@ -22,6 +25,9 @@ from jaxconv.run.config import Config, TtaConfig
 from jaxconv.training.tta import Views
 
 __all__ = ["Model", "build_model", "make_views"]
+
+# Training images that a net is initialized from, if it asks for them.
+_FIRST = 5000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,18 +55,21 @@ class Model:
             raise ShapeError(diagnose(self.float32, self.shape, error)) from error
 
 
-def build_model(settings: Config, dataset: data.Dataset[Any]) -> Model:
+def build_model(settings: Config, dataset: data.Dataset[Any], train: Source | None = None) -> Model:
     """Build the net of a config for a dataset's images and classes.
 
     Args:
       settings: the config.
       dataset: has the image shape, the classes and the normalization.
+      train: training images, for nets whose initialization depends on them; None if they are not initialized.
 
     Raises:
       ConfigError, DataError: if there is no such net, or its pretrained weights cannot be loaded.
     """
-    plain = _pretrained(make_net(settings.net.name, settings.net.arguments, len(dataset.classes)), settings)
     prepare = functools.partial(normalize, mean=dataset.mean, std=dataset.std)
+    images = None if train is None else lambda: prepare(jnp.asarray(_first(train)))
+    plain = make_net(settings.net.name, settings.net.arguments, len(dataset.classes), images)
+    plain = _pretrained(plain, settings)
     return Model(in_precision(plain, settings.precision), plain, prepare, (1, *dataset.image_shape))
 
 
@@ -77,3 +86,9 @@ def _pretrained(net: Layer, settings: Config) -> Layer:
             raise ConfigError("pretrained.skip, ignore and entry require pretrained.weights, got none")
         return net
     return pretrained(net, wanted.weights, wanted.source, skip=wanted.skip, ignore=wanted.ignore, entry=wanted.entry)
+
+
+def _first(source: Source) -> np.ndarray:
+    """The first images of a source, uint8 [N, H, W, C]."""
+    count = min(_FIRST, len(source))
+    return source.images[:count] if isinstance(source, Arrays) else np.stack([source[i][0] for i in range(count)])
