@@ -102,8 +102,8 @@ def _select(choice: jax.Array, batches: Sequence[Batch]) -> Batch:
     if len({image.shape for image in images}) > 1:
         shapes = " and ".join(str(list(image.shape)) for image in images)
         raise ShapeError("augmentations to choose from must return images of one shape", got=shapes)
-    label = jax.tree.map(lambda *labels: _pick(choice, labels), *(batch.label for batch in batches))
-    return Batch(_pick(choice, images), label, _pick(choice, [batch.weight for batch in batches]))
+    picked: Batch = jax.tree.map(lambda *values: _pick(choice, values), *batches)
+    return picked
 
 
 def _pick(choice: jax.Array, arrays: Sequence[Any]) -> jax.Array:

@@ -123,6 +123,11 @@ def range_problem(word: str, value: Any, be: str, holds: Callable[[Any, Any], bo
     return "" if fits else f"{word} must be {be}, got {value!r}"
 
 
+def bool_problem(word: str, value: Any) -> str:
+    """The problem of an argument that must be true or false; empty if there is none."""
+    return "" if isinstance(value, bool) else f"{word} must be true or false, got {value!r}"
+
+
 def choice_problem(word: str, value: Any, known: Sequence[str]) -> str:
     """The problem of an argument that must be one of some strings; empty if there is none."""
     return (

@@ -16,6 +16,7 @@ from jaxconv.augment.color import blend, luminance, mean_luminance
 from jaxconv.augment.contract import (
     Augment,
     as_type,
+    bool_problem,
     check_arguments,
     choice_problem,
     draws,
@@ -223,7 +224,7 @@ def augmix(
         number_problem("width", width, "a whole number, 1 or more", lambda n: n >= 1, whole=True),
         number_problem("depth", depth, "a whole number, 1 or more", lambda n: n >= 1, whole=True, optional=True),
         number_problem("alpha", alpha, "a number above 0", lambda value: 0 < value < math.inf),
-        "" if isinstance(all_ops, bool) else f"all_ops must be true or false, got {all_ops!r}",
+        bool_problem("all_ops", all_ops),
         *_shared_problems(padding_mode, fill, peak),
     )
     names = OPERATIONS[1:] if all_ops else tuple(name for name in OPERATIONS if name not in _AS_IMAGENET_C)

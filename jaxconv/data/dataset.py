@@ -21,11 +21,15 @@ class Batch(NamedTuple):
       label: int32 [N], or soft labels, floating [N, classes]; or a pytree of these and of `Mask` and `Boxes`, which
         geometric augmentations move with the image.
       weight: float32 [N], weight of each image; 0 for padding.
+      index: int32 [N], number of each image in the training set; None if unknown.
+      epoch: int32 [N], number of the epoch, from 0; None if unknown.
     """
 
     image: Any
     label: Any
     weight: Any
+    index: Any = None
+    epoch: Any = None
 
 
 class Source(Protocol):

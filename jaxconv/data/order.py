@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["batch_indices", "masked_batch", "masked_batches"]
+__all__ = ["batch_epochs", "batch_indices", "masked_batch", "masked_batches"]
 
 
 def batch_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
@@ -35,6 +35,23 @@ def batch_indices(seed: int, step: int, batch_size: int, size: int) -> np.ndarra
         offset = epoch * size
         pieces.append(_permutation(seed, epoch, size)[max(start - offset, 0) : stop - offset])
     return np.concatenate(pieces)
+
+
+def batch_epochs(step: int, batch_size: int, size: int) -> np.ndarray:
+    """Epochs of a step's images: how often each was seen before in the order of `batch_indices`.
+
+    Args:
+      step: step number, from 0.
+      batch_size: images per step.
+      size: number of images.
+
+    Returns:
+      int32 [batch_size].
+
+    >>> [batch_epochs(step, batch_size=4, size=6).tolist() for step in range(3)]
+    [[0, 0, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]]
+    """
+    return (np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int64) // size).astype(np.int32)
 
 
 @functools.lru_cache(maxsize=4)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from jaxconv._base.errors import ConfigError
 from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.balance import Order
 from jaxconv.data.dataset import shape_of
-from jaxconv.data.order import batch_indices
+from jaxconv.data.order import batch_epochs, batch_indices
 from jaxconv.data.stream import prefetch_to_device, stream
 from jaxconv.training.devices import Devices, make_devices
 
@@ -39,7 +40,7 @@ def shuffled_batches(
       order: `jaxconv.data.balanced_order(source.labels)` draws each class equally often instead.
 
     Yields:
-      Batches of `batch_size` images, each of weight 1.
+      Batches of `batch_size` images, each of weight 1, with index and epoch.
 
     Raises:
       ConfigError: if batch_size is not positive.
@@ -53,8 +54,8 @@ def shuffled_batches(
     weight = np.ones(batch_size, np.float32)
 
     def batch(step: int) -> Batch:
-        indices = order(seed, step, batch_size, len(source))
-        return Batch(source.images[indices], source.labels[indices], weight)
+        indices, epochs = order(seed, step, batch_size, len(source)), batch_epochs(step, batch_size, len(source))
+        return Batch(source.images[indices], source.labels[indices], weight, indices, epochs)
 
     return map(batch, steps)
 
@@ -134,7 +135,8 @@ class Resident:
         self._seeds: Sequence[int] = [seeds] if isinstance(seeds, int) else seeds
         axes = (batch_size,) if isinstance(seeds, int) else (len(seeds), batch_size)
         rows = self._devices.rows(len(axes), members=len(axes) > 1)
-        self.shapes = jax.ShapeDtypeStruct((max_steps, *axes), jnp.int32, sharding=rows)
+        each = jax.ShapeDtypeStruct((max_steps, *axes), jnp.int32, sharding=rows)
+        self.shapes = each, each
         self.waited, self.skipped = 0.0, dict[str, int]()
 
     @functools.cached_property
@@ -148,21 +150,23 @@ class Resident:
         arrays, whole = (self._source.images, self._source.labels), self._devices.whole
         return tuple(jax.ShapeDtypeStruct(v.shape, jnp.asarray(v[:0]).dtype, sharding=whole) for v in arrays)
 
-    def items(self, first: int, count: int) -> np.ndarray:
-        """Indices int32 [max_steps, batch_size] or [max_steps, members, batch_size], zero-padded after `count`."""
-        found = np.zeros([self.max_steps, len(self._seeds), self.batch_size], np.int32)
+    def items(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and epochs, int32 [max_steps, batch_size] or [max_steps, members, batch_size], 0 after `count`."""
+        index, epoch = np.zeros([2, self.max_steps, len(self._seeds), self.batch_size], np.int32)
         for number in range(count):
+            place = first + number, self.batch_size, len(self._source)
+            epoch[number] = batch_epochs(*place)
             for member, seed in enumerate(self._seeds):
-                found[number, member] = self._order(seed, first + number, self.batch_size, len(self._source))
-        return found.reshape(self.shapes.shape)
+                index[number, member] = self._order(seed, *place)
+        return index.reshape(self.shapes[0].shape), epoch.reshape(self.shapes[1].shape)
 
     def close(self) -> None:
         """Nothing to stop."""
 
     def take(self, data: tuple[jax.Array, jax.Array], item: Any) -> Batch:
-        """The images at these indices, each of weight 1."""
-        images, labels = data
-        return Batch(images[item], labels[item], jnp.ones(item.shape, jnp.float32))
+        """The images at these indices, each of weight 1, with index and epoch."""
+        (images, labels), (index, epoch) = data, item
+        return Batch(images[index], labels[index], jnp.ones(index.shape, jnp.float32), index, epoch)
 
 
 class Streamed:
@@ -206,14 +210,21 @@ class Streamed:
         axes = (1, batch_size) if self._single else (1, len(each), batch_size)
         image = shape_of(source)
         rows = (devices or make_devices(data=1)).rows(len(axes) - 1, members=not self._single)
+        whole = jax.ShapeDtypeStruct(axes, jnp.int32, sharding=rows)
         self.shapes = Batch(
             jax.ShapeDtypeStruct((*axes, *image), jnp.uint8, sharding=rows),
-            jax.ShapeDtypeStruct(axes, jnp.int32, sharding=rows),
+            whole,
             jax.ShapeDtypeStruct(axes, jnp.float32, sharding=rows),
+            whole,
+            whole,
         )
 
         # Transfers of the next batches overlap the running step.
-        self._batches = prefetch_to_device(map(self._join, zip(*self._streams, strict=True)), placement=rows)
+        numbered = [
+            map(partial(_numbered, partial(order, seed), len(source)), itertools.count(first), batches)
+            for seed, batches in zip(each, self._streams, strict=True)
+        ]
+        self._batches = prefetch_to_device(map(self._join, zip(*numbered, strict=True)), placement=rows)
 
     def _join(self, members: tuple[Batch, ...]) -> Batch:
         """Stack the members' batches of a step, to `shapes`."""
@@ -243,6 +254,12 @@ class Streamed:
     def take(self, data: Any, item: Batch) -> Batch:
         """The batch unchanged."""
         return item
+
+
+def _numbered(order: Callable[..., np.ndarray], size: int, step: int, batch: Batch) -> Batch:
+    """A step's batch with the index and epoch of each image."""
+    place = step, len(batch.weight), size
+    return batch._replace(index=order(*place), epoch=batch_epochs(*place))
 
 
 def _check_batch_size(batch_size: int) -> None:

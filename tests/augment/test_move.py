@@ -98,3 +98,33 @@ def test_messages():
         assert str(caught.value) == message
     with pytest.raises(ShapeError, match="'reflect' can pad spatial axis 0, which has 1 cell, by at most 0"):
         shift(1, "reflect")(jax.random.key(0), Batch(jnp.zeros([1, 1, 1, 1]), jnp.zeros(1, int), jnp.ones(1)))
+
+
+def test_alternating_flips_show_both_sides_in_two_epochs(quick_jit, batch_of):
+    """Half of the images are flipped in the even epochs, the others in the odd ones, whatever the key."""
+    batch = batch_of((1000, 2, 3, 1))
+    order = np.random.default_rng(0).permutation(5000)[:1000].astype(np.int32)
+    run, results = quick_jit(flip(alternate=True)), []
+    for epoch in range(4):
+        numbered = batch._replace(index=order, epoch=np.full(1000, epoch, np.int32))
+        result = np.asarray(run(jax.random.key(epoch), numbered).image)
+        results.append((result == batch.image[:, :, ::-1]).all((1, 2, 3)))
+    first, second, third, fourth = results
+    np.testing.assert_array_equal([first, second], [third, fourth])
+    np.testing.assert_array_equal(first, ~second)
+    assert 450 < first.sum() < 550
+    assert scipy.stats.binomtest(int((first[1:] == first[:-1]).sum()), 999).pvalue > 1e-3
+
+
+def test_alternating_flips_of_one_image_do_not_depend_on_its_batch(quick_jit, batch_of):
+    batch = batch_of((8, 2, 3, 1))._replace(index=np.arange(8, dtype=np.int32), epoch=np.zeros(8, np.int32))
+    back = jax.tree.map(lambda values: values[::-1], batch)
+    run = quick_jit(flip(alternate=True))
+    np.testing.assert_array_equal(run(jax.random.key(0), batch).image[::-1], run(jax.random.key(1), back).image)
+
+
+def test_alternating_flips_need_index_and_epoch(batch_of):
+    with pytest.raises(ShapeError, match=r"flip\(alternate=True\) needs the index and epoch of each image"):
+        flip(alternate=True)(jax.random.key(0), batch_of((2, 2, 2, 1)))
+    with pytest.raises(ConfigError, match="flip: alternate must be true or false, got 'yes'"):
+        flip(alternate="yes")

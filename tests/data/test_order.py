@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxconv.data.order import batch_indices, masked_batches
+from jaxconv.data.order import batch_epochs, batch_indices, masked_batches
 from jaxconv.data.split import stratified
 
 
@@ -53,3 +53,14 @@ def test_a_stratified_split(labels, share, seed):
 def test_the_seed_of_a_split_matters():
     labels = np.repeat(np.arange(3), 30)
     assert len({stratified(labels, 0.2, seed)[1].tobytes() for seed in range(20)}) == 20
+
+
+@pytest.mark.parametrize(("size", "batch"), [(6, 4), (5, 5), (3, 7), (1, 1)])
+def test_epochs_count_how_often_an_image_was_seen_before(size, batch):
+    seen = np.zeros(size, int)
+    for step in range(6):
+        indices, epochs = batch_indices(3, step, batch, size), batch_epochs(step, batch, size)
+        assert epochs.dtype == np.int32
+        for index, epoch in zip(indices, epochs, strict=True):
+            assert epoch == seen[index]
+            seen[index] += 1

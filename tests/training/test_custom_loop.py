@@ -87,6 +87,27 @@ def test_batches_hold_every_image_once_per_epoch_with_its_label(rng):
     for batch in batches:
         np.testing.assert_array_equal(batch.image, images[batch.label])
         np.testing.assert_array_equal(batch.weight, np.ones(4, np.float32))
+        np.testing.assert_array_equal(batch.index, batch.label)  # here the labels are the numbers of the images
+    assert np.concatenate([batch.epoch for batch in batches]).tolist() == [0] * 10 + [1] * 10
+
+
+@pytest.mark.parametrize("seeds", [3, (3, 5)])
+def test_feeds_number_images_and_epochs_alike(rng, seeds):
+    """From device memory and streamed, for one net and for an ensemble, from any step on."""
+    images = rng.integers(0, 256, (10, 3, 3, 1)).astype(np.uint8)
+    source = Arrays(images, np.arange(10, dtype=np.int32))
+    resident = jc.training.Resident(source, 4, seeds, max_steps=2)
+    streamed = jc.training.Streamed(source, 4, seeds, 2, 5)
+    for step in range(2, 5):
+        items = jax.tree.map(lambda v: v[0], resident.items(step, 1))
+        take = resident.take if isinstance(seeds, int) else jax.vmap(resident.take, (None, 0))
+        found = take(resident.data, items)
+        chex.assert_trees_all_equal(found, jax.tree.map(lambda v: v[0], streamed.items(step, 1)))
+        for number, seed in enumerate([seeds] if isinstance(seeds, int) else seeds):
+            own = found if isinstance(seeds, int) else jax.tree.map(lambda v, n=number: v[n], found)
+            (expected,) = jc.training.shuffled_batches(source, 4, seed=seed, steps=[step])
+            chex.assert_trees_all_equal(jax.tree.map(np.asarray, own), expected)
+    streamed.close()
 
 
 def test_a_batch_depends_on_seed_and_step_alone(source):

@@ -112,6 +112,8 @@ def batch_struct(dataset: data.Dataset[Any], size: int) -> Batch:
         jax.ShapeDtypeStruct((size, *dataset.image_shape), np.uint8),
         jax.ShapeDtypeStruct((size,), np.int32),
         jax.ShapeDtypeStruct((size,), np.float32),
+        jax.ShapeDtypeStruct((size,), np.int32),
+        jax.ShapeDtypeStruct((size,), np.int32),
     )
 
 
