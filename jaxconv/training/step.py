@@ -15,12 +15,13 @@ from jaxconv._base.types import InputSpec, Params, State
 from jaxconv.augment import Augment
 from jaxconv.data import Batch
 from jaxconv.layers.layer import Layer
+from jaxconv.training.averaging import Averaging, ema
 from jaxconv.training.losses import cross_entropy
 from jaxconv.training.metrics import correct
 
 __all__ = [
-    "GRADIENT_NORM", "METRICS", "WEIGHT_NORM", "LossScale", "Metrics", "Prepare", "Step", "TrainState", "init_state",
-    "make_step", "metric_names",
+    "GRADIENT_NORM", "METRICS", "WEIGHT_NORM", "AverageOf", "LossScale", "Metrics", "Prepare", "Step", "TrainState",
+    "init_state", "make_step", "metric_names",
 ]  # fmt: skip
 
 Prepare = Callable[[jax.Array], jax.Array]
@@ -51,6 +52,17 @@ class LossScale:
     good: jax.Array
 
 
+@dataclasses.dataclass(frozen=True)
+class AverageOf:
+    """An average that the optimizer's state has, as of schedule-free optimizers.
+
+    Args:
+      params: `(optimizer state, params) -> params to evaluate`.
+    """
+
+    params: Callable[[Any, Any], Any]
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
@@ -62,7 +74,7 @@ class TrainState:
       opt_state: the optimizer's state.
       step: int32 scalar, number of steps taken.
       key: constant key from which each step's key is folded.
-      average: EMA of `(params, state)`, or None.
+      average: of `(params, state)` over the steps, or None.
       scale: loss scale for float16, or None.
     """
 
@@ -76,7 +88,7 @@ class TrainState:
 
     @property
     def tested(self) -> tuple[Params, State]:
-        """The `(params, state)` for evaluation: the EMA if enabled."""
+        """The `(params, state)` for evaluation: their average if there is one."""
         return (self.params, self.state) if self.average is None else self.average
 
 
@@ -96,7 +108,7 @@ def init_state(
       tx: the optimizer.
       key: random key, split between initialization and the steps.
       x: array, `jax.ShapeDtypeStruct` or shape of an input batch.
-      average: whether to keep an EMA, for `make_step(average=...)`.
+      average: whether to keep an average, for `make_step(average=...)`.
       scale_loss: whether to keep a loss scale, for `make_step(scale_loss=True)`.
 
     Returns:
@@ -107,7 +119,7 @@ def init_state(
     return TrainState(
         params,
         state,
-        tx.init(params),
+        _unshared(tx.init(params), params),
         jnp.zeros([], jnp.int32),
         step_key,
         jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), (params, state)) if average else None,
@@ -123,7 +135,7 @@ def make_step(
     augment: Augment | None = None,
     prepare: Prepare | None = None,
     accumulate: int = 1,
-    average: float | None = None,
+    average: float | Averaging | AverageOf | None = None,
     scale_loss: bool = False,
     log_norms: bool = False,
 ) -> Step:
@@ -131,13 +143,15 @@ def make_step(
 
     Args:
       net: layer to train.
-      tx: the optimizer.
+      tx: the optimizer. Its `update` gets, as far as it takes them, `value` (the loss), `grad`, `value_fn(params)` and
+        `grad_fn(params, _)`, of the batch.
       loss: `(logits, labels, weights) -> scalar`, a weighted mean.
       augment: `(key, batch) -> batch`, applied to the images as stored.
       prepare: `images -> input of the net`, such as normalization; applied after `augment`.
       accumulate: number of micro-batches (gradient accumulation), each of every `accumulate`-th image of a batch. The
         gradient is that of the full batch; batch statistics are those of a micro-batch.
-      average: EMA decay of params and state, close to 1, with warm-up `(1 + step) / (10 + step)`.
+      average: of params and state, which are then evaluated: the decay of an EMA, another rule of
+        `jaxconv.training.averaging`, or an `AverageOf` the optimizer's state.
       scale_loss: whether to scale the loss for float16, see `LossScale`.
       log_norms: whether to measure norms.
 
@@ -150,26 +164,34 @@ def make_step(
       ConfigError: when called, if `accumulate` does not divide the batch.
     """
 
+    tx = optax.with_extra_args_support(tx)
+    rule = ema(average) if isinstance(average, float | int) else average
+
+    def forward(params: Any, state: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
+        logits, new = net.apply(params, state, batch.image, key=key, train=True)
+        value = loss(logits, batch.label, batch.weight)
+        right = correct(logits, batch.label, batch.weight)
+        return new, {"loss": value, "correct": right, "count": batch.weight.sum()}
+
     def gradients(train: TrainState, batch: Batch, state: Any, key: jax.Array) -> tuple[Any, Any, Metrics]:
         scale = 1.0 if train.scale is None else train.scale.scale
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Any, Metrics]]:
-            logits, new = net.apply(params, state, batch.image, key=key, train=True)
-            value = loss(logits, batch.label, batch.weight)
-            right = correct(logits, batch.label, batch.weight)
-            return value * scale, (new, {"loss": value, "correct": right, "count": batch.weight.sum()})
+            new, metrics = forward(params, state, batch, key)
+            return metrics["loss"] * scale, (new, metrics)
 
         (_, (new, metrics)), gradient = jax.value_and_grad(objective, has_aux=True)(train.params)
         return jax.tree.map(lambda leaf: leaf / scale, gradient) if scale_loss else gradient, new, metrics
 
-    def accumulated(train: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
+    def micro_batches(batch: Batch) -> Batch:
         size = len(batch.weight)
         if size % accumulate:
             raise ConfigError(f"accumulate must divide the batch size, got {accumulate} micro-batches of {size} images")
         # Every accumulate-th row, so that a micro-batch has as many rows of each device as the others.
         rows = (size // accumulate, accumulate)
-        parts = jax.tree.map(lambda v: v.reshape(*rows, *v.shape[1:]).swapaxes(0, 1), batch)
+        return jax.tree.map(lambda v: v.reshape(*rows, *v.shape[1:]).swapaxes(0, 1), batch)
 
+    def accumulated(train: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
         def add(carry: Any, part: Any) -> tuple[Any, None]:
             total, state, sums = carry
             number, inputs = part
@@ -180,23 +202,52 @@ def make_step(
             return (total, state, sums), None
 
         zeros = jax.tree.map(jnp.zeros_like, train.params), train.state, dict.fromkeys(METRICS, jnp.float32(0))
-        (total, state, sums), _ = jax.lax.scan(add, zeros, (jnp.arange(accumulate), parts))
+        (total, state, sums), _ = jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches(batch)))
         count = jnp.where(sums["count"] > 0, sums["count"], 1)
         return jax.tree.map(lambda leaf: leaf / count, total), state, sums | {"loss": sums["loss"] / count}
+
+    def value(train: TrainState, batch: Batch, key: jax.Array) -> jax.Array:
+        """The loss alone, of the batch or its micro-batches, whose gradient is that of `measured`."""
+        if accumulate == 1:
+            return forward(train.params, train.state, batch, key)[1]["loss"]
+
+        def add(carry: Any, part: Any) -> tuple[Any, None]:
+            state, total, count = carry
+            number, inputs = part
+            state, metrics = forward(train.params, state, inputs, jax.random.fold_in(key, number))
+            return (state, total + metrics["count"] * metrics["loss"], count + metrics["count"]), None
+
+        zeros = train.state, jnp.float32(0), jnp.float32(0)
+        (_, total, count), _ = jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches(batch)))
+        return total / jnp.where(count > 0, count, 1)
+
+    def measured(train: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
+        """Gradient, new state and metrics."""
+        return gradients(train, batch, train.state, key) if accumulate == 1 else accumulated(train, batch, key)
 
     def step(train: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, net_key = jax.random.split(jax.random.fold_in(train.key, train.step))
         batch = batch if augment is None else augment(augment_key, batch)
         batch = batch if prepare is None else batch._replace(image=prepare(batch.image))
-        if accumulate == 1:
-            gradient, state, metrics = gradients(train, batch, train.state, net_key)
-        else:
-            gradient, state, metrics = accumulated(train, batch, net_key)
-        updates, opt_state = tx.update(gradient, train.opt_state, train.params)
+        gradient, state, metrics = measured(train, batch, net_key)
+
+        def at(params: Any) -> tuple[TrainState, Batch, jax.Array]:
+            return dataclasses.replace(train, params=params), batch, net_key
+
+        updates, opt_state = tx.update(
+            gradient,
+            train.opt_state,
+            train.params,
+            value=metrics["loss"],
+            grad=gradient,
+            value_fn=lambda params, grad_fn=None: value(*at(params)),  # optax's line search gives it what is left
+            grad_fn=lambda params, _: measured(*at(params))[0],
+        )
         params: Any = optax.apply_updates(train.params, updates)
         scale = train.scale
         if scale is not None:
-            good = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)]).all()
+            # Of the updates, too, which may follow from another gradient (SAM).
+            good = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, updates))]).all()
             params, state, opt_state = jax.tree.map(
                 lambda new, old: jnp.where(good, new, old),
                 (params, state, opt_state),
@@ -207,13 +258,27 @@ def make_step(
             metrics |= {GRADIENT_NORM: _norm(gradient)}
             metrics |= {f"{WEIGHT_NORM}{name}": _norm(part) for name, part in _parts(params).items()}
         new_average = train.average
-        if average is not None:
-            taken = train.step.astype(jnp.float32)
-            decay = jnp.minimum(average, (1.0 + taken) / (10.0 + taken))
+        if isinstance(rule, AverageOf):
+            new_average = rule.params(opt_state, params), state
+        elif rule is not None:
+            decay = rule(train.step)
             new_average = jax.tree.map(lambda old, new: _blend(old, new, decay), train.average, (params, state))
         return TrainState(params, state, opt_state, train.step + 1, train.key, new_average, scale), metrics
 
     return step
+
+
+def _unshared(tree: Any, other: Any) -> Any:
+    """The tree with a copy of each array that is in it twice or in the other tree."""
+    seen = {id(leaf) for leaf in jax.tree.leaves(other)}
+
+    def own(leaf: Any) -> Any:
+        if id(leaf) in seen:
+            return jnp.array(leaf, copy=True)
+        seen.add(id(leaf))
+        return leaf
+
+    return jax.tree.map(own, tree)
 
 
 def metric_names(params: Any, log_norms: bool) -> tuple[str, ...]:

@@ -19,11 +19,12 @@ from jaxconv.layers.layer import Layer
 from jaxconv.run.build.inputs import Inputs, batch_struct
 from jaxconv.run.build.model import Model
 from jaxconv.run.config import Config, GroupConfig
-from jaxconv.training import optim
+from jaxconv.training import averaging, optim
+from jaxconv.training.averaging import Averaging
 from jaxconv.training.devices import Devices, make_devices
 from jaxconv.training.ensemble import Members, init_ensemble
 from jaxconv.training.named import make_loss
-from jaxconv.training.step import Loss, Step, TrainState, init_state, make_step
+from jaxconv.training.step import AverageOf, Loss, Step, TrainState, init_state, make_step
 
 __all__ = ["Training", "build_training", "resolved", "total_steps"]
 
@@ -75,10 +76,11 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
     sizes = wanted.data, wanted.fsdp, wanted.model
     mesh = make_devices(*sizes, wanted.shard, devices, members=settings.ensemble.size)
     mesh.check_batch(train.batch_size, settings.optim.accumulate)
-    step = _step(settings, inputs, model, tx, mesh)
+    average = _average(settings, steps)
+    step = _step(settings, inputs, model, tx, average, mesh)
     seed, shape = train.seed, model.shape
     options = {
-        "average": settings.optim.ema is not None,
+        "average": average is not None,
         "scale_loss": settings.precision.compute == "float16",
     }
     seeds = _seeds(settings)
@@ -162,6 +164,8 @@ def _optimizer(settings: Config, model: Model, images: int, steps: int) -> tuple
         with model.explained():
             params, _ = jax.eval_shape(lambda: model.float32.init(jax.random.key(0), model.shape))
         tx = optim.scale_lr(tx, optim.layer_multipliers(model.float32, params, wanted.layer_decay))
+    if wanted.sam is not None:
+        tx = optim.sharpness_aware(tx, wanted.sam, wanted.freeze)
     return tx, optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
 
 
@@ -175,7 +179,40 @@ def _group(pattern: str, group: GroupConfig, settings: Config, images: int, step
     return found | {"schedule": {"name": group.schedule.name, **arguments}}
 
 
-def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devices) -> Step:
+def _average(settings: Config, steps: int) -> Averaging | AverageOf | None:
+    """The average of parameters and state that is evaluated and saved, if there is one."""
+    wanted, train = settings.optim, settings.train
+    names = [wanted.name, *(group.name for group in wanted.groups.values())]
+    free = next((name for name in names if name.startswith("schedule_free")), None)
+    given = {
+        "optim.ema": wanted.ema is not None,
+        "optim.swa": wanted.swa is not None,
+        f"optim.name={free}": free is not None,
+    }
+    if sum(given.values()) > 1:
+        several = " and ".join(key for key, there in given.items() if there)
+        raise ConfigError(f"a run evaluates one average of its parameters; got {several}, leave one out")
+    changed = wanted.lr_multipliers or wanted.normalize or wanted.layer_decay is not None or wanted.sam is not None
+    if free and changed:
+        raise ConfigError(
+            f"optim.name={free} cannot have optim.lr_multipliers, layer_decay, normalize or sam, "
+            "which change its updates"
+        )
+    if free:
+        return AverageOf(optim.averaged_params)
+    if isinstance(wanted.ema, str):
+        return averaging.ema_preset(wanted.ema, train.batch_size, train.epochs)
+    if wanted.ema is not None:
+        return averaging.ema(wanted.ema)
+    if wanted.swa is None:
+        return None
+    every = wanted.swa.every_steps or max(1, round(steps / train.epochs))
+    return averaging.swa(min(steps - 1, round(steps * wanted.swa.start_percent / 100)), every)
+
+
+def _step(
+    settings: Config, inputs: Inputs, model: Model, tx: Any, average: Averaging | AverageOf | None, devices: Devices
+) -> Step:
     """The training step: augmentation, normalization, net, loss and optimizer."""
     train, dataset = settings.train, inputs.dataset
     augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
@@ -189,7 +226,7 @@ def _step(settings: Config, inputs: Inputs, model: Model, tx: Any, devices: Devi
         augment=augmented,
         prepare=model.prepare,
         accumulate=settings.optim.accumulate,
-        average=settings.optim.ema,
+        average=average,
         scale_loss=settings.precision.compute == "float16",
         log_norms=train.log_norms,
     )

@@ -14,6 +14,7 @@ from jaxconv.run.config.records import (
     PrecisionConfig,
     PretrainedConfig,
     ScheduleConfig,
+    SwaConfig,
     TrainConfig,
     TtaConfig,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "PrecisionConfig",
     "PretrainedConfig",
     "ScheduleConfig",
+    "SwaConfig",
     "TrainConfig",
     "TtaConfig",
     "parse",

@@ -7,9 +7,9 @@ import functools
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,6 +21,7 @@ from jaxconv.data.registry import data_problems
 from jaxconv.data.registry import with_defaults as data_defaults
 from jaxconv.models._registry import net_problems, with_defaults
 from jaxconv.run.config.records import (
+    NESTED,
     SECTIONS,
     Config,
     DataConfig,
@@ -103,11 +104,12 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
     problems: list[str] = []
     missing: list[str] = []
     config = None
+    nested = _nest(table)
     try:
         # In strict JSON mode a string is not a number, yet a table may be a dataclass.
-        config = _adapter().validate_json(json.dumps(_nest(table), default=str), strict=True)
+        config = _adapter().validate_json(json.dumps(nested, default=str), strict=True)
     except ValidationError as error:
-        for found in _by_key(error):
+        for found in _by_key(error, nested):
             (missing if _is_misspelt(found[0], table) else problems).append(_line(*found))
     problems += _argument_problems(table)
     problems = problems or missing
@@ -157,7 +159,7 @@ def with_changes(section: str, record: T, changes: Sequence[str]) -> T:
     try:
         return TypeAdapter(type(record)).validate_json(json.dumps(table[section], default=str), strict=True)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(*found) for found in _by_key(error, section))) from None
+        raise ConfigError("\n".join(_line(*found) for found in _by_key(error, table[section], section))) from None
 
 
 def _flatten(table: dict[str, Any]) -> dict[str, Any]:
@@ -250,14 +252,25 @@ def _is_misspelt(problem: Any, table: Mapping[str, Any]) -> bool:
     return any(nearest(key, known) == name for key in section if key not in known)
 
 
-def _by_key(error: ValidationError, *section: str) -> list[list[Any]]:
-    """Pydantic's errors below a section; those of the members of a union together."""
+def _by_key(error: ValidationError, table: Mapping[str, Any], *section: str) -> list[list[Any]]:
+    """Pydantic's errors of a table below a section; those of the members of a union together.
+
+    In the path of such an error the member's type follows the key: "class_weights", "list[float]", 1.
+    """
     found: dict[tuple[Any, ...], list[Any]] = {}
     for problem in error.errors():
-        path = (*section, *problem["loc"])
-        cut = next((i for i, part in enumerate(path) if re.search(r"\[.*\]$", str(part))), len(path))  # "list[int]"
-        found.setdefault(path[:cut], []).append(problem | {"loc": path[:cut], "inner": path[cut:]})
+        path, length, value = problem["loc"], 0, cast(Any, table)
+        while length < len(path) and path[length] in _keys(value):
+            value, length = value[path[length]], length + 1
+        length = len(path) if problem["type"] == "missing" else length
+        key = (*section, *path[:length])
+        found.setdefault(key, []).append(problem | {"loc": key, "inner": path[length:]})
     return list(found.values())
+
+
+def _keys(value: Any) -> Collection[Any]:
+    """The keys of a table, the indices of a list."""
+    return value if isinstance(value, Mapping) else range(len(value)) if isinstance(value, list) else ()
 
 
 def _line(problem: Any, *others: Any) -> str:
@@ -267,7 +280,7 @@ def _line(problem: Any, *others: Any) -> str:
         return f"{path}: must be given"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         *parents, key = problem["loc"]
-        record = SECTIONS[parents[0]] if parents else Config
+        record = NESTED.get(".".join(parents), SECTIONS[parents[0]]) if parents else Config
         known = [field.name for field in dataclasses.fields(record)]
         kind = "key" if parents else "section"
         return f"{path}: unknown {kind}; expected one of {', '.join(known)}{did_you_mean(key, known)}"

@@ -9,10 +9,12 @@ from pydantic import ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from jaxconv._base.limits import SEEDS
+from jaxconv.training.averaging import EmaPreset
 from jaxconv.training.devices import Kind
 from jaxconv.training.tta import MeanOf
 
 __all__ = [
+    "NESTED",
     "SECTIONS",
     "CheckpointConfig",
     "Config",
@@ -26,6 +28,7 @@ __all__ = [
     "PrecisionConfig",
     "PretrainedConfig",
     "ScheduleConfig",
+    "SwaConfig",
     "TrainConfig",
     "TtaConfig",
 ]
@@ -104,6 +107,17 @@ class GroupConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SwaConfig:
+    """Stochastic weight averaging (SWA): the mean of the parameters late in training is evaluated and saved."""
+
+    __pydantic_config__ = _strict
+    start_percent: Annotated[Annotated[float, Field(ge=0, lt=100)], example(60)] = 75.0
+    """Percent of the run before the first parameters that are averaged."""
+    every_steps: Annotated[Positive | None, example(100)] = None
+    """Steps between two that are averaged; an epoch's if unset."""
+
+
+@dataclasses.dataclass(frozen=True)
 class PretrainedConfig:
     """Pretrained weights."""
 
@@ -137,8 +151,13 @@ class OptimConfig:
     """Maximum global gradient norm; longer gradients are clipped."""
     accumulate: Annotated[Positive, example(4)] = 1
     """Number of micro-batches that a batch is divided into (gradient accumulation)."""
-    ema: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, example(0.999)] = None
-    """Decay of an exponential moving average of the parameters, which is then evaluated and saved."""
+    ema: Annotated[Annotated[float, Field(gt=0, lt=1)] | EmaPreset | None, example(0.999)] = None
+    """Decay of an exponential moving average of the parameters, which is then evaluated and saved; or that of a
+    library's recipes."""
+    swa: SwaConfig | None = None
+    """Table [optim.swa]; no stochastic weight averaging if unset."""
+    sam: Annotated[PositiveNumber | None, example(0.05)] = None
+    """Distance of sharpness-aware minimization (SAM), whose steps take two gradients."""
     freeze: Annotated[Patterns, example(["stem", "layer1"])] = dataclasses.field(default_factory=list)
     """Path patterns of frozen parts."""
     lr_multipliers: Annotated[dict[str, PositiveNumber], example({"fc": 10.0})] = dataclasses.field(
@@ -289,6 +308,8 @@ class Config:
     devices: DevicesConfig = DevicesConfig()
 
 
+NESTED = {"optim.schedule": ScheduleConfig, "optim.swa": SwaConfig}
+"""Tables in a section."""
 SECTIONS = {
     "data": DataConfig,
     "net": NetConfig,

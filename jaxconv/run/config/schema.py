@@ -22,7 +22,7 @@ from jaxconv.augment.named import FROM_DATA
 from jaxconv.data.registry import SHARED
 from jaxconv.data.registry import registry as datasets
 from jaxconv.models._registry import FROM_DATA as NET_FROM_DATA
-from jaxconv.run.config.records import SECTIONS, Config, GroupConfig, ScheduleConfig
+from jaxconv.run.config.records import NESTED, SECTIONS, Config, GroupConfig
 from jaxconv.training import optim
 from jaxconv.training.named import GIVEN, losses
 from jaxconv.training.optim.names import IN_PYTHON
@@ -46,7 +46,7 @@ TABLES: dict[str, type | None] = {
     "augment": None,
     "loss": SECTIONS["loss"],
     "optim": SECTIONS["optim"],
-    "optim.schedule": ScheduleConfig,
+    **NESTED,
 }
 TABLES |= {section: record for section, record in SECTIONS.items() if section not in TABLES}
 """The sections in the order of a config, with their records; `augment` has functions alone."""

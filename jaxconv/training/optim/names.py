@@ -16,7 +16,7 @@ __all__ = ["IN_PYTHON", "MASKS", "argument_problems", "functions", "is_number", 
 
 MASKS = ("mask", "weight_decay_mask")  # optax's arguments for what `decay` sets
 # Trees and functions, which a config cannot represent.
-IN_PYTHON = (*MASKS, "muon_weight_dimension_numbers", "clip_value_fn")
+IN_PYTHON = (*MASKS, "muon_weight_dimension_numbers", "clip_value_fn", "linesearch")
 
 
 def functions(module: Any, excluded: tuple[str, ...]) -> list[tuple[str, Callable[..., Any]]]:
@@ -88,6 +88,9 @@ def _wrong_kind(parameter: inspect.Parameter, value: Any) -> str | None:
         whole = isinstance(value, int) and not isinstance(value, bool)
         fits = whole and 0 <= value <= LARGEST_INT
         return None if fits else f"a whole number from 0 to {LARGEST_INT:,}" if whole else "a whole number"
+    if parameter.name == "memory_size":  # of lbfgs: so many copies of the parameters
+        whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_INT
+        return None if whole else "a whole number, 1 or more"
     if parameter.name.endswith("_steps"):
         return None if is_number(value) and abs(value) <= LARGEST_INT else f"a number of steps up to {LARGEST_INT:,}"
     return None if is_number(value) else "a number"

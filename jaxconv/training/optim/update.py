@@ -21,12 +21,10 @@ from jaxconv.training.optim.rate import rate_schedule
 
 __all__ = ["decayed", "optimizer", "optimizers"]
 
-# lbfgs needs the loss function; scale_by_* are building blocks.
-_NOT_OPTIMIZERS = ("lbfgs", "scale_by_")
+_NOT_OPTIMIZERS = ("scale_by_",)  # building blocks
 _DEPRECATED = "optimistic_adam"  # optax: use optimistic_adam_v2
-# From optax.contrib: those that need more than gradients and parameters (the loss, a Hessian, a privacy budget), or
-# that evaluate at other parameters than they train.
-_SPECIAL = ("momo", "sophia", "dpsgd", "schedule_free", "galore")
+# From optax.contrib: those that need a Hessian, the gradient of each image, or a projection of each kernel.
+_SPECIAL = ("sophia", "dpsgd", "galore")
 
 
 @renamed_arguments(clip_norm="max_grad_norm", rates="lr_multipliers")
@@ -62,10 +60,11 @@ def optimizer(
         applies to all parameters of a group, and `decay` to those of no group.
       **args: the optimizer's other arguments. A second learning rate, such as muon's `adam_learning_rate`, follows the
         schedule, too. `weight_decay` is accepted for every optimizer: if it has no such argument (sgd),
-        `weight_decay * parameter` is added to the gradient.
+        `weight_decay * parameter` is added to the gradient; if it has one but no mask (schedule_free_adamw), all
+        parameters decay.
 
     Returns:
-      An `optax.GradientTransformation`.
+      An `optax.GradientTransformation`; of some (momo, lbfgs), `update` needs more arguments, which `make_step` gives.
 
     Raises:
       ConfigError: if there is no such optimizer, schedule or argument; when initialized, if a pattern matches no
@@ -139,7 +138,7 @@ def _with_path(path: str, tx: Any) -> Any:
         except ShapeError as error:
             raise ConfigError(f"{path}: {error}") from None
 
-    return optax.GradientTransformationExtraArgs(init, tx.update)
+    return optax.GradientTransformationExtraArgs(init, optax.with_extra_args_support(tx).update)
 
 
 def _in_step(count: Any, rate: Callable[[Any], Any], share: float) -> Any:
