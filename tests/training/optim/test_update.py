@@ -24,7 +24,13 @@ def test_every_optimizer_makes_a_step(name):
     required.pop("learning_rate", None)
     tx = optimizer(name, 0.01, steps=10, **required)
     params = {"w": jnp.array([1.0, -2.0])}
-    updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
+    gradient = jax.tree.map(jnp.ones_like, params)
+
+    def value_fn(params: Any) -> jax.Array:
+        return jnp.sum(params["w"])
+
+    extra = {"value": value_fn(params), "grad": gradient, "value_fn": value_fn}  # as `make_step` gives them
+    updates, _ = optax.with_extra_args_support(tx).update(gradient, tx.init(params), params, **extra)
     assert np.isfinite(optax.apply_updates(params, updates)["w"]).all()
 
 
