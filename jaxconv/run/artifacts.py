@@ -55,6 +55,7 @@ def finish(
     found: Answers,
     seconds: float,
     report: Report,
+    temperature: float | None = None,
 ) -> dict[str, Any]:
     """Save the trained parameters, draw pictures, and write the result last.
 
@@ -69,6 +70,7 @@ def finish(
       found: answers to the test images.
       seconds: wall time of the run so far.
       report: called with a `Notice` about each file that is skipped.
+      temperature: of the answers and of predictions; None for no temperature scaling.
 
     Returns:
       The content of `result.json`.
@@ -90,6 +92,7 @@ def finish(
         "test_loss": numbers.loss,
         **{f"test_{name}": value for name, value in numbers.more.items()},
         **({"validation_accuracy": fitted.test.accuracy} if inputs.validation is not None and fitted.test else {}),
+        **({} if temperature is None else {"temperature": temperature}),
         "skipped": sorted({*dataset.skipped, *feed.skipped}),
         **({"left_out": left_out} if left_out else {}),
         "steps": fitted.done,

@@ -7,7 +7,7 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -17,9 +17,10 @@ from jaxconv._base import interrupt
 from jaxconv.data import Batch, Source
 from jaxconv.run.build import Inputs, Model, evaluation_batches, make_views
 from jaxconv.run.config import Config
+from jaxconv.training.calibration import fit_temperature
 from jaxconv.training.devices import Devices
 from jaxconv.training.ensemble import Members
-from jaxconv.training.evaluation import Answers, EvalStep, answer, make_eval_step
+from jaxconv.training.evaluation import Answers, EvalStep, answer, make_eval_step, make_scores, scores
 from jaxconv.training.metrics import calibration_gap
 from jaxconv.training.progress import Score
 from jaxconv.training.rolling import Checkpoints
@@ -44,8 +45,9 @@ class Tester:
         self._settings, self._inputs, self._devices = settings, inputs, devices
         self._source = inputs.dataset.test if inputs.validation is None else inputs.validation
         views = make_views(settings.tta)
-        step = make_eval_step(devices.layer(model.net), model.prepare, members=members, views=views)
-        self._step: EvalStep = jax.jit(step)
+        self._net, self._prepare = devices.layer(model.net), model.prepare
+        self._options: dict[str, Any] = {"members": members, "views": views}
+        self._step: EvalStep = jax.jit(make_eval_step(self._net, self._prepare, **self._options))
         self.part = "test" if inputs.validation is None else "validation"
         self.images = views.count * len(self._source)
         self.last: Answers | None = None
@@ -54,19 +56,28 @@ class Tester:
         self.last = self._answers(state, self._source)
         return score(self.last, len(self._inputs.dataset.classes))
 
-    def on_test(self, state: TrainState) -> Answers:
+    def temperature(self, state: TrainState) -> float:
+        """Temperature of the final state's predictions, fitted to the images of evaluations."""
+        step: EvalStep = jax.jit(make_scores(self._net, self._prepare, **self._options))
+        return fit_temperature(*scores(self._on_devices(step), *state.tested, self._batches(self._source)))
+
+    def on_test(self, state: TrainState, temperature: float | None = None) -> Answers:
         """Evaluate the final state on the test images, unless `__call__` did so last."""
-        if self._inputs.validation is None and self.last is not None:
+        if temperature is not None:
+            self._step = jax.jit(make_eval_step(self._net, self._prepare, **self._options, temperature=temperature))
+        elif self._inputs.validation is None and self.last is not None:
             return self.last
         return self._answers(state, self._inputs.dataset.test)
 
     def _answers(self, state: TrainState, source: Source) -> Answers:
-        found = evaluation_batches(source, self._settings, len(self._inputs.dataset.classes), self._devices.parts)
-        return answer(self._on_devices, *state.tested, found)
+        return answer(self._on_devices(self._step), *state.tested, self._batches(source))
 
-    def _on_devices(self, params: Any, state: Any, batch: Batch) -> dict[str, jax.Array]:
+    def _batches(self, source: Source) -> Iterable[Batch]:
+        return evaluation_batches(source, self._settings, len(self._inputs.dataset.classes), self._devices.parts)
+
+    def _on_devices(self, step: EvalStep) -> EvalStep:
         """The step on a batch that is divided among the devices."""
-        return self._step(params, state, self._devices.batch(batch))
+        return lambda params, state, batch: step(params, state, self._devices.batch(batch))
 
 
 def score(found: Answers, classes: int) -> Score:

@@ -38,7 +38,8 @@ class Run(Predictor):
           root: data directory; the run's if None.
         """
         dataset = load_dataset(self.settings, root)
-        step = jax.jit(make_eval_step(self.net, self.prepare, members=self.members, views=self.views))
+        options: dict[str, Any] = {"views": self.views, "temperature": self.temperature}
+        step = jax.jit(make_eval_step(self.net, self.prepare, members=self.members, **options))
         images = evaluation_batches(dataset.test, self.settings, len(dataset.classes))
         return answer(step, self.params, self.state, images)
 
@@ -82,7 +83,18 @@ def load(folder: str | Path, tta: Sequence[str] = ()) -> Run:
     found = checkpoint.load(folder / "params.safetensors", like)
     check_finite(folder / "params.safetensors", found["params"], found["state"])
     views = make_views(settings.tta)
-    return Run(net, found["params"], found["state"], wanted, members, folder, settings, result, views=views)
+    return Run(
+        net,
+        found["params"],
+        found["state"],
+        wanted,
+        members,
+        folder,
+        settings,
+        result,
+        views=views,
+        temperature=result.get("temperature", 1.0),
+    )
 
 
 def _tuple(value: Any) -> Any:

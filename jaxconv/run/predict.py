@@ -15,6 +15,7 @@ from jaxconv import port
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import read_text
 from jaxconv.augment import normalize
+from jaxconv.data import Batch
 from jaxconv.data.decode import read_square
 from jaxconv.data.folder import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
@@ -22,8 +23,7 @@ from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
 from jaxconv.run.build.model import make_views
 from jaxconv.run.config import TtaConfig, with_changes
-from jaxconv.training.ensemble import over_members
-from jaxconv.training.evaluation import make_log_probabilities
+from jaxconv.training.evaluation import make_scores, tempered
 from jaxconv.training.finite import first_nonfinite
 from jaxconv.training.tta import Views
 
@@ -64,6 +64,7 @@ class Predictor:
       input: its input shape, normalization and classes.
       members: whether it is an ensemble.
       views: test-time augmentation; None for none.
+      temperature: that logits are divided by, see `jaxconv.training.calibration`; of an ensemble, those of its mean.
     """
 
     net: Layer
@@ -72,6 +73,7 @@ class Predictor:
     input: Input
     members: bool
     views: Views | None = dataclasses.field(default=None, kw_only=True)
+    temperature: float = dataclasses.field(default=1.0, kw_only=True)
 
     def prepare(self, images: jax.Array) -> jax.Array:
         """Normalize images as in training: [N, H, W, C] in the data's pixel units."""
@@ -102,9 +104,10 @@ class Predictor:
         Returns:
           float32 [N, classes]; of an ensemble, the mean over its members.
         """
-        mapped = over_members(make_log_probabilities(self.net, self.prepare, self.views), self.members, (0, 0, None))
-        chances = jnp.exp(jax.jit(mapped)(self.params, self.state, jnp.asarray(images)))
-        return chances.mean(0) if self.members else chances
+        images = jnp.asarray(images)
+        batch = Batch(images, jnp.zeros(len(images), jnp.int32), jnp.ones(len(images)))
+        step = make_scores(self.net, self.prepare, members=self.members, views=self.views)
+        return jnp.exp(tempered(jax.jit(step)(self.params, self.state, batch)["log_p"], self.temperature))
 
 
 def pretrained(

@@ -98,6 +98,7 @@ class Result(TypedDict):
     test_vote_accuracy: NotRequired[Share]
     test_member_accuracies: NotRequired[list[Share]]
     validation_accuracy: NotRequired[Share]
+    temperature: NotRequired[Annotated[FiniteFloat, Field(gt=0)]]
 
 
 class Resumed(TypedDict):

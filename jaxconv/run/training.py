@@ -181,9 +181,10 @@ def _run(
             if fitted.done < training.steps:
                 raise StoppedError(folder, fitted.done, training.steps, received[0])
             with _saved_on_failure(saver, fitted):
-                found = tester.on_test(fitted.final)
+                temperature = tester.temperature(fitted.final) if settings.train.temperature_scaling else None
+                found = tester.on_test(fitted.final, temperature)
                 seconds = saver.before + time.perf_counter() - began
-                return finish(folder, settings, inputs, fitted, feed, found, seconds, report)
+                return finish(folder, settings, inputs, fitted, feed, found, seconds, report, temperature)
         except DivergedError as error:
             last = f"the state of step {saved.steps[-1]} is saved" if saved.steps else "no state was saved before it"
             error.add_note(f"{last}; to resume with other settings: jaxconv train --resume {folder} KEY=VALUE")

@@ -10,6 +10,7 @@ training.save_checkpoint("train.safetensors", train)
 from jaxconv._base.memory import keep_heap
 from jaxconv.training import losses, metrics, optim
 from jaxconv.training.batches import Resident, Streamed, shuffled_batches
+from jaxconv.training.calibration import fit_temperature
 from jaxconv.training.checkpoint import load as load_checkpoint
 from jaxconv.training.checkpoint import save as save_checkpoint
 from jaxconv.training.devices import make_devices
@@ -22,9 +23,9 @@ from jaxconv.training.step import TrainState, init_state, make_step
 from jaxconv.training.tta import Views
 
 __all__ = [
-    "Checkpoints", "Resident", "Streamed", "TrainState", "Views", "evaluate", "fit", "init_ensemble", "init_state",
-    "keep_heap", "load_checkpoint", "losses", "make_devices", "make_eval_step", "make_step", "member", "metrics",
-    "optim", "recompute_statistics", "save_checkpoint", "shuffled_batches",
+    "Checkpoints", "Resident", "Streamed", "TrainState", "Views", "evaluate", "fit", "fit_temperature",
+    "init_ensemble", "init_state", "keep_heap", "load_checkpoint", "losses", "make_devices", "make_eval_step",
+    "make_step", "member", "metrics", "optim", "recompute_statistics", "save_checkpoint", "shuffled_batches",
 ]  # fmt: skip
 
 

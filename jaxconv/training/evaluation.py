@@ -21,7 +21,17 @@ from jaxconv.training.metrics import count_pairs, label_rank
 from jaxconv.training.step import Prepare
 from jaxconv.training.tta import Views
 
-__all__ = ["Answers", "answer", "batches", "evaluate", "make_eval_step", "make_log_probabilities"]
+__all__ = [
+    "Answers",
+    "answer",
+    "batches",
+    "evaluate",
+    "make_eval_step",
+    "make_log_probabilities",
+    "make_scores",
+    "scores",
+    "tempered",
+]
 
 EvalStep = Callable[[ParamsLike, State, Batch], dict[str, jax.Array]]
 
@@ -101,8 +111,51 @@ def make_log_probabilities(
     return log_p
 
 
-def make_eval_step(
+def make_scores(
     net: Layer, prepare: Prepare | None = None, *, members: Members = False, views: Views | None = None
+) -> EvalStep:
+    """Make the pure function from a batch to log-probabilities, for `scores`; of an ensemble, of its mean probability.
+
+    Args:
+      net: the trained layer.
+      prepare: `images -> input of the net`.
+      members: as in `make_eval_step`.
+      views: as in `make_log_probabilities`.
+
+    Returns:
+      `(params, state, batch) -> {"log_p": [B, C], "label": [B], "weight": [B]}`.
+    """
+    mapped = over_members(make_log_probabilities(net, prepare, views), members, (0, 0, None))
+
+    def step(params: ParamsLike, state: State, batch: Batch) -> dict[str, jax.Array]:
+        log_p = mapped(params, state, batch.image)
+        return {"log_p": _together(log_p) if members else log_p, "label": batch.label, "weight": batch.weight}
+
+    return step
+
+
+def scores(step: EvalStep, params: ParamsLike, state: State, feed: Iterable[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities [N, C] and labels [N] of all images, each once.
+
+    Args:
+      step: from `make_scores`, compiled.
+      params: the net's parameters.
+      state: its state.
+      feed: batches; examples of weight 0 are left out.
+    """
+    results = [step(params, state, batch) for batch in feed]
+    found = [jax.tree.map(np.asarray, each) for each in results]
+    log_p, labels = (np.concatenate([each[name][each["weight"] > 0] for each in found]) for name in ("log_p", "label"))
+    return log_p, labels
+
+
+def make_eval_step(
+    net: Layer,
+    prepare: Prepare | None = None,
+    *,
+    members: Members = False,
+    views: Views | None = None,
+    temperature: float = 1.0,
 ) -> EvalStep:
     """Make the pure function that evaluates one batch.
 
@@ -111,6 +164,7 @@ def make_eval_step(
       prepare: `images -> input of the net`.
       members: whether params and state are those of an ensemble, with a leading axis; or `Devices.vmap`.
       views: as in `make_log_probabilities`.
+      temperature: from `fit_temperature`; of an ensemble, of its mean probability alone.
 
     Returns:
       `(params, state, batch) -> arrays` [B] (or [members, B]) by the field names of `Answers`; for an ensemble also
@@ -122,14 +176,24 @@ def make_eval_step(
     def step(params: ParamsLike, state: State, batch: Batch) -> dict[str, jax.Array]:
         log_p = mapped(params, state, batch.image)
         if not members:
-            return _judge(log_p, batch.label)
+            return _judge(tempered(log_p, temperature), batch.label)
         found = jax.vmap(_judge, in_axes=(0, None))(log_p, batch.label)
-        mean = jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(log_p))
+        mean = tempered(_together(log_p), temperature)
         counts = jax.nn.one_hot(found["answer"], log_p.shape[-1]).sum(0)
         together = {f"mean_{name}": value for name, value in _judge(mean, batch.label).items()}
         return found | together | {"vote": jnp.argmax(counts + 0.5 * jnp.exp(mean), axis=-1)}
 
     return step
+
+
+def tempered(log_p: jax.Array, temperature: float) -> jax.Array:
+    """Log-probabilities [..., C] of `softmax(log_p / temperature)`."""
+    return log_p if temperature == 1 else jax.nn.log_softmax(log_p / temperature)
+
+
+def _together(log_p: jax.Array) -> jax.Array:
+    """Log of the mean probability of members: [members, B, C] -> [B, C]."""
+    return jax.nn.logsumexp(log_p, axis=0) - jnp.log(len(log_p))
 
 
 def _judge(log_p: jax.Array, label: jax.Array) -> dict[str, jax.Array]:

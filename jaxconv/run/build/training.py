@@ -70,6 +70,8 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
       ConfigError, ShapeError: if the config is invalid.
     """
     train = settings.train
+    if train.temperature_scaling and inputs.validation is None:
+        raise ConfigError("train.temperature_scaling needs validation images, as data.validation=1000; got none")
     steps = total_steps(settings, len(inputs.train))
     tx, rate = _optimizer(settings, model, len(inputs.train), steps)
     wanted = settings.devices

@@ -213,6 +213,8 @@ class TrainConfig:
     norm_group: Annotated[Positive | None, example(32)] = None
     """Number of consecutive images that batch norms take their statistics over (ghost batch norm); those of the whole
     batch, on all devices, if unset."""
+    temperature_scaling: Annotated[bool, example(True)] = False
+    """Whether to fit the temperature of predictions to the validation images after training."""
     log_norms: Annotated[bool, example(True)] = False
     """Whether to log the norms of the gradient and of each part's weights."""
 
