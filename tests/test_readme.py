@@ -115,7 +115,7 @@ def _check_jaxconv(words):
     options = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in rest if word.startswith("--")} <= options
     if name in ("train", "sweep", "summary", "tune") and "--resume" not in rest:
-        config.read(ROOT / rest[0], [word for word in rest[1:] if "=" in word and "," not in word])
+        config.read(ROOT / rest[0], [word for word in rest[1:] if "=" in word and not re.search(r",|\.\.", word)])
 
 
 @pytest.mark.parametrize("page", TEXT)

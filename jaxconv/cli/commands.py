@@ -8,7 +8,7 @@ import importlib.metadata
 import json
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,7 +16,7 @@ from jaxconv._base import interrupt
 from jaxconv._base.files import user_path
 from jaxconv.cli import nets
 from jaxconv.cli.errors import INTERRUPTED, fail, user_errors
-from jaxconv.cli.options import ConfigPath, Overrides, Root, RunFolder, Tta, examples
+from jaxconv.cli.options import ConfigPath, Overrides, Root, RunFolder, SweepValues, Tta, examples
 from jaxconv.cli.plot import plot
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
 
 MaybeConfig = Annotated[
     Path | None,
@@ -161,10 +162,15 @@ def config(
             typer.echo(reference(path))
 
 
-@app.command(epilog=examples("jaxconv sweep configs/digits.toml optim.learning_rate=0.1,0.03 seed=0,1,2"))
+@app.command(
+    epilog=examples(
+        "jaxconv sweep configs/digits.toml optim.learning_rate=0.1,0.03 seed=0,1,2",
+        "jaxconv sweep configs/digits.toml learning_rate=1e-3..0.1:log --method tpe --trials 30",
+    )
+)
 def sweep(
     config_path: ConfigPath,
-    overrides: Overrides = None,
+    overrides: SweepValues = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -174,8 +180,17 @@ def sweep(
             "one that was interrupted is finished.",
         ),
     ] = None,
+    method: Annotated[
+        Literal["grid", "random", "tpe"],
+        typer.Option(help="Every combination of values, random ones, or those of Optuna's TPE."),
+    ] = "grid",
+    trials: Annotated[int | None, typer.Option(metavar="N", help="Number of runs of random and tpe.")] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="With tpe: stop runs that do worse than half of the others.")
+    ] = False,
+    processes: Annotated[int, typer.Option(metavar="N", help="Runs at once, each in a process of its own.")] = 1,
 ) -> None:
-    """Train once for each combination of comma-separated values."""
+    """Train once for each combination of values, or for values that a search chooses."""
     with user_errors(), contextlib.ExitStack() as stack:
         from rich.console import Console
 
@@ -188,11 +203,14 @@ def sweep(
         folder = out or stack.enter_context(run.reserved(f"{config_path.stem}-sweep"))
 
         def begin(name: str, number: int, total: int) -> None:
-            console.print(f"[{number}/{total}] {name}", markup=False, highlight=False)
+            console.print(f"[{number}/{total}] {name}", markup=False, highlight=False, soft_wrap=True)
 
+        chosen = functools.partial(run.sweep, method=method, trials=trials, prune=prune, processes=processes)
         with display.progress(console, several=True) as report:
-            run.sweep(config_path, overrides or [], folder, report, begin)
+            chosen(config_path, overrides or [], folder, report, begin)
         display.columns(console, run.compare(folder))
+        if (found := run.best(folder)) is not None:
+            typer.echo(f"best on the validation images: {found[0]} with {found[1]:.2%}")
         typer.echo(f"wrote {folder}")
 
 

@@ -35,6 +35,14 @@ Overrides = Annotated[
         metavar="KEY=VALUE", help="Changes to the config, for example train.epochs=3.", autocompletion=_keys
     ),
 ]
+SweepValues = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUES",
+        help="Comma-separated values of a config's key, or a range LOW..HIGH or LOW..HIGH:log.",
+        autocompletion=_keys,
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(parser=user_path, metavar="RUN", help="Folder of a finished run.")]
 Root = Annotated[str | None, typer.Option(metavar="DIR", help="Data directory (default: the run's).")]
 Tta = Annotated[

@@ -6,15 +6,18 @@ from jaxconv.run.comparison import compare
 from jaxconv.run.dry_run import describe
 from jaxconv.run.finished import Run, load
 from jaxconv.run.folder import new_folder, reserved
+from jaxconv.run.search import points
 from jaxconv.run.settings import settings_of
-from jaxconv.run.sweeps import points, sweep
+from jaxconv.run.sweeps import sweep
 from jaxconv.run.training import StoppedError, resume, train
+from jaxconv.run.trials import best
 from jaxconv.run.tuning import tune
 
 __all__ = [
     "Run",
     "StoppedError",
     "average",
+    "best",
     "build",
     "compare",
     "describe",

@@ -9,14 +9,15 @@ import fcntl
 import hashlib
 import itertools
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import WriteError, write_atomically, writing
 
-__all__ = ["at_once", "check_new", "locked", "made", "new_folder", "reserved", "short_name"]
+__all__ = ["at_once", "check_new", "combination_name", "locked", "made", "new_folder", "reserved", "short_name"]
 
 _LOCK = ".lock"
 _LONGEST_NAME = 220  # bytes; file systems take 255, and a date and a number may follow
@@ -32,6 +33,16 @@ def short_name(name: str) -> str:
     if len(content) <= _LONGEST_NAME:
         return name
     return f"{content[: _LONGEST_NAME - 13].decode(errors='ignore')}-{hashlib.sha256(content).hexdigest()[:12]}"
+
+
+def combination_name(values: Mapping[str, str], prefix: str = "") -> str:
+    """Folder name of a combination of a sweep's values.
+
+    >>> combination_name({"optim.learning_rate": "0.1", "seed": "0"})
+    'learning_rate=0.1,seed=0'
+    """
+    found = [(key.strip().rpartition(".")[2], re.sub(r"[^\w.+-]+", "_", text.strip())) for key, text in values.items()]
+    return short_name(prefix + ",".join(f"{key}={text}" for key, text in found)) or "run"
 
 
 def new_folder(stem: str, parent: str | Path = "runs") -> Path:
