@@ -21,6 +21,7 @@ from jaxconv.run.config import Config
 from jaxconv.run.manifest import command, device
 from jaxconv.run.recorder import Report
 from jaxconv.run.records import json_bytes, read_lines
+from jaxconv.run.trained import CHECKED, trained
 from jaxconv.training import checkpoint
 from jaxconv.training.batches import Feed
 from jaxconv.training.evaluation import Answers
@@ -32,18 +33,10 @@ from jaxconv.viz import training as pictures
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["CHECKED", "finish", "trained"]
-
-CHECKED = ("config.toml", "params.safetensors", "result.json")
-"""Files of a finished run listed in its `SHA256SUMS`."""
+__all__ = ["finish"]
 
 WORST = 24
 _TABLE = 2000  # most classes for a full confusion matrix, whose cells grow with their square
-
-
-def trained(params: Any, state: Any) -> dict[str, Any]:
-    """The tree in `params.safetensors`."""
-    return {"params": params, "state": state}
 
 
 def finish(

@@ -17,7 +17,6 @@ from jaxconv._base.files import write_atomically
 from jaxconv.data import Source
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run import config
-from jaxconv.run.artifacts import CHECKED, trained
 from jaxconv.run.build import Inputs, evaluation_batches, load_inputs, matmul_precision, training_feed
 from jaxconv.run.callbacks import score
 from jaxconv.run.config import Config
@@ -26,6 +25,7 @@ from jaxconv.run.folder import at_once, check_new
 from jaxconv.run.manifest import command, device, manifest
 from jaxconv.run.records import json_bytes, read_manifest, write_json
 from jaxconv.run.settings import changed
+from jaxconv.run.trained import CHECKED, trained
 from jaxconv.training import checkpoint
 from jaxconv.training.devices import make_devices
 from jaxconv.training.evaluation import Answers, answer, make_eval_step

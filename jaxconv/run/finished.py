@@ -9,15 +9,11 @@ from typing import Any
 
 import jax
 
-from jaxconv._base import checksums
-from jaxconv._base.errors import DataError
-from jaxconv.models._registry import make_net
 from jaxconv.run import config
-from jaxconv.run.artifacts import CHECKED, trained
-from jaxconv.run.build import evaluation_batches, in_precision, load_dataset, make_views
-from jaxconv.run.predict import Input, Predictor, check_finite
-from jaxconv.run.records import Result, read_result
-from jaxconv.training import checkpoint
+from jaxconv.run.build import evaluation_batches, load_dataset
+from jaxconv.run.predict import Predictor
+from jaxconv.run.records import Result
+from jaxconv.run.trained import read_trained
 from jaxconv.training.evaluation import Answers, answer, make_eval_step
 
 __all__ = ["Run", "load"]
@@ -55,53 +51,6 @@ def load(folder: str | Path, tta: Sequence[str] = ()) -> Run:
       DataError: if a file is missing or damaged; without `result.json` the run is not finished.
       ConfigError: if the parameters do not match the config's net, or a change is invalid.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        problem = f"{folder} is a file, not a run's folder" if folder.exists() else f"there is no run {folder}"
-        raise DataError(problem + _near_runs(folder))
-    files = ("config.toml", "params.safetensors", "result.json")
-    missing = [name for name in files if not (folder / name).is_file()]
-    if missing:
-        raise DataError(
-            f"{folder} is not a finished run: {', '.join(missing)} missing; it is still running, or was interrupted; "
-            f"to resume it: jaxconv train --resume {folder}"
-            if (folder / "config.toml").is_file()
-            else f"{folder} is not a run: {', '.join(missing)} missing"
-        )
-    checksums.verify(folder, CHECKED)
-    settings = config.read(folder / "config.toml")
-    settings = dataclasses.replace(settings, tta=config.with_changes("tta", settings.tta, tta))
-    result = read_result(folder)
-    wanted = Input(**{key: _tuple(value) for key, value in result["input"].items()})
-    shape, classes = wanted.shape, wanted.classes
-    net = in_precision(make_net(settings.net.name, settings.net.arguments, len(classes)), settings.precision)
-    like = jax.eval_shape(lambda: trained(*net.init(jax.random.key(0), (1, *shape))))
-    size = settings.ensemble.size
-    members = size > 1
-    if members:
-        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), like)
-    found = checkpoint.load(folder / "params.safetensors", like)
-    check_finite(folder / "params.safetensors", found["params"], found["state"])
-    views = make_views(settings.tta)
-    return Run(
-        net,
-        found["params"],
-        found["state"],
-        wanted,
-        members,
-        folder,
-        settings,
-        result,
-        views=views,
-        temperature=result.get("temperature", 1.0),
-    )
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _near_runs(folder: Path) -> str:
-    parent = folder.parent if folder.parent.is_dir() else Path("runs")
-    found = sorted((path for path in parent.glob("*/result.json")), key=lambda path: path.stat().st_mtime)
-    return f"; the latest finished one in {parent} is {found[-1].parent}" if found else ""
+    found, settings, result = read_trained(Path(folder), tta)
+    shared = {field.name: getattr(found, field.name) for field in dataclasses.fields(Predictor)}
+    return Run(**shared, folder=Path(folder), settings=settings, result=result)

@@ -88,7 +88,7 @@ class Answers:
 
 
 def make_log_probabilities(
-    net: Layer, prepare: Prepare | None = None, views: Views | None = None
+    net: Layer, prepare: Prepare | None = None, views: Views | None = None, *, members: Members = False
 ) -> Callable[[ParamsLike, State, Array], jax.Array]:
     """Make the pure function from images to log-probabilities.
 
@@ -96,10 +96,20 @@ def make_log_probabilities(
       net: the trained layer.
       prepare: `images -> input of the net`.
       views: test-time augmentation, applied to the images before `prepare`; None for none.
+      members: whether params and state are those of an ensemble, whose probabilities are averaged; or `Devices.vmap`.
 
     Returns:
       `(params, state, images) -> log p` [N, C], in at least float32.
     """
+
+    mapped = over_members(_member_log_probabilities(net, prepare, views), members, (0, 0, None))
+    return (lambda *inputs: _together(mapped(*inputs))) if members else mapped
+
+
+def _member_log_probabilities(
+    net: Layer, prepare: Prepare | None, views: Views | None
+) -> Callable[[ParamsLike, State, Array], jax.Array]:
+    """`make_log_probabilities` of a single net."""
 
     def log_p(params: ParamsLike, state: State, images: Any) -> jax.Array:
         def one(images: Any) -> jax.Array:
@@ -125,11 +135,10 @@ def make_scores(
     Returns:
       `(params, state, batch) -> {"log_p": [B, C], "label": [B], "weight": [B]}`.
     """
-    mapped = over_members(make_log_probabilities(net, prepare, views), members, (0, 0, None))
+    function = make_log_probabilities(net, prepare, views, members=members)
 
     def step(params: ParamsLike, state: State, batch: Batch) -> dict[str, jax.Array]:
-        log_p = mapped(params, state, batch.image)
-        return {"log_p": _together(log_p) if members else log_p, "label": batch.label, "weight": batch.weight}
+        return {"log_p": function(params, state, batch.image), "label": batch.label, "weight": batch.weight}
 
     return step
 
@@ -171,7 +180,7 @@ def make_eval_step(
       "vote", and "mean_answer" and so on for the mean probability.
     """
 
-    mapped = over_members(make_log_probabilities(net, prepare, views), members, (0, 0, None))
+    mapped = over_members(_member_log_probabilities(net, prepare, views), members, (0, 0, None))
 
     def step(params: ParamsLike, state: State, batch: Batch) -> dict[str, jax.Array]:
         log_p = mapped(params, state, batch.image)

@@ -14,8 +14,8 @@ from jaxconv import run
 from jaxconv._base.errors import ConfigError
 from jaxconv.data import load as load_dataset
 from jaxconv.run import config
-from jaxconv.run.artifacts import trained
 from jaxconv.run.build import build_model
+from jaxconv.run.trained import trained
 from jaxconv.training import checkpoint
 
 NET = {"features": [4], "kernel_size": 3, "hidden": [], "batch_norm": True, "dropout": 0.5}

@@ -15,7 +15,7 @@ from support.tiny_run import invoke
 from jaxconv import run
 from jaxconv._base.errors import DataError
 from jaxconv.run import config
-from jaxconv.run.artifacts import CHECKED
+from jaxconv.run.trained import CHECKED
 from jaxconv.training import checkpoint
 from jaxconv.training.running import DivergedError
 

@@ -17,8 +17,8 @@ from jaxconv.cli.commands import app
 from jaxconv.data import load
 from jaxconv.models._registry import make_net
 from jaxconv.run import config
-from jaxconv.run.artifacts import trained
 from jaxconv.run.plots import KINDS, draw, drawings
+from jaxconv.run.trained import trained
 from jaxconv.training import checkpoint
 
 CONFIG = config_text(
