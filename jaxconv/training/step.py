@@ -20,12 +20,13 @@ from jaxconv.training.losses import cross_entropy
 from jaxconv.training.metrics import correct
 
 __all__ = [
-    "GRADIENT_NORM", "METRICS", "WEIGHT_NORM", "AverageOf", "LossScale", "Metrics", "Prepare", "Step", "TrainState",
-    "init_state", "make_step", "metric_names",
+    "GRADIENT_NORM", "METRICS", "WEIGHT_NORM", "AverageOf", "Loss", "LossScale", "Metrics", "Prepare", "Step",
+    "Teacher", "TrainState", "init_state", "make_step", "metric_names",
 ]  # fmt: skip
 
 Prepare = Callable[[jax.Array], jax.Array]
-Loss = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+Loss = Callable[[jax.Array, Any, jax.Array], jax.Array]
+Teacher = Callable[[jax.Array], jax.Array]
 Metrics = dict[str, jax.Array]
 Step = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 
@@ -132,6 +133,7 @@ def make_step(
     tx: optax.GradientTransformation,
     *,
     loss: Loss = cross_entropy,
+    teacher: Teacher | None = None,
     augment: Augment | None = None,
     prepare: Prepare | None = None,
     accumulate: int = 1,
@@ -145,7 +147,8 @@ def make_step(
       net: layer to train.
       tx: the optimizer. Its `update` gets, as far as it takes them, `value` (the loss), `grad`, `value_fn(params)` and
         `grad_fn(params, _)`, of the batch.
-      loss: `(logits, labels, weights) -> scalar`, a weighted mean.
+      loss: `(logits, labels, weights) -> scalar`, a weighted mean; with a teacher, of `(labels, teacher's answers)`.
+      teacher: `images -> answers`, such as log-probabilities [N, C], for distillation; of the images after `augment`.
       augment: `(key, batch) -> batch`, applied to the images as stored.
       prepare: `images -> input of the net`, such as normalization; applied after `augment`.
       accumulate: number of micro-batches (gradient accumulation), each of every `accumulate`-th image of a batch. The
@@ -170,7 +173,8 @@ def make_step(
     def forward(params: Any, state: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
         logits, new = net.apply(params, state, batch.image, key=key, train=True)
         value = loss(logits, batch.label, batch.weight)
-        right = correct(logits, batch.label, batch.weight)
+        label = batch.label if teacher is None else batch.label[0]
+        right = correct(logits, label, batch.weight)
         return new, {"loss": value, "correct": right, "count": batch.weight.sum()}
 
     def gradients(train: TrainState, batch: Batch, state: Any, key: jax.Array) -> tuple[Any, Any, Metrics]:
@@ -190,6 +194,14 @@ def make_step(
         # Every accumulate-th row, so that a micro-batch has as many rows of each device as the others.
         rows = (size // accumulate, accumulate)
         return jax.tree.map(lambda v: v.reshape(*rows, *v.shape[1:]).swapaxes(0, 1), batch)
+
+    def taught(batch: Batch) -> jax.Array:
+        """The teacher's answers to the images of a batch, one micro-batch at a time."""
+        assert teacher is not None
+        if accumulate == 1:
+            return teacher(batch.image)
+        parts = jax.lax.map(teacher, micro_batches(batch).image)
+        return parts.swapaxes(0, 1).reshape(len(batch.weight), *parts.shape[2:])
 
     def accumulated(train: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
         def add(carry: Any, part: Any) -> tuple[Any, None]:
@@ -228,6 +240,8 @@ def make_step(
     def step(train: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, net_key = jax.random.split(jax.random.fold_in(train.key, train.step))
         batch = batch if augment is None else augment(augment_key, batch)
+        if teacher is not None:
+            batch = batch._replace(label=(batch.label, taught(batch)))
         batch = batch if prepare is None else batch._replace(image=prepare(batch.image))
         gradient, state, metrics = measured(train, batch, net_key)
 

@@ -18,10 +18,12 @@ from jaxconv.layers import freeze_statistics, ghost_batch_norm
 from jaxconv.layers.layer import Layer
 from jaxconv.run.build.inputs import Inputs, batch_struct
 from jaxconv.run.build.model import Model
+from jaxconv.run.build.teacher import make_teacher
 from jaxconv.run.config import Config, GroupConfig
 from jaxconv.training import averaging, optim
 from jaxconv.training.averaging import Averaging
 from jaxconv.training.devices import Devices, make_devices
+from jaxconv.training.distillation import distilled
 from jaxconv.training.ensemble import Members, init_ensemble
 from jaxconv.training.named import make_loss
 from jaxconv.training.step import AverageOf, Loss, Step, TrainState, init_state, make_step
@@ -219,12 +221,14 @@ def _step(
     train, dataset = settings.train, inputs.dataset
     augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
     batch = jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
+    loss, teacher = _loss(settings, inputs, batch), make_teacher(settings.distill, dataset)
     net = _grouped(model.net, settings)
     net = freeze_statistics(net, *settings.optim.freeze) if settings.optim.freeze else net
     step = make_step(
         devices.layer(net),
         tx,
-        loss=_loss(settings, inputs, batch),
+        loss=loss if teacher is None else distilled(loss, settings.distill.alpha, settings.distill.temperature),
+        teacher=teacher,
         augment=augmented,
         prepare=model.prepare,
         accumulate=settings.optim.accumulate,

@@ -20,6 +20,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "DevicesConfig",
+    "DistillConfig",
     "EnsembleConfig",
     "GroupConfig",
     "LossConfig",
@@ -192,6 +193,25 @@ class LossConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DistillConfig:
+    """Distillation: the loss has a term towards the probabilities of a teacher, of the same images."""
+
+    __pydantic_config__ = _strict
+    run: Annotated[PathText | None, example("runs/teacher")] = None
+    """Folder of a finished run, whose net or ensemble is the teacher."""
+    net: Annotated[str | None, example("resnet50")] = None
+    """Instead: a model of jaxconv.models, with ImageNet's normalization."""
+    weights: Annotated[PathText | None, example("resnet50.pth")] = None
+    """File of that model's weights."""
+    source: Annotated[Literal["torchvision", "timm", "transformers"], example("timm")] = "torchvision"
+    """Library whose parameter names the file has."""
+    alpha: Annotated[Annotated[float, Field(ge=0, le=1)], example(0.9)] = 0.5
+    """Share of the teacher's term in the loss."""
+    temperature: Annotated[PositiveNumber, example(4.0)] = 2.0
+    """Temperature of both probabilities in it."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Training."""
 
@@ -300,6 +320,7 @@ class Config:
     train: TrainConfig
     pretrained: PretrainedConfig = PretrainedConfig()
     loss: LossConfig = LossConfig()
+    distill: DistillConfig = DistillConfig()
     augment: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Changes of the training images, drawn anew for each, in the order given: each with a table of its arguments, its
     first argument, true or false. random_choice, a table of others, applies one of them to each image."""
@@ -317,6 +338,7 @@ SECTIONS = {
     "net": NetConfig,
     "pretrained": PretrainedConfig,
     "loss": LossConfig,
+    "distill": DistillConfig,
     "optim": OptimConfig,
     "train": TrainConfig,
     "precision": PrecisionConfig,

@@ -45,6 +45,7 @@ TABLES: dict[str, type | None] = {
     **{section: SECTIONS[section] for section in ("data", "net", "pretrained")},
     "augment": None,
     "loss": SECTIONS["loss"],
+    "distill": SECTIONS["distill"],
     "optim": SECTIONS["optim"],
     **NESTED,
 }

@@ -130,8 +130,8 @@ SINGLE = [
     (
         "[train]",
         "[trian]",
-        "trian: unknown section; expected one of data, net, optim, train, pretrained, loss, augment, precision, "
-        "ensemble, tta, checkpoint, devices; did you mean 'train'?",
+        "trian: unknown section; expected one of data, net, optim, train, pretrained, loss, distill, augment, "
+        "precision, ensemble, tta, checkpoint, devices; did you mean 'train'?",
     ),
     (
         '"digits"',
