@@ -153,8 +153,8 @@ class Devices:
             return jax.vmap(function, in_axes)
 
         def local(*args: Any) -> T:
-            own = [jax.tree.leaves(v)[0].shape[0] for v, axis in zip(args, in_axes, strict=True) if axis == 0]
-            if own[0] > 1:
+            own = jax.tree.leaves([v for v, axis in zip(args, in_axes, strict=True) if axis == 0])
+            if own[0].shape[0] > 1:
                 return jax.vmap(function, in_axes)(*args)
             alone = [v if axis is None else member(v, 0) for v, axis in zip(args, in_axes, strict=True)]
             return jax.tree.map(lambda leaf: leaf[None], function(*alone))

@@ -360,3 +360,9 @@ def test_devices_are_shared_by_the_runs_of_a_sweep(tmp_path):
     assert shares(3, "devices.data=1") == [[0, 1], [2, 3], [4, 5]]
     assert shares(9, "devices.data=-1", "devices.model=3") == [[0, 1, 2], [3, 4, 5]]
     assert shares(9, "devices.data=9") == shares(0) == []
+
+
+def test_members_without_a_state_are_spread():
+    devices = make_devices(members=4)
+    found = jax.jit(lambda p: devices.vmap(lambda p, state, x: p * x, (0, 0, None))(p, {}, 3.0))(jnp.arange(4.0))
+    np.testing.assert_array_equal(found, [0, 3, 6, 9])
