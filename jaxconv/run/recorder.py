@@ -1,4 +1,4 @@
-"""Recorder of a run's events: `metrics.jsonl` and TensorBoard."""
+"""Recorder of a run's events: `metrics.jsonl` and the config's writers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxconv._base.files import WriteError, write_atomically, writing
+from jaxconv.run.config import Config
 from jaxconv.run.records import json_text, read_lines
-from jaxconv.run.tensorboard import EventWriter
+from jaxconv.run.writers import open_writers
 from jaxconv.training.progress import Evaluation, Progress
 
 __all__ = ["Recorder", "Report"]
@@ -20,7 +21,7 @@ Report = Callable[[Any], None]
 
 
 class Recorder:
-    """Write events to `metrics.jsonl` and for TensorBoard at once, and pass them on.
+    """Write events to `metrics.jsonl` and the config's writers at once, and pass them on.
 
     Args:
       folder: the run's.
@@ -28,16 +29,19 @@ class Recorder:
       rate: `step -> learning rate`.
       since: step that the run resumes from, or 0; metrics of later steps are dropped.
       part: "validation" or "test", the images of evaluations.
+      settings: the config.
     """
 
-    def __init__(self, folder: Path, report: Report, rate: Callable[[int], float], since: int, part: str) -> None:
+    def __init__(
+        self, folder: Path, report: Report, rate: Callable[[int], float], since: int, part: str, settings: Config
+    ) -> None:
         before = [line for line in read_lines(folder) if line["step"] <= since]
         self._path = folder / "metrics.jsonl"
         write_atomically(self._path, "".join(json_text(line) + "\n" for line in before).encode())
         with writing(self._path):
             self._metrics = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
-        self._events = EventWriter(folder / "events", purge_step=since + 1 if since else None)
-        self._report, self._rate, self._part = report, rate, part
+        self._writers = open_writers(settings, folder, since, report)
+        self._report, self._rate, self._part, self._at_end = report, rate, part, False
 
     def __enter__(self) -> Recorder:
         return self
@@ -46,13 +50,15 @@ class Recorder:
         try:
             with writing(self._path):
                 self._metrics.close()
-            self._events.close()
+            for writer in self._writers:
+                writer.close(finished=error is None and self._at_end)
         except WriteError:  # the first error says more
             if error is None:
                 raise
 
     def __call__(self, event: Any) -> None:
         if isinstance(event, Progress):
+            self._at_end = event.step == event.steps
             line = dataclasses.asdict(event)
             del line["steps"], line["seconds_left"]
             for name in ("gradient_norm", "weight_norms"):
@@ -75,4 +81,6 @@ class Recorder:
             self._metrics.flush()  # for readers of the file, and in case of a kill
         numbers = {name.removeprefix(f"{part}_"): value for name, value in line.items() if isinstance(value, float)}
         norms = {f"weight_norm/{name}": value for name, value in line.get("weight_norms", {}).items()}
-        self._events.scalars(line["step"], {f"{part}/{name}": value for name, value in numbers.items()} | norms)
+        scalars = {f"{part}/{name}": value for name, value in numbers.items()} | norms
+        for writer in self._writers:
+            writer.scalars(line["step"], scalars)

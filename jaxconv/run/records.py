@@ -24,6 +24,7 @@ __all__ = [
     "check_folders",
     "json_bytes",
     "json_text",
+    "read_ids",
     "read_lines",
     "read_manifest",
     "read_result",
@@ -129,6 +130,7 @@ class Manifest(TypedDict):
 
 
 _LINE, _MANIFEST, _RESULT = TypeAdapter(Line), TypeAdapter(Manifest), TypeAdapter(Result)
+_NAMES = TypeAdapter(dict[str, str])
 
 
 def read_result(folder: Path) -> Result:
@@ -175,6 +177,11 @@ def read_lines(folder: Path) -> list[Line]:
             if number < len(lines) or not _is_truncated(error):
                 raise
     return found
+
+
+def read_ids(path: Path) -> dict[str, str]:
+    """Read the names of a run at its trackers; empty if there is no file."""
+    return _read(path, _NAMES) if path.exists() else {}
 
 
 def check_folders(folder: Path) -> None:

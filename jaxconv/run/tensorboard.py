@@ -92,8 +92,12 @@ class EventWriter:
         picture = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
         self._write(_integer(step), summary=Summary(value=[Summary.Value(tag=name, image=picture)]))
 
-    def close(self) -> None:
-        """Flush and close the file; a second call does nothing."""
+    def close(self, *, finished: bool = True) -> None:
+        """Flush and close the file; a second call does nothing.
+
+        Args:
+          finished: unused; TensorBoard shows a run that was stopped as any other.
+        """
         if not self._closed:
             self._closed = True
             with writing(self._folder):

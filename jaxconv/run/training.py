@@ -22,6 +22,7 @@ from jaxconv.run.manifest import manifest
 from jaxconv.run.recorder import Recorder, Report
 from jaxconv.run.records import check_folders, read_manifest, read_result, write_json
 from jaxconv.run.settings import changed, schedule_record, settings_of
+from jaxconv.run.writers import check_writers
 from jaxconv.training.budget import EvaluationBudget
 from jaxconv.training.loop import Fitted, fit
 from jaxconv.training.progress import Notice
@@ -72,6 +73,7 @@ def train(
     began = time.perf_counter()
     folder = Path(folder)
     check_new(folder)
+    check_writers(settings)
     parts = build(settings, devices)
     structs = check(settings, *parts)  # before anything is written
     full = resolved(settings, len(parts[0].train))
@@ -111,6 +113,7 @@ def resume(
         raise _finished(folder)
     check_folders(folder)
     given = settings or before
+    check_writers(given)
     parts = build(given, devices)
     if finished and parts[2].steps <= read_result(folder)["steps"]:
         raise _finished(folder)
@@ -160,7 +163,7 @@ def _run(
         try:
             with (
                 contextlib.closing(feed),
-                Recorder(folder, report, training.rate, first, tester.part) as record,
+                Recorder(folder, report, training.rate, first, tester.part, settings) as record,
             ):
                 fitted = fit(
                     training.step,

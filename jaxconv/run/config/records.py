@@ -23,6 +23,7 @@ __all__ = [
     "DistillConfig",
     "EnsembleConfig",
     "GroupConfig",
+    "LogConfig",
     "LossConfig",
     "NetConfig",
     "OptimConfig",
@@ -290,6 +291,20 @@ class CheckpointConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """Writers of metrics, beside metrics.jsonl."""
+
+    __pydantic_config__ = _strict
+    writers: Annotated[list[Literal["tensorboard", "wandb", "mlflow"]], example(["tensorboard", "wandb"])] = (
+        dataclasses.field(default_factory=lambda: ["tensorboard"])
+    )
+    """TensorBoard's event files; Weights & Biases, without network under WANDB_MODE=offline; MLflow, at
+    MLFLOW_TRACKING_URI."""
+    project: Annotated[str, Field(min_length=1), example("digits")] = "jaxconv"
+    """Project of Weights & Biases, experiment of MLflow."""
+
+
+@dataclasses.dataclass(frozen=True)
 class DevicesConfig:
     """The mesh of devices; batch sizes stay global. One of the three sizes may be -1: all that are left."""
 
@@ -328,6 +343,7 @@ class Config:
     ensemble: EnsembleConfig = EnsembleConfig()
     tta: TtaConfig = TtaConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
     devices: DevicesConfig = DevicesConfig()
 
 
@@ -345,5 +361,6 @@ SECTIONS = {
     "ensemble": EnsembleConfig,
     "tta": TtaConfig,
     "checkpoint": CheckpointConfig,
+    "log": LogConfig,
     "devices": DevicesConfig,
 }
