@@ -89,6 +89,7 @@ def extras():
 
 @pytest.mark.parametrize("words", list(commands()))
 def test_a_command_exists_and_takes_its_arguments(words):
+    words = words[words.index("jaxconv") :] if words[0] == "srun" else words
     first, *rest = words[2:] if words[:2] == ["python", "-m"] else words
     if first == "jaxconv":
         _check_jaxconv(rest)
@@ -110,6 +111,9 @@ def _check_jaxconv(words):
     known = typer.main.get_command(app).commands
     name, *rest = words
     command = known[name]
+    if name == "launch":
+        rest, launched = rest[: rest.index("--")], rest[rest.index("--") + 1 :]
+        _check_jaxconv(launched)
     if name == "plot":
         command = command.commands.get(rest[0], command.commands["run"])
     options = {option for parameter in command.params for option in parameter.opts}

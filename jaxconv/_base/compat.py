@@ -5,7 +5,9 @@ jax from 0.10 on. tests/base/test_compat.py lists what it relies on.
 """
 
 import dataclasses
+import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -18,9 +20,9 @@ from jax.interpreters import ad, batching, mlir
 
 __all__ = [
     "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
-    "backends_initialized", "batching", "bind", "compilation_cache_enabled", "debug_infs",
-    "default_precision", "default_prng", "extended",
-    "for_partitioning", "is_nnx_object", "jax_version", "jaxlib_version", "jaxpr_as_fun", "jit_disabled",
+    "backends_initialized", "batching", "bind", "compilation_cache_enabled", "debug_infs", "default_precision",
+    "default_prng", "detected_cluster", "extended", "for_partitioning", "is_nnx_object", "jax_version",
+    "jaxlib_version", "jaxpr_as_fun", "jit_disabled",
     "manual_axes", "mlir", "nnx_inputs", "prng_key", "register_taylor_rule", "taylor_series_of",
 ]  # fmt: skip
 
@@ -126,6 +128,36 @@ def backends_initialized() -> bool:
 def compilation_cache_enabled() -> bool:
     """The setting `jax_enable_compilation_cache`."""
     return bool(_setting("jax_enable_compilation_cache"))
+
+
+_SHOWN = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+
+
+def detected_cluster(seconds: int) -> tuple[str, int, int, Any] | None:
+    """The cluster that JAX finds itself in: coordinator, number of processes, own number and local devices.
+
+    Args:
+      seconds: time limit for asking the cluster.
+
+    Returns:
+      None outside of a cluster. Local devices are numbers, or None for all: one for each process, unless
+      JAX_LOCAL_DEVICE_IDS names others or the cluster shows the process its own alone.
+    """
+    from jax._src.clusters import ClusterEnv
+
+    given = [int(number) for number in os.environ.get("JAX_LOCAL_DEVICE_IDS", "").split(",") if number]
+    if "KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" not in os.environ:
+        return None  # a pod of its own, as a notebook's
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # the package that asks Kubernetes is missing
+        found = ClusterEnv.auto_detect_unset_distributed_params(
+            os.environ.get("JAX_COORDINATOR_ADDRESS"), None, None, given or None, None, seconds
+        )
+    address, number, index, local = found
+    shown = next((os.environ[name] for name in _SHOWN if name in os.environ), None)
+    if local and not given and shown is not None and max(local) >= len(shown.split(",")):
+        local = None
+    return None if address is None or number is None or index is None else (address, number, index, local)
 
 
 def is_nnx_object(value: Any) -> bool:

@@ -85,7 +85,7 @@ def count(n: int, word: str) -> str:
     >>> count(1, "channel"), count(3, "channel"), count(2, "axis")
     ('1 channel', '3 channels', '2 axes')
     """
-    many = word[:-2] + "es" if word.endswith("axis") else f"{word}s"
+    many = word[:-2] + "es" if word.endswith("axis") else f"{word}es" if word.endswith("ss") else f"{word}s"
     return f"{n} {word if n == 1 else many}"
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-__all__ = ["again", "at_the_command_line", "leave", "printing_to", "saving", "saying"]
+__all__ = ["again", "at_the_command_line", "end", "leave", "printing_to", "saving", "saying"]
 
 GRACE_SECONDS = 1.0  # time to clean up after the first Ctrl-C if there is nothing to save
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -93,10 +93,20 @@ def again(number: int) -> NoReturn:
 
 
 def leave(number: int) -> NoReturn:
-    """End the process now, without cleanup, as kill -9 would; writes are atomic, so no file is left incomplete.
+    """End the process now because of a signal, without cleanup.
 
     Args:
       number: signal number; the exit code is 128 + number.
+    """
+    end(128 + number, "")
+
+
+def end(code: int, cause: str | None = None) -> NoReturn:
+    """End the process now, without cleanup, as kill -9 would; writes are atomic, so no file is left incomplete.
+
+    Args:
+      code: the exit code.
+      cause: printed before the message; None if the user knows it already.
     """
     if not _leaving.acquire(blocking=False):
         threading.Event().wait()  # another thread is ending the process
@@ -109,8 +119,9 @@ def leave(number: int) -> NoReturn:
     with contextlib.suppress(OSError):
         if os.isatty(1):
             os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
-        os.write(_stderr, f"{text}\n".encode(errors="backslashreplace"))
-    os._exit(128 + number)
+        if cause is not None:
+            os.write(_stderr, f"{f'{cause}: ' if cause else ''}{text}\n".encode(errors="backslashreplace"))
+    os._exit(code)
 
 
 def _raise(number: int, frame: Any) -> None:

@@ -1,4 +1,4 @@
-"""The command `jaxconv`: train, config, sweep, runs, average, evaluate, predict, summary, tune, doctor, plot."""
+"""Commands: train, launch, config, sweep, runs, average, evaluate, predict, summary, tune, doctor, plot."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import typer
 
 from jaxconv._base import interrupt
 from jaxconv._base.files import user_path
+from jaxconv._base.processes import first, joined
 from jaxconv.cli import nets
 from jaxconv.cli.errors import INTERRUPTED, fail, user_errors
+from jaxconv.cli.launch import LAUNCH, end_with_launcher, launch
 from jaxconv.cli.options import ConfigPath, Overrides, Root, RunFolder, SweepValues, Tta, examples
 from jaxconv.cli.plot import plot
 
@@ -80,6 +82,11 @@ def train(
     devices: Annotated[
         int | None, typer.Option(metavar="N", help="With --dry-run: for so many devices, instead of this machine's.")
     ] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Address of process 0, where JAX finds no cluster.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, metavar="N", help="Number of processes.")] = None,
+    process: Annotated[int | None, typer.Option(min=0, metavar="I", help="Number of this process, from 0.")] = None,
 ) -> None:
     """Train a net from a config file into a run folder, or resume a run."""
     with user_errors(), contextlib.ExitStack() as stack:
@@ -89,6 +96,7 @@ def train(
         from jaxconv._base.errors import ConfigError
         from jaxconv.cli import display
         from jaxconv.cli.programs import keep_programs
+        from jaxconv.run.build import make_deterministic
         from jaxconv.run.settings import read_settings
 
         console = Console()
@@ -108,17 +116,26 @@ def train(
         if dry_run:
             display.described(console, run.describe(settings, devices))
             return
+        end_with_launcher()
+        make_deterministic(settings)  # before XLA starts
+        stack.enter_context(joined(coordinator, processes, process))
+        stack.enter_context(user_errors())  # before the others learn that this process ends
         if resume is not None:
             folder, go = resume, functools.partial(run.resume, resume, settings)
         else:
             folder = out or stack.enter_context(run.reserved(Path(config_path or "").stem))
             go = functools.partial(run.train, settings, folder)
         try:
-            with interrupt.saying(lambda: _left_behind(folder)), display.progress(console) as report:
+            shown = display.progress(console) if first() else contextlib.nullcontext(lambda event: None)
+            with interrupt.saying(lambda: _left_behind(folder)), shown as report:
                 result = go(report=report)
         except KeyboardInterrupt:
             fail(_left_behind(folder), INTERRUPTED)
-        display.table(console, _summary(result) | {"run": str(folder)})
+        if first():
+            display.table(console, _summary(result) | {"run": str(folder)})
+
+
+app.command(epilog=LAUNCH)(launch)
 
 
 def _changed(folder: Path, path: Path | None, changes: list[str]) -> Config:

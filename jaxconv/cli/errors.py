@@ -14,6 +14,7 @@ import typer
 
 from jaxconv._base.errors import ConfigError, DataError, ShapeError
 from jaxconv._base.files import WriteError
+from jaxconv._base.processes import first
 
 __all__ = ["BAD_INPUT", "INTERRUPTED", "IO_ERROR", "fail", "user_errors"]
 
@@ -52,6 +53,8 @@ def _fail_of_training(error: Exception) -> None:
     from jaxconv.run import StoppedError
     from jaxconv.training.running import DivergedError
 
+    if isinstance(error, DivergedError | StoppedError) and not first():  # of all processes the first one prints it
+        raise typer.Exit(128 + error.signal_number if isinstance(error, StoppedError) else BAD_INPUT)
     if isinstance(error, DivergedError):
         fail("\n  ".join([f"error: {error}", *getattr(error, "__notes__", [])]), BAD_INPUT)
     if isinstance(error, StoppedError):

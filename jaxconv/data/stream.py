@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -34,8 +35,10 @@ class Stream(Iterator[Batch]):
     skipped, by error message.
     """
 
-    def __init__(self, source: Source, plan: Plan, steps: range, batch: int, corrupt: Corrupt, **reading: Any):
-        self.waited = 0.0
+    def __init__(
+        self, source: Source, plan: Plan, steps: range, batch: int, corrupt: Corrupt, whole: int, **reading: Any
+    ):
+        self.waited, self._whole, self._lost = 0.0, whole, 0
         self.skipped: dict[str, int] = collections.Counter()
         self._corrupt = corrupt
         self._steps = iter(steps)
@@ -49,8 +52,7 @@ class Stream(Iterator[Batch]):
         began = time.perf_counter()
         try:
             joined = next(self._iterator)
-            if joined.damaged:
-                self._judge(joined.damaged, joined.weight, step)
+            self._judge(joined.damaged, joined.weight, step)
         except BaseException:
             self.close()
             raise
@@ -59,11 +61,13 @@ class Stream(Iterator[Batch]):
         return Batch(joined.image, joined.label, joined.weight)
 
     def _judge(self, damaged: tuple[str, ...], weight: np.ndarray, step: int) -> None:
-        if self._corrupt == "fail":
+        if damaged and self._corrupt == "fail":
             raise DataError(damaged[0])
-        if not weight.any():
+        self._lost = 0 if weight.any() else self._lost + len(damaged)
+        if damaged and self._lost and (len(weight) == self._whole or self._lost >= self._whole):
             # A lost disk looks like damaged images; a step must not train on nothing.
-            raise DataError(f"none of the {len(damaged)} images of step {step} can be read; the first: {damaged[0]}")
+            of = f"of step {step}" if self._lost == len(damaged) else f"up to step {step}"
+            raise DataError(f"none of the {self._lost} images {of} can be read; the first: {damaged[0]}")
         for message in damaged:
             self.skipped[message] += 1
 
@@ -92,6 +96,7 @@ def stream(
     workers: int = 0,
     ahead: int = 2,
     corrupt: Corrupt | None = None,
+    whole: int | None = None,
 ) -> Stream:
     """Read the batches of steps in the background, in parallel.
 
@@ -109,6 +114,7 @@ def stream(
       ahead: prefetched batches per process.
       corrupt: "fail" raises at the step of a damaged image; "skip" sets its pixels and weight to 0. None for the
         source's `corrupt`, or "fail".
+      whole: number of images of a whole batch, if `batches` returns only the share of one of several processes.
 
     Returns:
       The batches; reading has started.
@@ -116,7 +122,7 @@ def stream(
     Raises:
       ConfigError: if an argument is out of range, or `batches` returns an invalid index.
       DataError: if an image is damaged, of another shape, or has a label outside the classes; with "skip", if no image
-        of a step can be read.
+        of a whole batch can be read.
 
     >>> from jaxconv.data import Arrays
     >>> source = Arrays(np.zeros([6, 8, 8, 1], np.uint8), np.arange(6, dtype=np.int32))
@@ -130,13 +136,14 @@ def stream(
     def plan(step: int) -> tuple[np.ndarray, np.ndarray]:
         return batches(step), ones
 
-    return _open(source, plan, range(start, stop), size, classes, threads, workers, ahead, corrupt)
+    return _open(source, plan, range(start, stop), size, whole, classes, threads, workers, ahead, corrupt)
 
 
 def evaluation_stream(
     source: Source,
     batch_size: int,
     *,
+    rows: np.ndarray | None = None,
     classes: int | None = None,
     threads: int | None = None,
     workers: int = 0,
@@ -148,6 +155,7 @@ def evaluation_stream(
     Args:
       source: the images.
       batch_size: images per batch.
+      rows: rows of each batch to read, the share of one of several processes; all if None.
       classes, threads, workers, ahead, corrupt: as in `stream`.
 
     Raises:
@@ -161,10 +169,11 @@ def evaluation_stream(
     size = len(source)
 
     def plan(step: int) -> tuple[np.ndarray, np.ndarray]:
-        return masked_batch(step, size, batch_size)
+        indices, weights = masked_batch(step, size, batch_size)
+        return (indices, weights) if rows is None else (indices[rows], weights[rows])
 
-    steps = range(-(-size // max(batch_size, 1)))
-    return _open(source, plan, steps, batch_size, classes, threads, workers, ahead, corrupt)
+    steps, share = range(-(-size // max(batch_size, 1))), batch_size if rows is None else len(rows)
+    return _open(source, plan, steps, share, batch_size, classes, threads, workers, ahead, corrupt)
 
 
 def _open(
@@ -172,6 +181,7 @@ def _open(
     plan: Plan,
     steps: range,
     batch: int,
+    whole: int | None,
     classes: int | None,
     threads: int | None,
     workers: int,
@@ -189,7 +199,7 @@ def _open(
     if lines:
         raise ConfigError("; ".join(lines))
     reading = {"classes": classes, "threads": threads, "workers": workers, "ahead": ahead}
-    return Stream(source, plan, steps, batch, policy, **reading)
+    return Stream(source, plan, steps, batch, policy, whole or batch, **reading)
 
 
 def prefetch_to_device(batches: Iterable[T], size: int = 2, placement: Any = None) -> Iterator[T]:
@@ -200,7 +210,7 @@ def prefetch_to_device(batches: Iterable[T], size: int = 2, placement: Any = Non
     Args:
       batches: pytrees of arrays, such as a `Stream`.
       size: number of prefetched batches.
-      placement: device or sharding; None for the default device.
+      placement: device or sharding, or a function that places a batch; None for the default device.
 
     Yields:
       The same batches as JAX arrays.
@@ -208,8 +218,9 @@ def prefetch_to_device(batches: Iterable[T], size: int = 2, placement: Any = Non
     >>> [int(batch.sum()) for batch in prefetch_to_device([np.ones(2), np.ones(3)])]
     [2, 3]
     """
+    put = placement if callable(placement) else functools.partial(jax.device_put, device=placement)
     source = iter(batches)
-    queue = collections.deque(jax.device_put(batch, placement) for batch in itertools.islice(source, size))
+    queue = collections.deque(map(put, itertools.islice(source, size)))
     while queue:
         yield queue.popleft()
-        queue.extend(jax.device_put(batch, placement) for batch in itertools.islice(source, 1))
+        queue.extend(map(put, itertools.islice(source, 1)))

@@ -1,5 +1,6 @@
 """Runs: training from a config into a folder, and reading that folder back."""
 
+from jaxconv._base.processes import joined
 from jaxconv.run.averaging import average
 from jaxconv.run.build import build
 from jaxconv.run.comparison import compare
@@ -21,6 +22,7 @@ __all__ = [
     "build",
     "compare",
     "describe",
+    "joined",
     "load",
     "new_folder",
     "points",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from jaxconv._base import checksums
 from jaxconv._base.files import write_atomically
+from jaxconv._base.processes import agreed, first, gathered
 from jaxconv.data import Dataset
 from jaxconv.run.build import Inputs
 from jaxconv.run.callbacks import score
@@ -24,6 +26,7 @@ from jaxconv.run.records import json_bytes, read_lines
 from jaxconv.run.trained import CHECKED, trained
 from jaxconv.training import checkpoint
 from jaxconv.training.batches import Feed
+from jaxconv.training.devices import Devices
 from jaxconv.training.evaluation import Answers
 from jaxconv.training.loop import Fitted
 from jaxconv.training.progress import Notice
@@ -48,6 +51,7 @@ def finish(
     found: Answers,
     seconds: float,
     report: Report,
+    devices: Devices,
     temperature: float | None = None,
 ) -> dict[str, Any]:
     """Save the trained parameters, draw pictures, and write the result last.
@@ -63,6 +67,7 @@ def finish(
       found: answers to the test images.
       seconds: wall time of the run so far.
       report: called with a `Notice` about each file that is skipped.
+      devices: the run's mesh. Every process must call this; the first one writes.
       temperature: of the answers and of predictions; None for no temperature scaling.
 
     Returns:
@@ -78,7 +83,11 @@ def finish(
     numbers = score(found, len(dataset.classes))
     if not np.isfinite(numbers.loss):
         raise DivergedError(fitted.done, numbers.loss, what="the test loss")
-    checkpoint.save(folder / "params.safetensors", trained(params, state))
+    whole = devices.all(trained(params, state))
+    skipped = sorted({*dataset.skipped, *itertools.chain(*gathered(list(feed.skipped), "skipped"))})
+    if not first():
+        return agreed({}, "result")
+    checkpoint.save(folder / "params.safetensors", whole)
     left_out = _illustrate(settings, dataset, folder, found, report)
     result: dict[str, Any] = {
         "test_accuracy": numbers.accuracy,
@@ -86,7 +95,7 @@ def finish(
         **{f"test_{name}": value for name, value in numbers.more.items()},
         **({"validation_accuracy": fitted.test.accuracy} if inputs.validation is not None and fitted.test else {}),
         **({} if temperature is None else {"temperature": temperature}),
-        "skipped": sorted({*dataset.skipped, *feed.skipped}),
+        "skipped": skipped,
         **({"left_out": left_out} if left_out else {}),
         "steps": fitted.done,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)) // settings.ensemble.size,
@@ -109,7 +118,7 @@ def finish(
     present = [name for name in CHECKED if name != "result.json"]
     checksums.write_sums(folder, present, {"result.json": content})
     write_atomically(folder / "result.json", content)
-    return result
+    return agreed(result, "result")
 
 
 def _illustrate(

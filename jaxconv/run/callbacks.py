@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxconv._base import interrupt
+from jaxconv._base import interrupt, processes
 from jaxconv.data import Batch, Source
 from jaxconv.run.build import Inputs, Model, evaluation_batches, make_views
 from jaxconv.run.config import Config
@@ -47,7 +47,7 @@ class Tester:
         views = make_views(settings.tta)
         self._net, self._prepare = devices.layer(model.net), model.prepare
         self._options: dict[str, Any] = {"members": members, "views": views}
-        self._step: EvalStep = jax.jit(make_eval_step(self._net, self._prepare, **self._options))
+        self._step = self._compiled(make_eval_step(self._net, self._prepare, **self._options))
         self.part = "test" if inputs.validation is None else "validation"
         self.images = views.count * len(self._source)
         self.last: Answers | None = None
@@ -58,26 +58,27 @@ class Tester:
 
     def temperature(self, state: TrainState) -> float:
         """Temperature of the final state's predictions, fitted to the images of evaluations."""
-        step: EvalStep = jax.jit(make_scores(self._net, self._prepare, **self._options))
-        return fit_temperature(*scores(self._on_devices(step), *state.tested, self._batches(self._source)))
+        step = self._compiled(make_scores(self._net, self._prepare, **self._options))
+        return fit_temperature(*scores(step, *state.tested, self._batches(self._source)))
 
     def on_test(self, state: TrainState, temperature: float | None = None) -> Answers:
         """Evaluate the final state on the test images, unless `__call__` did so last."""
         if temperature is not None:
-            self._step = jax.jit(make_eval_step(self._net, self._prepare, **self._options, temperature=temperature))
+            step = make_eval_step(self._net, self._prepare, **self._options, temperature=temperature)
+            self._step = self._compiled(step)
         elif self._inputs.validation is None and self.last is not None:
             return self.last
         return self._answers(state, self._inputs.dataset.test)
 
     def _answers(self, state: TrainState, source: Source) -> Answers:
-        return answer(self._on_devices(self._step), *state.tested, self._batches(source))
+        return answer(self._step, *state.tested, self._batches(source))
 
     def _batches(self, source: Source) -> Iterable[Batch]:
-        return evaluation_batches(source, self._settings, len(self._inputs.dataset.classes), self._devices.parts)
+        return evaluation_batches(source, self._settings, len(self._inputs.dataset.classes), self._devices)
 
-    def _on_devices(self, step: EvalStep) -> EvalStep:
-        """The step on a batch that is divided among the devices."""
-        return lambda params, state, batch: step(params, state, self._devices.batch(batch))
+    def _compiled(self, step: EvalStep) -> EvalStep:
+        """The step, whose result every process has whole."""
+        return jax.jit(step, out_shardings=self._devices.whole)
 
 
 def score(found: Answers, classes: int) -> Score:
@@ -150,14 +151,22 @@ _listening: list[list[int]] = []
 
 
 @contextlib.contextmanager
-def signals() -> Iterator[list[int]]:
-    """List the first Ctrl-C or SIGTERM; a second one ends a command at once, or raises KeyboardInterrupt.
+def signals() -> Iterator[Callable[[], int | None]]:
+    """Handle Ctrl-C and SIGTERM in any process; a second one ends a command at once, or raises KeyboardInterrupt.
 
-    Only the main thread may set handlers: another one gets the list of the main thread's `signals`, if there is one.
+    Only the main thread may set handlers: another one hears what the main thread's `signals` hear, if there are any.
+
+    Yields:
+      `() -> the first signal`, or None; with several processes process 0 learns of those of the others.
     """
     asked: list[int] = []
+
+    def received() -> int | None:
+        return processes.asked(asked[0] if asked else None)
+
     if threading.current_thread() is not threading.main_thread():
-        yield _listening[-1] if _listening else asked
+        asked = _listening[-1] if _listening else asked
+        yield received
         return
 
     def listen(number: int, frame: Any) -> None:
@@ -170,7 +179,7 @@ def signals() -> Iterator[list[int]]:
     try:
         _listening.append(asked)
         with interrupt.saving():
-            yield asked
+            yield received
     finally:
         _listening.pop()
         for number, handler in zip(numbers, before, strict=True):

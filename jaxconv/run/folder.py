@@ -16,6 +16,7 @@ from pathlib import Path
 
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import WriteError, write_atomically, writing
+from jaxconv._base.processes import agreed, first
 
 __all__ = ["at_once", "check_new", "combination_name", "locked", "made", "new_folder", "reserved", "short_name"]
 
@@ -70,13 +71,13 @@ def new_folder(stem: str, parent: str | Path = "runs") -> Path:
 
 @contextlib.contextmanager
 def reserved(stem: str, parent: str | Path = "runs") -> Iterator[Path]:
-    """`new_folder`, removed at the end of the block if it is still empty.
+    """`new_folder`, removed at the end of the block if it is still empty; the same in all processes.
 
     Args:
       stem: name of the config file without its ending.
       parent: folder of all runs.
     """
-    path = new_folder(stem, parent)
+    path = Path(agreed(str(new_folder(stem, parent)) if first() else "", "folder"))
     try:
         yield path
     finally:
@@ -86,13 +87,13 @@ def reserved(stem: str, parent: str | Path = "runs") -> Iterator[Path]:
 
 def check_new(folder: Path) -> None:
     """Raise ConfigError if a run would overwrite something."""
-    if folder.exists() and (not folder.is_dir() or any(entry.name != _LOCK for entry in folder.iterdir())):
+    if first() and folder.exists() and (not folder.is_dir() or any(entry.name != _LOCK for entry in folder.iterdir())):
         raise ConfigError(f"refusing to overwrite {folder}; give --out another folder")
 
 
 @contextlib.contextmanager
 def made(folder: Path, text: str) -> Iterator[None]:
-    """Make a run's folder with its config, and lock it.
+    """Make a run's folder with its config, and lock it; only the first process does so.
 
     Args:
       folder: the run's; must be missing or empty.
@@ -102,6 +103,9 @@ def made(folder: Path, text: str) -> Iterator[None]:
       ConfigError: if it is not empty, or another process writes to it.
       WriteError: if it cannot be written; nothing is left behind.
     """
+    if not first():
+        yield
+        return
     check_new(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,12 +143,15 @@ def at_once(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a run against other processes; the lock ends with this process.
+    """Lock a run against other runs; the lock is the first process's, and ends with it.
 
     Raises:
       ConfigError: if another process has it.
       WriteError: if the lock file cannot be written.
     """
+    if not first():
+        yield
+        return
     with writing(folder / _LOCK):
         handle = open(folder / _LOCK, "w", encoding="utf-8")  # noqa: SIM115
     with handle:

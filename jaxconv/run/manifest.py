@@ -19,7 +19,7 @@ from jaxconv._base.limits import cpu_cores
 from jaxconv.run.code import code_checksum
 from jaxconv.run.config import Config
 
-__all__ = ["command", "device", "manifest"]
+__all__ = ["command", "device", "manifest", "versions"]
 
 
 def manifest(settings: Config, data: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def manifest(settings: Config, data: dict[str, Any]) -> dict[str, Any]:
     return {
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": command(),
-        "versions": _versions(),
+        "versions": versions(),
         "device": device(),
         "flags": {key: os.environ[key] for key in sorted(os.environ) if key.startswith(("XLA_", "JAX_", "JAXCONV_"))},
         "precision": dataclasses.asdict(settings.precision),
@@ -55,12 +55,13 @@ def device() -> dict[str, Any]:
         "kind": first.device_kind,
         "platform": first.platform,
         "count": jax.device_count(),
+        "processes": jax.process_count(),
         "cpu_cores": cpu_cores(),
         "machine": platform.platform(),
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that numbers depend on."""
     found = {"python": platform.python_version()}
     for name in ("jaxconv", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint", "grain"):

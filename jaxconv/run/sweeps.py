@@ -169,7 +169,7 @@ def _here(settled: Config, own: Path, report: Callable[[Any], None], devices: Se
 def _in_process(count: int, settled: Config, own: Path, report: Callable[[Any], None], number: int) -> Result:
     """Train or resume a run in a process of its own."""
     with signals() as received:
-        return run_in_process(settled, own, report, lambda: bool(received), number=number, count=count)
+        return run_in_process(settled, own, report, lambda: received() is not None, number=number, count=count)
 
 
 def _result(own: Path) -> Result:
@@ -200,7 +200,7 @@ def _at_once(one: Callable[[int, Any], T], numbers: Sequence[int], shares: Seque
     failed = threading.Event()
 
     def run(number: int) -> T | None:
-        if failed.is_set() or received:
+        if failed.is_set() or received() is not None:
             return None
         share = free.get()
         try:

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxconv._base import processes
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import write_atomically
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run import config
+from jaxconv.run.alike import check_alike, check_same_data
 from jaxconv.run.artifacts import finish
 from jaxconv.run.build import Inputs, Model, Training, build, check, matmul_precision, resolved, training_feed
 from jaxconv.run.callbacks import Saver, Tester, signals
@@ -72,6 +74,7 @@ def train(
     """
     began = time.perf_counter()
     folder = Path(folder)
+    check_alike("train", settings, folder)
     check_new(folder)
     check_writers(settings)
     parts = build(settings, devices)
@@ -108,6 +111,7 @@ def resume(
     began = time.perf_counter()
     folder = Path(folder)
     before = settings_of(folder)
+    check_alike("resume", settings or before, folder)
     finished = (folder / "result.json").is_file()
     if finished and settings is None:
         raise _finished(folder)
@@ -146,24 +150,27 @@ def _run(
     notes: dict[str, Any],
 ) -> dict[str, Any]:
     """Train from the latest checkpoint in a folder, or from the start, to the end; `notes` go into the manifest."""
+    data = fingerprint(inputs.dataset)
+    check_same_data(data)
+    devices = training.devices
     with (
         matmul_precision(settings.precision),
         Checkpoints(folder / "checkpoints", settings.checkpoint.keep, lambda text: report(Notice(text))) as saved,
         signals() as received,
     ):
-        latest = saved.restore(structs)
-        first, start, saved_notes = latest if latest is not None else (0, training.start(), {})
-        start = training.devices.place(start)
-        _write_manifest(settings, inputs, folder, first, notes)
-        (folder / "result.json").unlink(missing_ok=True)  # of a finished run that is trained further
-        tester = Tester(settings, inputs, model, members=training.members, devices=training.devices)
+        latest = saved.restore(devices.structs(structs))
+        first, start, saved_notes = latest if latest is not None else (0, devices.place(training.start()), {})
+        if processes.first():
+            _write_manifest(settings, data, folder, first, notes)
+            (folder / "result.json").unlink(missing_ok=True)  # of a finished run that is trained further
+        tester = Tester(settings, inputs, model, members=training.members, devices=devices)
         saver = Saver(saved, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, saved_notes)
         every = settings.train.eval_every
-        feed = training_feed(inputs, settings, training.seeds, first, training.steps, training.devices)
+        feed = training_feed(inputs, settings, training.seeds, first, training.steps, devices)
         try:
             with (
                 contextlib.closing(feed),
-                Recorder(folder, report, training.rate, first, tester.part, settings) as record,
+                _recorder(folder, report, training.rate, first, tester.part, settings) as record,
             ):
                 fitted = fit(
                     training.step,
@@ -176,27 +183,41 @@ def _run(
                     eval_every=EvaluationBudget(training.steps, tester.images) if every is None else every,
                     save=saver.save,
                     due=saver.due,
-                    stop=lambda: bool(received),
+                    stop=lambda: received() is not None,
                     means=Means(**saved_notes.get("means", {})),
                     members=training.members,
                     metrics=metric_names(start.params, settings.train.log_norms),
                 )
             if fitted.done < training.steps:
-                raise StoppedError(folder, fitted.done, training.steps, received[0])
+                saved.wait()
+                raise StoppedError(folder, fitted.done, training.steps, processes.agreed(received() or 0, "stopped"))
             with _saved_on_failure(saver, fitted):
                 temperature = tester.temperature(fitted.final) if settings.train.temperature_scaling else None
                 found = tester.on_test(fitted.final, temperature)
                 seconds = saver.before + time.perf_counter() - began
-                return finish(folder, settings, inputs, fitted, feed, found, seconds, report, temperature)
+                return finish(folder, settings, inputs, fitted, feed, found, seconds, report, devices, temperature)
         except DivergedError as error:
+            saved.wait()
             last = f"the state of step {saved.steps[-1]} is saved" if saved.steps else "no state was saved before it"
             error.add_note(f"{last}; to resume with other settings: jaxconv train --resume {folder} KEY=VALUE")
             raise
 
 
+def _recorder(folder: Path, *arguments: Any) -> contextlib.AbstractContextManager[Report]:
+    """The first process's `Recorder`; the others record nothing."""
+    return Recorder(folder, *arguments) if processes.first() else contextlib.nullcontext(lambda event: None)
+
+
 @contextlib.contextmanager
 def _saved_on_failure(saver: Saver, fitted: Fitted) -> Iterator[None]:
-    """Save the final state if the block fails, so that `resume` repeats only the block."""
+    """Save the final state if the block fails, so that `resume` repeats only the block.
+
+    Several processes save it before: of a failure of one the others do not know.
+    """
+    if processes.number_of() > 1:
+        saver.save(fitted.final, fitted.done, Means())
+        yield
+        return
     try:
         yield
     except Exception:
@@ -222,13 +243,13 @@ def _intact(folder: Path) -> Iterator[None]:
         raise
 
 
-def _write_manifest(settings: Config, inputs: Inputs, folder: Path, first: int, notes: dict[str, Any]) -> None:
+def _write_manifest(settings: Config, data: dict[str, Any], folder: Path, first: int, notes: dict[str, Any]) -> None:
     """Write the manifest of a new run; of a resumed one, add its step and what differs from the start.
 
     The changed config of a resumed run is written here, after the checks of its data and checkpoint.
     """
     path = folder / "manifest.json"
-    now = manifest(settings, fingerprint(inputs.dataset))
+    now = manifest(settings, data)
     schedule = {key: value for key, value in notes.items() if key == "schedule"}
     if not path.exists():
         write_json(path, now | schedule)

@@ -142,7 +142,7 @@ class Resident:
     @functools.cached_property
     def data(self) -> tuple[jax.Array, jax.Array]:
         """The images and labels, copied to the devices on first use."""
-        return jax.device_put((self._source.images, self._source.labels), self._devices.whole)
+        return self._devices.copies((self._source.images, self._source.labels))
 
     @property
     def data_shapes(self) -> Any:
@@ -150,7 +150,7 @@ class Resident:
         arrays, whole = (self._source.images, self._source.labels), self._devices.whole
         return tuple(jax.ShapeDtypeStruct(v.shape, jnp.asarray(v[:0]).dtype, sharding=whole) for v in arrays)
 
-    def items(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def items(self, first: int, count: int) -> tuple[jax.Array, jax.Array]:
         """Indices and epochs, int32 [max_steps, batch_size] or [max_steps, members, batch_size], 0 after `count`."""
         index, epoch = np.zeros([2, self.max_steps, len(self._seeds), self.batch_size], np.int32)
         for number in range(count):
@@ -158,7 +158,9 @@ class Resident:
             epoch[number] = batch_epochs(*place)
             for member, seed in enumerate(self._seeds):
                 index[number, member] = self._order(seed, *place)
-        return index.reshape(self.shapes[0].shape), epoch.reshape(self.shapes[1].shape)
+        shape = self.shapes[0].shape
+        axis = len(shape) - 1
+        return self._devices.batch((index.reshape(shape), epoch.reshape(shape)), axis=axis, members=axis > 1)
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -203,13 +205,15 @@ class Streamed:
         _check_batch_size(batch_size)
         self.batch_size, self._single, self._next = batch_size, isinstance(seeds, int), first
         each = [seeds] if isinstance(seeds, int) else seeds
-        self._streams = [
-            stream(source, partial(order, seed, batch_size=batch_size, size=len(source)), first, last, **reading)
-            for seed in each
-        ]
+        devices = devices or make_devices(data=1)
+        own_rows = partial(_own_rows, devices.own(batch_size))
+        sizes = {"batch_size": batch_size, "size": len(source)}
+        plans = [partial(own_rows, partial(order, seed), **sizes) for seed in each]
+        epochs = partial(own_rows, batch_epochs, **sizes)
+        self._streams = [stream(source, plan, first, last, whole=batch_size, **reading) for plan in plans]
         axes = (1, batch_size) if self._single else (1, len(each), batch_size)
         image = shape_of(source)
-        rows = (devices or make_devices(data=1)).rows(len(axes) - 1, members=not self._single)
+        rows = devices.rows(len(axes) - 1, members=not self._single)
         whole = jax.ShapeDtypeStruct(axes, jnp.int32, sharding=rows)
         self.shapes = Batch(
             jax.ShapeDtypeStruct((*axes, *image), jnp.uint8, sharding=rows),
@@ -221,14 +225,19 @@ class Streamed:
 
         # Transfers of the next batches overlap the running step.
         numbered = [
-            map(partial(_numbered, partial(order, seed), len(source)), itertools.count(first), batches)
-            for seed, batches in zip(each, self._streams, strict=True)
+            map(partial(_numbered, plan, epochs), itertools.count(first), batches)
+            for plan, batches in zip(plans, self._streams, strict=True)
         ]
-        self._batches = prefetch_to_device(map(self._join, zip(*numbered, strict=True)), placement=rows)
+        place = partial(devices.batch, size=batch_size, axis=len(axes) - 1, members=not self._single)
+        self._batches = prefetch_to_device(map(self._join, zip(*numbered, strict=True)), placement=place)
 
     def _join(self, members: tuple[Batch, ...]) -> Batch:
-        """Stack the members' batches of a step, to `shapes`."""
-        return jax.tree.map(lambda shape, *parts: np.stack(parts).reshape(shape.shape), self.shapes, *members)
+        """This process's rows of the members' batches of a step, with the axes of `shapes`."""
+
+        def stacked(*parts: np.ndarray) -> np.ndarray:
+            return parts[0][None] if self._single else np.stack(parts)[None]
+
+        return jax.tree.map(stacked, *members)
 
     def close(self) -> None:
         """Stop reading ahead."""
@@ -256,10 +265,14 @@ class Streamed:
         return item
 
 
-def _numbered(order: Callable[..., np.ndarray], size: int, step: int, batch: Batch) -> Batch:
+def _own_rows(own: np.ndarray, numbers: Callable[..., np.ndarray], step: int, batch_size: int, size: int) -> np.ndarray:
+    """What `numbers` says of the images of a step that this process reads."""
+    return numbers(step, batch_size, size)[own]
+
+
+def _numbered(indices: Callable[[int], Any], epochs: Callable[[int], Any], step: int, batch: Batch) -> Batch:
     """A step's batch with the index and epoch of each image."""
-    place = step, len(batch.weight), size
-    return batch._replace(index=order(*place), epoch=batch_epochs(*place))
+    return batch._replace(index=indices(step), epoch=epochs(step))
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -9,6 +9,7 @@ rules on their paths; along "model", the output channels of kernels.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
@@ -22,6 +23,7 @@ from jaxconv._base.paths import fits, leaf_names
 from jaxconv.layers.layer import Layer
 from jaxconv.training.ensemble import member
 from jaxconv.training.optim.masks import partition
+from jaxconv.training.placement import constrain, from_rows, own_rows, put
 from jaxconv.training.step import Step, TrainState
 
 T = TypeVar("T")
@@ -104,8 +106,8 @@ class Devices:
         return jax.tree.unflatten(structure, found)
 
     def place(self, train: TrainState) -> TrainState:
-        """A train state on the devices: from one device, or from another mesh."""
-        return jax.device_put(train, self.shardings(train))
+        """A train state on the devices: from one device, the same in every process, or from another mesh."""
+        return jax.tree.map(put, train, self.shardings(train))
 
     def structs(self, train: TrainState) -> TrainState:
         """Shapes and dtypes of a train state, with their shardings."""
@@ -115,9 +117,39 @@ class Devices:
 
         return jax.tree.map(struct, train, self.shardings(train))
 
-    def batch(self, batch: T) -> T:
-        """A batch divided among the devices."""
-        return jax.device_put(batch, self.rows())
+    def own(self, size: int) -> np.ndarray:
+        """The rows of a batch of `size` that this process's devices hold, ascending; those of all for one process."""
+        return own_rows(self.rows(), size)
+
+    def copies(self, tree: Any) -> Any:
+        """Arrays that every process has, copied to every device."""
+        return jax.tree.map(lambda array: put(array, self.whole), tree)
+
+    def batch(self, batch: Any, size: int | None = None, axis: int = 0, *, members: bool = False) -> Any:
+        """A batch divided among the devices.
+
+        Args:
+          batch: arrays of all rows of the batch, or of those that are this process's `own`.
+          size: number of rows of the whole batch; that of `batch` if None.
+          axis: that of the rows.
+          members: whether the axis before it is that of the members.
+        """
+        sharding = self.rows(axis, members=members)
+        if size is None:
+            return jax.tree.map(lambda array: put(array, sharding), batch)
+        own = self.own(size)
+        return jax.tree.map(lambda array: from_rows(array, own, sharding, size, axis), batch)
+
+    def all(self, tree: T) -> T:
+        """Arrays with all their parts in every process; every process must call this.
+
+        One array at a time, so that a device has no more than one of them beside its part.
+        """
+        return jax.tree.map(lambda leaf: leaf if leaf.is_fully_replicated else self._gather(leaf), tree)
+
+    @functools.cached_property
+    def _gather(self) -> Any:
+        return jax.jit(lambda leaf: leaf, out_shardings=self.whole)
 
     def step(self, step: Step) -> Step:
         """The step on a batch that is divided among the devices."""
@@ -125,7 +157,7 @@ class Devices:
             return step
 
         def run(train: TrainState, batch: Any) -> Any:
-            return step(train, _constrain(batch, self.rows()))
+            return step(train, constrain(batch, self.rows()))
 
         return run
 
@@ -135,7 +167,7 @@ class Devices:
             return net
 
         def gathered(tree: T) -> T:
-            return jax.tree.map(lambda leaf: _constrain(leaf, self._sharding(leaf.shape, False)), tree)
+            return jax.tree.map(lambda leaf: constrain(leaf, self._sharding(leaf.shape, False)), tree)
 
         def apply(params: Any, state: Any, x: Any, **options: Any) -> Any:
             return net.apply(gathered(params), gathered(state), x, **options)
@@ -208,13 +240,6 @@ class Devices:
         return NamedSharding(self.mesh, PartitionSpec(*members, *axes))
 
 
-def _constrain(tree: T, sharding: NamedSharding) -> T:
-    """The tree with a sharding, on the mesh of the context if there is one: `Devices.vmap` makes axes manual."""
-    context = jax.sharding.get_abstract_mesh()
-    here = sharding if context.empty else NamedSharding(context, sharding.spec)
-    return jax.lax.with_sharding_constraint(tree, here)
-
-
 def make_devices(
     data: int = -1,
     fsdp: int = 1,
@@ -239,6 +264,7 @@ def make_devices(
     >>> make_devices(data=1).parts
     1
     """
+    here = devices is None
     devices = jax.devices() if devices is None else devices
     shard = {"*": "params"} if shard is None else shard
     for pattern, kind in shard.items():
@@ -260,6 +286,12 @@ def make_devices(
             f"here; got data={data}, fsdp={fsdp}, model={model}"
         )
     shape = [there // given if n == -1 else n for n in sizes]
+    used = devices[: math.prod(shape)]
+    if here and (idle := jax.process_count() - len({device.process_index for device in used})):
+        raise ConfigError(
+            f"devices: every process must have a device of the mesh; got data={data}, fsdp={fsdp}, model={model}, "
+            f"but {idle} of {count(jax.process_count(), 'process')} had none; fix: devices.data=-1, or fewer processes"
+        )
     apart = math.gcd(shape[0], members)
-    grid = np.asarray(devices[: math.prod(shape)], object).reshape(apart, shape[0] // apart, *shape[1:])
+    grid = np.asarray(used, object).reshape(apart, shape[0] // apart, *shape[1:])
     return Devices(Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES)), shard)

@@ -176,21 +176,21 @@ def make_eval_step(
       temperature: from `fit_temperature`; of an ensemble, of its mean probability alone.
 
     Returns:
-      `(params, state, batch) -> arrays` [B] (or [members, B]) by the field names of `Answers`; for an ensemble also
-      "vote", and "mean_answer" and so on for the mean probability.
+      `(params, state, batch) -> arrays` [B] (or [members, B]) by the field names of `Answers`, with the batch's "label"
+      and "weight"; for an ensemble also "vote", and "mean_answer" and so on for the mean probability.
     """
 
     mapped = over_members(_member_log_probabilities(net, prepare, views), members, (0, 0, None))
 
     def step(params: ParamsLike, state: State, batch: Batch) -> dict[str, jax.Array]:
-        log_p = mapped(params, state, batch.image)
+        log_p, given = mapped(params, state, batch.image), {"label": batch.label, "weight": batch.weight}
         if not members:
-            return _judge(tempered(log_p, temperature), batch.label)
+            return given | _judge(tempered(log_p, temperature), batch.label)
         found = jax.vmap(_judge, in_axes=(0, None))(log_p, batch.label)
         mean = tempered(_together(log_p), temperature)
         counts = jax.nn.one_hot(found["answer"], log_p.shape[-1]).sum(0)
         together = {f"mean_{name}": value for name, value in _judge(mean, batch.label).items()}
-        return found | together | {"vote": jnp.argmax(counts + 0.5 * jnp.exp(mean), axis=-1)}
+        return given | found | together | {"vote": jnp.argmax(counts + 0.5 * jnp.exp(mean), axis=-1)}
 
     return step
 
@@ -242,20 +242,17 @@ def answer(step: EvalStep, params: ParamsLike, state: State, feed: Iterable[Batc
       ConfigError: if there are no images.
     """
     # Asynchronous dispatch: the next batch is read while this one is computed.
-    found, labels = [], []
-    for batch in feed:
-        real = np.asarray(batch.weight) > 0
-        labels.append(np.asarray(batch.label)[real])
-        found.append((real, step(params, state, batch)))
-    if not sum(map(len, labels)):
+    results = [step(params, state, batch) for batch in feed]
+    found = [jax.tree.map(np.asarray, each) for each in results]
+    if not any((each["weight"] > 0).any() for each in found):
         raise ConfigError("evaluation needs at least one image, got none")
-    names = found[0][1]
     values: dict[str, Any] = {
-        name: np.concatenate([np.asarray(part[name])[..., real] for real, part in found], axis=-1) for name in names
+        name: np.concatenate([each[name][..., each["weight"] > 0] for each in found], axis=-1)
+        for name in found[0]
+        if name != "weight"
     }
-    label = np.concatenate(labels)
-    together = {name.removeprefix("mean_"): values.pop(name) for name in names if name.startswith("mean_")}
-    return Answers(label, **values, mean=Answers(label, **together) if together else None)
+    together = {name.removeprefix("mean_"): values.pop(name) for name in found[0] if name.startswith("mean_")}
+    return Answers(**values, mean=Answers(values["label"], **together) if together else None)
 
 
 def evaluate(

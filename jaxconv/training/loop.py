@@ -12,11 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxconv._base.compat import jit_disabled
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.limits import check_memory
+from jaxconv._base.processes import agreed, number_of
 from jaxconv.training.batches import Feed
 from jaxconv.training.budget import EvaluationBudget
 from jaxconv.training.ensemble import Members, over_members
@@ -93,7 +94,9 @@ def compile_steps(
         return run
     count = jax.ShapeDtypeStruct([], jnp.int32)
     shardings = jax.tree.map(lambda v: v.sharding if isinstance(v.sharding, NamedSharding) else None, train)
-    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, None, None))
+    meshes = [each.mesh for each in jax.tree.leaves(shardings) if not each.is_fully_addressable]
+    whole = NamedSharding(meshes[0], PartitionSpec()) if meshes else None  # every process reads the metrics
+    jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, whole, whole))
     compiled = jitted.lower(train, feed.data_shapes, feed.shapes, count).compile()
     memory = compiled.memory_analysis()
     check_memory("a training step", memory.temp_size_in_bytes if memory else 0, "a smaller batch, image or net")
@@ -119,7 +122,8 @@ def fit(
 ) -> Fitted:
     """Train until `steps` total steps. Does not print.
 
-    Many steps run per dispatch; the host waits for results only to report or save them.
+    Many steps run per dispatch; the host waits for results only to report or save them. With several processes, the
+    first one decides how many, and when to evaluate, save and stop.
 
     Args:
       step: from `make_step`; compiled here once, with donated state.
@@ -159,16 +163,18 @@ def fit(
     clock, tested, pace, waited, evaluated = Stopwatch(), None, 1.0, feed.waited, list[float]()
     calls: deque[tuple[int, Any]] = deque()
     since, reported_step, reported_seconds = means or Means(), done, 0.0
-    while done < steps and not stop():
+    while done < steps:
         marks = [steps, done - done % log_every + log_every]
         marks += [done - done % every + every] if every and test else []
         marks += [budget.next(done)] if budget and test else []
         marks += [mark for mark in [due(done) if save else None] if mark is not None and mark > done]
-        count = max(1, min(feed.max_steps, int(pace), min(marks) - done))
+        count = 0 if stop() else max(1, min(feed.max_steps, int(pace), min(marks) - done))
+        count, reached = agreed((count, done + count in marks), "steps")
+        if count == 0:
+            break
         train, *found = compiled(train, feed.data, feed.items(done, count), np.int32(count))
         calls.append((done, found))
         done += count
-        reached = done in marks
         while len(calls) > (0 if reached else 1):
             since = since.after(*calls.popleft())
         pace = _pace(pace, clock.total + clock.running(), done - len(calls) - first)
@@ -185,7 +191,9 @@ def fit(
         affordable = False
         if budget and reached:
             clock.lap()
-            affordable = budget.affords(done, (done - first) * feed.batch_size / clock.total, clock.total)
+            affordable = agreed(
+                budget.affords(done, (done - first) * feed.batch_size / clock.total, clock.total), "evaluation"
+            )
         if test is not None and (evaluates or affordable):
             clock.lap()
             saving = functools.partial(save, train, done, since) if save else None
@@ -194,7 +202,7 @@ def fit(
             evaluated.append(clock.lap(count=False))
             if budget:
                 budget.spend(evaluated[-1])
-        if save is not None and due(done) == done:
+        if save is not None and agreed(due(done) == done, "checkpoint"):
             while calls:  # a diverged state must not be saved
                 since = since.after(*calls.popleft())
             clock.lap()
@@ -226,7 +234,7 @@ def _tested(
     try:
         found = test(train)
     except (DataError, OSError):
-        if save is not None:
+        if save is not None and number_of() == 1:  # of several processes the others do not know, and save nothing
             save()
         raise
     if strict and not np.isfinite(found.loss):

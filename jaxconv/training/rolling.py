@@ -1,4 +1,4 @@
-"""Rolling checkpoints of a run (Orbax) with checksums and fallback to the previous one if the latest is damaged."""
+"""Rolling checkpoints of a run (Orbax), with fallback to the previous one if the latest is damaged."""
 
 from __future__ import annotations
 
@@ -18,21 +18,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from jaxconv._base.checksums import digest
-from jaxconv._base.errors import DataError
+from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import WriteError, writing
-from jaxconv._base.paths import leaf_names
-from jaxconv.training.checkpoint import as_keys, fitted, without_keys
+from jaxconv._base.processes import agreed, first, gathered, number_of, own_parts
+from jaxconv.training import sealed
 
 T = TypeVar("T")
 
 __all__ = ["Checkpoints", "saved_steps"]
 
-_SUM, _SCORE = "sha256", "score"
 _FILES = 64  # more than Orbax creates for one checkpoint, folders included
 _BESIDE = 2**16  # bytes of its small files, at least a block each
 
@@ -42,7 +36,7 @@ _orbax = threading.RLock()
 
 
 class Checkpoints:
-    """The checkpoints of a run, written atomically in the background by Orbax.
+    """The checkpoints of a run, written atomically in the background by Orbax. All processes call each method.
 
     Each has a checksum of its arrays and metadata. If a checkpoint does not match, `restore` renames it to
     `<step>.damaged` and restores the previous one.
@@ -56,7 +50,7 @@ class Checkpoints:
       WriteError: if the folder cannot be written.
 
     >>> import tempfile
-    >>> import jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp
     >>> with Checkpoints(tempfile.mkdtemp()) as checkpoints:
     ...     checkpoints.save(10, {"w": jnp.arange(2.0)}, {"seconds": 1.5})
     >>> with Checkpoints(checkpoints.folder) as checkpoints:
@@ -75,10 +69,9 @@ class Checkpoints:
             scope.enter_context(_quiet())
             with _writing(self.folder):
                 self._manager: Any = orbax.CheckpointManager(self.folder, options=options)
-            for step in self.steps:  # Orbax reads no scores of an earlier process
-                with contextlib.suppress(Exception):  # damaged ones are reported by `restore`
-                    notes = self._manager.restore(step, args=orbax.args.Composite(notes=orbax.args.JsonRestore())).notes
-                    self._scores[step] = float(notes[_SCORE])
+            scores = {step: sealed.score_of(self.folder / str(step)) for step in self.steps}
+            # Orbax reads no scores of an earlier process.
+            self._scores.update((step, score) for step, score in scores.items() if score is not None)
             self._scope = scope.pop_all()
 
     def __enter__(self) -> Checkpoints:
@@ -88,7 +81,8 @@ class Checkpoints:
         with _orbax, self._scope:
             try:
                 with _writing(self.folder):
-                    self._manager.close()
+                    if error is None or number_of() == 1:  # Orbax would wait for processes that have no error
+                        self._manager.close()
             except WriteError:
                 if error is None:
                     raise
@@ -100,6 +94,15 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """The steps of the existing checkpoints, in order."""
         return sorted(self._manager.all_steps())
+
+    def wait(self) -> None:
+        """Wait until all checkpoints are written.
+
+        Raises:
+          WriteError: if one could not be written.
+        """
+        with _orbax, _writing(self.folder):
+            self._manager.wait_until_finished()
 
     def save(self, step: int, tree: Any, notes: dict[str, Any], score: float | None = None) -> None:
         """Save a checkpoint; returns once the state is copied, and writes in the background.
@@ -113,15 +116,12 @@ class Checkpoints:
         Raises:
           WriteError: if there is no space, the folder is gone, or the previous checkpoint could not be written.
         """
-        if step in self._manager.all_steps():
+        if agreed(step in self._manager.all_steps(), "save"):
             return
-        # A copy, since the donated buffers may be reused while Orbax writes.
-        leaves = [np.array(leaf) for leaf in jax.tree.leaves(without_keys(tree))]
-        flat = {_escape(name): leaf for name, leaf in zip(leaf_names(tree), leaves, strict=True)}
-        sealed = {"notes": notes, _SUM: digest(flat, notes)} | ({} if score is None else {_SCORE: score})
-        items = self._args.Composite(state=self._args.StandardSave(flat), notes=self._args.JsonSave(sealed))
+        arrays, metadata = sealed.pack(tree, notes, score)
+        items = self._args.Composite(state=self._args.StandardSave(arrays), notes=self._args.JsonSave(metadata))
         with _orbax, _writing(self.folder / str(step)):
-            _check_space(self.folder, sum(leaf.nbytes for leaf in leaves))
+            _check_space(self.folder, sum(cells.nbytes for leaf in arrays.values() for _, cells in own_parts(leaf)))
             if score is not None:
                 self._scores[step] = score
             self._manager.save(step, args=items)
@@ -132,7 +132,8 @@ class Checkpoints:
         """Load the latest undamaged checkpoint.
 
         Args:
-          like: a tree of arrays or `jax.ShapeDtypeStruct`s with the expected names, shapes and dtypes.
+          like: a tree of arrays or `jax.ShapeDtypeStruct`s with the expected names, shapes, dtypes and shardings;
+            those without a sharding are restored on the default device.
 
         Returns:
           The step, the tree and the metadata; None if there is no checkpoint.
@@ -143,53 +144,44 @@ class Checkpoints:
           OSError: if a checkpoint cannot be read.
         """
         reason = ""
-        for step in reversed(self.steps):
+        for step in reversed(agreed(self.steps, "checkpoints")):
             path = self.folder / str(step)
             for file in path.rglob("*"):
                 if not file.is_dir():
                     open(file, "rb").close()  # an unreadable file is not damaged: raise its OSError
-            found = self._attempt(step)
-            if isinstance(found, str):
-                reason = f"{path} is damaged: {found}"
+            found = self._attempt(path, like)
+            problem = next(filter(None, gathered(found if isinstance(found, str) else "", "restored")), None)
+            if problem is not None or isinstance(found, str):
+                reason = f"{path} is damaged: {problem}"
                 self._report(f"{reason}; renamed to {self._set_aside(path).name}")
                 continue
-            flat, notes = found
-            plain = jax.eval_shape(without_keys, like)
-            tree = fitted(path, plain, {name.replace(_SLASH, "/"): jnp.asarray(leaf) for name, leaf in flat.items()})
-            return step, as_keys(like, tree), notes
+            return step, *found
         if reason:
             raise DataError(f"no undamaged checkpoint is left in {self.folder}; the earliest: {reason}")
         return None
 
-    def _attempt(self, step: int) -> tuple[dict[str, Any], dict[str, Any]] | str:
-        """The result of `_read`, or why the checkpoint is damaged."""
+    def _attempt(self, path: Path, like: T) -> tuple[T, dict[str, Any]] | str:
+        """What `sealed.read` returns, or why the checkpoint is damaged."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             try:
-                return self._read(step)
+                with _orbax:
+                    return sealed.read(path, like)
+            except ConfigError:  # it is undamaged, of another net
+                raise
             except Exception as error:  # Orbax, TensorStore and JSON raise anything on an altered file
                 reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             gc.collect()  # the failed tasks' leftovers are logged and warned about when collected
         return reason
 
-    def _read(self, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The arrays and metadata of a step, verified by their checksum."""
-        items = self._args.Composite(state=self._args.StandardRestore(), notes=self._args.JsonRestore())
-        with _orbax:
-            found = self._manager.restore(step, args=items)
-        if not {"notes", _SUM} & found.notes.keys():  # written by a version without checksums
-            return found.state, found.notes
-        notes = found.notes["notes"]
-        if digest(found.state, notes) != found.notes[_SUM]:
-            raise ValueError("its content differs from its checksum")
-        return found.state, notes
-
     def _set_aside(self, path: Path) -> Path:
         """Rename a damaged checkpoint, so that its step can be saved again."""
         aside = path.with_name(f"{path.name}.damaged")
-        with writing(aside):
-            shutil.rmtree(aside, ignore_errors=True)
-            path.rename(aside)
+        if first():
+            with writing(aside):
+                shutil.rmtree(aside, ignore_errors=True)
+                path.rename(aside)
+        gathered(None, "set aside")
         self._manager.reload()
         self._scores.pop(int(path.name), None)
         return aside
@@ -254,7 +246,9 @@ def _quiet() -> Iterator[None]:
     hook, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
 
     def unraisable(found: Any) -> None:
-        if str(found.exc_value) != "Event loop is closed":  # from TensorStore tasks that end after the first error
+        of_orbax = "orbax" in getattr(getattr(found.object, "cr_code", None), "co_filename", "")
+        # Tasks of Orbax and TensorStore end after the first error with errors of their own.
+        if not of_orbax and str(found.exc_value) != "Event loop is closed":
             hook(found)
 
     sys.unraisablehook = unraisable
@@ -271,11 +265,3 @@ def _quiet() -> Iterator[None]:
 def _not_orbax(record: logging.LogRecord) -> bool:
     """Whether a log record comes neither from Orbax nor from a task that it left behind."""
     return "orbax" not in record.pathname and "OCDBT" not in record.getMessage()
-
-
-# Orbax would create a folder for each component of a name.
-_SLASH = "|"
-
-
-def _escape(name: str) -> str:
-    return name.replace("/", _SLASH)

@@ -227,7 +227,7 @@ def test_a_folder_streams_as_it_lies_in_memory(photographs):
         for in_memory in (True, False)
     }
     batches = evaluation_stream(loaded[False], 4, classes=2)
-    image, label, weight = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    image, label, weight = (np.concatenate(parts) for parts in zip(*(batch[:3] for batch in batches), strict=True))
     np.testing.assert_array_equal(image[weight == 1], loaded[True].images)
     np.testing.assert_array_equal(label[weight == 1], loaded[True].labels)
     assert batches.skipped == {f"{root / 'train' / 'a' / '002.jpg'} is not a readable picture": 1}

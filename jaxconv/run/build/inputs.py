@@ -97,13 +97,21 @@ def training_feed(
     return Streamed(train, size, seeds, first, last, devices, order, **_reading(settings, len(inputs.dataset.classes)))
 
 
-def evaluation_batches(source: Source, settings: Config, classes: int, parts: int = 1) -> Iterable[Batch]:
-    """Batches that hold each image of a source exactly once, of a size that divides into so many parts."""
+def evaluation_batches(
+    source: Source, settings: Config, classes: int, devices: Devices | None = None
+) -> Iterable[Batch]:
+    """Batches that hold each image of a source exactly once, divided among the devices if there are any."""
     size = EVAL_BATCH if isinstance(source, Arrays) else min(EVAL_BATCH, settings.train.batch_size)
-    size += -size % parts
+    if devices is not None:
+        size += -size % devices.parts
     if isinstance(source, Arrays):
-        return batches(source, size)
-    return evaluation_stream(source, size, **_reading(settings, classes))
+        whole = batches(source, size)
+        return whole if devices is None else map(devices.batch, whole)
+    reading = _reading(settings, classes)
+    if devices is None:
+        return evaluation_stream(source, size, **reading)
+    own = evaluation_stream(source, size, rows=devices.own(size), **reading)
+    return (devices.batch(batch, size) for batch in own)
 
 
 def batch_struct(dataset: data.Dataset[Any], size: int) -> Batch:

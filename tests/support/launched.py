@@ -1,0 +1,51 @@
+"""Runs of `jaxconv launch` in processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+CACHE = tempfile.TemporaryDirectory(prefix="jaxconv-cache-")  # each program is compiled once for all launches
+LAUNCH = [sys.executable, "-m", "jaxconv", "launch"]
+
+
+def start(*words, processes=2, devices=1):
+    """The launcher of `jaxconv train WORDS`; its output is in its attributes when `end` has returned."""
+    command = [*LAUNCH, "--processes", str(processes), "--devices", str(devices), "--", "train", *map(str, words)]
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "XDG_CACHE_HOME": CACHE.name,
+    }
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def launch(*words, **options):
+    """Exit code, output and errors of `jaxconv launch -- train WORDS`."""
+    return end(start(*words, **options))
+
+
+def end(launcher, seconds=280):
+    """Exit code, output and errors of a launcher."""
+    try:
+        out, err = launcher.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        launcher.send_signal(signal.SIGKILL)
+        out, err = launcher.communicate()
+        raise AssertionError(f"still running after {seconds} s:\n{out[-3000:]}\n{err[-3000:]}") from None
+    return launcher.returncode, out, err
+
+
+def children(launcher, processes):
+    """The process numbers of its processes, in their order; waits until there are so many."""
+    path = f"/proc/{launcher.pid}/task/{launcher.pid}/children"
+    while launcher.poll() is None:
+        with open(path) as file:
+            found = sorted(map(int, file.read().split()))
+        if len(found) == processes:
+            return found
+        time.sleep(0.01)
+    return []
