@@ -1,4 +1,4 @@
-"""The commands `jaxconv plot`: plots of a finished run, and of a window on its input."""
+"""The commands `jaxconv plot`: plots of a finished run, of a range of learning rates, and of a window on its input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from jaxconv._base.errors import ConfigError, did_you_mean
 from jaxconv._base.files import user_path, write_atomically, writing
 from jaxconv.cli.errors import user_errors
-from jaxconv.cli.options import Root, RunFolder, examples
+from jaxconv.cli.options import ConfigPath, Overrides, Root, RunFolder, examples
 
 __all__ = ["plot"]
 
@@ -34,7 +34,7 @@ class _Runs(typer.core.TyperGroup):
 plot = typer.Typer(
     name="plot",
     cls=_Runs,
-    help="Plot a finished run (jaxconv plot RUN), or a window on its input (jaxconv plot window).",
+    help="Plot a finished run (jaxconv plot RUN), a range of learning rates (plot lr), or a window (plot window).",
     no_args_is_help=True,
 )
 
@@ -69,6 +69,41 @@ def plot_run(
                 target.mkdir(parents=True, exist_ok=True)
             save(figure, target / f"{kind}.png")
             typer.echo(target / f"{kind}.png")
+
+
+@plot.command("lr", epilog=examples("jaxconv plot lr configs/digits.toml --high 1"))
+def plot_lr(
+    config_path: ConfigPath,
+    overrides: Overrides = None,
+    low: Annotated[float, typer.Option(help="Learning rate of the first step.")] = 1e-6,
+    high: Annotated[float, typer.Option(help="Learning rate of the last step.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="Number of steps.")] = 100,
+    out: Annotated[Path, typer.Option(parser=user_path, metavar="FILE", help="The picture, a .png.")] = Path("lr.png"),
+) -> None:
+    """Train with a rising learning rate and draw the loss over it (a learning-rate range test); saves no run."""
+    with user_errors():
+        from rich.console import Console
+
+        from jaxconv.cli import display
+        from jaxconv.cli.programs import keep_programs
+        from jaxconv.run.range_test import lr_range
+        from jaxconv.run.settings import read_settings
+        from jaxconv.viz.curves import draw_lr_range
+        from jaxconv.viz.training import save
+
+        if out.suffix.lower() != ".png":
+            raise ConfigError(f"--out must end in .png; got {out}")
+        settings = read_settings(config_path, overrides or [])
+        keep_programs()
+        console = Console()
+        with display.progress(console) as report:
+            found = lr_range(settings, low, high, steps, report if console.is_terminal else lambda event: None)
+        steepest = {} if found.steepest is None else {"steepest descent": found.steepest}
+        marks = steepest | {"lowest loss": found.lowest}
+        save(draw_lr_range(found.rates, found.losses, found.smooth, marks, config_path.name), out)
+        rows = {f"learning rate at the {name}": f"{rate:.2g}" for name, rate in marks.items()}
+        display.table(console, rows | {"steps": f"{len(found.rates)} of {steps}"})
+        typer.echo(f"wrote {out}")
 
 
 @plot.command(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxconv._base.errors import DataError, count
-from jaxconv.viz.palette import BLUE, GREEN, VERMILION
+from jaxconv.viz.palette import BLUE, GREEN, SKY_BLUE, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["training_curves"]
+__all__ = ["draw_lr_range", "training_curves"]
 
 # Lines and markers differ, too.
 _TRAIN: dict[str, Any] = {"color": BLUE, "linestyle": "-", "marker": "o"}
@@ -93,6 +93,51 @@ def training_curves(
     lowest = (rate or [accuracy])[0]
     lowest.set_xlabel("step")
     lowest.xaxis.set_major_formatter("{x:,.10g}")
+    if title:
+        figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def draw_lr_range(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smooth: Sequence[float],
+    marks: Mapping[str, float],
+    title: str = "",
+) -> Figure:
+    """Plot the training loss over a learning rate that rises from step to step.
+
+    Args:
+      rates: learning rate of each step.
+      losses: training loss of each step.
+      smooth: running averages of the losses.
+      marks: learning rates to mark, by name.
+      title: of the figure.
+
+    Raises:
+      DataError: if there are no steps, or lists of several lengths.
+
+    >>> figure = draw_lr_range([0.1, 1.0], [2.3, 2.0], [2.3, 2.1], {"steepest": 0.1})
+    >>> [line.get_label() for line in figure.axes[0].lines]
+    ['loss', 'smoothed', 'steepest: 0.1']
+    """
+    from matplotlib.figure import Figure
+
+    if not len(rates) == len(losses) == len(smooth) > 0:
+        raise DataError(f"expected as many rates as losses, at least one; got {len(rates)} and {len(losses)}")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, color=SKY_BLUE, linewidth=1, label="loss")
+    axes.plot(rates, smooth, color=BLUE, linewidth=1.5, label="smoothed")
+    for (name, rate), color, style in zip(marks.items(), (GREEN, VERMILION), ("--", ":"), strict=False):
+        axes.axvline(rate, color=color, linestyle=style, label=f"{name}: {rate:.2g}")
+    axes.set_xscale("log")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    start, least = smooth[0], min(*losses, *smooth)
+    axes.set_ylim(least - 0.1 * (start - least + 0.1), start + (start - least) + 0.1)  # not what explodes
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9)
     if title:
         figure.suptitle(title, parse_math=False)
     return figure

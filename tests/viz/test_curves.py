@@ -5,7 +5,7 @@ import pytest
 from support.figures import assert_nothing_cut, overlapping
 
 from jaxconv._base.errors import DataError
-from jaxconv.viz.curves import training_curves
+from jaxconv.viz.curves import draw_lr_range, training_curves
 
 pytestmark = pytest.mark.sampled
 
@@ -131,3 +131,20 @@ def test_nothing_to_draw_is_told():
             f"training curves need a line with a step and one of {names}; "
             f"got {got}; give the lines of a run's metrics.jsonl"
         )
+
+
+def test_a_range_of_learning_rates_is_drawn_as_given():
+    rates, losses = [1e-4, 1e-3, 1e-2, 1e-1], [2.3, 2.0, 1.0, 50.0]
+    figure = draw_lr_range(rates, losses, [2.3, 2.1, 1.4, 30.0], {"steepest descent": 1e-3, "lowest loss": 1e-2}, "a")
+    (axes,) = figure.axes
+    loss, smooth, *marks = axes.lines
+    assert (list(loss.get_xdata()), list(loss.get_ydata())) == (rates, losses)
+    assert list(smooth.get_ydata()) == [2.3, 2.1, 1.4, 30.0]
+    assert [mark.get_xdata()[0] for mark in marks] == [1e-3, 1e-2]
+    assert axes.get_xscale() == "log"
+    bottom, top = axes.get_ylim()
+    assert bottom < 1.4
+    assert 2.3 < top < 10  # not the loss that exploded
+    assert_nothing_cut(figure)
+    with pytest.raises(DataError, match="expected as many rates as losses, at least one; got 0 and 0"):
+        draw_lr_range([], [], [], {})
