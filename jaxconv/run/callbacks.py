@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import signal
 import threading
 import time
@@ -16,7 +17,8 @@ import numpy as np
 from jaxconv._base import interrupt, processes
 from jaxconv.data import Batch, Source
 from jaxconv.run.build import Inputs, Model, evaluation_batches, make_views
-from jaxconv.run.config import Config
+from jaxconv.run.config import CheckpointConfig, Config
+from jaxconv.run.watching import Watcher
 from jaxconv.training.calibration import fit_temperature
 from jaxconv.training.devices import Devices
 from jaxconv.training.ensemble import Members
@@ -97,19 +99,26 @@ class Saver:
 
     Args:
       checkpoints: the run's.
-      every_seconds: seconds between two checkpoints.
-      every_steps: steps between two checkpoints; 0 for no such rule.
+      wanted: seconds and steps between two checkpoints.
       first: step that the run starts or resumes from.
       notes: those of the checkpoint that it resumes from.
+      watcher: says which evaluation is better, and what a checkpoint must have of it.
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, every_seconds: float, every_steps: int, first: int, notes: dict[str, Any]
+        self,
+        checkpoints: Checkpoints,
+        wanted: CheckpointConfig,
+        first: int,
+        notes: dict[str, Any],
+        watcher: Watcher,
     ) -> None:
-        self._checkpoints, self._seconds, self._steps = checkpoints, every_seconds, every_steps
+        self._checkpoints, self._seconds, self._steps = checkpoints, wanted.every_seconds, wanted.every_steps
+        self._watcher = watcher
         self._last, self._at, self._began = first, time.perf_counter(), time.perf_counter()
         self.before = float(notes.get("seconds", 0.0))
-        self._best = float(notes.get("best", -1.0))
+        best = notes.get("best")
+        self._best = -math.inf if best is None else float(best)
         self._score: float | None = None
 
     def due(self, done: int) -> int | None:
@@ -133,8 +142,9 @@ class Saver:
             found = test(state)
             if only not in (None, int(np.asarray(state.step).flat[0])):
                 return found
-            if found.accuracy > self._best:
-                self._best = self._score = found.accuracy
+            score = self._watcher.score(found)
+            if score > self._best:
+                self._best = self._score = score
             return found
 
         return run
@@ -142,7 +152,8 @@ class Saver:
     def save(self, state: TrainState, done: int, means: Means) -> None:
         """Save a state, with the metrics since the last report and the run's wall time so far."""
         seconds = self.before + time.perf_counter() - self._began
-        notes = {"seconds": seconds, "best": self._best, "means": dataclasses.asdict(means)}
+        best = None if self._best == -math.inf else self._best
+        notes = {"seconds": seconds, "best": best, "means": dataclasses.asdict(means)} | self._watcher.notes
         self._checkpoints.save(done, state, notes, self._score)
         self._last, self._at, self._score = done, time.perf_counter(), None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from jaxconv.run.manifest import manifest
 from jaxconv.run.recorder import Recorder, Report
 from jaxconv.run.records import check_folders, read_manifest, read_result, write_json
 from jaxconv.run.settings import changed, schedule_record, settings_of
+from jaxconv.run.watching import Watcher
 from jaxconv.run.writers import check_writers
 from jaxconv.training.budget import EvaluationBudget
 from jaxconv.training.loop import Fitted, fit
@@ -164,34 +166,39 @@ def _run(
             _write_manifest(settings, data, folder, first, notes)
             (folder / "result.json").unlink(missing_ok=True)  # of a finished run that is trained further
         tester = Tester(settings, inputs, model, members=training.members, devices=devices)
-        saver = Saver(saved, settings.checkpoint.every_seconds, settings.checkpoint.every_steps, first, saved_notes)
+        watcher = Watcher(settings, start, saved_notes, training.rate)
+        steps = first if watcher.stopped else training.steps
+        saver = Saver(saved, settings.checkpoint, first, saved_notes, watcher)
         every = settings.train.eval_every
         feed = training_feed(inputs, settings, training.seeds, first, training.steps, devices)
         try:
             with (
                 contextlib.closing(feed),
-                _recorder(folder, report, training.rate, first, tester.part, settings) as record,
+                _recorder(folder, report, watcher.rate, first, tester.part, settings) as record,
             ):
                 fitted = fit(
                     training.step,
                     start,
                     feed,
-                    steps=training.steps,
+                    steps=steps,
                     log_every=settings.train.log_every,
                     report=record,
                     test=saver.scored(tester, None if every is not None else training.steps),
                     eval_every=EvaluationBudget(training.steps, tester.images) if every is None else every,
                     save=saver.save,
                     due=saver.due,
-                    stop=lambda: received() is not None,
+                    stop=lambda: received() is not None or watcher.stopped,
                     means=Means(**saved_notes.get("means", {})),
                     members=training.members,
                     metrics=metric_names(start.params, settings.train.log_norms),
+                    observe=watcher,
                 )
-            if fitted.done < training.steps:
+            if fitted.done < training.steps and not watcher.stopped:
                 saved.wait()
                 raise StoppedError(folder, fitted.done, training.steps, processes.agreed(received() or 0, "stopped"))
             with _saved_on_failure(saver, fitted):
+                if settings.early_stopping.patience is not None:
+                    fitted = _ended(settings, fitted, watcher, saved, structs, training, tester, report)
                 temperature = tester.temperature(fitted.final) if settings.train.temperature_scaling else None
                 found = tester.on_test(fitted.final, temperature)
                 seconds = saver.before + time.perf_counter() - began
@@ -206,6 +213,28 @@ def _run(
 def _recorder(folder: Path, *arguments: Any) -> contextlib.AbstractContextManager[Report]:
     """The first process's `Recorder`; the others record nothing."""
     return Recorder(folder, *arguments) if processes.first() else contextlib.nullcontext(lambda event: None)
+
+
+def _ended(
+    settings: Config,
+    fitted: Fitted,
+    watcher: Watcher,
+    saved: Checkpoints,
+    structs: TrainState,
+    training: Training,
+    tester: Tester,
+    report: Report,
+) -> Fitted:
+    """The end of a run with early stopping: with the state of the best evaluation if the config wants it."""
+    if watcher.stopped:
+        report(Notice(f"stopped at step {fitted.done:,}: {watcher.waited} evaluations were no better"))
+    best = saved.best
+    if not settings.early_stopping.restore_best or best in (None, fitted.done):
+        return fitted
+    latest = saved.restore(training.devices.structs(structs), best)
+    assert latest is not None
+    report(Notice(f"the parameters of step {best:,} are evaluated and saved, the best so far"))
+    return dataclasses.replace(fitted, final=latest[1], test=tester(latest[1]))
 
 
 @contextlib.contextmanager

@@ -119,6 +119,7 @@ def fit(
     means: Means | None = None,
     members: Members = False,
     metrics: Sequence[str] = METRICS,
+    observe: Callable[[TrainState, Score], TrainState] = lambda train, found: train,
 ) -> Fitted:
     """Train until `steps` total steps. Does not print.
 
@@ -141,6 +142,8 @@ def fit(
       means: running averages saved with the state, for a seamless progress report.
       members: whether the state is that of an ensemble; or `Devices.vmap`, as for `compile_steps`.
       metrics: names of the step's metrics, from `metric_names`.
+      observe: called with the state and the score of each evaluation, but for those that a budget affords; returns the
+        state that training continues with.
 
     Returns:
       The final state and timings.
@@ -199,6 +202,7 @@ def fit(
             saving = functools.partial(save, train, done, since) if save else None
             tested = _tested(test, train, done, saving, strict=evaluates)
             report(Evaluation(done, tested))
+            train = observe(train, tested) if evaluates else train
             evaluated.append(clock.lap(count=False))
             if budget:
                 budget.spend(evaluated[-1])

@@ -128,12 +128,19 @@ class Checkpoints:
             if threading.current_thread() is not threading.main_thread():
                 self._manager.wait_until_finished()
 
-    def restore(self, like: T) -> tuple[int, T, dict[str, Any]] | None:
-        """Load the latest undamaged checkpoint.
+    @property
+    def best(self) -> int | None:
+        """The step of the highest score among the existing checkpoints; None if none has one."""
+        scored = [step for step in self.steps if step in self._scores]
+        return max(scored, key=self._scores.__getitem__, default=None)
+
+    def restore(self, like: T, only: int | None = None) -> tuple[int, T, dict[str, Any]] | None:
+        """Load the latest undamaged checkpoint, or that of a step.
 
         Args:
           like: a tree of arrays or `jax.ShapeDtypeStruct`s with the expected names, shapes, dtypes and shardings;
             those without a sharding are restored on the default device.
+          only: step of the checkpoint; the latest if None.
 
         Returns:
           The step, the tree and the metadata; None if there is no checkpoint.
@@ -144,7 +151,8 @@ class Checkpoints:
           OSError: if a checkpoint cannot be read.
         """
         reason = ""
-        for step in reversed(agreed(self.steps, "checkpoints")):
+        self.wait()
+        for step in reversed(agreed(self.steps if only is None else [only], "checkpoints")):
             path = self.folder / str(step)
             for file in path.rglob("*"):
                 if not file.is_dir():

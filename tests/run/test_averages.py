@@ -64,7 +64,7 @@ def test_a_resumed_run_has_the_same_bits(settings, tmp_path, changes):
          "a run evaluates one average of its parameters; got optim.ema and optim.name=schedule_free_sgd, "
          "leave one out"),
         (["optim.layer_decay=0.5", "optim.name=schedule_free_sgd"],
-         "optim.name=schedule_free_sgd cannot have optim.lr_multipliers, layer_decay, normalize or sam, "
+         "optim.name=schedule_free_sgd cannot have optim.lr_multipliers, layer_decay, normalize, plateau or sam, "
          "which change its updates"),
         (["optim.ema=torchvision", "train.epochs=1e-5", "train.batch_size=1400"],
          "optim.ema=torchvision needs more epochs or a smaller train.batch_size: its decay would be -8.96e+04"),

@@ -72,8 +72,7 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
       ConfigError, ShapeError: if the config is invalid.
     """
     train = settings.train
-    if train.temperature_scaling and inputs.validation is None:
-        raise ConfigError("train.temperature_scaling needs validation images, as data.validation=1000; got none")
+    _check_watched(settings, inputs)
     steps = total_steps(settings, len(inputs.train))
     tx, rate = _optimizer(settings, model, len(inputs.train), steps)
     wanted = settings.devices
@@ -99,6 +98,21 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
 
     start = single if isinstance(seeds, int) else members
     return Training(step, single, start, rate, steps, seeds, mesh)
+
+
+def _check_watched(settings: Config, inputs: Inputs) -> None:
+    """Raise ConfigError if what follows from evaluations has none, or only those on the test images."""
+    watching = {
+        "train.temperature_scaling": settings.train.temperature_scaling,
+        "early_stopping": settings.early_stopping.patience is not None,
+        "optim.plateau": settings.optim.plateau is not None,
+    }
+    for key in (key for key, there in watching.items() if there):
+        if inputs.validation is None:
+            raise ConfigError(f"{key} needs validation images, as data.validation=1000; got none")
+        if key != "train.temperature_scaling" and not settings.train.eval_every:
+            every = settings.train.eval_every
+            raise ConfigError(f"{key} needs evaluations at fixed steps, as train.eval_every=500; got {every or 'none'}")
 
 
 def total_steps(settings: Config, images: int) -> int:
@@ -168,6 +182,8 @@ def _optimizer(settings: Config, model: Model, images: int, steps: int) -> tuple
         with model.explained():
             params, _ = jax.eval_shape(lambda: model.float32.init(jax.random.key(0), model.shape))
         tx = optim.scale_lr(tx, optim.layer_multipliers(model.float32, params, wanted.layer_decay))
+    if wanted.plateau is not None:
+        tx = optim.scaled_on_plateau(tx)
     if wanted.sam is not None:
         tx = optim.sharpness_aware(tx, wanted.sam, wanted.freeze)
     return tx, optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
@@ -196,10 +212,11 @@ def _average(settings: Config, steps: int) -> Averaging | AverageOf | None:
     if sum(given.values()) > 1:
         several = " and ".join(key for key, there in given.items() if there)
         raise ConfigError(f"a run evaluates one average of its parameters; got {several}, leave one out")
-    changed = wanted.lr_multipliers or wanted.normalize or wanted.layer_decay is not None or wanted.sam is not None
+    changed = wanted.lr_multipliers or wanted.normalize or wanted.layer_decay is not None
+    changed = changed or wanted.sam is not None or wanted.plateau is not None
     if free and changed:
         raise ConfigError(
-            f"optim.name={free} cannot have optim.lr_multipliers, layer_decay, normalize or sam, "
+            f"optim.name={free} cannot have optim.lr_multipliers, layer_decay, normalize, plateau or sam, "
             "which change its updates"
         )
     if free:

@@ -21,12 +21,14 @@ __all__ = [
     "DataConfig",
     "DevicesConfig",
     "DistillConfig",
+    "EarlyStoppingConfig",
     "EnsembleConfig",
     "GroupConfig",
     "LogConfig",
     "LossConfig",
     "NetConfig",
     "OptimConfig",
+    "PlateauConfig",
     "PrecisionConfig",
     "PretrainedConfig",
     "ScheduleConfig",
@@ -109,6 +111,23 @@ class GroupConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PlateauConfig:
+    """The learning rate is reduced when the loss on the validation images stops to improve."""
+
+    __pydantic_config__ = _strict
+    patience: Annotated[Positive, example(5)]
+    """Evaluations without improvement before it is reduced."""
+    factor: Annotated[Annotated[float, Field(gt=0, lt=1)], example(0.5)] = 0.1
+    """Factor of the learning rate."""
+    rtol: Annotated[Annotated[float, Field(gt=0, le=1)], example(0.01)] = 1e-4
+    """Relative decrease of the loss that is an improvement."""
+    cooldown: Annotated[Count, example(2)] = 0
+    """Evaluations after a reduction before others count again."""
+    min_scale: Annotated[Annotated[float, Field(ge=0, lt=1)], example(0.01)] = 0.0
+    """Smallest factor of the schedule's learning rate in all."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SwaConfig:
     """Stochastic weight averaging (SWA): the mean of the parameters late in training is evaluated and saved."""
 
@@ -147,6 +166,8 @@ class OptimConfig:
     """Peak learning rate."""
     schedule: ScheduleConfig | None = None
     """Table [optim.schedule]; a constant learning rate if unset."""
+    plateau: PlateauConfig | None = None
+    """Table [optim.plateau]; the schedule alone if unset."""
     decay: Annotated[Patterns, example(["*kernel"])] = dataclasses.field(default_factory=lambda: ["*kernel"])
     """Path patterns of the parameters that weight decay applies to."""
     max_grad_norm: Annotated[PositiveNumber | None, example(1.0)] = None
@@ -261,6 +282,21 @@ class EnsembleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EarlyStoppingConfig:
+    """Early stopping: a run ends when its evaluations on the validation images stop to improve."""
+
+    __pydantic_config__ = _strict
+    patience: Annotated[Positive | None, example(10)] = None
+    """Evaluations without improvement before the run ends; it does not end early if unset."""
+    monitor: Annotated[Literal["loss", "accuracy"], example("accuracy")] = "loss"
+    """What is to improve."""
+    min_delta: Annotated[Annotated[float, Field(ge=0, allow_inf_nan=False)], example(0.001)] = 0.0
+    """Smallest change that is an improvement."""
+    restore_best: Annotated[bool, example(False)] = True
+    """Whether the parameters of the best evaluation are evaluated and saved at the end, not the last ones."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TtaConfig:
     """Test-time augmentation: evaluation and prediction average over views of each image, in every combination."""
 
@@ -341,13 +377,14 @@ class Config:
     first argument, true or false. random_choice, a table of others, applies one of them to each image."""
     precision: PrecisionConfig = PrecisionConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     tta: TtaConfig = TtaConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
     devices: DevicesConfig = DevicesConfig()
 
 
-NESTED = {"optim.schedule": ScheduleConfig, "optim.swa": SwaConfig}
+NESTED = {"optim.schedule": ScheduleConfig, "optim.plateau": PlateauConfig, "optim.swa": SwaConfig}
 """Tables in a section."""
 SECTIONS = {
     "data": DataConfig,
@@ -359,6 +396,7 @@ SECTIONS = {
     "train": TrainConfig,
     "precision": PrecisionConfig,
     "ensemble": EnsembleConfig,
+    "early_stopping": EarlyStoppingConfig,
     "tta": TtaConfig,
     "checkpoint": CheckpointConfig,
     "log": LogConfig,

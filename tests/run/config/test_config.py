@@ -131,7 +131,7 @@ SINGLE = [
         "[train]",
         "[trian]",
         "trian: unknown section; expected one of data, net, optim, train, pretrained, loss, distill, augment, "
-        "precision, ensemble, tta, checkpoint, log, devices; did you mean 'train'?",
+        "precision, ensemble, early_stopping, tta, checkpoint, log, devices; did you mean 'train'?",
     ),
     (
         '"digits"',
