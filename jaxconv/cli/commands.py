@@ -82,6 +82,9 @@ def train(
     devices: Annotated[
         int | None, typer.Option(metavar="N", help="With --dry-run: for so many devices, instead of this machine's.")
     ] = None,
+    profile: Annotated[
+        int, typer.Option(metavar="STEPS", help="Trace so many steps into RUN/profile, and print where the time goes.")
+    ] = 0,
     coordinator: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Address of process 0, where JAX finds no cluster.")
     ] = None,
@@ -97,6 +100,7 @@ def train(
         from jaxconv.cli import display
         from jaxconv.cli.programs import keep_programs
         from jaxconv.run.build import make_deterministic
+        from jaxconv.run.profiling import read_profile
         from jaxconv.run.settings import read_settings
 
         console = Console()
@@ -121,10 +125,10 @@ def train(
         stack.enter_context(joined(coordinator, processes, process))
         stack.enter_context(user_errors())  # before the others learn that this process ends
         if resume is not None:
-            folder, go = resume, functools.partial(run.resume, resume, settings)
+            folder, go = resume, functools.partial(run.resume, resume, settings, profile=profile)
         else:
             folder = out or stack.enter_context(run.reserved(Path(config_path or "").stem))
-            go = functools.partial(run.train, settings, folder)
+            go = functools.partial(run.train, settings, folder, profile=profile)
         try:
             shown = display.progress(console) if first() else contextlib.nullcontext(lambda event: None)
             with interrupt.saying(lambda: _left_behind(folder)), shown as report:
@@ -133,6 +137,9 @@ def train(
             fail(_left_behind(folder), INTERRUPTED)
         if first():
             display.table(console, _summary(result) | {"run": str(folder)})
+            if profile:
+                console.print()
+                display.table(console, read_profile(folder))
 
 
 app.command(epilog=LAUNCH)(launch)

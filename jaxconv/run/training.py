@@ -22,6 +22,7 @@ from jaxconv.run.callbacks import Saver, Tester, signals
 from jaxconv.run.config import Config
 from jaxconv.run.folder import check_new, locked, made
 from jaxconv.run.manifest import manifest
+from jaxconv.run.profiling import Profiler, check_profile
 from jaxconv.run.recorder import Recorder, Report
 from jaxconv.run.records import check_folders, read_manifest, read_result, write_json
 from jaxconv.run.settings import changed, schedule_record, settings_of
@@ -52,6 +53,8 @@ def train(
     folder: str | Path,
     report: Report = lambda event: None,
     devices: Sequence[Any] | None = None,
+    *,
+    profile: int = 0,
 ) -> dict[str, Any]:
     """Train a config into a run folder.
 
@@ -64,6 +67,7 @@ def train(
       folder: the run's; must be missing or empty.
       report: called with each event of `jaxconv.training.loop.fit`.
       devices: to train on; all of JAX's if None.
+      profile: number of steps to trace into `profile/`, with a table of the run's times; 0 for none.
 
     Returns:
       The content of `result.json`.
@@ -81,9 +85,10 @@ def train(
     check_writers(settings)
     parts = build(settings, devices)
     structs = check(settings, *parts)  # before anything is written
+    check_profile(profile, parts[2].steps)
     full = resolved(settings, len(parts[0].train))
     with made(folder, config.to_toml(full)), _intact(folder):
-        return _run(full, *parts, structs, folder, report, began, schedule_record(settings, full))
+        return _run(full, *parts, structs, folder, report, began, schedule_record(settings, full), profile)
 
 
 def resume(
@@ -91,6 +96,8 @@ def resume(
     settings: Config | None = None,
     report: Report = lambda event: None,
     devices: Sequence[Any] | None = None,
+    *,
+    profile: int = 0,
 ) -> dict[str, Any]:
     """Resume an interrupted run; with the same settings it ends with the same bits as without the interruption.
 
@@ -101,6 +108,7 @@ def resume(
       settings: changed settings, of the same net and data; the run's own if None.
       report: called with each event of `jaxconv.training.loop.fit`.
       devices: to train on; all of JAX's if None.
+      profile: number of steps to trace into `profile/`, with a table of the run's times; 0 for none.
 
     Returns:
       The content of `result.json`.
@@ -130,7 +138,7 @@ def resume(
     changes = changed(before, now)
     notes: dict[str, Any] = {"changed": changes} | schedule_record(given, now) if changes else {}
     with locked(folder), _intact(folder):
-        return _run(now, *parts, structs, folder, report, began, notes)
+        return _run(now, *parts, structs, folder, report, began, notes, profile)
 
 
 def _finished(folder: Path) -> ConfigError:
@@ -150,6 +158,7 @@ def _run(
     report: Report,
     began: float,
     notes: dict[str, Any],
+    profile: int,
 ) -> dict[str, Any]:
     """Train from the latest checkpoint in a folder, or from the start, to the end; `notes` go into the manifest."""
     data = fingerprint(inputs.dataset)
@@ -175,6 +184,7 @@ def _run(
             with (
                 contextlib.closing(feed),
                 _recorder(folder, report, watcher.rate, first, tester.part, settings) as record,
+                Profiler(folder, profile if processes.first() else 0, first, training.steps) as profiler,
             ):
                 fitted = fit(
                     training.step,
@@ -185,8 +195,8 @@ def _run(
                     report=record,
                     test=saver.scored(tester, None if every is not None else training.steps),
                     eval_every=EvaluationBudget(training.steps, tester.images) if every is None else every,
-                    save=saver.save,
-                    due=saver.due,
+                    save=profiler.save(saver.save),
+                    due=profiler.due(saver.due),
                     stop=lambda: received() is not None or watcher.stopped,
                     means=Means(**saved_notes.get("means", {})),
                     members=training.members,
@@ -197,6 +207,7 @@ def _run(
                 saved.wait()
                 raise StoppedError(folder, fitted.done, training.steps, processes.agreed(received() or 0, "stopped"))
             with _saved_on_failure(saver, fitted):
+                profiler.finish(settings, model, fitted)
                 if settings.early_stopping.patience is not None:
                     fitted = _ended(settings, fitted, watcher, saved, structs, training, tester, report)
                 temperature = tester.temperature(fitted.final) if settings.train.temperature_scaling else None
