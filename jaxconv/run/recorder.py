@@ -41,7 +41,7 @@ class Recorder:
         with writing(self._path):
             self._metrics = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
         self._writers = open_writers(settings, folder, since, report)
-        self._report, self._rate, self._part, self._at_end = report, rate, part, False
+        self._report, self._rate, self._part = report, rate, part
 
     def __enter__(self) -> Recorder:
         return self
@@ -51,14 +51,13 @@ class Recorder:
             with writing(self._path):
                 self._metrics.close()
             for writer in self._writers:
-                writer.close(finished=error is None and self._at_end)
+                writer.close(finished=error is None)
         except WriteError:  # the first error says more
             if error is None:
                 raise
 
     def __call__(self, event: Any) -> None:
         if isinstance(event, Progress):
-            self._at_end = event.step == event.steps
             line = dataclasses.asdict(event)
             del line["steps"], line["seconds_left"]
             for name in ("gradient_norm", "weight_norms"):

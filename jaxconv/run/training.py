@@ -203,9 +203,10 @@ def _run(
                     metrics=metric_names(start.params, settings.train.log_norms),
                     observe=watcher,
                 )
-            if fitted.done < training.steps and not watcher.stopped:
-                saved.wait()
-                raise StoppedError(folder, fitted.done, training.steps, processes.agreed(received() or 0, "stopped"))
+                if fitted.done < training.steps and not watcher.stopped:
+                    saved.wait()
+                    number = processes.agreed(received() or 0, "stopped")
+                    raise StoppedError(folder, fitted.done, training.steps, number)
             with _saved_on_failure(saver, fitted):
                 profiler.finish(settings, model, fitted)
                 if settings.early_stopping.patience is not None:
