@@ -187,7 +187,7 @@ def _run(
                 Profiler(folder, profile if processes.first() else 0, first, training.steps) as profiler,
             ):
                 fitted = fit(
-                    training.step,
+                    training.stages,
                     start,
                     feed,
                     steps=steps,

@@ -104,7 +104,7 @@ def compile_steps(
 
 
 def fit(
-    step: Step,
+    step: Step | Sequence[tuple[int, Step]],
     train: TrainState,
     feed: Feed,
     *,
@@ -127,7 +127,8 @@ def fit(
     first one decides how many, and when to evaluate, save and stop.
 
     Args:
-      step: from `make_step`; compiled here once, with donated state.
+      step: from `make_step`; compiled here once, with donated state. Or several, such as of images of other sizes, each
+        with the number of steps that it is the step before: [(1000, small), (2000, large)].
       train: from `init_state`, or a restored one; not usable afterwards.
       feed: source of batches.
       steps: total number of steps, including those already taken.
@@ -156,19 +157,33 @@ def fit(
     if log_every < 1:
         raise ConfigError(f"log_every must be at least 1, got {log_every}")
     first = done = int(np.asarray(train.step).flat[0])
-    start = time.perf_counter()
-    compiled = compile_steps(step, train, feed, members=members, metrics=metrics)
-    compile_seconds = time.perf_counter() - start
-    report(Compiled(compile_seconds))
+    stages = deque([(steps, step)] if callable(step) else step)
 
+    def compiled_stage(train: TrainState) -> tuple[Any, float]:
+        """The program of the steps from `done`, and the seconds that it took to compile."""
+        while len(stages) > 1 and stages[0][0] <= done:
+            stages.popleft()
+        start = time.perf_counter()
+        compiled = compile_steps(stages[0][1], train, feed, members=members, metrics=metrics)
+        seconds = time.perf_counter() - start
+        report(Compiled(seconds))
+        return compiled, seconds
+
+    compiled, compile_seconds = compiled_stage(train)
     budget = eval_every if isinstance(eval_every, EvaluationBudget) else None
     every = eval_every if isinstance(eval_every, int) else 0
     clock, tested, pace, waited, evaluated = Stopwatch(), None, 1.0, feed.waited, list[float]()
     calls: deque[tuple[int, Any]] = deque()
     since, reported_step, reported_seconds = means or Means(), done, 0.0
     while done < steps:
+        if done >= stages[0][0] and len(stages) > 1:
+            clock.lap()
+            compiled, seconds = compiled_stage(train)
+            compile_seconds += seconds
+            clock.lap(count=False)
         marks = [steps, done - done % log_every + log_every]
         marks += [done - done % every + every] if every and test else []
+        marks += [stages[0][0]] if len(stages) > 1 else []
         marks += [budget.next(done)] if budget and test else []
         marks += [mark for mark in [due(done) if save else None] if mark is not None and mark > done]
         count = 0 if stop() else max(1, min(feed.max_steps, int(pace), min(marks) - done))

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """Emitted once, before the first step: the compilation time."""
+    """Emitted before the first step of each program: the compilation time."""
 
     seconds: float
 

@@ -185,7 +185,7 @@ def test_errors_are_lines_and_not_tracebacks(finished, tmp_path):
     text.write_text("no picture")
     config = folder.parent / "tiny.toml"
     keys = "epochs, batch_size, sampling, seed, label_smoothing, log_every, eval_every, norm_group, "
-    keys += "temperature_scaling, log_norms"
+    keys += "progressive_resizing, temperature_scaling, log_norms"
     files = "config.toml, params.safetensors, result.json"
     finished_run = (
         f"{folder} is finished; to train it further: jaxconv train --resume {folder} train.epochs=N, more than so far; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from jaxconv.training.devices import Devices, make_devices
 from jaxconv.training.distillation import distilled
 from jaxconv.training.ensemble import Members, init_ensemble
 from jaxconv.training.named import make_loss
+from jaxconv.training.resizing import image_sizes, resize_to
 from jaxconv.training.step import AverageOf, Loss, Step, TrainState, init_state, make_step
 
 __all__ = ["Training", "build_training", "resolved", "total_steps"]
@@ -36,7 +38,8 @@ class Training:
     """The step and its state.
 
     Args:
-      step: the pure function of one step.
+      step: the pure function of one step; of images of full size.
+      stages: the steps of the run's stages, each with the number of steps that it is the step before.
       single: `() -> state before the first step` of one net, also of an ensemble.
       start: `() -> state before the first step` of the net or of all members.
       rate: `step -> learning rate`.
@@ -46,6 +49,7 @@ class Training:
     """
 
     step: Step
+    stages: Sequence[tuple[int, Step]]
     single: Callable[[], TrainState]
     start: Callable[[], TrainState]
     rate: Callable[[int], float]
@@ -80,7 +84,9 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
     mesh = make_devices(*sizes, wanted.shard, devices, members=settings.ensemble.size)
     mesh.check_batch(train.batch_size, settings.optim.accumulate)
     average = _average(settings, steps)
-    step = _step(settings, inputs, model, tx, average, mesh)
+    make = functools.partial(_step, settings, inputs, model, tx, average, mesh)
+    step = make()
+    stages = [(end, step if size == model.shape[1:3] else make(size)) for end, size in _sizes(settings, model, steps)]
     seed, shape = train.seed, model.shape
     options = {
         "average": average is not None,
@@ -97,7 +103,7 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
             return init_ensemble(model.net, tx, range(seed, seed + settings.ensemble.size), shape, **options)
 
     start = single if isinstance(seeds, int) else members
-    return Training(step, single, start, rate, steps, seeds, mesh)
+    return Training(step, stages, single, start, rate, steps, seeds, mesh)
 
 
 def _check_watched(settings: Config, inputs: Inputs) -> None:
@@ -231,12 +237,38 @@ def _average(settings: Config, steps: int) -> Averaging | AverageOf | None:
     return averaging.swa(min(steps - 1, round(steps * wanted.swa.start_percent / 100)), every)
 
 
+def _sizes(settings: Config, model: Model, steps: int) -> Sequence[tuple[int, tuple[int, int]]]:
+    """Image sizes of the run's stages, each with the step that it ends before; the net must take all of them."""
+    wanted, full = settings.train.progressive_resizing, (model.shape[1], model.shape[2])
+    if wanted is None:
+        return [(steps, full)]
+    sizes = image_sizes(full, steps, **dataclasses.asdict(wanted))
+    params, state = jax.eval_shape(lambda: model.float32.init(jax.random.key(0), model.shape))
+    for size in {size for _, size in sizes}:
+        x = jax.ShapeDtypeStruct((1, *size, model.shape[-1]), jnp.float32)
+        try:
+            jax.eval_shape(model.float32.apply, params, state, x)
+        except ShapeError as error:
+            raise ConfigError(
+                f"train.progressive_resizing: net.name={settings.net.name} must take images of every size, as with "
+                f"global pooling before its last layers; of {'×'.join(map(str, size))}: {error}"
+            ) from error
+    return sizes
+
+
 def _step(
-    settings: Config, inputs: Inputs, model: Model, tx: Any, average: Averaging | AverageOf | None, devices: Devices
+    settings: Config,
+    inputs: Inputs,
+    model: Model,
+    tx: Any,
+    average: Averaging | AverageOf | None,
+    devices: Devices,
+    size: tuple[int, int] | None = None,
 ) -> Step:
-    """The training step: augmentation, normalization, net, loss and optimizer."""
+    """The training step: augmentation, resizing to a size, normalization, net, loss and optimizer."""
     train, dataset = settings.train, inputs.dataset
     augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
+    augmented = augmented if size is None else resize_to(augmented, size)
     batch = jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
     loss, teacher = _loss(settings, inputs, batch), make_teacher(settings.distill, dataset)
     net = _grouped(model.net, settings)

@@ -31,6 +31,7 @@ __all__ = [
     "PlateauConfig",
     "PrecisionConfig",
     "PretrainedConfig",
+    "ResizingConfig",
     "ScheduleConfig",
     "SwaConfig",
     "TrainConfig",
@@ -234,6 +235,21 @@ class DistillConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ResizingConfig:
+    """Progressive resizing: smaller images early in training, which grow to the full size; names as in Composer."""
+
+    __pydantic_config__ = _strict
+    initial_scale: Annotated[Annotated[float, Field(gt=0, le=1)], example(0.6)] = 0.5
+    """Relative size of the first images."""
+    delay_fraction: Annotated[Annotated[float, Field(ge=0, le=1)], example(0.4)] = 0.5
+    """Share of the run with these."""
+    finetune_fraction: Annotated[Annotated[float, Field(ge=0, le=1)], example(0.3)] = 0.2
+    """Share of the run with full images, at its end."""
+    size_increment: Annotated[Positive, example(8)] = 4
+    """Pixels that the shorter side grows by at a time; each size is compiled anew."""
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Training."""
 
@@ -255,6 +271,8 @@ class TrainConfig:
     norm_group: Annotated[Positive | None, example(32)] = None
     """Number of consecutive images that batch norms take their statistics over (ghost batch norm); those of the whole
     batch, on all devices, if unset."""
+    progressive_resizing: ResizingConfig | None = None
+    """Table [train.progressive_resizing]; images of full size throughout if unset."""
     temperature_scaling: Annotated[bool, example(True)] = False
     """Whether to fit the temperature of predictions to the validation images after training."""
     log_norms: Annotated[bool, example(True)] = False
@@ -384,7 +402,12 @@ class Config:
     devices: DevicesConfig = DevicesConfig()
 
 
-NESTED = {"optim.schedule": ScheduleConfig, "optim.plateau": PlateauConfig, "optim.swa": SwaConfig}
+NESTED = {
+    "optim.schedule": ScheduleConfig,
+    "optim.plateau": PlateauConfig,
+    "optim.swa": SwaConfig,
+    "train.progressive_resizing": ResizingConfig,
+}
 """Tables in a section."""
 SECTIONS = {
     "data": DataConfig,

@@ -41,15 +41,10 @@ FUNCTIONS: dict[str, Mapping[str, Callable[..., Any]]] = {
     "optim.schedule": optim.schedules(),
 }
 """The functions that a section can name."""
-TABLES: dict[str, type | None] = {
-    **{section: SECTIONS[section] for section in ("data", "net", "pretrained")},
-    "augment": None,
-    "loss": SECTIONS["loss"],
-    "distill": SECTIONS["distill"],
-    "optim": SECTIONS["optim"],
-    **NESTED,
-}
-TABLES |= {section: record for section, record in SECTIONS.items() if section not in TABLES}
+TABLES: dict[str, type | None] = {}
+for section in dict.fromkeys(["data", "net", "pretrained", "augment", "loss", "distill", *SECTIONS]):
+    TABLES[section] = SECTIONS.get(section)
+    TABLES |= {path: record for path, record in NESTED.items() if path.startswith(f"{section}.")}
 """The sections in the order of a config, with their records; `augment` has functions alone."""
 _SET_ELSEWHERE = {
     "data": SHARED,

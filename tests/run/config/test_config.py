@@ -112,8 +112,8 @@ def test_every_mistake_at_once(refusal):
         "  train.log_every: must be a whole number, got True",
         "  train.eval_every: must be greater than or equal to 0, got -1",
         "  train.batch_sise: unknown key; expected one of epochs, batch_size, sampling, "
-        "seed, label_smoothing, log_every, eval_every, norm_group, temperature_scaling, log_norms; "
-        "did you mean 'batch_size'?",
+        "seed, label_smoothing, log_every, eval_every, norm_group, progressive_resizing, "
+        "temperature_scaling, log_norms; did you mean 'batch_size'?",
         "  net.kernel_size: must be a whole number, got 'big'",
         "  net.dropuot: conv_pool takes num_classes, features, kernel_size, padding, hidden, dropout, batch_norm, "
         "activation; did you mean 'dropout'?",
