@@ -159,11 +159,11 @@ def test_an_ensemble_on_a_plateau_and_the_last_parameters(tmp_path):
     ("changes", "message"),
     [
         ([*STOPPING, "data.validation=0"],
-         "early_stopping needs validation images, as data.validation=1000; got none"),
+         "early_stopping.patience needs validation images, as data.validation=1000; got none"),
         ([*PLATEAU, "train.eval_every=none"],
          "optim.plateau needs evaluations at fixed steps, as train.eval_every=500; got none"),
         ([*STOPPING, "train.eval_every=0"],
-         "early_stopping needs evaluations at fixed steps, as train.eval_every=500; got none"),
+         "early_stopping.patience needs evaluations at fixed steps, as train.eval_every=500; got none"),
     ],
 )  # fmt: skip
 def test_evaluations_that_cannot_decide(tmp_path, changes, message):

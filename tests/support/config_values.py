@@ -13,6 +13,7 @@ from jaxconv.augment.named import registry
 from jaxconv.models import conv_pool
 from jaxconv.run import config
 from jaxconv.run.build import check, matmul_precision, training_feed
+from jaxconv.run.config.records import NESTED
 from jaxconv.training.ensemble import over_members
 
 BASE = config_text(
@@ -20,6 +21,9 @@ BASE = config_text(
     optim={"name": "adamw", "learning_rate": 0.02, "weight_decay": 0.01},
     optim__schedule={"name": "warmup_cosine_decay_schedule"},
     train={"epochs": 1, "batch_size": 4},
+)
+WATCHED = BASE.replace('"digits"', '"digits"\nvalidation = 100').replace(
+    "[train]", "[optim.plateau]\npatience = 3\n[train]\neval_every = 5"
 )
 FOLDER = BASE.replace('"digits"', '"folder"\nroot = "pictures"\nsize = 8')
 VALUES = [
@@ -34,6 +38,10 @@ def keys():
     for section, record in config.SECTIONS.items():
         yield BASE, section
         yield from ((BASE, f"{section}.{field.name}") for field in dataclasses.fields(record))
+    for path, record in NESTED.items():
+        if path != "optim.schedule":
+            text = WATCHED if path == "optim.plateau" else BASE
+            yield from ((text, f"{path}.{field.name}") for field in dataclasses.fields(record))
     yield from ((BASE, f"net.{key}") for key in inspect.signature(conv_pool).parameters)
     yield from ((BASE, f"optim.{key}") for key in inspect.signature(optax.adamw).parameters)
     schedule = inspect.signature(optax.warmup_cosine_decay_schedule).parameters

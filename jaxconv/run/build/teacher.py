@@ -64,6 +64,8 @@ def _teacher(wanted: DistillConfig, dataset: Dataset[Any]) -> Predictor:
             return read_trained(Path(wanted.run))[0]
         except (ConfigError, DataError) as error:
             raise type(error)(f"distill.run: {error}") from error
+        except OSError as error:
+            raise ConfigError(f"distill.run: cannot read {wanted.run[:60]}: {error.strerror or error}") from None
     if wanted.net is None or wanted.weights is None:
         raise ConfigError("distill.net and distill.weights must both be given: a model and a file of its weights")
     size, _, channels = dataset.image_shape

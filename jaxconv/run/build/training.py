@@ -110,7 +110,7 @@ def _check_watched(settings: Config, inputs: Inputs) -> None:
     """Raise ConfigError if what follows from evaluations has none, or only those on the test images."""
     watching = {
         "train.temperature_scaling": settings.train.temperature_scaling,
-        "early_stopping": settings.early_stopping.patience is not None,
+        "early_stopping.patience": settings.early_stopping.patience is not None,
         "optim.plateau": settings.optim.plateau is not None,
     }
     for key in (key for key, there in watching.items() if there):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from jaxconv._base.limits import SEEDS
+from jaxconv._base.limits import LARGEST_INT, SEEDS
 from jaxconv.training.averaging import EmaPreset
 from jaxconv.training.devices import Kind
 from jaxconv.training.tta import MeanOf
@@ -48,6 +48,7 @@ def example(value: Any) -> FieldInfo:
 _strict = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 PathText = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 Positive = Annotated[int, Field(gt=0)]
+PositiveInt32 = Annotated[int, Field(gt=0, le=LARGEST_INT)]
 Count = Annotated[int, Field(ge=0)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Patterns = list[str]
@@ -116,13 +117,13 @@ class PlateauConfig:
     """The learning rate is reduced when the loss on the validation images stops to improve."""
 
     __pydantic_config__ = _strict
-    patience: Annotated[Positive, example(5)]
+    patience: Annotated[PositiveInt32, example(5)]
     """Evaluations without improvement before it is reduced."""
     factor: Annotated[Annotated[float, Field(gt=0, lt=1)], example(0.5)] = 0.1
     """Factor of the learning rate."""
     rtol: Annotated[Annotated[float, Field(gt=0, le=1)], example(0.01)] = 1e-4
     """Relative decrease of the loss that is an improvement."""
-    cooldown: Annotated[Count, example(2)] = 0
+    cooldown: Annotated[int, Field(ge=0, le=LARGEST_INT), example(2)] = 0
     """Evaluations after a reduction before others count again."""
     min_scale: Annotated[Annotated[float, Field(ge=0, lt=1)], example(0.01)] = 0.0
     """Smallest factor of the schedule's learning rate in all."""
@@ -135,7 +136,7 @@ class SwaConfig:
     __pydantic_config__ = _strict
     start_percent: Annotated[Annotated[float, Field(ge=0, lt=100)], example(60)] = 75.0
     """Percent of the run before the first parameters that are averaged."""
-    every_steps: Annotated[Positive | None, example(100)] = None
+    every_steps: Annotated[PositiveInt32 | None, example(100)] = None
     """Steps between two that are averaged; an epoch's if unset."""
 
 
@@ -245,7 +246,7 @@ class ResizingConfig:
     """Share of the run with these."""
     finetune_fraction: Annotated[Annotated[float, Field(ge=0, le=1)], example(0.3)] = 0.2
     """Share of the run with full images, at its end."""
-    size_increment: Annotated[Positive, example(8)] = 4
+    size_increment: Annotated[PositiveInt32, example(8)] = 4
     """Pixels that the shorter side grows by at a time; each size is compiled anew."""
 
 

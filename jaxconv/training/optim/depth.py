@@ -27,8 +27,8 @@ def layer_groups(net: Layer, params: Params) -> list[list[str]]:
     Returns:
       The paths of the parts of each group.
 
-    >>> from jaxconv.layers import BatchNorm, Conv, Dense, chain, flatten
-    >>> net = chain(stem=chain(Conv(4, 3), BatchNorm()), flatten=flatten, head=Dense(2))
+    >>> from jaxconv.layers import BatchNorm, Conv, Dense, chain
+    >>> net = chain(stem=chain(Conv(4, 3), BatchNorm()), flatten=lambda x: x.reshape(1, -1), head=Dense(2))
     >>> layer_groups(net, net.init(jax.random.key(0), (1, 5, 5, 1))[0])
     [['stem/conv0', 'stem/batch_norm0'], ['head']]
     """

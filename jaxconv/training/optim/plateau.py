@@ -45,8 +45,8 @@ def observe_loss(opt_state: Any, loss: float, **plateau: Any) -> Any:
     >>> state = tx.init({"w": 1.0})
     >>> for loss in (1.0, 0.5, 0.5, 0.5):
     ...     state = observe_loss(state, loss, factor=0.1, patience=2)
-    >>> print(plateau_scale(state))
-    0.1
+    >>> print(f"{plateau_scale(state):.2f}")
+    0.10
     """
 
     def after(node: Any) -> Any:

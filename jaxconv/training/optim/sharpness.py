@@ -41,7 +41,7 @@ def sharpness_aware(
     >>> params, gradient = jnp.array([1.0]), jax.grad(lambda x: (x**2).sum())
     >>> updates, _ = tx.update(gradient(params), tx.init(params), params, grad_fn=lambda x, _: gradient(x))
     >>> print(updates)
-    [-0.21000001]
+    [-0.21]
     """
     if not rho > 0:
         raise ConfigError(f"optim.sam must be a distance above 0, got {rho}")
