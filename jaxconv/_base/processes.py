@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import socket
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import wait
@@ -19,13 +17,14 @@ from typing import Any, NoReturn, TypeVar
 
 from jaxconv._base import interrupt
 from jaxconv._base.errors import ConfigError
-from jaxconv._base.rendezvous import Peer, Place, connected, found_place, listening, meet, seconds_to_start
+from jaxconv._base.rendezvous import Peer, Place, found_place, listening, meet, relayed, seconds_to_start
 
 T = TypeVar("T")
 
 __all__ = ["LOST", "agreed", "asked", "first", "gathered", "joined", "number_of", "own_parts"]
 
 GRACE_SECONDS = 3.0  # to wait for a process that ends by itself, since it had the same error
+NEWS_SECONDS = 1.0  # to hear that another process ended, after an error that this may have caused
 HEARTBEAT_SECONDS = 100  # after which JAX ends all if one is silent, as a suspended one is
 LOST = 75  # exit code if another process ended: EX_TEMPFAIL of sysexits.h
 
@@ -131,7 +130,11 @@ def joined(coordinator: str | None = None, processes: int | None = None, process
         yield
         group.finish()
     except BaseException as error:
-        if code := _exit_code(error):
+        if (code := _exit_code(error)) is None:
+            group.wait_if_another_ended()
+            traceback.print_exception(error)
+            code = 1
+        if code:
             group.leave(code)
         group.finish()
         raise
@@ -139,15 +142,11 @@ def joined(coordinator: str | None = None, processes: int | None = None, process
         _group = None
 
 
-def _exit_code(error: BaseException) -> int:
-    """The exit code of an exception, whose traceback is printed if it has none."""
-    code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", None)  # of typer
-    if isinstance(code, int):
-        return code
-    if isinstance(error, SystemExit) and code is None:
-        return 0
-    traceback.print_exception(error)
-    return 1
+def _exit_code(error: BaseException) -> int | None:
+    """The exit code of an exception that ends a program; None of any other."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return getattr(error, "exit_code", None)  # of typer
 
 
 def _initialize(group: _Group, place: Place) -> None:
@@ -159,7 +158,7 @@ def _initialize(group: _Group, place: Place) -> None:
         with listening(0) as server:
             port = server.getsockname()[1]
     port = group.agreed(port, "start")
-    address = _relayed(place.host, port) if group.index else f"127.0.0.1:{port}"
+    address = relayed(place.host, port) if group.index else f"127.0.0.1:{port}"
     # SIGTERM is handled by the run, in every process alike; JAX's own service would swallow it.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
@@ -174,34 +173,6 @@ def _initialize(group: _Group, place: Place) -> None:
     jax.devices()  # the topology is exchanged: all processes are here
 
 
-def _relayed(host: str, port: int) -> str:
-    """An address on this machine that leads to JAX's service in process 0, and does not close when that ends.
-
-    JAX aborts a process whose connection to the service closes, with a stack trace, before `_Group` can end it.
-    """
-    server, deadline = socket.create_server(("127.0.0.1", 0)), time.monotonic() + seconds_to_start()
-    kept = []
-
-    def copy(source: socket.socket, to: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while content := source.recv(2**16):
-                to.sendall(content)
-
-    def serve() -> None:
-        while True:
-            ours, _ = server.accept()
-            kept.append(ours)
-            with contextlib.suppress(OSError):
-                theirs = connected(host, port, deadline)
-                theirs.settimeout(None)
-                for pair in ((ours, theirs), (theirs, ours)):
-                    pair[1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    threading.Thread(target=copy, args=pair, daemon=True, name="relay").start()
-
-    threading.Thread(target=serve, daemon=True, name="relay").start()
-    return f"127.0.0.1:{server.getsockname()[1]}"
-
-
 class _Group:
     """The processes of a run; this one is `index` of `count`, and has connections to `peers`."""
 
@@ -210,7 +181,7 @@ class _Group:
         self._values = {peer: queue.SimpleQueue[Any]() for peer in peers}
         self._signal: int | None = None
         self._told = False
-        self._ending, self._closed = threading.Event(), threading.Event()
+        self._ending, self._closed, self._another_ended = (threading.Event() for _ in range(3))
         threading.Thread(target=self._read, daemon=True, name="processes").start()
 
     def agreed(self, value: Any, what: str) -> Any:
@@ -242,6 +213,11 @@ class _Group:
         jax.distributed.shutdown()
         for peer in self._peers.values():
             peer.connection.close()
+
+    def wait_if_another_ended(self) -> None:
+        """After an error, as of a collective: if another process ended, wait until the reader ends this one."""
+        if self._another_ended.wait(NEWS_SECONDS):
+            threading.Event().wait()
 
     def leave(self, code: int) -> NoReturn:
         """End this process because of an error; the others learn of it. Process 0 waits, since JAX's service is its."""
@@ -292,6 +268,7 @@ class _Group:
 
     def _end(self, kind: str, cause: str) -> None:
         """End this process since another one ended, unless it ends within the grace with a message of its own."""
+        self._another_ended.set()
         if self.index == 0:
             self._tell(kind, cause)
         if not self._ending.wait(GRACE_SECONDS if kind == "ended" else 0.0):

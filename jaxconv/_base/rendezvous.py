@@ -8,6 +8,7 @@ import json
 import math
 import os
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -16,7 +17,7 @@ from typing import Any
 from jaxconv._base.compat import detected_cluster
 from jaxconv._base.errors import ConfigError, count
 
-__all__ = ["Peer", "Place", "connected", "found_place", "listening", "meet", "seconds_to_start"]
+__all__ = ["Peer", "Place", "found_place", "listening", "meet", "relayed", "seconds_to_start"]
 
 _RETRY_SECONDS = 0.2
 _ANSWER_SECONDS = 10.0  # for the first message of a connection
@@ -203,7 +204,7 @@ def _connected(place: Place, deadline: float) -> Peer:
     """Another process: process 0, which may start later."""
     where = f"{place.host}:{place.port}"
     try:
-        peer = Peer(_prepared(connected(place.host, place.port, deadline)))
+        peer = Peer(_prepared(_reached(place.host, place.port, deadline)))
     except OSError as error:
         raise ConfigError(
             f"process {place.index} cannot reach process 0 at {where} within {seconds_to_start():g} s: "
@@ -222,7 +223,7 @@ def _connected(place: Place, deadline: float) -> Peer:
     return peer
 
 
-def connected(host: str, port: int, deadline: float) -> socket.socket:
+def _reached(host: str, port: int, deadline: float) -> socket.socket:
     """A connection to a port that may be opened later.
 
     Args:
@@ -246,6 +247,38 @@ def listening(port: int) -> socket.socket:
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
     return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=1024)
+
+
+def relayed(host: str, port: int) -> str:
+    """An address on this machine that leads to JAX's service in process 0, and does not close when that ends.
+
+    JAX aborts a process whose connection to the service closes, with a stack trace, before that process can say why it
+    ends.
+
+    Args:
+      host, port: of the service.
+    """
+    server, deadline = socket.create_server(("127.0.0.1", 0)), time.monotonic() + seconds_to_start()
+    kept = []
+
+    def copy(source: socket.socket, to: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while content := source.recv(2**16):
+                to.sendall(content)
+
+    def serve() -> None:
+        while True:
+            ours, _ = server.accept()
+            kept.append(ours)
+            with contextlib.suppress(OSError):
+                theirs = _reached(host, port, deadline)
+                theirs.settimeout(None)
+                for pair in ((ours, theirs), (theirs, ours)):
+                    pair[1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    threading.Thread(target=copy, args=pair, daemon=True, name="relay").start()
+
+    threading.Thread(target=serve, daemon=True, name="relay").start()
+    return f"127.0.0.1:{server.getsockname()[1]}"
 
 
 def _prepared(accepted: socket.socket) -> Connection:

@@ -15,7 +15,7 @@ from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import write_atomically
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run import config
-from jaxconv.run.alike import check_alike, check_same_data
+from jaxconv.run.alike import check_alike, check_same_data, check_shared
 from jaxconv.run.artifacts import finish
 from jaxconv.run.build import Inputs, Model, Training, build, check, matmul_precision, resolved, training_feed
 from jaxconv.run.callbacks import Saver, Tester, signals
@@ -174,6 +174,7 @@ def _run(
         if processes.first():
             _write_manifest(settings, data, folder, first, notes)
             (folder / "result.json").unlink(missing_ok=True)  # of a finished run that is trained further
+        check_shared(folder / "manifest.json")
         tester = Tester(settings, inputs, model, members=training.members, devices=devices)
         watcher = Watcher(settings, start, saved_notes, training.rate)
         steps = first if watcher.stopped else training.steps

@@ -5,6 +5,7 @@ import contextlib
 import os
 import queue
 import socket
+import threading
 
 import pytest
 
@@ -93,3 +94,19 @@ def test_a_process_with_the_same_error_ends_by_itself(groups, ends):
     assert [ends.get(timeout=5) for _ in range(3)] == [(2,)] * 3
     with pytest.raises(queue.Empty):
         ends.get(timeout=0.3)
+
+
+def test_an_error_caused_by_the_end_of_another_process_is_not_told(groups, ends):
+    """A collective fails at once: its process waits for the reader to end it with the cause."""
+    waiting = threading.Thread(target=groups[1].wait_if_another_ended, daemon=True)
+    waiting.start()
+    groups[0]._ending.set()
+    close(groups[0])
+    assert [ends.get(timeout=5)[0] for _ in range(2)] == [LOST, LOST]
+    waiting.join(0.3)
+    assert waiting.is_alive()
+
+
+def test_an_error_of_its_own_is_told(groups, monkeypatch):
+    monkeypatch.setattr(processes, "NEWS_SECONDS", 0.1)
+    groups[1].wait_if_another_ended()

@@ -27,12 +27,14 @@ SMALL = config_text(
     train=TRAIN,
     augment={"shift": 1},
     checkpoint={"every_steps": 5},
+    log={"writers": []},
 )
 STEPS = 51
 RESNET = config_text(
     {"depth": 8, "width": 8},
     optim={"name": "sgd", "learning_rate": 1e-3, "momentum": 0.9},
     train={"epochs": 2.22, "batch_size": 64, "log_every": 1, "eval_every": 0},
+    log={"writers": []},
 ).replace('name = "conv_pool"', 'name = "resnet_cifar"')
 
 
@@ -51,28 +53,31 @@ def assert_same_losses(one, other, rtol=1e-5):
         np.testing.assert_allclose(list(found.values()), list(want.values()), rtol=rtol)
 
 
+def trained(folder, text):
+    """The config and the folder of an uninterrupted run of one process."""
+    (folder / "config.toml").write_text(text)
+    run.train(config.read(folder / "config.toml", ["devices.data=1"]), folder / "run")
+    return folder / "config.toml", folder / "run"
+
+
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
-    """The config and the folders of uninterrupted runs of one process."""
-    folder = tmp_path_factory.mktemp("one")
-    for name, text in (("small", SMALL), ("resnet", RESNET)):
-        (folder / f"{name}.toml").write_text(text)
-        run.train(config.read(folder / f"{name}.toml", ["devices.data=1"]), folder / name)
-    return folder
+def small(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("small"), SMALL)
 
 
 @pytest.mark.slow
-def test_losses_of_2x2_processes_are_those_of_one(one, tmp_path):
+def test_losses_of_2x2_processes_are_those_of_one(tmp_path):
+    path, one = trained(tmp_path, RESNET)
     layout = "devices.data=1", "devices.fsdp=4"
-    code, out, err = launch(one / "resnet.toml", "--out", tmp_path / "run", *layout, devices=2)
+    code, out, err = launch(path, "--out", tmp_path / "two", *layout, devices=2)
     assert code == 0, out + err
     assert "[1]" not in out + err
-    assert_same_losses(tmp_path / "run", one / "resnet")
-    assert len(losses(tmp_path / "run")[""]) >= 50
-    found, want = (load_file(folder / "params.safetensors") for folder in (tmp_path / "run", one / "resnet"))
+    assert_same_losses(tmp_path / "two", one)
+    assert len(losses(one)[""]) >= 50
+    found, want = (load_file(folder / "params.safetensors") for folder in (tmp_path / "two", one))
     for name, array in want.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-5, err_msg=name)
-    manifest, result = (json.loads((tmp_path / "run" / f"{name}.json").read_text()) for name in ("manifest", "result"))
+    manifest, result = (json.loads((tmp_path / "two" / f"{name}.json").read_text()) for name in ("manifest", "result"))
     assert (manifest["device"]["processes"], manifest["device"]["count"]) == (2, 4)
     assert result["steps"] == 50
 
@@ -93,6 +98,7 @@ def streamed(tmp_path, rng):
         optim={"name": "adam", "learning_rate": 0.01},
         train={"epochs": 3, "batch_size": 8, "log_every": 1, "eval_every": 8},
         augment={"flip": True},
+        log={"writers": []},
     )
     (tmp_path / "streamed.toml").write_text(text)
     return tmp_path / "streamed.toml"
@@ -116,25 +122,25 @@ def after_a_checkpoint(launcher, folder, before=-1):
         assert launcher.poll() is None, end(launcher)
 
 
-def assert_killed(launcher, victim, processes, killed):
-    """Its launcher ended soon with one line of its own, and one of the first process that is left, if one is."""
+def assert_killed(launcher, victim, killed, heard=(1,)):
+    """Its launcher ended soon with a line of its own, and `heard` of them of the first process that is left."""
     code, out, err = end(launcher, seconds=60)
     assert time.monotonic() - killed < 20
     assert code == 128 + signal.SIGKILL, out + err
     lines = [line for line in err.splitlines() if "was ended by" in line]
     assert lines == [f"process {victim} was ended by SIGKILL; the others are ended, too"], err
-    assert err.count("was killed or has crashed") == (processes > 1), err
+    assert err.count("was killed or has crashed") in heard, err
     assert len(err.splitlines()) <= 3, err
 
 
 @pytest.mark.slow
-def test_after_a_signal_and_a_kill_resuming_gives_the_same_bits(one, tmp_path):
-    folder = tmp_path / "run"
-    code, out, err = launch(one / "small.toml", "--out", tmp_path / "whole")
+def test_after_a_signal_and_a_kill_resuming_gives_the_same_bits(small, tmp_path):
+    (path, one), folder = small, tmp_path / "run"
+    code, out, err = launch(path, "--out", tmp_path / "whole")
     assert code == 0, out + err
     assert "[1]" not in out + err
 
-    launcher = start(one / "small.toml", "--out", folder)
+    launcher = start(path, "--out", folder)
     _, second = children(launcher, 2)
     after_a_checkpoint(launcher, folder)
     os.kill(second, signal.SIGTERM)
@@ -148,24 +154,26 @@ def test_after_a_signal_and_a_kill_resuming_gives_the_same_bits(one, tmp_path):
     _, second = children(launcher, 2)
     after_a_checkpoint(launcher, folder, step)
     os.kill(second, signal.SIGKILL)
-    assert_killed(launcher, 1, 2, time.monotonic())
+    assert_killed(launcher, 1, time.monotonic())
 
     code, out, err = launch("--resume", folder)
     assert code == 0, out + err
     assert_same_losses(folder, tmp_path / "whole", rtol=0)
-    assert_same_losses(folder, one / "small")
+    assert_same_losses(folder, one)
     found, want = (load_file(path / "params.safetensors") for path in (folder, tmp_path / "whole"))
     for name, array in want.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
 @pytest.mark.slow
-def test_a_process_with_another_config_is_refused_by_name(one, tmp_path):
-    with_flags = [sys.executable, "-m", "jaxconv", "train", str(one / "small.toml"), "--out", str(tmp_path / "run")]
+def test_a_process_with_another_config_is_refused_by_name(tmp_path):
+    (tmp_path / "small.toml").write_text(SMALL)
+    command = f"-m jaxconv train {tmp_path / 'small.toml'} --out {tmp_path / 'run'}"
     with socket.create_server(("", 0)) as server:
-        with_flags += ["--coordinator", f"localhost:{server.getsockname()[1]}", "--processes", "2", "--process"]
+        command += f" --coordinator localhost:{server.getsockname()[1]} --processes 2 --process"
     both = [
-        subprocess.Popen([*with_flags, *words], stderr=subprocess.PIPE, text=True) for words in (["0"], ["1", "seed=3"])
+        subprocess.Popen([sys.executable, *f"{command} {rest}".split()], stderr=subprocess.PIPE, text=True)
+        for rest in ("0", "1 seed=3")
     ]
     for process in both:
         _, err = process.communicate(timeout=120)
@@ -180,29 +188,33 @@ KILLS = int(os.environ.get("JAXCONV_KILLS", "0"))
 
 @pytest.mark.slow
 @pytest.mark.skipif(KILLS == 0, reason="JAXCONV_KILLS says how often, of each seed JAXCONV_SEED")
-def test_a_run_survives_kills_of_any_process_at_any_moment(one, tmp_path):
+def test_a_run_survives_kills_of_any_process_at_any_moment(tmp_path):
     """It is resumed by 4, 2 or 1 processes, in any layout, from where it was."""
     folder, whole = tmp_path / "run", tmp_path / "whole"
     moments, before = random.Random(os.environ.get("JAXCONV_SEED", "0")), -1
     longer = [f"train.epochs={1.7 * KILLS}"]
-    run.train(config.read(one / "small.toml", ["devices.data=1", *longer]), whole)
-    new = [one / "small.toml", "--out", folder, *longer]
+    (tmp_path / "small.toml").write_text(SMALL)
+    run.train(config.read(tmp_path / "small.toml", ["devices.data=1", *longer]), whole)
+    new = [tmp_path / "small.toml", "--out", folder, *longer]
     for kill in range(KILLS):
         processes = (4, 2, 1)[kill % 3]
-        layout = moments.choice(["data=-1", "data=-1 devices.fsdp=1", f"data=1 devices.fsdp={processes}"])
+        layout = moments.choice(["data=-1 devices.fsdp=1", f"data=1 devices.fsdp={processes}"])
         words = ["--resume", folder] if (folder / "config.toml").exists() else new
         launcher = start(*words, *f"devices.{layout}".split(), "checkpoint.every_steps=1", processes=processes)
         victims = children(launcher, processes)
+        heard = (0, 1)  # before they have met, the others do not hear of each other
         if moments.random() < 0.7:  # while it trains and saves
             after_a_checkpoint(launcher, folder, before)
+            heard = (1,)
         time.sleep(moments.uniform(0, 3))
         victim = moments.randrange(processes)
         assert launcher.poll() is None, end(launcher)
         os.kill(victims[victim], signal.SIGKILL)
-        assert_killed(launcher, victim, processes, time.monotonic())
-        steps = saved_steps(folder / "checkpoints")[-1:]
-        assert steps >= [before]
-        before = max([before, *steps])
-    code, out, err = launch(*(["--resume", folder] if (folder / "config.toml").exists() else new), processes=2)
+        assert_killed(launcher, victim, time.monotonic(), heard if processes > 1 else (0,))
+        latest = max([-1, *saved_steps(folder / "checkpoints")])
+        assert latest >= before
+        before = latest
+    words = ["--resume", folder] if (folder / "config.toml").exists() else new
+    code, out, err = launch(*words, "devices.data=-1", "devices.fsdp=1", processes=2)
     assert code == 0, out + err
     assert_same_losses(folder, whole, rtol=1e-4)  # rounding grows with the steps
