@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.util
 import queue
 import threading
@@ -65,11 +67,25 @@ def open_writers(settings: Config, folder: Path, since: int, report: Callable[[A
     made: list[Writer] = []
     for name in settings.log.writers:
         if name in _TRACKERS:
-            make = _TRACKERS[name]
-            made.append(Background(name, lambda make=make: make(settings, folder), report))  # type: ignore[misc]
+            made.append(Background(name, _connection(name, settings, folder), report))
         else:
             made.append(EventWriter(folder / "events", purge_step=since + 1 if since else None))
     return made
+
+
+def _connection(name: str, settings: Config, folder: Path) -> Callable[[], Tracker]:
+    """`() -> tracker`. Its modules are imported here: two threads must not import what imports each other."""
+    modules, make = _TRACKERS[name]
+    try:
+        for module in modules:
+            importlib.import_module(module)
+    except Exception as error:  # of an incomplete installation
+        return functools.partial(_raise, error)
+    return functools.partial(make, settings, folder)
+
+
+def _raise(error: Exception) -> Tracker:
+    raise error
 
 
 class Tracker(Protocol):
@@ -200,4 +216,7 @@ def _plain(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "_-. /" else "_" for letter in name)
 
 
-_TRACKERS: dict[str, Callable[[Config, Path], Tracker]] = {"wandb": _Wandb, "mlflow": _Mlflow}
+_TRACKERS: dict[str, tuple[tuple[str, ...], Callable[[Config, Path], Tracker]]] = {
+    "wandb": (("wandb",), _Wandb),
+    "mlflow": (("mlflow.entities", "mlflow.tracking"), _Mlflow),
+}

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 import threading
 import time
 
@@ -95,6 +96,18 @@ def test_a_missing_library_is_an_error_before_anything_is_written(tiny, tmp_path
             'without it: log.writers=["tensorboard"]'
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_library_that_cannot_be_imported_costs_a_notice(tiny, tmp_path, monkeypatch):
+    (tmp_path / "wandb.py").write_text("raise RuntimeError('no shared library')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    notices = []
+    (writer,) = writers.open_writers(config.read(tiny, ['log.writers=["wandb"]']), tmp_path, 0, notices.append)
+    writer.close(finished=True)
+    assert [notice.text for notice in notices] == [
+        "wandb is left out from here on: no shared library; the run continues"
+    ]
 
 
 def test_an_unknown_writer_is_refused(tiny):
