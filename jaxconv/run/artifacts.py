@@ -151,12 +151,15 @@ def _illustrate(
 
 def _curves(settings: Config, folder: Path) -> Figure:
     """The training curves, with what makes training harder than evaluation."""
-    smoothing = settings.train.label_smoothing
+    smoothing, loss = settings.train.label_smoothing, settings.loss
+    other = [] if loss.name == "cross_entropy" else [f"the loss {loss.name}"]
+    other += ["class weights"] if loss.class_weights is not None else []
+    other += ["distillation"] if settings.distill.run or settings.distill.net else []
     drops = {key: value for key, value in settings.net.arguments.items() if "drop" in key and value}
     return pictures.training_curves(
         read_lines(folder),
         folder.name,
-        smoothing=[f"label smoothing {smoothing:g}"] if smoothing else [],
+        smoothing=other + ([f"label smoothing {smoothing:g}"] if smoothing else []),
         noise=[f"{key.replace('_', ' ')} {value}" for key, value in drops.items()]
         + (["augmentation"] if any(settings.augment.values()) else []),
     )

@@ -68,7 +68,8 @@ def test_balanced_sampling_of_an_imbalanced_set(settings):
     inputs, _, training = run.build(found)
     labels = inputs.train.labels
     feed = training_feed(inputs, found, training.seeds, 0, 100, training.devices)
-    drawn = labels[feed.items(0, 50)[:50].ravel()]
+    index, _ = feed.items(0, 50)
+    drawn = labels[np.asarray(index)[:50].ravel()]
     counts = np.bincount(drawn, minlength=10)
     there = np.bincount(labels, minlength=10) > 0
     assert np.ptp(counts[there]) <= 1

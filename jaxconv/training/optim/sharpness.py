@@ -49,7 +49,7 @@ def sharpness_aware(
     climb = frozen(climb, *freeze) if freeze else climb
     inner = optax.contrib.sam(optimizer, climb, opaque_mode=True)
 
-    def update(updates: Any, state: Any, params: Any = None, *, grad_fn: Any, **extra: Any) -> Any:
+    def update(updates: Any, state: Any, params: Any = None, *, grad_fn: Any = None, **extra: Any) -> Any:
         return inner.update(updates, state, params, grad_fn=grad_fn)
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
