@@ -256,7 +256,8 @@ def make_devices(
         there are may be used.
       shard: see `Devices`; `{"*": "params"}` if None.
       devices: all of JAX's if None.
-      members: size of an ensemble, whose members are spread over as many parts of `data` as divide them, too.
+      members: size of an ensemble, whose members are spread over as many parts of `data` as divide them, too; in
+        several processes they are on every device.
 
     Raises:
       ConfigError: if the sizes do not fit the number of devices, or `shard` has another kind.
@@ -292,6 +293,7 @@ def make_devices(
             f"devices: every process must have a device of the mesh; got data={data}, fsdp={fsdp}, model={model}, "
             f"but {idle} of {count(jax.process_count(), 'process')} had none; fix: devices.data=-1, or fewer processes"
         )
-    apart = math.gcd(shape[0], members)
+    # With several processes each one reads what all members return.
+    apart = math.gcd(shape[0], members) if jax.process_count() == 1 else 1
     grid = np.asarray(used, object).reshape(apart, shape[0] // apart, *shape[1:])
     return Devices(Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES)), shard)
