@@ -10,7 +10,7 @@ from jaxconv.augment import compose, repeat, shift
 
 @pytest.mark.parametrize(("n", "times"), [(6, 3), (7, 3), (5, 1), (2, 5), (0, 2)])
 def test_the_first_images_fill_the_batch(batch_of, n, times):
-    batch = batch_of((n, 3, 4, 1))
+    batch = batch_of((n, 3, 4, 1))._replace(index=np.arange(n) + 5, epoch=np.arange(n) % 3)
     result = repeat(times)(jax.random.key(0), batch)
     index = np.arange(n) % max(-(-n // times), 1)
     for got, given in zip(result, batch, strict=True):
