@@ -8,17 +8,17 @@ import importlib.metadata
 import json
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jaxconv._base import interrupt
 from jaxconv._base.files import user_path
 from jaxconv._base.processes import first, joined
-from jaxconv.cli import nets
+from jaxconv.cli import nets, runs
 from jaxconv.cli.errors import INTERRUPTED, fail, user_errors
 from jaxconv.cli.launch import LAUNCH, end_with_launcher, launch
-from jaxconv.cli.options import ConfigPath, Overrides, Root, RunFolder, SweepValues, Tta, examples
+from jaxconv.cli.options import Overrides, examples
 from jaxconv.cli.plot import plot
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ MaybeConfig = Annotated[
     Path | None,
     typer.Argument(parser=user_path, metavar="CONFIG", help="Config file, for example configs/digits.toml."),
 ]
-RunsFolder = Annotated[Path, typer.Argument(parser=user_path, metavar="DIR", help="A folder of runs.")]
 _TRAIN = examples(
     "jaxconv train configs/digits.toml",
     "jaxconv train configs/digits.toml optim.learning_rate=1e-3 epochs=5 --out runs/slow",
@@ -186,127 +185,7 @@ def config(
             typer.echo(reference(path))
 
 
-@app.command(
-    epilog=examples(
-        "jaxconv sweep configs/digits.toml optim.learning_rate=0.1,0.03 seed=0,1,2",
-        "jaxconv sweep configs/digits.toml learning_rate=1e-3..0.1:log --method tpe --trials 30",
-    )
-)
-def sweep(
-    config_path: ConfigPath,
-    overrides: SweepValues = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            parser=user_path,
-            metavar="DIR",
-            help="Folder of the sweep, with a run folder for each combination (default: runs/<config>-sweep-<time>); "
-            "one that was interrupted is finished.",
-        ),
-    ] = None,
-    method: Annotated[
-        Literal["grid", "random", "tpe"],
-        typer.Option(help="Every combination of values, random ones, or those of Optuna's TPE."),
-    ] = "grid",
-    trials: Annotated[int | None, typer.Option(metavar="N", help="Number of runs of random and tpe.")] = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="With tpe: stop runs that do worse than half of the others.")
-    ] = False,
-    processes: Annotated[int, typer.Option(metavar="N", help="Runs at once, each in a process of its own.")] = 1,
-) -> None:
-    """Train once for each combination of values, or for values that a search chooses."""
-    with user_errors(), contextlib.ExitStack() as stack:
-        from rich.console import Console
-
-        from jaxconv import run
-        from jaxconv.cli import display
-        from jaxconv.cli.programs import keep_programs
-
-        keep_programs()
-        console = Console()
-        folder = out or stack.enter_context(run.reserved(f"{config_path.stem}-sweep"))
-
-        def begin(name: str, number: int, total: int) -> None:
-            console.print(f"[{number}/{total}] {name}", markup=False, highlight=False, soft_wrap=True)
-
-        chosen = functools.partial(run.sweep, method=method, trials=trials, prune=prune, processes=processes)
-        with display.progress(console, several=True) as report:
-            chosen(config_path, overrides or [], folder, report, begin)
-        display.columns(console, run.compare(folder))
-        if (found := run.best(folder)) is not None:
-            typer.echo(f"best on the validation images: {found[0]} with {found[1]:.2%}")
-        typer.echo(f"wrote {folder}")
-
-
-@app.command(epilog=examples("jaxconv runs runs"))
-def runs(folder: RunsFolder = Path("runs")) -> None:
-    """Compare the runs in a folder and their configs."""
-    with user_errors():
-        from rich.console import Console
-
-        from jaxconv import run
-        from jaxconv.cli import display
-
-        display.columns(Console(), run.compare(folder))
-
-
-@app.command(epilog=examples("jaxconv evaluate runs/digits-20261129-170000 --tta shift=1"))
-def evaluate(folder: RunFolder, root: Root = None, tta: Tta = None) -> None:
-    """Evaluate a finished run on its dataset's test images."""
-    with user_errors():
-        from rich.console import Console
-
-        from jaxconv import run
-        from jaxconv.cli import display
-        from jaxconv.cli.programs import keep_programs
-
-        keep_programs()
-        finished = run.load(folder, tta or ())
-        found = finished.test(root)
-        together = found.together
-        then = finished.result["test_accuracy"]
-        rows = {"test accuracy": f"{together.accuracy:.2%}", "test loss": f"{together.mean_loss:.4f}"}
-        if found.vote_accuracy is not None:
-            rows["by vote"] = f"{found.vote_accuracy:.2%}"
-        display.table(Console(), rows | {"when trained": f"{then:.2%}"})
-
-
-@app.command(epilog=examples("jaxconv average runs/a runs/b runs/c --greedy"))
-def average(
-    folders: Annotated[
-        list[Path], typer.Argument(parser=user_path, metavar="RUNS", help="Folders of finished runs of one net.")
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=user_path, metavar="DIR", help="Folder of the average (default: runs/average-<time>)."),
-    ] = None,
-    greedy: Annotated[
-        bool, typer.Option("--greedy", help="Leave out runs that make it less accurate on the validation images.")
-    ] = False,
-    root: Root = None,
-) -> None:
-    """Average the weights of finished runs with a common start (a model soup) into a finished run."""
-    with user_errors(), contextlib.ExitStack() as stack:
-        from rich.console import Console
-
-        from jaxconv import run
-        from jaxconv.cli import display
-        from jaxconv.cli.programs import keep_programs
-
-        keep_programs()
-        console = Console()
-        folder = out or stack.enter_context(run.reserved("average"))
-        found = run.average(folders, folder, greedy=greedy, root=root)
-        part = "validation" if "validation_accuracy" in found.result else "test"
-        rows = zip([*map(str, folders), "average"], [*found.accuracies, found.result[f"{part}_accuracy"]], strict=True)
-        used = [*("yes" if each else "no" for each in found.chosen), ""]
-        columns = [{"run": name, f"{part} accuracy": f"{value:.2%}"} for name, value in rows]
-        display.columns(console, [row | {"averaged": word} for row, word in zip(columns, used, strict=True)])
-        console.print()
-        accuracies = {"test accuracy": f"{found.result['test_accuracy']:.2%}"}
-        display.table(console, accuracies | {"test loss": f"{found.result['test_loss']:.4f}", "run": str(folder)})
-
-
+runs.add_to(app)
 nets.add_to(app)
 
 

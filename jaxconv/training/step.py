@@ -16,6 +16,7 @@ from jaxconv.augment import Augment
 from jaxconv.data import Batch
 from jaxconv.layers.layer import Layer
 from jaxconv.training.averaging import Averaging, ema
+from jaxconv.training.loss_scale import LossScale, first_scale, rescaled
 from jaxconv.training.losses import cross_entropy
 from jaxconv.training.metrics import correct
 
@@ -33,24 +34,6 @@ Step = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 METRICS = ("loss", "correct", "count")
 GRADIENT_NORM = "gradient_norm"
 WEIGHT_NORM = "weight_norm/"  # followed by the name of a part
-
-# Steps without overflow before the loss scale doubles (Micikevicius et al. 2018, "Mixed precision training").
-_GROWTH = 2000
-_FIRST_SCALE = 2.0**15
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class LossScale:
-    """Dynamic loss scale, which keeps small float16 gradients from underflowing.
-
-    Args:
-      scale: float32 scalar, factor of the loss; halved, and the step skipped, if a gradient overflows.
-      good: int32 scalar, steps since the last change.
-    """
-
-    scale: jax.Array
-    good: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +107,7 @@ def init_state(
         jnp.zeros([], jnp.int32),
         step_key,
         jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), (params, state)) if average else None,
-        LossScale(jnp.float32(_FIRST_SCALE), jnp.zeros([], jnp.int32)) if scale_loss else None,
+        first_scale() if scale_loss else None,
     )
 
 
@@ -267,7 +250,7 @@ def make_step(
                 (params, state, opt_state),
                 (train.params, train.state, train.opt_state),
             )
-            scale = _rescale(scale, good)
+            scale = rescaled(scale, good)
         if log_norms:
             metrics |= {GRADIENT_NORM: _norm(gradient)}
             metrics |= {f"{WEIGHT_NORM}{name}": _norm(part) for name, part in _parts(params).items()}
@@ -319,13 +302,6 @@ def _norm(tree: Any) -> jax.Array:
     """Global norm of a tree, accumulated in float32."""
     squares = [jnp.square(jnp.abs(leaf).astype(jnp.float32)).sum() for leaf in jax.tree.leaves(tree)]
     return jnp.sqrt(jnp.stack(squares).sum()) if squares else jnp.float32(0)
-
-
-def _rescale(scale: LossScale, good: jax.Array) -> LossScale:
-    """Double the scale after many steps without overflow, halve it after an overflow."""
-    grown = scale.good + 1 >= _GROWTH
-    factor = jnp.where(good, jnp.where(grown, 2.0, 1.0), 0.5)
-    return LossScale(jnp.maximum(scale.scale * factor, 1.0), jnp.where(good & ~grown, scale.good + 1, 0))
 
 
 def _blend(old: jax.Array, new: jax.Array, decay: jax.Array) -> jax.Array:

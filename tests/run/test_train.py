@@ -424,12 +424,12 @@ def test_a_norm_group_divides_the_statistics_of_a_batch():
 
 
 def test_float16_scales_its_loss():
-    from jaxconv.training.step import LossScale, _rescale
+    from jaxconv.training.loss_scale import LossScale, rescaled
 
     scale = LossScale(jax.numpy.float32(8), jax.numpy.int32(3))
-    assert (float(_rescale(scale, False).scale), int(_rescale(scale, False).good)) == (4, 0)
-    assert (float(_rescale(scale, True).scale), int(_rescale(scale, True).good)) == (8, 4)
-    grown = _rescale(LossScale(jax.numpy.float32(8), jax.numpy.int32(1999)), True)
+    assert (float(rescaled(scale, False).scale), int(rescaled(scale, False).good)) == (4, 0)
+    assert (float(rescaled(scale, True).scale), int(rescaled(scale, True).good)) == (8, 4)
+    grown = rescaled(LossScale(jax.numpy.float32(8), jax.numpy.int32(1999)), True)
     assert (float(grown.scale), int(grown.good)) == (16, 0)
 
 

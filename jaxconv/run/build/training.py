@@ -19,9 +19,10 @@ from jaxconv.layers import freeze_statistics, ghost_batch_norm
 from jaxconv.layers.layer import Layer
 from jaxconv.run.build.inputs import Inputs, batch_struct
 from jaxconv.run.build.model import Model
+from jaxconv.run.build.optimizer import make_average, make_optimizer
 from jaxconv.run.build.teacher import make_teacher
-from jaxconv.run.config import Config, GroupConfig
-from jaxconv.training import averaging, optim
+from jaxconv.run.config import Config
+from jaxconv.training import optim
 from jaxconv.training.averaging import Averaging
 from jaxconv.training.devices import Devices, make_devices
 from jaxconv.training.distillation import distilled
@@ -78,12 +79,12 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
     train = settings.train
     _check_watched(settings, inputs)
     steps = total_steps(settings, len(inputs.train))
-    tx, rate = _optimizer(settings, model, len(inputs.train), steps)
+    tx, rate = make_optimizer(settings, model, len(inputs.train), steps)
     wanted = settings.devices
     sizes = wanted.data, wanted.fsdp, wanted.model
     mesh = make_devices(*sizes, wanted.shard, devices, members=settings.ensemble.size)
     mesh.check_batch(train.batch_size, settings.optim.accumulate)
-    average = _average(settings, steps)
+    average = make_average(settings, steps)
     make = functools.partial(_step, settings, inputs, model, tx, average, mesh)
     step = make()
     stages = [(end, step if size == model.shape[1:3] else make(size)) for end, size in _sizes(settings, model, steps)]
@@ -164,77 +165,6 @@ def resolved(settings: Config, images: int) -> Config:
     arguments = optim.schedule_arguments(schedule.name, steps, **given)
     wanted = dataclasses.replace(settings.optim, schedule=dataclasses.replace(schedule, arguments=arguments))
     return dataclasses.replace(settings, optim=wanted)
-
-
-def _optimizer(settings: Config, model: Model, images: int, steps: int) -> tuple[Any, Callable[[int], float]]:
-    """The optimizer and its learning rate."""
-    wanted, peak = settings.optim, settings.optim.learning_rate
-    schedule = wanted.schedule
-    arguments = optim.in_steps(schedule.arguments, settings.train.batch_size, images, steps) if schedule else {}
-    tx = optim.optimizer(
-        wanted.name,
-        peak,
-        steps,
-        schedule={"name": schedule.name, **arguments} if schedule else None,
-        decay=wanted.decay,
-        max_grad_norm=wanted.max_grad_norm,
-        freeze=wanted.freeze,
-        lr_multipliers=wanted.lr_multipliers,
-        normalize=wanted.normalize,
-        groups={pattern: _group(pattern, each, settings, images, steps) for pattern, each in wanted.groups.items()},
-        **wanted.arguments,
-    )
-    if wanted.layer_decay is not None:
-        with model.explained():
-            params, _ = jax.eval_shape(lambda: model.float32.init(jax.random.key(0), model.shape))
-        tx = optim.scale_lr(tx, optim.layer_multipliers(model.float32, params, wanted.layer_decay))
-    if wanted.plateau is not None:
-        tx = optim.scaled_on_plateau(tx)
-    if wanted.sam is not None:
-        tx = optim.sharpness_aware(tx, wanted.sam, wanted.freeze)
-    return tx, optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
-
-
-def _group(pattern: str, group: GroupConfig, settings: Config, images: int, steps: int) -> dict[str, Any]:
-    """Arguments of a parameter group, durations in steps."""
-    found = {"name": group.name, "learning_rate": group.learning_rate, **group.arguments}
-    if group.schedule is None:
-        return found
-    path = f"optim.groups.{pattern}.schedule"
-    arguments = optim.in_steps(group.schedule.arguments, settings.train.batch_size, images, steps, path)
-    return found | {"schedule": {"name": group.schedule.name, **arguments}}
-
-
-def _average(settings: Config, steps: int) -> Averaging | AverageOf | None:
-    """The average of parameters and state that is evaluated and saved, if there is one."""
-    wanted, train = settings.optim, settings.train
-    names = [wanted.name, *(group.name for group in wanted.groups.values())]
-    free = next((name for name in names if name.startswith("schedule_free")), None)
-    given = {
-        "optim.ema": wanted.ema is not None,
-        "optim.swa": wanted.swa is not None,
-        f"optim.name={free}": free is not None,
-    }
-    if sum(given.values()) > 1:
-        several = " and ".join(key for key, there in given.items() if there)
-        raise ConfigError(f"a run evaluates one average of its parameters; got {several}, leave one out")
-    changed = wanted.lr_multipliers or wanted.normalize or wanted.layer_decay is not None
-    changed = changed or wanted.sam is not None or wanted.plateau is not None
-    if free and changed:
-        raise ConfigError(
-            f"optim.name={free} cannot have optim.lr_multipliers, layer_decay, normalize, plateau or sam, "
-            "which change its updates"
-        )
-    if free:
-        return AverageOf(optim.averaged_params)
-    if isinstance(wanted.ema, str):
-        return averaging.ema_preset(wanted.ema, train.batch_size, train.epochs)
-    if wanted.ema is not None:
-        return averaging.ema(wanted.ema)
-    if wanted.swa is None:
-        return None
-    every = wanted.swa.every_steps or max(1, round(steps / train.epochs))
-    return averaging.swa(min(steps - 1, round(steps * wanted.swa.start_percent / 100)), every)
 
 
 def _sizes(settings: Config, model: Model, steps: int) -> Sequence[tuple[int, tuple[int, int]]]:

@@ -7,21 +7,18 @@ import functools
 import json
 import re
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from jaxconv._base.arguments import must, must_all
-from jaxconv._base.errors import ConfigError, did_you_mean, nearest, not_one_of
+from jaxconv._base.errors import ConfigError, did_you_mean
 from jaxconv._base.files import read_text
-from jaxconv.augment import augment_problems
-from jaxconv.data.registry import data_problems
 from jaxconv.data.registry import with_defaults as data_defaults
-from jaxconv.models._registry import net_problems, with_defaults
+from jaxconv.models._registry import with_defaults
+from jaxconv.run.config.problems import argument_problems, by_key, is_misspelt, line_of
 from jaxconv.run.config.records import (
-    NESTED,
     SECTIONS,
     Config,
     DataConfig,
@@ -32,8 +29,6 @@ from jaxconv.run.config.records import (
     ScheduleConfig,
 )
 from jaxconv.run.config.renamed import current_key, current_table
-from jaxconv.training import optim
-from jaxconv.training.named import loss_problems
 from jaxconv.training.named import with_defaults as loss_defaults
 
 if TYPE_CHECKING:
@@ -109,9 +104,9 @@ def parse(table: Mapping[str, Any], source: str = "config") -> Config:
         # In strict JSON mode a string is not a number, yet a table may be a dataclass.
         config = _adapter().validate_json(json.dumps(nested, default=str), strict=True)
     except ValidationError as error:
-        for found in _by_key(error, nested):
-            (missing if _is_misspelt(found[0], table) else problems).append(_line(*found))
-    problems += _argument_problems(table)
+        for found in by_key(error, nested):
+            (missing if is_misspelt(found[0], table) else problems).append(line_of(*found))
+    problems += argument_problems(nested)
     problems = problems or missing
     if problems or config is None:
         count = f"{len(problems)} error" + ("s" if len(problems) > 1 else "")
@@ -159,7 +154,7 @@ def with_changes(section: str, record: T, changes: Sequence[str]) -> T:
     try:
         return TypeAdapter(type(record)).validate_json(json.dumps(table[section], default=str), strict=True)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(*found) for found in _by_key(error, table[section], section))) from None
+        raise ConfigError("\n".join(line_of(*found) for found in by_key(error, table[section], section))) from None
 
 
 def _flatten(table: dict[str, Any]) -> dict[str, Any]:
@@ -187,107 +182,6 @@ def _split(table: Mapping[str, Any], record: type) -> dict[str, Any]:
         groups = split["groups"].items()
         split["groups"] = {key: _split(each, GroupConfig) if isinstance(each, dict) else each for key, each in groups}
     return split | {"arguments": {key: value for key, value in table.items() if key not in own}}
-
-
-def _argument_problems(table: Mapping[str, Any]) -> list[str]:
-    """Errors in names and arguments of the net, the optimizer, the schedule and the data."""
-    nested = _nest(table)
-    lines = []
-    if found := _named(nested.get("data")):
-        root = nested["data"].get("root")
-        lines += data_problems(found[0], root if isinstance(root, str) else None, found[1])
-    if found := _named(nested.get("net")):
-        lines += net_problems(*found)
-    if isinstance(nested.get("loss"), dict) and (found := _named({"name": LossConfig.name} | nested["loss"])):
-        lines += loss_problems(*found)
-    if isinstance(nested.get("optim"), dict):
-        lines += _optim_problems("optim", nested["optim"])
-    if isinstance(nested.get("augment"), dict):
-        lines += augment_problems(nested["augment"])
-    return lines
-
-
-def _named(section: Any) -> tuple[str, dict[str, Any]] | None:
-    """Name and arguments of a section; None if pydantic reports its error."""
-    if isinstance(section, dict) and isinstance(section.get("name"), str):
-        return section["name"], section.get("arguments", {})
-    return None
-
-
-def _optim_problems(path: str, section: Mapping[str, Any]) -> list[str]:
-    """Errors in names and arguments of an optimizer, its schedule and its groups."""
-    lines = []
-    if found := _named(section):
-        lines += _optax_problems(path, found, optim.optimizers(), lambda make: "learning_rate", ("weight_decay",))
-    if found := _named(section.get("schedule")):
-        try:
-            found = found[0], optim.in_steps(found[1], 1, 1, 1, path=f"{path}.schedule")
-            lines += _optax_problems(f"{path}.schedule", found, optim.schedules(), optim.peak_argument)
-        except ConfigError as error:
-            lines += str(error).splitlines()
-    groups = section.get("groups")
-    for pattern, group in groups.items() if isinstance(groups, dict) else ():
-        lines += _optim_problems(f"{path}.groups.{pattern}", group) if isinstance(group, dict) else []
-    return lines
-
-
-def _optax_problems(
-    path: str, found: tuple[str, dict[str, Any]], known: Any, rate: Any, also: tuple[str, ...] = ()
-) -> list[str]:
-    name, arguments = found
-    if name not in known:
-        return [not_one_of(f"{path}.name", name, known)]
-    return optim.argument_problems(path, known[name], arguments, (rate(known[name]),), also)
-
-
-def _is_misspelt(problem: Any, table: Mapping[str, Any]) -> bool:
-    """Whether one of pydantic's errors is a missing key that is likely there, misspelt: an error of its own."""
-    if problem["type"] != "missing":
-        return False
-    *parents, name = problem["loc"]
-    section: Any = table.get(parents[0]) if parents else table
-    if len(parents) > 1 or not isinstance(section, Mapping):
-        return False
-    known = [field.name for field in dataclasses.fields(SECTIONS[parents[0]] if parents else Config)]
-    return any(nearest(key, known) == name for key in section if key not in known)
-
-
-def _by_key(error: ValidationError, table: Mapping[str, Any], *section: str) -> list[list[Any]]:
-    """Pydantic's errors of a table below a section; those of the members of a union together.
-
-    In the path of such an error the member's type follows the key: "class_weights", "list[float]", 1.
-    """
-    found: dict[tuple[Any, ...], list[Any]] = {}
-    for problem in error.errors():
-        path, length, value = problem["loc"], 0, cast(Any, table)
-        while length < len(path) and path[length] in _keys(value):
-            value, length = value[path[length]], length + 1
-        length = len(path) if problem["type"] == "missing" else length
-        key = (*section, *path[:length])
-        found.setdefault(key, []).append(problem | {"loc": key, "inner": path[length:]})
-    return list(found.values())
-
-
-def _keys(value: Any) -> Collection[Any]:
-    """The keys of a table, the indices of a list."""
-    return value if isinstance(value, Mapping) else range(len(value)) if isinstance(value, list) else ()
-
-
-def _line(problem: Any, *others: Any) -> str:
-    """Pydantic's errors of one key as "path: must be X or Y, got Z"."""
-    path = ".".join(map(str, problem["loc"]))
-    if problem["type"] == "missing":
-        return f"{path}: must be given"
-    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        *parents, key = problem["loc"]
-        record = NESTED.get(".".join(parents), SECTIONS[parents[0]]) if parents else Config
-        known = [field.name for field in dataclasses.fields(record)]
-        kind = "key" if parents else "section"
-        return f"{path}: unknown {kind}; expected one of {', '.join(known)}{did_you_mean(key, known)}"
-    if others:
-        members = [each | {"loc": each["inner"]} for each in (problem, *others)]
-        return f"{path}: {must_all(members, union=True)}, got {others[-1]['input']!r}"
-    return f"{path}: {must(problem)}, got {problem['input']!r}"
 
 
 def _set(table: dict[str, Any], override: str) -> None:
