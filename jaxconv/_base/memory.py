@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 
-__all__ = ["TUNABLES", "described", "keep_heap", "restart", "restarted"]
+__all__ = ["TUNABLES", "described", "keep_heap", "restart", "restarted", "return_large_blocks"]
 
 TUNABLES = ":".join(
     f"glibc.malloc.{name}={value}"
@@ -21,7 +21,8 @@ TUNABLES = ":".join(
 """The value of GLIBC_TUNABLES that the command line sets; glibc reads it before a process starts."""
 SWITCH = "JAXCONV_MALLOC"
 """Environment variable that leaves the allocator alone if it is "0"; processes that were restarted have it."""
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8  # of malloc.h
+_LARGE_BLOCK = 2**25  # glibc accepts no larger one
 _LARGEST = 2**31 - 1
 
 
@@ -85,6 +86,23 @@ def keep_heap() -> bool:
         return False
     libc = ctypes.CDLL(None)
     settings = (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _LARGEST), (_M_ARENA_MAX, 1)
+    return all(libc.mallopt(option, value) for option, value in settings)
+
+
+def return_large_blocks() -> bool:
+    """Return freed blocks of 32 MB and more to the system again, if the command line has set the heap to keep them.
+
+    A kept heap grows to several times the temporary arrays of a step: before 2.38, glibc does not find an aligned block
+    again that it has freed, if it is as large as the one that is asked for. Steps that need a good part of the memory
+    must do without; they take so long that clearing their pages again costs them little.
+
+    Returns:
+      Whether the heap was kept.
+    """
+    if TUNABLES not in os.environ.get("GLIBC_TUNABLES", ""):
+        return False
+    libc = ctypes.CDLL(None)
+    settings = (_M_MMAP_MAX, 2**16), (_M_MMAP_THRESHOLD, _LARGE_BLOCK), (_M_TRIM_THRESHOLD, 4 * _LARGE_BLOCK)
     return all(libc.mallopt(option, value) for option, value in settings)
 
 

@@ -16,7 +16,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxconv._base.compat import jit_disabled
 from jaxconv._base.errors import ConfigError, DataError
-from jaxconv._base.limits import check_memory
+from jaxconv._base.limits import check_memory, memory_bytes
+from jaxconv._base.memory import return_large_blocks
 from jaxconv._base.processes import agreed, number_of
 from jaxconv.training.batches import Feed
 from jaxconv.training.budget import EvaluationBudget
@@ -30,6 +31,8 @@ __all__ = ["Fitted", "compile_steps", "fit"]
 
 # Target duration of one dispatch: long enough to hide the host's work, short enough to respond to Ctrl-C.
 DISPATCH_SECONDS = 0.25
+# A kept heap grows to four times the temporary arrays of a step, of which a 16th of the memory is thus enough.
+_KEPT_SHARE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +102,8 @@ def compile_steps(
     jitted = jax.jit(run, donate_argnums=0, out_shardings=(shardings, whole, whole))
     compiled = jitted.lower(train, feed.data_shapes, feed.shapes, count).compile()
     memory = compiled.memory_analysis()
+    if memory and memory.temp_size_in_bytes > memory_bytes() / _KEPT_SHARE:
+        return_large_blocks()
     check_memory("a training step", memory.temp_size_in_bytes if memory else 0, "a smaller batch, image or net")
     return compiled
 

@@ -115,3 +115,34 @@ print(faults() - before)
         for words in ([], ["kept"])
     )
     assert kept < default / 10
+
+
+@glibc
+@pytest.mark.parametrize("tunables", [memory.TUNABLES, ""])
+def test_large_blocks_are_returned_after_all(tunables):
+    """Of a kept heap: arrays of 256 MB stay resident after they are freed, until large blocks are returned again."""
+    code = f"""
+import os, runpy
+again = runpy.run_path({memory.__file__!r})["return_large_blocks"]
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+def left(size):
+    before = resident()
+    block, after = bytearray(size << 20), bytearray(1 << 16)  # the second keeps the first from the heap's end
+    del block
+    return resident() - before, after
+first, kept = left(256)
+told = again()
+second, _ = left(512)
+print(first, told, second)
+"""
+    plain = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env=plain | {"GLIBC_TUNABLES": tunables},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    first, told, second = process.stdout.split()
+    assert (int(first) > 200, told) == (bool(tunables), str(bool(tunables)))
+    assert int(second) < 50
