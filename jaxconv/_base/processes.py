@@ -93,6 +93,7 @@ def own_parts(array: Any) -> list[tuple[tuple[int, ...], Any]]:
     Returns:
       The place of the first cell, and the cells, of each part.
 
+    >>> import numpy as np
     >>> own_parts(np.zeros(2))
     [((0,), array([0., 0.]))]
     """
