@@ -346,7 +346,7 @@ def test_what_a_run_would_be():
     assert [(row.path, row.output) for row in rows][:2] == [("conv0", (1, 6, 6, 6)), ("batch_norm0", (1, 6, 6, 6))]
     # parameters, muon's and adam's moments, averages: at least four times the parameters
     assert found.state_bytes > 4 * 3 * found.net.parameters
-    assert found.data_bytes == 1438 * (64 + 4) + 256 * 48 * 4  # and which images 256 steps take
+    assert found.data_bytes == 1438 * (64 + 4) + 2 * 256 * 48 * 4  # and which images 256 steps take, in which epoch
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def test_norms_are_those_of_every_steps_gradient_and_of_the_last_weights(problem
     assert names == ("loss", "correct", "count", "gradient_norm", "weight_norm/head", "weight_norm/hidden")
     step, feed = make_step(net, tx, log_norms=True), Resident(Arrays(*problem), 8, 0)
     for number in range(7):
-        indices = np.asarray(feed.items(number, 1)[0])
+        indices = np.asarray(feed.items(number, 1)[0][0])
         after, _ = jax.jit(step)(state, batch_of(problem, indices))
         moved = jax.tree.map(lambda a, b: np.float64(a) - np.float64(b), state.params, after.params)
         norms.append(np.sqrt(sum((leaf**2).sum() for leaf in jax.tree.leaves(moved))) / 0.5)
