@@ -111,7 +111,7 @@ def test_the_compiled_program(layout, tmp_path):
     whole = state_bytes(state, None)
     own = program.memory_analysis().argument_size_in_bytes
     own -= sum(math.prod(v.shape) * v.dtype.itemsize for v in feed.data_shapes)
-    own -= math.prod(feed.shapes.sharding.shard_shape(feed.shapes.shape)) * 4
+    own -= sum(math.prod(v.sharding.shard_shape(v.shape)) * 4 for v in feed.shapes)
     assert own == pytest.approx(state_bytes(state, devices), abs=64)
     assert own <= {"data parallel": 1.001, "FSDP": 1.1 / 8, "ZeRO-1": 0.5}[layout] * whole
 
