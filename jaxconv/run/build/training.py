@@ -29,7 +29,7 @@ from jaxconv.training.distillation import distilled
 from jaxconv.training.ensemble import Members, init_ensemble
 from jaxconv.training.named import make_loss
 from jaxconv.training.resizing import image_sizes, resize_to
-from jaxconv.training.step import AverageOf, Loss, Step, TrainState, init_state, make_step
+from jaxconv.training.step import AverageOf, Loss, Step, Teacher, TrainState, init_state, make_step
 
 __all__ = ["Training", "build_training", "resolved", "total_steps"]
 
@@ -85,7 +85,8 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
     mesh = make_devices(*sizes, wanted.shard, devices, members=settings.ensemble.size)
     mesh.check_batch(train.batch_size, settings.optim.accumulate)
     average = make_average(settings, steps)
-    make = functools.partial(_step, settings, inputs, model, tx, average, mesh)
+    teacher = make_teacher(settings.distill, inputs.dataset)
+    make = functools.partial(_step, settings, inputs, model, tx, average, teacher, mesh)
     step = make()
     stages = [(end, step if size == model.shape[1:3] else make(size)) for end, size in _sizes(settings, model, steps)]
     seed, shape = train.seed, model.shape
@@ -192,6 +193,7 @@ def _step(
     model: Model,
     tx: Any,
     average: Averaging | AverageOf | None,
+    teacher: Teacher | None,
     devices: Devices,
     size: tuple[int, int] | None = None,
 ) -> Step:
@@ -200,7 +202,7 @@ def _step(
     augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
     augmented = augmented if size is None else resize_to(augmented, size)
     batch = jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
-    loss, teacher = _loss(settings, inputs, batch), make_teacher(settings.distill, dataset)
+    loss = _loss(settings, inputs, batch)
     net = _grouped(model.net, settings)
     net = freeze_statistics(net, *settings.optim.freeze) if settings.optim.freeze else net
     step = make_step(
