@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxconv._base import checksums
 from jaxconv._base.files import write_atomically
 from jaxconv._base.processes import agreed, first, gathered
 from jaxconv.data import Dataset
@@ -22,8 +21,8 @@ from jaxconv.run.callbacks import score
 from jaxconv.run.config import Config
 from jaxconv.run.manifest import command, device
 from jaxconv.run.recorder import Report
-from jaxconv.run.records import json_bytes, read_lines
-from jaxconv.run.trained import CHECKED, trained
+from jaxconv.run.records import read_lines
+from jaxconv.run.trained import trained, write_result
 from jaxconv.training import checkpoint
 from jaxconv.training.batches import Feed
 from jaxconv.training.devices import Devices
@@ -114,10 +113,7 @@ def finish(
         "device": device(),
         "command": command(),
     }
-    content = json_bytes(result)
-    present = [name for name in CHECKED if name != "result.json"]
-    checksums.write_sums(folder, present, {"result.json": content})
-    write_atomically(folder / "result.json", content)
+    write_result(folder, result)
     return agreed(result, "result")
 
 

@@ -23,9 +23,9 @@ from jaxconv.run.config import Config
 from jaxconv.run.finished import Run, load
 from jaxconv.run.folder import at_once, check_new
 from jaxconv.run.manifest import command, device, manifest
-from jaxconv.run.records import json_bytes, read_manifest, write_json
+from jaxconv.run.records import read_manifest, write_json
 from jaxconv.run.settings import changed
-from jaxconv.run.trained import CHECKED, trained
+from jaxconv.run.trained import trained, write_result
 from jaxconv.training import checkpoint
 from jaxconv.training.devices import make_devices
 from jaxconv.training.evaluation import Answers, answer, make_eval_step
@@ -97,9 +97,7 @@ def average(
         write_json(inner / "manifest.json", soup.manifest() | {"average_of": sums})
         checkpoint.save(inner / "params.safetensors", trained(mean.params, mean.state))
         result["seconds"] = {"total": time.perf_counter() - began}
-        content = json_bytes(result)
-        checksums.write_sums(inner, [name for name in CHECKED if name != "result.json"], {"result.json": content})
-        write_atomically(inner / "result.json", content)
+        write_result(inner, result)
     return Average(accuracies, [any(each is one for one in chosen) for each in runs], result)
 
 

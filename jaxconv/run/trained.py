@@ -1,9 +1,9 @@
-"""Trained parameters of a finished run, read from its folder."""
+"""What marks a run as finished, and its trained parameters, read from its folder."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,16 @@ import jax
 
 from jaxconv._base import checksums
 from jaxconv._base.errors import DataError
+from jaxconv._base.files import write_atomically
 from jaxconv.models._registry import make_net
 from jaxconv.run import config
 from jaxconv.run.build.model import make_views
 from jaxconv.run.build.precision import in_precision
 from jaxconv.run.predict import Input, Predictor, check_finite
-from jaxconv.run.records import Result, read_result
+from jaxconv.run.records import Result, json_bytes, read_result
 from jaxconv.training import checkpoint
 
-__all__ = ["CHECKED", "read_trained", "trained"]
+__all__ = ["CHECKED", "read_trained", "trained", "write_result"]
 
 CHECKED = ("config.toml", "params.safetensors", "result.json")
 """Files of a finished run listed in its `SHA256SUMS`."""
@@ -28,6 +29,18 @@ CHECKED = ("config.toml", "params.safetensors", "result.json")
 def trained(params: Any, state: Any) -> dict[str, Any]:
     """The tree in `params.safetensors`."""
     return {"params": params, "state": state}
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write `SHA256SUMS` and, last, `result.json`, which marks a run as finished.
+
+    Args:
+      folder: the run's, with all other files of `CHECKED`.
+      result: the content of `result.json`.
+    """
+    content = json_bytes(result)
+    checksums.write_sums(folder, [name for name in CHECKED if name != "result.json"], {"result.json": content})
+    write_atomically(folder / "result.json", content)
 
 
 def read_trained(folder: Path, tta: Sequence[str] = ()) -> tuple[Predictor, config.Config, Result]:
