@@ -54,6 +54,11 @@ class Model:
         except ShapeError as error:
             raise ShapeError(diagnose(self.float32, self.shape, error)) from error
 
+    def structs(self) -> tuple[Any, Any]:
+        """Shapes of the params and state of `float32`."""
+        with self.explained():
+            return jax.eval_shape(lambda: self.float32.init(jax.random.key(0), self.shape))
+
 
 def build_model(settings: Config, dataset: data.Dataset[Any], train: Source | None = None) -> Model:
     """Build the net of a config for a dataset's images and classes.

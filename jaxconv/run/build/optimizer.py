@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from jaxconv._base.errors import ConfigError
 from jaxconv.run.build.model import Model
 from jaxconv.run.config import Config, GroupConfig
@@ -36,8 +34,7 @@ def make_optimizer(settings: Config, model: Model, images: int, steps: int) -> t
         **wanted.arguments,
     )
     if wanted.layer_decay is not None:
-        with model.explained():
-            params, _ = jax.eval_shape(lambda: model.float32.init(jax.random.key(0), model.shape))
+        params, _ = model.structs()
         tx = optim.scale_lr(tx, optim.layer_multipliers(model.float32, params, wanted.layer_decay))
     if wanted.plateau is not None:
         tx = optim.scaled_on_plateau(tx)

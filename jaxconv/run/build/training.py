@@ -174,7 +174,7 @@ def _sizes(settings: Config, model: Model, steps: int) -> Sequence[tuple[int, tu
     if wanted is None:
         return [(steps, full)]
     sizes = image_sizes(full, steps, **dataclasses.asdict(wanted))
-    params, state = jax.eval_shape(lambda: model.float32.init(jax.random.key(0), model.shape))
+    params, state = model.structs()
     for size in {size for _, size in sizes}:
         x = jax.ShapeDtypeStruct((1, *size, model.shape[-1]), jnp.float32)
         try:
