@@ -79,7 +79,7 @@ def asked(number: int | None) -> int | None:
     """A signal that this process received, or process 0 has heard of.
 
     Args:
-      number: the signal that this process received, if any; process 0 is told.
+      number: the signal that this process received, or None; process 0 is notified.
     """
     return number if _group is None else _group.asked(number)
 

@@ -97,7 +97,7 @@ def found_place(
       process: number of this one.
 
     Raises:
-      ConfigError: if only some are given, one is invalid, or the cluster cannot be asked.
+      ConfigError: if only some are given, one is invalid, or the cluster does not answer.
 
     >>> found_place("node001:1234", 4, 2)
     Place(host='node001', port=1234, count=4, index=2, devices=None)
@@ -143,7 +143,7 @@ def meet(place: Place) -> dict[int, Peer]:
       The other processes by number for process 0; process 0 alone for each of the others.
 
     Raises:
-      ConfigError: if they cannot be connected in time.
+      ConfigError: if they do not connect in time.
     """
     deadline = time.monotonic() + seconds_to_start()
     return _accepted(place, deadline) if place.index == 0 else {0: _connected(place, deadline)}

@@ -59,7 +59,7 @@ def open_writers(settings: Config, folder: Path, since: int, report: Callable[[A
       settings: its config.
       folder: its folder.
       since: step that it resumes from, or 0.
-      report: called with a `Notice` if a tracking server cannot be reached; the run goes on without it.
+      report: called with a `Notice` if a tracking server is unreachable; the run continues without it.
 
     Raises:
       WriteError: if a file in the run's folder cannot be written.
