@@ -6,29 +6,14 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import load_file
-from support.config_text import config_text
+from support.tiny_run import CONFIG, killed_at_step_8, settings
 
 from jaxconv import models, port, run
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data import Batch
-from jaxconv.run import config
 from jaxconv.training.losses import cross_entropy
-from jaxconv.training.progress import Progress
 
 pytestmark = pytest.mark.slow
-
-CONFIG = config_text(
-    optim={"name": "sgd", "learning_rate": 0.1},
-    train={"epochs": 0.5, "batch_size": 64, "log_every": 4, "eval_every": 0},
-    checkpoint={"every_steps": 4},
-)
-
-
-def settings(folder, *overrides, text=CONFIG):
-    path = folder / "tiny.toml"
-    path.write_text(text)
-    return config.read(path, overrides)
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +40,7 @@ def test_the_loss_of_the_first_step_is_that_of_the_mean_of_the_ensemble(teacher,
 def test_a_resumed_student_has_the_same_bits(teacher, tmp_path, more):
     found = settings(tmp_path, f"distill.run={teacher}", more, "augment.shift=1")
 
-    def kill(event):
-        if isinstance(event, Progress) and event.step == 8:
-            raise KeyboardInterrupt
-
-    run.train(found, tmp_path / "whole")
-    with pytest.raises(KeyboardInterrupt):
-        run.train(found, tmp_path / "run", kill)
-    run.resume(tmp_path / "run")
-    one, other = (load_file(tmp_path / name / "params.safetensors") for name in ("whole", "run"))
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    killed_at_step_8(found, tmp_path)
 
 
 def test_a_net_of_the_registry_with_weights(tmp_path, monkeypatch):

@@ -1,14 +1,13 @@
 """Progressive resizing of a run."""
 
-import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from support import tiny_run
 from support.config_text import config_text
+from support.tiny_run import killed_at_step_8
 
 from jaxconv import run
 from jaxconv._base.errors import ConfigError
-from jaxconv.run import config
-from jaxconv.training.progress import Compiled, Progress
+from jaxconv.training.progress import Compiled
 
 CONFIG = config_text(
     {"depth": 8, "width": 2},
@@ -20,9 +19,7 @@ CONFIG = config_text(
 
 
 def settings(folder, *overrides, text=CONFIG):
-    path = folder / "tiny.toml"
-    path.write_text(text)
-    return config.read(path, overrides)
+    return tiny_run.settings(folder, *overrides, text=text)
 
 
 @pytest.mark.slow
@@ -31,19 +28,8 @@ def test_a_run_of_growing_images_resumes_to_the_same_bits(tmp_path):
     training = run.build(found)[2]
     assert [end for end, _ in training.stages] == sorted({end for end, _ in training.stages})
     assert len(training.stages) == 2
-    run.train(found, tmp_path / "whole", events.append)
+    killed_at_step_8(found, tmp_path, events.append)
     assert sum(isinstance(event, Compiled) for event in events) == 2
-
-    def kill(event):
-        if isinstance(event, Progress) and event.step == 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run.train(found, tmp_path / "run", kill)
-    run.resume(tmp_path / "run")
-    one, other = (load_file(tmp_path / name / "params.safetensors") for name in ("whole", "run"))
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 def test_a_net_of_one_size_and_shares_beyond_one(tmp_path):
