@@ -87,7 +87,7 @@ class Peer:
 
 
 def found_place(
-    coordinator: str | None = None, processes: int | None = None, process: int | None = None
+    coordinator: str | None = None, processes: int | None = None, process: int | None = None, *, fix: str = _FIX
 ) -> Place | None:
     """Place of this process: as given, or as JAX finds it in a cluster; None if it is alone.
 
@@ -95,6 +95,7 @@ def found_place(
       coordinator: "HOST:PORT" of process 0.
       processes: number of processes; 1 for this one alone.
       process: number of this one.
+      fix: end of a message about a cluster that does not answer.
 
     Raises:
       ConfigError: if only some are given, one is invalid, or the cluster does not answer.
@@ -119,13 +120,13 @@ def found_place(
         found = detected_cluster(round(seconds_to_start()))
     except Exception as error:  # of the cluster's API, its metadata server or its environment variables
         reason = " ".join(str(error).split())
-        raise ConfigError(f"cannot find the other processes of this cluster: {reason}; {_FIX}") from error
+        raise ConfigError(f"cannot find the other processes of this cluster: {reason}; {fix}") from error
     if found is not None:
         address, number, index, devices = found
         return None if number == 1 else Place(*_address(address), number, index, devices)
     for name in _SIZES:
         if os.environ.get(name, "1") not in ("", "1"):
-            raise ConfigError(f"{name}={os.environ[name]}, but JAX finds no cluster here; {_FIX}")
+            raise ConfigError(f"{name}={os.environ[name]}, but JAX finds no cluster here; {fix}")
     return None
 
 

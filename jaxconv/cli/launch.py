@@ -41,9 +41,10 @@ def launch(
     """Train in several processes on this machine: their lines have a prefix, and all end when one ends."""
     with user_errors():
         if command[0] != "train":
+            fix = f"jaxconv launch --processes {processes} -- train CONFIG"
             raise ConfigError(
                 f"launch starts several processes of train, got {command[0]!r}{did_you_mean(command[0], ['train'])}\n"
-                f"  fix: jaxconv launch --processes {processes} -- train CONFIG"
+                f"  fix: {'jaxconv sweep alone, which uses all devices' if command[0] == 'sweep' else fix}"
             )
         if "--dry-run" in command:
             raise ConfigError("a dry run needs no processes; fix: jaxconv train CONFIG --dry-run --devices N")

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxconv._base import interrupt, processes
 from jaxconv.data import Batch, Source
@@ -24,6 +23,7 @@ from jaxconv.training.devices import Devices
 from jaxconv.training.ensemble import Members
 from jaxconv.training.evaluation import Answers, EvalStep, answer, make_eval_step, make_scores, scores
 from jaxconv.training.metrics import calibration_gap
+from jaxconv.training.placement import number_in
 from jaxconv.training.progress import Score
 from jaxconv.training.rolling import Checkpoints
 from jaxconv.training.running import Means
@@ -140,7 +140,7 @@ class Saver:
 
         def run(state: TrainState) -> Score:
             found = test(state)
-            if only not in (None, int(np.asarray(state.step).flat[0])):
+            if only not in (None, int(number_in(state.step))):
                 return found
             score = self._watcher.score(found)
             if score > self._best:

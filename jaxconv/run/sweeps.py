@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import jax
 
 from jaxconv._base.errors import ConfigError
+from jaxconv._base.processes import number_of
+from jaxconv._base.rendezvous import found_place
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run.build import load_dataset, make_deterministic
 from jaxconv.run.callbacks import signals
@@ -100,9 +102,10 @@ def sweep(
 
     Raises:
       ConfigError, DataError: before the first run, if a combination is invalid or its folder has a run of another
-        config, code or data; then as in `train`.
+        config, code or data, or if this is one of several processes of a cluster; then as in `train`.
     """
     path, folder = Path(path), Path(folder)
+    _check_single()
     if processes < 1:
         raise ConfigError(f"--processes must be at least 1, got {processes}")
     if method == "grid" and (trials is not None or prune):
@@ -137,6 +140,15 @@ def sweep(
         ended = {n: _result(folder / name) for n, (name, _) in enumerate(runs.started) if runs.has_ended(n)}
         found = dict(zip(numbers, _all(one, numbers, runs, folder, processes), strict=True))
     return [(ended | found)[number] for number in range(runs.count)]
+
+
+def _check_single() -> None:
+    """Raise ConfigError if this is one of several processes, each of which would train all runs."""
+    fix = "fix: start one process, which trains as many runs at once as there are devices for"
+    place = found_place(fix=fix)
+    count = number_of() if place is None else place.count
+    if count > 1:
+        raise ConfigError(f"a sweep must have one process; got one of {count}; {fix}")
 
 
 def _all(

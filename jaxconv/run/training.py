@@ -86,9 +86,10 @@ def train(
     parts = build(settings, devices)
     structs = check(settings, *parts)  # before anything is written
     check_profile(profile, parts[2].steps)
+    data = _fingerprint(parts[0])
     full = resolved(settings, len(parts[0].train))
     with made(folder, config.to_toml(full)), _intact(folder):
-        return _run(full, *parts, structs, folder, report, began, schedule_record(settings, full), profile)
+        return _run(full, *parts, structs, data, folder, report, began, schedule_record(settings, full), profile)
 
 
 def resume(
@@ -133,12 +134,19 @@ def resume(
         raise _finished(folder)
     if finished and not saved_steps(folder / "checkpoints"):
         raise ConfigError(f"{folder} has no checkpoint to resume from, got an empty {folder / 'checkpoints'}")
-    structs = check(given, *parts)
+    structs, data = check(given, *parts), _fingerprint(parts[0])
     now, before = (resolved(each, len(parts[0].train)) for each in (given, before))
     changes = changed(before, now)
     notes: dict[str, Any] = {"changed": changes} | schedule_record(given, now) if changes else {}
     with locked(folder), _intact(folder):
-        return _run(now, *parts, structs, folder, report, began, notes, profile)
+        return _run(now, *parts, structs, data, folder, report, began, notes, profile)
+
+
+def _fingerprint(inputs: Inputs) -> dict[str, Any]:
+    """The fingerprint of a run's data, which must be the same in all processes."""
+    data = fingerprint(inputs.dataset)
+    check_same_data(data)
+    return data
 
 
 def _finished(folder: Path) -> ConfigError:
@@ -154,6 +162,7 @@ def _run(
     model: Model,
     training: Training,
     structs: TrainState,
+    data: dict[str, Any],
     folder: Path,
     report: Report,
     began: float,
@@ -161,8 +170,6 @@ def _run(
     profile: int,
 ) -> dict[str, Any]:
     """Train from the latest checkpoint in a folder, or from the start, to the end; `notes` go into the manifest."""
-    data = fingerprint(inputs.dataset)
-    check_same_data(data)
     devices = training.devices
     with (
         matmul_precision(settings.precision),

@@ -160,7 +160,8 @@ class Resident:
                 index[number, member] = self._order(seed, *place)
         shape = self.shapes[0].shape
         axis = len(shape) - 1
-        return self._devices.batch((index.reshape(shape), epoch.reshape(shape)), axis=axis, members=axis > 1)
+        members = len(self._seeds) if axis > 1 else 0
+        return self._devices.batch((index.reshape(shape), epoch.reshape(shape)), axis=axis, members=members)
 
     def close(self) -> None:
         """Nothing to stop."""
@@ -208,7 +209,7 @@ class Streamed:
         devices = devices or make_devices(data=1)
         own_rows = partial(_own_rows, devices.own(batch_size))
         sizes = {"batch_size": batch_size, "size": len(source)}
-        plans = [partial(own_rows, partial(order, seed), **sizes) for seed in each]
+        plans = [partial(own_rows, partial(order, each[member]), **sizes) for member in devices.own_members(len(each))]
         epochs = partial(own_rows, batch_epochs, **sizes)
         self._streams = [stream(source, plan, first, last, whole=batch_size, **reading) for plan in plans]
         axes = (1, batch_size) if self._single else (1, len(each), batch_size)
@@ -228,11 +229,12 @@ class Streamed:
             map(partial(_numbered, plan, epochs), itertools.count(first), batches)
             for plan, batches in zip(plans, self._streams, strict=True)
         ]
-        place = partial(devices.batch, size=batch_size, axis=len(axes) - 1, members=not self._single)
+        members = 0 if self._single else len(each)
+        place = partial(devices.batch, size=batch_size, axis=len(axes) - 1, members=members)
         self._batches = prefetch_to_device(map(self._join, zip(*numbered, strict=True)), placement=place)
 
     def _join(self, members: tuple[Batch, ...]) -> Batch:
-        """This process's rows of the members' batches of a step, with the axes of `shapes`."""
+        """This process's rows of its members' batches of a step, with the axes of `shapes`."""
 
         def stacked(*parts: np.ndarray) -> np.ndarray:
             return parts[0][None] if self._single else np.stack(parts)[None]

@@ -23,7 +23,7 @@ from jaxconv._base.paths import fits, leaf_names
 from jaxconv.layers.layer import Layer
 from jaxconv.training.ensemble import member
 from jaxconv.training.optim.masks import partition
-from jaxconv.training.placement import constrain, from_rows, own_rows, put
+from jaxconv.training.placement import constrain, from_own, own_indices, put
 from jaxconv.training.step import Step, TrainState
 
 T = TypeVar("T")
@@ -118,27 +118,31 @@ class Devices:
         return jax.tree.map(struct, train, self.shardings(train))
 
     def own(self, size: int) -> np.ndarray:
-        """The rows of a batch of `size` that this process's devices hold, ascending; those of all for one process."""
-        return own_rows(self.rows(), size)
+        """The rows of a batch of `size` that this process's devices hold, ascending; all of them for one process."""
+        return own_indices(self.rows(), [size], 0)
+
+    def own_members(self, count: int) -> np.ndarray:
+        """The members, of `count`, that this process's devices train, ascending; all of them for one process."""
+        return own_indices(NamedSharding(self.mesh, PartitionSpec("members")), [count], 0)
 
     def copies(self, tree: Any) -> Any:
         """Arrays that every process has, copied to every device."""
         return jax.tree.map(lambda array: put(array, self.whole), tree)
 
-    def batch(self, batch: Any, size: int | None = None, axis: int = 0, *, members: bool = False) -> Any:
+    def batch(self, batch: Any, size: int | None = None, axis: int = 0, *, members: int = 0) -> Any:
         """A batch divided among the devices.
 
         Args:
-          batch: arrays of all rows of the batch, or of those that are this process's `own`.
-          size: number of rows of the whole batch; that of `batch` if None.
+          batch: arrays of all rows of the batch, or of those that are this process's `own`, and its `own_members`.
+          size: number of rows of the whole batch; None if `batch` is the whole batch.
           axis: that of the rows.
-          members: whether the axis before it is that of the members.
+          members: number of members, whose axis is before it; 0 if there is none.
         """
-        sharding = self.rows(axis, members=members)
+        sharding = self.rows(axis, members=members > 0)
         if size is None:
             return jax.tree.map(lambda array: put(array, sharding), batch)
-        own = self.own(size)
-        return jax.tree.map(lambda array: from_rows(array, own, sharding, size, axis), batch)
+        sizes = {axis: size} | ({axis - 1: members} if members else {})
+        return jax.tree.map(lambda array: from_own(array, sharding, sizes), batch)
 
     def all(self, tree: T) -> T:
         """Arrays with all their parts in every process; every process must call this.
@@ -256,8 +260,7 @@ def make_devices(
         there are may be used.
       shard: see `Devices`; `{"*": "params"}` if None.
       devices: all of JAX's if None.
-      members: size of an ensemble, whose members are spread over as many parts of `data` as divide them, too; in
-        several processes they are on every device.
+      members: size of an ensemble, whose members are spread over as many parts of `data` as divide them, too.
 
     Raises:
       ConfigError: if the sizes do not fit the number of devices, or `shard` has another kind.
@@ -293,7 +296,6 @@ def make_devices(
             f"devices: every process must have a device of the mesh; got data={data}, fsdp={fsdp}, model={model}, "
             f"but {idle} of {count(jax.process_count(), 'process')} had none; fix: devices.data=-1, or fewer processes"
         )
-    # With several processes each one reads what all members return.
-    apart = math.gcd(shape[0], members) if jax.process_count() == 1 else 1
+    apart = math.gcd(shape[0], members)
     grid = np.asarray(used, object).reshape(apart, shape[0] // apart, *shape[1:])
     return Devices(Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES)), shard)

@@ -23,6 +23,7 @@ from jaxconv.training.batches import Feed
 from jaxconv.training.budget import EvaluationBudget
 from jaxconv.training.ensemble import Members, over_members
 from jaxconv.training.finite import first_nonfinite
+from jaxconv.training.placement import number_in
 from jaxconv.training.progress import Compiled, Evaluation, Progress, Score
 from jaxconv.training.running import DivergedError, Means
 from jaxconv.training.step import METRICS, Metrics, Step, TrainState
@@ -161,7 +162,7 @@ def fit(
     """
     if log_every < 1:
         raise ConfigError(f"log_every must be at least 1, got {log_every}")
-    first = done = int(np.asarray(train.step).flat[0])
+    first = done = int(number_in(train.step))
     stages = deque([(steps, step)] if callable(step) else step)
 
     def compiled_stage(train: TrainState) -> tuple[Any, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -13,7 +14,7 @@ from jaxconv._base.compat import prng_key
 
 T = TypeVar("T")
 
-__all__ = ["constrain", "from_rows", "own_rows", "put"]
+__all__ = ["constrain", "from_own", "number_in", "own_indices", "put"]
 
 
 def put(leaf: Any, sharding: Sharding) -> Any:
@@ -31,34 +32,48 @@ def put(leaf: Any, sharding: Sharding) -> Any:
     return jax.make_array_from_callback(host.shape, sharding, host.__getitem__)
 
 
-def own_rows(sharding: Sharding, size: int) -> np.ndarray:
-    """The rows that this process's devices hold, ascending; all of them for one process.
+def number_in(leaf: Any) -> float:
+    """A number that all members of an ensemble have alike, or that of a single net.
 
     Args:
-      sharding: of an array whose first axis is that of the rows.
-      size: number of rows.
+      leaf: a scalar array, or one with an axis of members, of which this process may have only some.
     """
-    held = sharding.addressable_devices_indices_map((size,)).values()
-    return np.unique(np.concatenate([np.arange(size)[index] for index in held]))
+    own = leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf
+    return np.asarray(own).flat[0].item()
 
 
-def from_rows(part: np.ndarray, rows: np.ndarray, sharding: Sharding, size: int, axis: int) -> jax.Array:
-    """An array of which each process gives the rows of its own devices.
+def own_indices(sharding: Sharding, shape: Sequence[int], axis: int) -> np.ndarray:
+    """The indices along an axis of an array that this process's devices hold, ascending; all of them for one process.
 
     Args:
-      part: array with only these rows.
-      rows: from `own_rows`.
+      sharding: of the array.
+      shape: of the array.
+      axis: the axis.
+    """
+    held: Any = sharding.addressable_devices_indices_map(tuple(shape)).values()
+    return np.unique(np.concatenate([np.arange(shape[axis])[index[axis]] for index in held]))
+
+
+def from_own(part: np.ndarray, sharding: Sharding, sizes: Mapping[int, int]) -> jax.Array:
+    """An array of which each process gives what its own devices hold.
+
+    Args:
+      part: along each axis of `sizes`, only the `own_indices`.
       sharding: of the result.
-      size: number of rows of the result.
-      axis: that of the rows.
+      sizes: {axis: size of the result}.
     """
+    shape = [sizes.get(axis, size) for axis, size in enumerate(part.shape)]
+    own = {axis: own_indices(sharding, shape, axis) for axis in sizes}
+
+    def place(axis: int, index: slice) -> slice:
+        start, stop, _ = index.indices(shape[axis])
+        first = int(np.searchsorted(own[axis], start)) if axis in own else start
+        return slice(first, first + stop - start)
 
     def local(index: Any) -> np.ndarray:
-        start, stop, _ = index[axis].indices(size)
-        first = int(np.searchsorted(rows, start))
-        return part[*index[:axis], slice(first, first + stop - start), *index[axis + 1 :]]
+        return part[tuple(place(axis, each) for axis, each in enumerate(index))]
 
-    return jax.make_array_from_callback((*part.shape[:axis], size, *part.shape[axis + 1 :]), sharding, local)
+    return jax.make_array_from_callback(tuple(shape), sharding, local)
 
 
 def constrain(tree: T, sharding: NamedSharding) -> T:

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from support.tiny_run import invoke
 
 from jaxconv.cli import launch
 from jaxconv.cli.launch import launched
@@ -32,6 +33,19 @@ def test_lines_have_the_number_of_their_process(capfd):
 def test_what_all_say_is_said_once(capfd):
     assert launch_script("print('error: no file', file=sys.stderr); sys.exit(2)") == (2, "")
     assert capfd.readouterr().err.split(maxsplit=1)[1:] == ["error: no file\n"]
+
+
+@pytest.mark.parametrize(
+    ("command", "got"),
+    [
+        ("tain", "got 'tain'; did you mean 'train'?\n  fix: jaxconv launch --processes 2 -- train CONFIG"),
+        ("sweep", "got 'sweep'\n  fix: jaxconv sweep alone, which uses all devices"),
+    ],
+)
+def test_only_training_is_launched(command, got):
+    found = invoke("launch", "--processes", "2", "--", command, "configs/digits.toml")
+    assert found.exit_code == 2
+    assert found.stderr == f"error: launch starts several processes of train, {got}\n"
 
 
 def test_each_process_has_its_devices(capfd):

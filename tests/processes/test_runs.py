@@ -3,18 +3,21 @@
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import load_file
 from support.config_text import config_text
 from support.launched import children, end, launch, start
+from support.streamed import write_streamed
 
 from jaxconv import run
 from jaxconv.run import config
@@ -82,44 +85,42 @@ def test_losses_of_2x2_processes_are_those_of_one(tmp_path):
     assert result["steps"] == 50
 
 
-@pytest.fixture
-def streamed(tmp_path, rng):
-    """The config of a folder of images that are read while it trains, of which some are damaged."""
-    for part, count in (("train", 30), ("val", 7)):
-        for name, level in (("bright", 200), ("dark", 40)):
-            (tmp_path / "images" / part / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = (level + rng.integers(0, 50, (9, 12, 3))).astype(np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "images" / part / name / f"{number}.png")
-    for number in (3, 8):
-        (tmp_path / "images" / "train" / "dark" / f"{number}.png").write_bytes(b"\x89PNG damaged")
-    text = config_text(
-        data={"name": "folder", "root": str(tmp_path / "images"), "size": 8, "in_memory": False, "corrupt": "skip"},
-        optim={"name": "adam", "learning_rate": 0.01},
-        train={"epochs": 3, "batch_size": 8, "log_every": 1, "eval_every": 8},
-        augment={"flip": True},
-        log={"writers": []},
-    )
-    (tmp_path / "streamed.toml").write_text(text)
-    return tmp_path / "streamed.toml"
-
-
 @pytest.mark.slow
-def test_each_process_reads_its_share_of_a_streamed_folder(streamed, tmp_path):
-    run.train(config.read(streamed, ["devices.data=1"]), tmp_path / "one")
-    code, out, err = launch(streamed, "--out", tmp_path / "two", "devices.fsdp=2")
+def test_each_process_reads_its_share_of_a_streamed_folder(rng, tmp_path):
+    path = write_streamed(tmp_path, rng)
+    run.train(config.read(path, ["devices.data=1"]), tmp_path / "one")
+    code, out, err = launch(path, "--out", tmp_path / "two", "devices.data=2", "devices.fsdp=2", devices=2)
     assert code == 0, out + err
     assert_same_losses(tmp_path / "two", tmp_path / "one")
     one, two = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("one", "two"))
+    assert one["steps"] == two["steps"] == 50
     assert len(one["skipped"]) == 2
     assert two["skipped"] == one["skipped"]
 
 
-def after_a_checkpoint(launcher, folder, before=-1):
-    """Wait until a run has saved a later step than `before`."""
-    while not saved_steps(folder / "checkpoints")[-1:] > [before]:
+@pytest.mark.slow
+def test_each_process_trains_its_members_of_an_ensemble(rng, tmp_path):
+    """With the bits of a separate run, and the losses of all of them on one device."""
+    path = write_streamed(tmp_path, rng)
+    code, out, err = launch(path, "--out", tmp_path / "two", "ensemble.size=2", "epochs=6")
+    assert code == 0, out + err
+    run.train(config.read(path, ["devices.data=1", "ensemble.size=2", "epochs=6"]), tmp_path / "one")
+    run.train(config.read(path, ["devices.data=1", "train.seed=1", "epochs=6"]), tmp_path / "second")
+    assert_same_losses(tmp_path / "two", tmp_path / "one")
+    found, want = (load_file(tmp_path / name / "params.safetensors") for name in ("two", "second"))
+    for name, array in want.items():
+        np.testing.assert_array_equal(found[name][1], array, err_msg=name)
+
+
+def wait_until(condition, launcher):
+    while not condition():
         time.sleep(0.02)
         assert launcher.poll() is None, end(launcher)
+
+
+def after_a_checkpoint(launcher, folder, before=-1):
+    """Wait until a run has saved a later step than `before`."""
+    wait_until(lambda: saved_steps(folder / "checkpoints")[-1:] > [before], launcher)
 
 
 def assert_killed(launcher, victim, killed, heard=(1,)):
@@ -133,22 +134,36 @@ def assert_killed(launcher, victim, killed, heard=(1,)):
     assert len(err.splitlines()) <= 3, err
 
 
-@pytest.mark.slow
-def test_after_a_signal_and_a_kill_resuming_gives_the_same_bits(small, tmp_path):
-    (path, one), folder = small, tmp_path / "run"
-    code, out, err = launch(path, "--out", tmp_path / "whole")
-    assert code == 0, out + err
-    assert "[1]" not in out + err
-
-    launcher = start(path, "--out", folder)
-    _, second = children(launcher, 2)
-    after_a_checkpoint(launcher, folder)
-    os.kill(second, signal.SIGTERM)
+def assert_stopped(launcher, folder):
+    """It was saved once, at one step, and only the first process says so; returns the step."""
     code, out, err = end(launcher)
-    step = saved_steps(folder / "checkpoints")[-1]
     assert code == 128 + signal.SIGTERM, out + err
-    again = f"[0]   jaxconv train --resume {folder}\n"
-    assert err == f"[0] stopped at step {step} of {STEPS} and saved; to resume:\n{again}"
+    step = saved_steps(folder / "checkpoints")[-1]
+    assert (
+        err == f"[0] stopped at step {step} of {STEPS} and saved; to resume:\n[0]   jaxconv train --resume {folder}\n"
+    )
+    return step
+
+
+@pytest.mark.slow
+def test_after_signals_and_a_kill_resuming_gives_the_same_bits(small, tmp_path):
+    """Signals during the first compilation and during an evaluation; the optimizer's state in parts (ZeRO-1)."""
+    (path, one), folder = small, tmp_path / "run"
+    layout = "devices.data=1", "devices.fsdp=2", 'devices.shard={"*" = "optimizer"}'
+    launcher = start(path, "--out", folder, *layout)
+    first, _ = children(launcher, 2)
+    wait_until(lambda: (folder / "manifest.json").exists(), launcher)
+    os.kill(first, signal.SIGTERM)
+    assert assert_stopped(launcher, folder) == 0
+
+    launcher = start("--resume", folder)
+    _, second = children(launcher, 2)
+    wait_until(lambda: 20 in losses(folder)[""], launcher)
+    assert 20 not in losses(folder)["test_"]
+    os.kill(second, signal.SIGTERM)
+    step = assert_stopped(launcher, folder)
+    assert 20 <= step < STEPS
+    assert 20 in losses(folder)["test_"]
 
     launcher = start("--resume", folder)
     _, second = children(launcher, 2)
@@ -156,8 +171,10 @@ def test_after_a_signal_and_a_kill_resuming_gives_the_same_bits(small, tmp_path)
     os.kill(second, signal.SIGKILL)
     assert_killed(launcher, 1, time.monotonic())
 
-    code, out, err = launch("--resume", folder)
-    assert code == 0, out + err
+    for words in (["--resume", folder], [path, "--out", tmp_path / "whole", *layout]):
+        code, out, err = launch(*words)
+        assert code == 0, out + err
+        assert "[1]" not in out + err
     assert_same_losses(folder, tmp_path / "whole", rtol=0)
     assert_same_losses(folder, one)
     found, want = (load_file(path / "params.safetensors") for path in (folder, tmp_path / "whole"))
@@ -165,22 +182,45 @@ def test_after_a_signal_and_a_kill_resuming_gives_the_same_bits(small, tmp_path)
         np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
+REFUSED = {
+    "config": r"train\.seed 3, process 0 has 0",
+    "code": r"code [0-9a-f]{64}, process 0 has [0-9a-f]{64}",
+    "data": r"data, train \{'images': 64, 'sha256': '[0-9a-f]{64}'\}, process 0 has \{.*\}",
+}
+
+
 @pytest.mark.slow
-def test_a_process_with_another_config_is_refused_by_name(tmp_path):
-    (tmp_path / "small.toml").write_text(SMALL)
-    command = f"-m jaxconv train {tmp_path / 'small.toml'} --out {tmp_path / 'run'}"
+@pytest.mark.parametrize("differs", REFUSED)
+def test_a_process_that_differs_is_refused_by_name(differs, rng, tmp_path):
+    """In another seed, source file or pixel; before the first step, and before anything is written."""
+    path, folder, package = tmp_path / "small.toml", tmp_path / "run", Path(run.__file__).parents[1]
+    path.write_text(SMALL.replace('name = "digits"', 'name = "npz"\nroot = "$IMAGES"'))
+    images, labels = rng.integers(0, 256, (64, 8, 8, 1), np.uint8), np.arange(64) % 4
+    for name in ("same", "other"):
+        images[-1, 0, 0, 0] = name == "other"
+        shown = {"train_images": images, "train_labels": labels, "test_images": images[:8], "test_labels": labels[:8]}
+        np.savez(tmp_path / f"{name}.npz", **shown)
+    shutil.copytree(package, tmp_path / "other" / "jaxconv", ignore=shutil.ignore_patterns("__pycache__", "lib"))
+    with open(tmp_path / "other" / "jaxconv" / "typing.py", "a") as file:
+        file.write("# another version\n")
     with socket.create_server(("", 0)) as server:
-        command += f" --coordinator localhost:{server.getsockname()[1]} --processes 2 --process"
-    both = [
-        subprocess.Popen([sys.executable, *f"{command} {rest}".split()], stderr=subprocess.PIPE, text=True)
-        for rest in ("0", "1 seed=3")
-    ]
+        command = f"-m jaxconv train {path} --out {folder} --coordinator localhost:{server.getsockname()[1]}"
+    both = []
+    for process in range(2):
+        words = f"{command} --processes 2 --process {process}".split()
+        words += ["seed=3"] if differs == "config" and process else []
+        data = tmp_path / ("other.npz" if differs == "data" and process else "same.npz")
+        code = tmp_path / "other" if differs == "code" and process else package.parent
+        env = os.environ | {"IMAGES": str(data), "PYTHONPATH": str(code)}
+        both.append(
+            subprocess.Popen([sys.executable, *words], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+        )
+    must = "error: every process of a run must have the same config, code, versions and data; process 1 on "
     for process in both:
         _, err = process.communicate(timeout=120)
         assert process.returncode == 2
-        assert err.startswith("error: every process of a run must have the same config, code, versions and data; ")
-        assert err.endswith("has train.seed 3, process 0 has 0\n")
-    assert not (tmp_path / "run").exists()
+        assert re.fullmatch(rf"{must}\S+ has {REFUSED[differs]}\n", err), err
+    assert not folder.exists()
 
 
 KILLS = int(os.environ.get("JAXCONV_KILLS", "0"))

@@ -6,8 +6,8 @@ import signal
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import load_file
+from support.streamed import write_images
 
 from jaxconv import run
 from jaxconv._base.errors import DataError
@@ -43,12 +43,7 @@ every_steps = 4
 @pytest.fixture
 def images(tmp_path, rng):
     """Bright and dark PNG files, 30 of each to train on and 5 of each to test on."""
-    for part, count in (("train", 30), ("val", 5)):
-        for name, level in (("bright", 200), ("dark", 40)):
-            (tmp_path / "images" / part / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = (level + rng.integers(0, 50, (9, 12, 3))).astype(np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "images" / part / name / f"{number}.png")
+    write_images(tmp_path / "images", rng)
     return tmp_path / "images"
 
 

@@ -112,6 +112,21 @@ def test_a_config_with_a_long_name_gets_a_folder(tmp_path):
     assert folder.is_dir()
 
 
+def test_one_of_several_processes_is_refused(swept, monkeypatch):
+    variables = {"JOB_ID": "7", "STEP_NODELIST": "node[1-2]", "NTASKS": "4", "PROCID": "1", "LOCALID": "0"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    fix = "fix: start one process, which trains as many runs at once as there are devices for"
+    with pytest.raises(ConfigError) as caught:
+        sweep(swept)
+    assert str(caught.value) == f"a sweep must have one process; got one of 4; {fix}"
+    monkeypatch.delenv("SLURM_JOB_ID")
+    monkeypatch.setenv("PMI_SIZE", "4")
+    with pytest.raises(ConfigError) as caught:
+        sweep(swept)
+    assert str(caught.value) == f"PMI_SIZE=4, but JAX finds no cluster here; {fix}"
+
+
 def test_other_data_is_refused(swept):
     data = json.loads((swept / "seed=1" / "manifest.json").read_text())["data"]
     change(swept, data=data | {"train": data["train"] | {"sha256": "0" * 64}})

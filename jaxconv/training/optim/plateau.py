@@ -9,6 +9,8 @@ import jax
 import numpy as np
 import optax
 
+from jaxconv.training.placement import number_in
+
 __all__ = ["observe_loss", "plateau_scale", "scaled_on_plateau"]
 
 _STATE = optax.contrib.ReduceLROnPlateauState
@@ -72,7 +74,7 @@ def _rule(plateau: tuple[tuple[str, Any], ...], members: bool, shardings: Any) -
 def plateau_scale(opt_state: Any) -> float:
     """The factor of the learning rate so far; 1 if the state is not of `scaled_on_plateau`."""
     found = [node for node in jax.tree.leaves(opt_state, is_leaf=_is_state) if _is_state(node)]
-    return float(np.asarray(found[0].scale).flat[0]) if found else 1.0
+    return number_in(found[0].scale) if found else 1.0
 
 
 def _is_state(node: Any) -> bool:
