@@ -179,12 +179,11 @@ def batch_statistics(net: Part) -> Layer:
             return layer
 
         def apply(params: Any, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
-            zeros, ones = (jax.tree.map(function, state) for function in (jnp.zeros_like, jnp.ones_like))
-            # new = momentum * old + (1 - momentum) * batch, which is the momentum for a batch of zeros and old ones.
-            blank = jnp.zeros([x.shape[0], x.shape[-1]], x.dtype)
-            momentum = layer.apply(params, ones, blank, train=True)[1]["mean"]
+            # new = momentum * old + (1 - momentum) * batch, which is the batch's weight for zeros and a batch of ones.
+            zeros = jax.tree.map(jnp.zeros_like, state)
+            weight = layer.apply(params, zeros, jnp.ones([x.shape[0], x.shape[-1]], x.dtype), train=True)[1]["mean"]
             y, new = layer.apply(params, zeros, x, train=True)
-            return y, jax.tree.map(lambda v: v / (1 - momentum), new)
+            return y, jax.tree.map(lambda v: v / weight, new)
 
         return dataclasses.replace(layer, apply=apply)
 
