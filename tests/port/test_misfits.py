@@ -150,12 +150,13 @@ def test_a_word_before_every_name(rng):
     assert len(lines) == 16
 
 
-def test_a_checkpoint_of_ours(rng):
+def test_params_of_a_run_of_another_net(rng):
+    weights = {"params/head/kernel": rng.normal(size=(6, 5)), "state/other/mean": rng.normal(size=3)}
     with pytest.raises(port.PortError) as caught:
-        port.load(NET, {"params/head/kernel": rng.normal(size=(4, 2))}, x=IMAGES)
-    assert str(caught.value).splitlines()[1] == (
-        "  fix: this is a checkpoint of jaxconv's own: jaxconv.training.checkpoint.load(path, like)"
-    )
+        port.load(NET, weights, x=IMAGES)
+    text = str(caught.value)
+    assert "expected head.weight [2, 4], got [5, 6]" in text  # in torch's order
+    assert "- other.mean  unexpected: not in this net" in text
 
 
 def test_a_state_dict_of_another_net(rng):

@@ -80,6 +80,17 @@ def test_the_stem_stays_the_body_moves_slowly_and_the_head_is_new(root):
 
 
 @pytest.mark.slow
+def test_a_run_starts_from_the_folder_of_another(root):
+    first = config.read(root / "tiny.toml", ["train.epochs=1"])
+    run.train(first, root / "first")
+    weights = f'pretrained.weights="{root}/first"'
+    _, _, training = run.build(config.read(root / "tiny.toml", [weights]))
+    params, theirs = training.start().params, load_file(root / "first" / "params.safetensors")
+    np.testing.assert_array_equal(params["conv2"]["kernel"], theirs["params/conv2/kernel"])
+    assert np.abs(params["fc"]["kernel"] - theirs["params/fc/kernel"]).max() > 0  # skipped
+
+
+@pytest.mark.slow
 def test_each_member_of_an_ensemble_begins_with_them_and_has_a_head_of_its_own(root):
     _, _, training = run.build(config.read(root / "tiny.toml", ["ensemble.size=2"]))
     params = training.start().params

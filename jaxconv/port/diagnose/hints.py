@@ -24,7 +24,7 @@ def hints(leaves: Sequence[Leaf], found: Match, arrays: Mapping[str, np.ndarray]
       arrays: tensors by name.
       source: naming scheme that was tried.
     """
-    lines = [_own(arrays), _source(leaves, found, arrays, source), _prefix(leaves, arrays)] if found.missing else []
+    lines = [_source(leaves, found, arrays, source), _prefix(leaves, arrays)] if found.missing else []
     if any(lines):  # with the wrong names, all else is unknown
         return [line for line in lines if line]
     lines = [_layout(found), *_classes(found), *_channels(found), _size(found)]
@@ -34,13 +34,6 @@ def hints(leaves: Sequence[Leaf], found: Match, arrays: Mapping[str, np.ndarray]
         paths = _common([leaf.path for leaf, _ in found.missing], "/")
         lines.append(f"skip={paths}, key=… initializes the missing keys randomly")
     return [line for line in lines if line]
-
-
-def _own(arrays: Mapping[str, np.ndarray]) -> str:
-    """A file that `checkpoint.save` wrote."""
-    if arrays and all(name.startswith(("params/", "state/")) for name in arrays):
-        return "this is a checkpoint of jaxconv's own: jaxconv.training.checkpoint.load(path, like)"
-    return ""
 
 
 def _source(leaves: Sequence[Leaf], found: Match, arrays: Mapping[str, np.ndarray], source: Source) -> str:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._base.errors import ConfigError
+from jaxconv._base.paths import leaf_names
 from jaxconv.layers.layer import Layer, lift, shape_of
 from jaxconv.port.weights.order import flattened
 
@@ -58,6 +59,11 @@ class Leaf:
         return WORDS.get(self.keys[-1], self.keys[-1])
 
     @property
+    def name(self) -> str:
+        """Torch's name for it: "layer1.0.conv1.weight"."""
+        return ".".join([*self.part, self.word])
+
+    @property
     def turned(self) -> bool:
         """Whether torch has the last two axes first: weights of (transposed) convolutions and dense layers."""
         if self.keys[-1] != "kernel" or len(self.shape) < 2 or self.kind == "local_conv":
@@ -85,11 +91,11 @@ class Leaf:
         """Ours as a tensor of `torch_shape`.
 
         Args:
-          array: ours.
+          array: ours; one of another shape, as of a head for other classes, gets its axes turned alone.
         """
-        for axis, order in self.orders.items():
+        for axis, order in self.orders.items() if array.shape == self.shape else ():
             array = np.take(array, np.argsort(order), axis)
-        return np.moveaxis(array, (-1, -2), (0, 1)) if self.turned else array
+        return np.moveaxis(array, (-1, -2), (0, 1)) if self.turned and array.ndim > 1 else array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +153,22 @@ class Leaves(Sequence[Leaf]):
                     )
                 arrays.append(array[index] if stack else array)
         return arrays
+
+    def to_torch(self, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays of a file of ours as tensors in torch's layout, under their dotted names.
+
+        Args:
+          found: by path, "params/conv0/kernel", also those that the net lacks.
+        """
+        left, tensors, rest = dict(found), dict[str, np.ndarray](), iter(self.leaves)
+        params, state = jax.tree.unflatten(self.structure, range(len(self.stacks)))
+        for path, stack in zip(leaf_names({"params": params, "state": state}), self.stacks, strict=True):
+            array = left.pop(path, None)
+            for index in np.ndindex(*stack):
+                leaf = next(rest)
+                if array is not None and array.shape[: len(stack)] == stack:
+                    tensors[leaf.name] = leaf.to_torch(array[index])
+        return tensors | {".".join(path.split("/")[1:]): array for path, array in left.items()}
 
 
 def leaves_of(net: Any, x: Any) -> Leaves:

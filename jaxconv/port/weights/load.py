@@ -19,6 +19,8 @@ from jaxconv.port.weights.read import plain_names, read
 
 __all__ = ["load"]
 
+_OURS = ("params/", "state/")
+
 
 def load(
     net: Layer,
@@ -31,7 +33,7 @@ def load(
     key: Any = None,
     entry: str | None = None,
 ) -> tuple[Params, State]:
-    """Load torch weights into a net's params and state: matched by name, converted to our layout.
+    """Load weights of torch or of a run into a net's params and state: matched by name, converted to our layout.
 
     Kernels are transposed from [C_out, C_in, *k] to [*k, C_in, C_out], dense ones to [C_in, C_out]. The rows of a
     dense layer after a `flatten` are reordered from [C, *spatial] to [*spatial, C]; the net's jaxpr shows which layers
@@ -39,7 +41,8 @@ def load(
 
     Args:
       net: a Layer.
-      weights: a state dict, a torch module, or the path of a .safetensors, .pth, .pt, .bin or .npz file.
+      weights: a state dict, a torch module, or the path of a .safetensors, .pth, .pt, .bin or .npz file; or of a run of
+        jaxconv, whose own names need no source.
       source: naming scheme of the weights: "torchvision", "timm", "transformers", {our path, or a regular
         expression: their name}, or a function from path to name; see `names.name_leaves`.
         Where timm trained with another eps than torchvision, set it in the net, too:
@@ -70,6 +73,8 @@ def load(
     net = lift(net)
     leaves = leaves_of(net, x)
     found = read(weights, entry)
+    if found and all(name.startswith(_OURS) for name in found):
+        found, source = leaves.to_torch(found), "torchvision"
     skipped = selected(skip, [leaf.path for leaf in leaves], "skip")
     if skipped and key is None:
         raise ConfigError("skip initializes weights randomly, and needs a key\n  fix: key=jax.random.key(0)")

@@ -42,7 +42,7 @@ def name_leaves(leaves: Sequence[Leaf], source: Source, found: Iterable[str] | N
     Raises:
       ConfigError: if the source is unknown or has no table for this net, or if a key of the mapping fits no path.
     """
-    own = {leaf.path: dotted([*leaf.part, leaf.word]) for leaf in leaves}
+    own = {leaf.path: leaf.name for leaf in leaves}
     if callable(source):
         return {leaf.path: _text(leaf.path, source(leaf.path)) for leaf in leaves}
     if isinstance(source, Mapping):

@@ -86,7 +86,7 @@ class PretrainedConfig:
 
     __pydantic_config__ = STRICT
     weights: Annotated[PathText | None, example("resnet18-f37072fd.pth")] = None
-    """A .safetensors, .pth, .pt, .bin or .npz file, or "hf://owner/repository/file"; random init if unset."""
+    """A .safetensors, .pth, .pt, .bin or .npz file, a run's folder, "hf://owner/repository/file"; random if unset."""
     source: Annotated[Literal["torchvision", "timm", "transformers"], example("timm")] = "torchvision"
     """Library whose parameter names the file has."""
     skip: Annotated[Patterns, example(["fc"])] = dataclasses.field(default_factory=list)
