@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -237,6 +238,7 @@ def calibration_error(probabilities: Array, labels: Array, bins: int = 15, weigh
     return calibration_gap(probabilities.max(-1), right, bins, weights)
 
 
+@functools.partial(jax.jit, static_argnames="bins")
 def calibration_gap(
     confidence: jax.typing.ArrayLike,
     right: jax.typing.ArrayLike,

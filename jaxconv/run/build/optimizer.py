@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from jaxconv._base.errors import ConfigError
 from jaxconv.run.build.model import Model
 from jaxconv.run.config import Config, GroupConfig
@@ -40,7 +42,9 @@ def make_optimizer(settings: Config, model: Model, images: int, steps: int) -> t
         tx = optim.scaled_on_plateau(tx)
     if wanted.sam is not None:
         tx = optim.sharpness_aware(tx, wanted.sam, wanted.freeze)
-    return tx, optim.rate_schedule(schedule.name, peak, steps, **arguments) if schedule else lambda step: peak
+    # Compiled as one program: a schedule is a dozen operations, each of which would compile by itself.
+    rate = jax.jit(optim.rate_schedule(schedule.name, peak, steps, **arguments)) if schedule else lambda step: peak
+    return tx, rate
 
 
 def _group(pattern: str, group: GroupConfig, settings: Config, images: int, steps: int) -> dict[str, Any]:
