@@ -1,4 +1,4 @@
-"""airbench94: the fastest known network to 94 % on CIFAR-10."""
+"""airbench: the fastest known networks to 94 % and 96 % on CIFAR-10."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import Params, State
-from jaxconv.layers import BatchNorm, Conv, Dense, MaxPool, chain
+from jaxconv.layers import BatchNorm, Conv, Dense, MaxPool, chain, residual
 from jaxconv.layers.initializers import VarianceScaling, dirac
-from jaxconv.layers.layer import Layer, check_params, shape_of
+from jaxconv.layers.layer import Layer, Part, check_params, shape_of
 from jaxconv.models._stages import ending
 from jaxconv.ops import global_max_pool
 
@@ -28,20 +28,23 @@ gelu = functools.partial(jax.nn.gelu, approximate=False)
 def airbench(
     num_classes: int = 10,
     *,
-    width: int = 64,
+    features: Sequence[int] = (64, 256, 256),
+    depth: int = 2,
     scale: float = 1 / 9,
     images: jax.typing.ArrayLike | None = None,
     upto: str | None = None,
 ) -> Layer:
-    """Whitened 2×2 patches, then three groups of two 3×3 convolutions with a pool after the first.
+    """Whitened 2×2 patches, then three groups of two or three 3×3 convolutions with a pool after the first.
 
-    airbench94 of Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024): norms without a scale, exact GELU,
-    identity initialization of convolutions, a head without a bias. The whitening kernel is computed from training
-    images and gets no gradient; `jc.optim.freeze(optimizer, "whiten/kernel")` exempts it from weight decay, too.
+    airbench94 of Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024); with `features=(128, 384, 512)` and
+    `depth=3` airbench96: norms without a scale, exact GELU, identity initialization of convolutions, a head without a
+    bias. The whitening kernel is computed from training images and gets no gradient;
+    `jc.optim.freeze(optimizer, "whiten/kernel")` exempts it from weight decay, too.
 
     Args:
       num_classes: units of the last layer, `head`; 0 for pooled features, [N, C].
-      width: output channels of the first group; the other two have four times as many.
+      features: output channels of each of the three groups.
+      depth: convolutions of a group, 2 or 3; the second and third together have a residual connection.
       scale: factor of the logits.
       images: [N, H, W, C], normalized as for training, for `whitening_kernel`; a few thousand suffice. If None, the
         kernel is random, and must be computed or loaded. A config gives the first 5,000.
@@ -58,9 +61,13 @@ def airbench(
     >>> list(net.parts), params["whiten"]["kernel"].shape
     (['whiten', 'gelu', 'group1', 'group2', 'group3', 'maxpool', 'head', 'scaled'], (2, 2, 3, 24))
     """
-    geometry.integer(width, "width")
-    body = {"whiten": _whiten(images), "gelu": gelu, "group1": _group(width)}
-    body |= {"group2": _group(4 * width), "group3": _group(4 * width)}
+    counts = [geometry.integer(count, "features") for count in features]
+    if len(counts) != 3:
+        raise ShapeError("features must be three numbers, the channels of each group", got=f"features={features}")
+    if depth not in (2, 3):
+        raise ShapeError("depth, the convolutions of a group, must be 2 or 3", got=f"depth={depth}")
+    groups = {f"group{number}": _group(count, depth) for number, count in enumerate(counts, 1)}
+    body = {"whiten": _whiten(images), "gelu": gelu, **groups}
 
     def head(num_classes: int) -> Mapping[str, Any]:
         def scaled(x: jax.Array) -> jax.Array:
@@ -102,11 +109,15 @@ def _constant(kernel: jax.Array) -> Any:
     return init
 
 
-def _group(channels: int) -> Layer:
-    """Convolution, pool, norm, GELU; convolution, norm, GELU."""
+def _group(channels: int, depth: int) -> Layer:
+    """Convolution, pool, norm, GELU; then convolution, norm, GELU, or two of them with a residual connection."""
     conv = Conv(channels, 3, padding=1, bias=False, kernel_init=_identity)
     norm = BatchNorm(momentum=0.6, eps=1e-12, scale=False)
-    return chain(conv1=conv, pool=MaxPool(2), norm1=norm, activ1=gelu, conv2=conv, norm2=norm, activ2=gelu)
+    first: dict[str, Part] = {"conv1": conv, "pool": MaxPool(2), "norm1": norm, "activ1": gelu}
+    second: dict[str, Part] = {"conv2": conv, "norm2": norm, "activ2": gelu}
+    if depth == 2:
+        return chain(**first, **second)
+    return chain(**first, residual=residual(chain(**second, conv3=conv, norm3=norm)), activ3=gelu)
 
 
 def _identity(key: Any, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:

@@ -57,22 +57,32 @@ class BiasNorm(nn.BatchNorm2d):
 
 
 class Group(nn.Module):
-    def __init__(self, c_in, c_out):
+    def __init__(self, c_in, c_out, depth):
         super().__init__()
         self.conv1, self.norm1 = nn.Conv2d(c_in, c_out, 3, padding="same", bias=False), BiasNorm(c_out)
-        self.conv2, self.norm2 = nn.Conv2d(c_out, c_out, 3, padding="same", bias=False), BiasNorm(c_out)
+        rest = self if depth == 2 else nn.Module()
+        for n in range(2, depth + 1):
+            setattr(rest, f"conv{n}", nn.Conv2d(c_out, c_out, 3, padding="same", bias=False))
+            setattr(rest, f"norm{n}", BiasNorm(c_out))
+        if depth == 3:
+            self.residual = nn.Module()
+            self.residual.body = rest
 
     def forward(self, x):
         x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
-        return F.gelu(self.norm2(self.conv2(x)))
+        if not hasattr(self, "residual"):
+            return F.gelu(self.norm2(self.conv2(x)))
+        rest = self.residual.body
+        return F.gelu(x + rest.norm3(rest.conv3(F.gelu(rest.norm2(rest.conv2(x))))))
 
 
 class Airbench(nn.Module):
-    def __init__(self, width, classes):
+    def __init__(self, features, classes, depth=2):
         super().__init__()
+        first, second, third = features
         self.whiten = nn.Conv2d(3, 24, 2)
-        self.group1, self.group2 = Group(24, width), Group(width, 4 * width)
-        self.group3, self.head = Group(4 * width, 4 * width), nn.Linear(4 * width, classes, bias=False)
+        self.group1, self.group2 = Group(24, first, depth), Group(first, second, depth)
+        self.group3, self.head = Group(second, third, depth), nn.Linear(third, classes, bias=False)
 
     def forward(self, x):
         kernel = self.whiten.weight.detach() + 0 * self.whiten.weight  # no gradient, but one that is there
