@@ -33,7 +33,7 @@ class Summary:
       peak_bytes: peak activation memory of a forward pass, without fusion.
       peak_at: path of the layer at the peak.
       training: `.kept`, the bytes stored for the backward pass, and `.peak`; computed on access.
-      notes: inexact numbers.
+      notes: inexact numbers, unused parameters, transposed convolutions whose outputs overlap unevenly.
       symbol: name of a symbolic batch, else "". Numbers that grow with it, also those in rows, are then `Affine`:
         `found.macs(64)` is the number for a batch of 64.
     """
@@ -120,13 +120,14 @@ def _number(value: Any) -> str:
 
 
 def window(row: Row) -> str:
-    """A layer's windows in short: 3×3 s2 p1 d2 g32; ᵀ for a transposed convolution."""
+    """A layer's windows in short: 3×3 s2 p1 d2 g32; ᵀ for a transposed convolution, "uneven" by its overlap."""
     if not row.size:
         return ""
     settings = {"s": row.stride, "p": row.padding, "d": row.dilation}
     usual = {"s": "1", "p": "0", "d": "1"}
     words = [f"{k}{_each(v)}" for k, v in settings.items() if _each(v) != usual[k]]
-    return " ".join([_by(row.size) + ("ᵀ" if row.transposed else ""), *words, *([f"g{row.groups}"] * (row.groups > 1))])
+    words = [_by(row.size) + ("ᵀ" if row.transposed else ""), *words, *([f"g{row.groups}"] * (row.groups > 1))]
+    return " ".join([*words, *(["uneven"] * row.uneven)])
 
 
 @dataclasses.dataclass(frozen=True)

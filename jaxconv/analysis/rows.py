@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from jaxconv.analysis.program import MOVES, Array, Operation, Program
-from jaxconv.geometry import Pair
+from jaxconv.geometry import Pair, overlap
 
 __all__ = ["Field", "Row", "gather"]
 
@@ -67,6 +67,12 @@ class Row:
     moved: int
     field: tuple[Field, ...]
     times: int = 1
+
+    @property
+    def uneven(self) -> bool:
+        """Whether it is a transposed convolution whose outputs overlap unevenly, which gives checkerboard patterns."""
+        windows = zip(self.size, self.stride, self.dilation, strict=True)
+        return self.transposed and any(len(set(overlap(*window))) > 1 for window in windows)
 
 
 def gather(program: Program, sizes: dict[int, int]) -> tuple[list[Row], dict[int, str]]:
@@ -266,6 +272,9 @@ def _label(o: Operation, current: dict[str, Any]) -> str | None:
         return None
     if o.name.startswith("reduce_window"):
         return "max_pool" if "max" in o.name else "avg_pool" if "sum" in o.name else "pool"
+    if o.name == "jaxconv_resample":
+        before = o.operands[0].maker
+        return "resize" if before is None or before.name != o.name else None
     alike = {id(a) for a in seen if a.shape == o.results[0].shape} if o.results else set()
     if o.name in ("reshape", "concatenate", "stack", "pad") or o.name.startswith("reduce_") or len(alike) > 1:
         return o.name

@@ -34,7 +34,8 @@ def summary(
 
     Nothing is computed or allocated: the function is traced and its jaxpr analyzed. MACs are exact. Receptive fields
     are exact, too, as the hull of all cells that can matter, with three exceptions that count as seeing everything: a
-    gather or dynamic slice, a product with a constant matrix that contains zeros (`jax.image.resize`), a while loop.
+    gather or dynamic slice, a product with a constant matrix that contains zeros (`jax.image.resize`, unlike
+    `jaxconv.resize`), a while loop.
 
     Args:
       net: a Layer, or any function that JAX can trace, of any library.
@@ -93,6 +94,8 @@ def summary(
     total = sum(math.prod(a.shape) for a in held.values())
     unread = total - sum(row.parameters for row in rows)
     notes = [*program.notes, *([f"{unread:,} parameters are unused"] if unread else [])]
+    if uneven := [row.path for row in rows if row.uneven]:
+        notes.append(f"{', '.join(uneven)}: kernel no multiple of the stride, which gives checkerboard patterns")
     return Summary(
         rows=tuple(rows),
         input=tuple(image),

@@ -1,4 +1,4 @@
-"""The commands `jaxconv plot`: plots of a finished run, of a range of learning rates, and of a window on its input."""
+"""The commands `jaxconv plot`: of a finished run, a range of learning rates, a window on its input, an overlap."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class _Runs(typer.core.TyperGroup):
 plot = typer.Typer(
     name="plot",
     cls=_Runs,
-    help="Plot a finished run (jaxconv plot RUN), a range of learning rates (plot lr), or a window (plot window).",
+    help="Plot a finished run (jaxconv plot RUN), a range of learning rates (plot lr), a window (plot window), or the "
+    "overlap of a transposed convolution (plot overlap).",
     no_args_is_help=True,
 )
 
@@ -137,6 +138,27 @@ def plot_window(
             save(draw_window(**given, position=_numbers("position", position)), out)
         else:
             raise ConfigError(f"--out must end in .png or .gif; got {out}")
+        typer.echo(f"wrote {out}")
+
+
+@plot.command("overlap", epilog=examples("jaxconv plot overlap --kernel 3 --stride 2 --out overlap.png"))
+def plot_overlap(
+    kernel: Annotated[str, typer.Option(help=f"Kernel size. {_NUMBERS}")],
+    stride: Annotated[str, typer.Option(help=_NUMBERS)] = "2",
+    dilation: Annotated[str, typer.Option(help=_NUMBERS)] = "1",
+    out: Annotated[Path, typer.Option(parser=user_path, metavar="FILE", help="The picture, a .png.")] = Path(
+        "overlap.png"
+    ),
+) -> None:
+    """Draw how often the windows of a transposed convolution cover each output cell: unevenly, a checkerboard."""
+    with user_errors():
+        from jaxconv.viz.overlap import draw_overlap
+        from jaxconv.viz.training import save
+
+        if out.suffix.lower() != ".png":
+            raise ConfigError(f"--out must end in .png; got {out}")
+        numbers = {"stride": stride, "dilation": dilation, "kernel": kernel}
+        save(draw_overlap(**{name: _numbers(name, text) for name, text in numbers.items()}), out)
         typer.echo(f"wrote {out}")
 
 

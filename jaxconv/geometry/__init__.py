@@ -5,6 +5,7 @@ jc.geometry.solve(out=14, n=28, kernel_size=3)  # every (stride, padding, dilati
 """
 
 from jaxconv._base.types import Padding
+from jaxconv.geometry.checkerboard import overlap
 from jaxconv.geometry.inverse import Solution, solve
 from jaxconv.geometry.sizes import (
     PADDING_MODES,
@@ -27,8 +28,8 @@ from jaxconv.geometry.sizes import (
 
 __all__ = [
     "PADDINGS", "PADDING_MODES", "Padding", "Pair", "ReceptiveField", "Solution", "exact_high", "formula", "integer",
-    "is_pair", "looks_channels_first", "output_shape", "output_size", "padding_mode_of", "pads", "per_axis", "solve",
-    "span", "taps_inside",
+    "is_pair", "looks_channels_first", "output_shape", "output_size", "overlap", "padding_mode_of", "pads", "per_axis",
+    "solve", "span", "taps_inside",
 ]  # fmt: skip
 
 

@@ -320,3 +320,15 @@ def test_messages(name):
     with pytest.raises(jc.ShapeError) as caught:
         call()
     assert str(caught.value) == message
+
+
+def test_transposed_convolutions_that_overlap_unevenly_are_marked():
+    net = jc.chain(jc.ConvTranspose(4, 3, stride=2), jc.ConvTranspose(4, (4, 6), stride=2), jc.ConvTranspose(4, 3))
+    found = summary(net, (1, 5, 5, 3))
+    assert [row.uneven for row in found.rows] == [True, False, False]
+    assert found.notes == ("conv_transpose0: kernel no multiple of the stride, which gives checkerboard patterns",)
+    assert [line.split()[2:5] for line in str(found).splitlines()[2:4]] == [
+        ["3×3ᵀ", "s2", "uneven"],
+        ["4×6ᵀ", "s2", "388"],
+    ]
+    assert summary(jc.Conv(4, 3, stride=2), (1, 9, 9, 3)).notes == ()
