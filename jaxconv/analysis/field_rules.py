@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,6 +123,18 @@ def _pool(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], 
     return field
 
 
+def _resample(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
+    """Each cell of the result depends on its taps; those beyond the borders stand for the border's cells."""
+    field, resampling, axis = alone(fields), params["resampling"], params["axis"]
+    if field is None:
+        return NotImplemented
+    at, weights = resampling.taps()
+    n = shapes[0][axis]
+    edges = field.taken(axis, n, np.clip(at, 0, n - 1), weights != 0, resampling.stride)
+    beyond = field.taken(axis, n, at, weights != 0, resampling.stride)
+    return dataclasses.replace(beyond, low=edges.low, high=edges.high)
+
+
 def _normalize(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
     return union([f and f.reduced(params["norm"].axes) for f in fields], len(out))
 
@@ -200,6 +213,7 @@ _RULES: dict[str, Any] = {
     "jaxconv_first_maximum": _pool,
     "jaxconv_window_sum": _pool,
     "jaxconv_normalize": _normalize,
+    "jaxconv_resample": _resample,
     "reduce_window": _reduce_window,
     "pad": _pad,
     "slice": cut,

@@ -142,7 +142,7 @@ def concatenate(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | N
 
     whole = any(f.whole for f in found)
     low, high, seen_low, seen_high = map(join, range(4))
-    joined = Reach(low, high, seen_low, seen_high, lead.dim, lead.jump, whole)
+    joined = Reach(low, high, seen_low, seen_high, lead.dim, lead.jump, whole, lead.period)
     if lead.dim is None:  # a new axis of windows, as adaptive pools make it
         centers = [float(a.min() + b.max()) / 2 for a, b in _along(joined, dim)]
         steps = {b - a for a, b in itertools.pairwise(centers)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -50,6 +51,7 @@ class Reach:
       seen_low, seen_high: the same on an unbounded input, with padding counted as input.
       dim: the dimension of the array that corresponds to the input axis, if there is one.
       jump: input cells from one cell along `dim` to the next.
+      period: cells along `dim` after which fields repeat, moved by a whole number of input cells.
       whole: whether the field comes from a reduction or gather, so that nothing lies beyond the borders.
     """
 
@@ -60,6 +62,7 @@ class Reach:
     dim: int | None
     jump: Fraction | None
     whole: bool = False
+    period: int = 1
 
     @classmethod
     def of_input(cls, shape: Sequence[int], dim: int) -> Reach:
@@ -90,10 +93,24 @@ class Reach:
 
     def windows(self, dim: int, n: int, axis: Axis) -> Reach:
         """Field of windows along a dimension of n cells."""
-        at, real = axis.taps()
+        return self.taken(dim, n, *axis.taps(), Fraction(axis.stride, axis.base))
+
+    def taken(self, dim: int, n: int, at: np.ndarray, real: np.ndarray, stride: Fraction) -> Reach:
+        """Field of unions of cells along a dimension of n cells.
+
+        Args:
+          dim: dimension of the array.
+          n: its size.
+          at: [out, taps], the cells of each union.
+          real: [out, taps], whether a tap counts.
+          stride: cells from one union to the next.
+        """
         inside = real & (at >= 0) & (at < n)
         own = dim == self.dim
-        step = self.jump * axis.stride / axis.base if own and self.jump is not None else self.jump
+        step = self.jump * stride if own and self.jump is not None else self.jump
+        period = self.period
+        if own:
+            period = math.lcm(period * stride.denominator, stride.numerator) // stride.numerator
 
         def take(a: np.ndarray, reduce: Any, beyond: bool) -> np.ndarray:
             empty = NOTHING if reduce is np.min else -NOTHING
@@ -113,13 +130,13 @@ class Reach:
         seen = low, high
         if not self.whole:
             seen = take(self.seen_low, np.min, True), take(self.seen_high, np.max, True)
-        return Reach(low, high, *seen, self.dim, step, self.whole)
+        return Reach(low, high, *seen, self.dim, step, self.whole, period)
 
     def _beyond(self, at: np.ndarray, n: int) -> tuple[np.ndarray, Any]:
         """For cells that may be outside an array of n: an inner cell, whole periods away, and the shift."""
         if self.jump is None:
             return np.clip(at, 0, n - 1), 0
-        period = min(self.jump.denominator, n)
+        period = min(self.period, n)
         before, after = at // period, 1 + (at - n) // period
         periods = np.where(at < 0, before, np.where(at >= n, after, 0))
         shift = (periods * (self.jump * period).numerator) // (self.jump * period).denominator
@@ -174,5 +191,6 @@ def union(fields: Sequence[Reach | None], rank: int) -> Reach | None:
         for name in _ARRAYS
     }
     jumps = [f.jump for f in found if f.jump is not None]
-    joined = Reach(**words, dim=lead.dim, jump=max(jumps) if jumps else None, whole=whole).tight()
+    period = math.lcm(*(f.period for f in found))
+    joined = Reach(**words, dim=lead.dim, jump=max(jumps) if jumps else None, whole=whole, period=period).tight()
     return joined.clipped() if whole else joined

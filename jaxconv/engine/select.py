@@ -108,11 +108,11 @@ def _gather(x: jax.Array, code: jax.Array, choice: Choice) -> jax.Array:
     x, none = choice.win.padded(x, 0), jnp.zeros((), x.dtype)
     taps = itertools.product(*map(range, choice.win.kernel_size))
     return functools.reduce(
-        jnp.add, (jnp.where(code == choice.code(t), _tap_cells(x, choice.win, t), none) for t in taps)
+        jnp.add, (jnp.where(code == choice.code(t), tap_cells(x, choice.win, t), none) for t in taps)
     )
 
 
-def _tap_cells(x: jax.Array, win: Window, tap: tuple[int, ...]) -> jax.Array:
+def tap_cells(x: jax.Array, win: Window, tap: tuple[int, ...]) -> jax.Array:
     """The cells of the padded input under one tap of every window: one slice, whose transpose is one padding."""
     first = [m * d for m, d in zip(tap, win.dilation, strict=True)]
     limit = [at + (out - 1) * s + 1 for at, out, s in zip(first, win.out, win.stride, strict=True)]

@@ -1,5 +1,7 @@
 """Operations as layers, and layers made of layers."""
 
+from jaxconv.layers.attention import CBAM, ECA, CoordinateAttention, SqueezeExcite
+from jaxconv.layers.attention_pool import AttentionPool
 from jaxconv.layers.checks import assume_channels_last
 from jaxconv.layers.combine import branch, chain, residual
 from jaxconv.layers.conv import Conv, masked
@@ -8,17 +10,20 @@ from jaxconv.layers.dropout import Dropout, DropPath, SpatialDropout
 from jaxconv.layers.local_conv import LocalConv
 from jaxconv.layers.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from jaxconv.layers.pool import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, BlurPool, L2Pool, LpPool, MaxPool
+from jaxconv.layers.pyramid import ASPP, PPM, SPP
+from jaxconv.layers.resize import Upsample
 from jaxconv.layers.separable import DepthwiseConv, SeparableConv, SpatiallySeparableConv
 from jaxconv.layers.surgery import backbone, freeze_statistics, ghost_batch_norm, replace
 from jaxconv.layers.transpose import ConvTranspose, adjoint
 from jaxconv.layers.wrap import cast, remat, repeat, stateless
 
 __all__ = [
-    "AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "BatchNorm", "BlurPool", "Conv", "ConvTranspose", "Dense",
-    "DepthwiseConv", "DropPath", "Dropout", "GroupNorm", "InstanceNorm", "L2Pool", "LayerNorm", "LocalConv",
-    "LocalResponseNorm", "LpPool", "MaxPool", "RMSNorm", "SeparableConv", "SpatialDropout",
-    "SpatiallySeparableConv", "adjoint", "assume_channels_last", "backbone", "branch", "cast", "chain",
-    "freeze_statistics", "ghost_batch_norm", "masked", "remat", "repeat", "replace", "residual", "stateless",
+    "ASPP", "CBAM", "ECA", "PPM", "SPP", "AdaptiveAvgPool", "AdaptiveMaxPool", "AttentionPool", "AvgPool",
+    "BatchNorm", "BlurPool", "Conv", "ConvTranspose", "CoordinateAttention", "Dense", "DepthwiseConv", "DropPath",
+    "Dropout", "GroupNorm", "InstanceNorm", "L2Pool", "LayerNorm", "LocalConv", "LocalResponseNorm", "LpPool",
+    "MaxPool", "RMSNorm", "SeparableConv", "SpatialDropout", "SpatiallySeparableConv", "SqueezeExcite", "Upsample",
+    "adjoint", "assume_channels_last", "backbone", "branch", "cast", "chain", "freeze_statistics",
+    "ghost_batch_norm", "masked", "remat", "repeat", "replace", "residual", "stateless",
 ]  # fmt: skip
 
 

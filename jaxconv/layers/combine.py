@@ -56,6 +56,25 @@ def chain(*layers: Part, **named: Part) -> Layer:
     return compose("chain", parts, flow)
 
 
+def numbered(*layers: Part) -> Layer:
+    """A chain of parts named "0", "1", … as in torch's Sequential, so that weights load by name.
+
+    Args:
+      layers: layers, or callables from array to array.
+
+    Returns:
+      A Layer.
+
+    >>> import jax
+    >>> from jaxconv.layers import Conv
+    >>> numbered(Conv(8, 3), jax.nn.relu)
+    chain
+      0: Conv(8, 3)
+      1: relu
+    """
+    return chain(**{str(number): layer for number, layer in enumerate(layers)})
+
+
 def residual(body: Part, shortcut: Part | None = None) -> Layer:
     """body(x) + shortcut(x).
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 
-from jaxconv.layers import BatchNorm, Dense, Dropout, DropPath
+from jaxconv.layers import BatchNorm, Dense, Dropout, DropPath, SqueezeExcite
 from jaxconv.layers.initializers import VarianceScaling
 from jaxconv.layers.layer import Layer
-from jaxconv.models._inverted_residual import Norm, conv_norm, eighths, inverted_residual, squeeze_excite
+from jaxconv.models._inverted_residual import FAN_OUT, Norm, conv_norm, eighths, inverted_residual
 from jaxconv.models._stages import ending, numbered
 
 __all__ = [
@@ -93,7 +93,7 @@ def _block(inputs: int, expansion: int, kernel: int, outputs: int, stride: int, 
     expanded = eighths(inputs * expansion)
     wide = [conv_norm(expanded, 1, activation=jax.nn.silu, norm=norm)] if expanded != inputs else []
     depthwise = conv_norm(None, kernel, stride=stride, activation=jax.nn.silu, norm=norm)
-    excite = squeeze_excite(expanded, max(1, inputs // 4), jax.nn.silu, jax.nn.sigmoid)
+    excite = SqueezeExcite(expanded, max(1, inputs // 4), activation=jax.nn.silu, kernel_init=FAN_OUT)
     body = numbered(*wide, depthwise, excite, conv_norm(outputs, 1, norm=norm))
     return inverted_residual(body, adds=stride == 1 and inputs == outputs, drop=drop)
 

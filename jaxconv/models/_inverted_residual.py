@@ -1,4 +1,4 @@
-"""Building blocks of MobileNetV2, MobileNetV3 and EfficientNet: inverted residuals, squeeze-and-excitation."""
+"""Building blocks of MobileNetV2, MobileNetV3 and EfficientNet: inverted residuals."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import jax
 
-from jaxconv.layers import AdaptiveAvgPool, BatchNorm, Conv, DepthwiseConv
+from jaxconv.layers import BatchNorm, Conv, DepthwiseConv
 from jaxconv.layers.composition import compose
 from jaxconv.layers.initializers import VarianceScaling
-from jaxconv.layers.layer import Layer, Part
+from jaxconv.layers.layer import Layer
 from jaxconv.models._stages import numbered
 
-__all__ = ["conv_norm", "eighths", "inverted_residual", "squeeze_excite"]
+__all__ = ["conv_norm", "eighths", "inverted_residual"]
 
 Norm = Callable[[], Layer]
 FAN_OUT = VarianceScaling(2, "out")
@@ -60,46 +60,6 @@ def conv_norm(
     options: dict[str, Any] = {"stride": stride, "padding": size // 2, "bias": False, "kernel_init": FAN_OUT}
     conv = DepthwiseConv(size, **options) if features is None else Conv(features, size, **options)
     return numbered(conv, norm(), *([activation] if activation else []))
-
-
-def squeeze_excite(
-    features: int,
-    squeezed: int,
-    activation: Callable[[jax.Array], jax.Array],
-    gate: Callable[[jax.Array], jax.Array],
-) -> Layer:
-    """Squeeze-and-excitation: scale each channel by a factor in [0, 1] computed from the means of all channels.
-
-    Args:
-      features: channels of the input and output.
-      squeezed: units between the two 1×1 convolutions.
-      activation, gate: functions after the first and the second of them.
-
-    Returns:
-      Layer: [N, H, W, features] to the same shape.
-
-    Source: Hu et al., Squeeze-and-Excitation Networks, 2018.
-
-    >>> layer = squeeze_excite(8, 2, jax.nn.relu, jax.nn.sigmoid)
-    >>> params, _ = layer.init(jax.random.key(0), (1, 4, 4, 8))
-    >>> params["fc1"]["kernel"].shape, params["fc2"]["kernel"].shape
-    ((1, 1, 8, 2), (1, 1, 2, 8))
-    """
-    parts: dict[str, Part] = {
-        "avgpool": AdaptiveAvgPool(1),
-        "fc1": Conv(squeezed, 1, kernel_init=FAN_OUT),
-        "activation": activation,
-        "fc2": Conv(features, 1, kernel_init=FAN_OUT),
-        "scale_activation": gate,
-    }
-
-    def flow(call: Callable[..., Any], x: Any) -> Any:
-        h = x
-        for name in parts:
-            h = call(name, h)
-        return x * h
-
-    return compose("squeeze_excite", parts, flow)
 
 
 def inverted_residual(body: Layer, *, adds: bool, name: str = "block", drop: Layer | None = None) -> Layer:

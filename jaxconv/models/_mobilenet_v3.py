@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from jaxconv.layers import BatchNorm, Dense, Dropout
+from jaxconv.layers import BatchNorm, Dense, Dropout, SqueezeExcite
 from jaxconv.layers.initializers import Normal
 from jaxconv.layers.layer import Layer
-from jaxconv.models._inverted_residual import Norm, conv_norm, eighths, inverted_residual, squeeze_excite
+from jaxconv.models._inverted_residual import FAN_OUT, Norm, conv_norm, eighths, inverted_residual
 from jaxconv.models._stages import ending, numbered
 
 __all__ = ["mobilenet_v3", "mobilenet_v3_large", "mobilenet_v3_small"]
@@ -109,7 +109,7 @@ def _block(
     layers = [conv_norm(expanded, 1, activation=act, norm=norm)] if expanded != inputs else []
     layers += [conv_norm(None, kernel, stride=stride, activation=act, norm=norm)]
     if squeezes:
-        layers += [squeeze_excite(expanded, eighths(expanded // 4), jax.nn.relu, jax.nn.hard_sigmoid)]
+        layers += [SqueezeExcite(expanded, eighths(expanded // 4), gate=jax.nn.hard_sigmoid, kernel_init=FAN_OUT)]
     layers += [conv_norm(outputs, 1, norm=norm)]
     return inverted_residual(numbered(*layers), adds=stride == 1 and inputs == outputs)
 

@@ -7,29 +7,11 @@ from typing import Any
 
 from jaxconv import geometry
 from jaxconv.layers import backbone, chain
+from jaxconv.layers.combine import numbered
 from jaxconv.layers.layer import Layer, Part
 from jaxconv.ops import global_avg_pool
 
 __all__ = ["ending", "numbered"]
-
-
-def numbered(*layers: Part) -> Layer:
-    """A chain of parts named "0", "1", … as in torch's Sequential, so that weights load by name.
-
-    Args:
-      layers: layers, or callables from array to array.
-
-    Returns:
-      A Layer.
-
-    >>> import jax
-    >>> from jaxconv.layers import Conv
-    >>> numbered(Conv(8, 3), jax.nn.relu)
-    chain
-      0: Conv(8, 3)
-      1: relu
-    """
-    return chain(**{str(number): layer for number, layer in enumerate(layers)})
 
 
 def ending(

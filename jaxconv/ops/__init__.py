@@ -19,13 +19,18 @@ from jaxconv.ops._norm import (
 from jaxconv.ops._pad import pad
 from jaxconv.ops._pool import avg_pool, global_avg_pool, global_max_pool, l2_pool, lp_pool, max_pool
 from jaxconv.ops._reshape import flatten
+from jaxconv.ops._resize import resize
+from jaxconv.ops._sample import affine_grid, grid_sample
+from jaxconv.ops._shuffle import pixel_shuffle, pixel_unshuffle
+from jaxconv.ops._unfold import fold, unfold
 from jaxconv.ops._unpool import max_pool_with_indices, max_unpool
 
 __all__ = [
-    "adaptive_avg_pool", "adaptive_max_pool", "avg_pool", "batch_norm", "blur_pool", "conv", "conv_transpose",
-    "dropout", "flatten", "global_avg_pool", "global_max_pool", "group_norm", "instance_norm", "l2_pool",
-    "layer_norm", "local_conv", "local_response_norm", "lp_pool", "max_pool", "max_pool_with_indices",
-    "max_unpool", "pad", "rms_norm", "standardize_kernel", "using",
+    "adaptive_avg_pool", "adaptive_max_pool", "affine_grid", "avg_pool", "batch_norm", "blur_pool", "conv",
+    "conv_transpose", "dropout", "flatten", "fold", "global_avg_pool", "global_max_pool", "grid_sample",
+    "group_norm", "instance_norm", "l2_pool", "layer_norm", "local_conv", "local_response_norm", "lp_pool",
+    "max_pool", "max_pool_with_indices", "max_unpool", "pad", "pixel_shuffle", "pixel_unshuffle", "resize",
+    "rms_norm", "standardize_kernel", "unfold", "using",
 ]  # fmt: skip
 
 

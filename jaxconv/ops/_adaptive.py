@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +18,24 @@ AdaptiveSize: TypeAlias = int | Sequence[int | None]
 """One int for all spatial axes, or for each an int, or None for the input's size."""
 
 
+def sizes_of(shape: Sequence[int], out: AdaptiveSize, name: str) -> tuple[int, ...]:
+    """Output size per spatial axis; None stands for the input's.
+
+    >>> sizes_of((7, 5), (3, None), "out")
+    (3, 5)
+    """
+    if isinstance(out, list | tuple) and len(out) == len(shape):
+        out = [n if m is None else m for n, m in zip(shape, out, strict=True)]
+    return geometry.per_axis(out, len(shape), name)
+
+
 def _adaptive(x: jax.Array, out: AdaptiveSize, reduce: Callable[[jax.Array, int], jax.Array]) -> jax.Array:
     """Reduce m slices of each axis to one cell each, last axis first."""
-    same = [i for i, m in enumerate(out) if m is None] if isinstance(out, list | tuple) else []
-    wanted: Any = tuple(1 if i in same else m for i, m in enumerate(out)) if isinstance(out, list | tuple) else out
-    sizes = list(geometry.per_axis(wanted, x.ndim - 2, "out"))
-    for i in same:
-        sizes[i] = x.shape[i + 1]
-    for axis in reversed([axis for axis in range(1, x.ndim - 1) if axis - 1 not in same]):
+    sizes = sizes_of(x.shape[1:-1], out, "out")
+    for axis in reversed(range(1, x.ndim - 1)):
         n, m = x.shape[axis], sizes[axis - 1]
+        if n == m:
+            continue
         bounds = [(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
         cells = [reduce(jax.lax.slice_in_dim(x, *pair, axis=axis), axis) for pair in bounds]
         x = jnp.stack(cells, axis=axis)

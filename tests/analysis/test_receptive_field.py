@@ -114,6 +114,15 @@ ODD = {
     "windows of lax": lambda x: jax.lax.reduce_window(
         x, 0.0, jax.lax.add, (1, 3, 2, 1), (1, 2, 1, 1), ((0, 0), (2, 0), (0, 1), (0, 0)), (1, 2, 1, 1), (1, 1, 2, 1)
     ),
+    "doubled": lambda x: jc.resize(x, scale=2, mode="linear"),
+    "resized": lambda x: jc.resize(x, (13, 3), mode="cubic"),
+    "aligned": lambda x: jc.resize(x, (5, 9), mode="linear", align_corners=True),
+    "smoothed": lambda x: jc.resize(x, (3, 7), mode="linear", antialias=True)[:, 1:],
+    "nearest": lambda x: jc.resize(jc.resize(x, scale=1.6)[:, 1:], (4, 4), mode="nearest-exact"),
+    "shuffled": lambda x: jc.pixel_shuffle(jc.pixel_unshuffle(x[:, :, :4], 2)[:, 1:], 2),
+    "unfolded": lambda x: jc.fold(
+        jc.unfold(x, (3, 2), stride=(2, 1), padding="same"), (8, 5), (3, 2), stride=(2, 1), padding="same"
+    ),
     "indexed": lambda x: x[:, 2] + x[:, -1],
 }
 
@@ -144,3 +153,11 @@ def test_fields_of_maps_of_one_cell_and_of_squeeze_and_excitation():
     excite = jc.compose("excite", {"gate": gate}, lambda call, x: x * call("gate", x)[:, None, None])
     (*_, last) = summary(jc.chain(jc.Conv(2, 3, stride=2), excite), (1, 9, 9, 1)).rows
     assert [(f.size, f.jump, f.center) for f in last.field] == [(9, 2, 4.0)] * 2
+
+
+def test_fields_of_a_decoder():
+    """Resizing halves the jump, and adds the taps between."""
+    net = jc.chain(jc.Conv(2, 3, stride=2, padding=1), jc.Upsample(scale=2, mode="linear"), jc.Conv(2, 3, padding=1))
+    fields = [row.field[0] for row in summary(net, (1, 32, 32, 1)).rows]
+    assert [(field.size, field.jump) for field in fields] == [(3, 2), (5, 1), (7, 1)]
+    assert [row.path for row in summary(lambda x: jc.resize(x, scale=(2, 3)), (1, 8, 8, 1)).rows] == ["resize0"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxconv as jc
-from jaxconv.models._inverted_residual import eighths, inverted_residual, squeeze_excite
+from jaxconv.models._inverted_residual import eighths, inverted_residual
 
 
 def test_eighths_is_the_nearest_multiple_that_loses_no_more_than_a_tenth(rng):
@@ -14,17 +14,6 @@ def test_eighths_is_the_nearest_multiple_that_loses_no_more_than_a_tenth(rng):
         multiples = [m for m in range(8, 2200, 8) if m >= 0.9 * channels]
         nearest = min(multiples, key=lambda m: (abs(m - channels), -m))
         assert eighths(channels) == nearest, channels
-
-
-def test_squeeze_and_excitation_by_hand(rng, quick_jit):
-    layer = squeeze_excite(6, 2, jax.nn.relu, jax.nn.sigmoid)
-    born, state = jax.eval_shape(lambda: layer.init(jax.random.key(0), (1, 5, 4, 6)))
-    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), born)
-    x = rng.normal(size=(3, 5, 4, 6)).astype(np.float32)
-    hidden = np.maximum(x.mean((1, 2)) @ params["fc1"]["kernel"][0, 0] + params["fc1"]["bias"], 0)
-    gate = 1 / (1 + np.exp(-(hidden @ params["fc2"]["kernel"][0, 0] + params["fc2"]["bias"])))
-    got = quick_jit(layer.apply)(params, state, x)[0]
-    np.testing.assert_allclose(got, x * gate[:, None, None], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("adds", [True, False])

@@ -48,6 +48,18 @@ def pooled_and_back(x: jax.Array) -> jax.Array:
     return jc.max_unpool(y * y, at, x.shape[1:-1])
 
 
+def unfolded_and_back(x: jax.Array) -> jax.Array:
+    words = {"stride": 2, "padding": "same"}
+    return jc.fold(jnp.tanh(jc.unfold(x, 3, **words)), x.shape[1:-1], 3, **words)
+
+
+def transformed(x: jax.Array) -> jax.Array:
+    """Each image turned by its own mean."""
+    mean = x.mean((1, 2, 3)).astype(jnp.promote_types(x.dtype, jnp.float32))  # no position in half precision
+    turn = jnp.array([[0.9, -0.3, 0.1], [0.2, 1.1, 0.0]], mean.dtype) + mean[:, None, None] / 10
+    return jc.grid_sample(x, jc.affine_grid(turn, (4, 7)), padding_mode="edge")
+
+
 def tied(layer: jc.Layer, shape: tuple[int, ...]) -> jc.Layer:
     back = jc.adjoint(layer, shape, tied=True)
     return jc.compose("tied", {"code": layer}, lambda call, x: call("code", jnp.tanh(call("code", x)), by=back))
@@ -70,6 +82,15 @@ OPS = [
     Entry("global_max_pool", op(jc.global_max_pool)),
     Entry("adaptive_avg_pool", op(jc.adaptive_avg_pool, (4, 2))),
     Entry("adaptive_max_pool", op(jc.adaptive_max_pool, (4, 2))),
+    Entry("resize", op(jc.resize, (9, 4), mode="linear")),
+    Entry("resize", op(jc.resize, scale=2)),
+    Entry("resize", op(jc.resize, scale=(0.7, 1.6), mode="cubic")),
+    Entry("resize", op(jc.resize, (3, 8), mode="cubic", antialias=True)),
+    Entry("resize", op(jc.resize, (8, 3), mode="area")),
+    Entry("pixel_shuffle", op(jc.pixel_shuffle, 2)),
+    Entry("pixel_unshuffle", op(jc.pixel_unshuffle, (2, 1))),
+    Entry("unfold fold", lambda: lift(unfolded_and_back)),
+    Entry("affine_grid grid_sample", lambda: lift(transformed)),
     Entry("pad", op(jc.pad, (1, 2), padding_mode="reflect")),
     Entry("batch_norm", op(jc.batch_norm, weights(4), jnp.ones(4), weights(4), weights(4))),
     Entry("group_norm", op(jc.group_norm, 2)),
@@ -105,6 +126,15 @@ LAYERS = [
     Entry("AdaptiveAvgPool", lambda: jc.AdaptiveAvgPool(3)),
     Entry("AdaptiveMaxPool", lambda: jc.AdaptiveMaxPool(3)),
     Entry("BlurPool", lambda: jc.BlurPool()),
+    Entry("Upsample", lambda: jc.Upsample(scale=1.5, mode="linear", align_corners=True)),
+    Entry("SqueezeExcite", lambda: jc.SqueezeExcite(4, 2, activation=jnp.tanh)),
+    Entry("ECA", lambda: jc.ECA()),
+    Entry("CBAM", lambda: jc.CBAM(4, 2, kernel_size=3, activation=jnp.tanh)),
+    Entry("CoordinateAttention", lambda: jc.CoordinateAttention(4, 8, activation=jnp.tanh), training_differs=True),
+    Entry("AttentionPool", lambda: jc.AttentionPool(4, 2)),
+    Entry("SPP", lambda: jc.SPP((3, 1))),
+    Entry("ASPP", lambda: jc.ASPP(3, (1, 2), activation=jnp.tanh), training_differs=True),
+    Entry("PPM", lambda: jc.PPM(2, (1, 2), activation=jnp.tanh), training_differs=True),
     Entry("BatchNorm", lambda: jc.BatchNorm(), training_differs=True),
     Entry("BatchNorm", lambda: jc.BatchNorm(group=2), (4, 3, 2, 4), True, False),
     Entry("GroupNorm", lambda: jc.GroupNorm(2)),
