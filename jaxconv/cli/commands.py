@@ -216,20 +216,18 @@ def _left_behind(folder: Path) -> str:
 
 
 def _summary(result: dict[str, Any]) -> dict[str, str]:
+    from jaxconv.run.tasks import find_task, headline
+
     seconds, device = result["seconds"], result["device"]
     cores = f", {device['cpu_cores']} cores" if device["platform"] == "cpu" else ""
-    shares = result.get("test_member_accuracies", [])
-    ensemble = {
-        "by vote": f"{result.get('test_vote_accuracy', 0):.2%}",
-        "members": " ".join(f"{share:.2%}" for share in shares),
-    }
-    validation = {"validation": f"{result.get('validation_accuracy', 0):.2%}"}
+    more = {name.removeprefix("test_"): value for name, value in result.items() if name.startswith("test_")}
+    (metric, share), validation = headline(result) or ("", 0.0), headline(result, "validation")
     waiting = seconds["waiting"] / seconds["training"] if seconds["training"] else 0.0
     waited = f", {waiting:.1%} of it waiting for data" if seconds["waiting"] else ""
     return {
-        "test accuracy": f"{result['test_accuracy']:.2%}",
-        **(ensemble if shares else {}),
-        **(validation if "validation_accuracy" in result else {}),
+        f"test {metric}": f"{share:.2%}",
+        **find_task(result["task"]).details(more),
+        **({"validation": f"{validation[1]:.2%}"} if validation else {}),
         "test loss": f"{result['test_loss']:.4f}",
         "training": f"{seconds['training']:.1f} s, {result['images_per_second']:,.0f} images/s{waited}",
         "compiling": f"{seconds['compiling']:.1f} s",

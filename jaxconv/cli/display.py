@@ -126,7 +126,8 @@ def _bar(width: int) -> list[Any]:
 
 
 def _full(event: Progress) -> str:
-    numbers = f"loss {event.loss:.3f}  accuracy {event.accuracy:.3f}  {event.images_per_second:,.0f} images/s"
+    accuracy = "" if event.accuracy is None else f"  accuracy {event.accuracy:.3f}"
+    numbers = f"loss {event.loss:.3f}{accuracy}  {event.images_per_second:,.0f} images/s"
     waiting = f"  waiting {event.waiting:.0%}" if event.waiting >= _NOTICED else ""
     return f"{event.step}/{event.steps}  {numbers}{waiting}  {clock(event.seconds_left)}"
 
@@ -136,7 +137,7 @@ def _brief(event: Progress) -> str:
 
 
 def _brief_evaluation(event: Evaluation) -> str:
-    return f"at {event.step}: loss {event.found.loss:.2f} accuracy {event.found.accuracy:.4f}"
+    return f"at {event.step}: loss {event.found.loss:.2f} {event.found.metric} {event.found.value:.4f}"
 
 
 def line(event: Any) -> str:
@@ -150,7 +151,8 @@ def line(event: Any) -> str:
     if isinstance(event, Notice):
         return event.text
     if isinstance(event, Evaluation):
-        return f"evaluation at step {event.step}  loss {event.found.loss:.4f}  accuracy {event.found.accuracy:.4f}"
+        found = event.found
+        return f"evaluation at step {event.step}  loss {found.loss:.4f}  {found.metric} {found.value:.4f}"
     return f"step {_full(event)} left"
 
 

@@ -12,8 +12,6 @@ from jaxconv.cli.errors import user_errors
 from jaxconv.cli.options import ConfigPath, Overrides, Tta, examples
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from jaxconv.engine.form import Form
     from jaxconv.engine.tune import Measurement
 
@@ -82,17 +80,12 @@ def predict(
         if not images:
             raise ConfigError("predict needs at least one image: jaxconv predict RUN photo.jpg")
         pictures = [finished.picture(path, invert) for path in images]
-        chances = np.asarray(finished.probabilities(np.stack([picture.pixels for picture in pictures])))
-        terminal = Console().is_terminal
-        for path, picture, chance in zip(images, pictures, chances, strict=True):
+        outputs = np.asarray(finished.outputs(np.stack([picture.pixels for picture in pictures])))
+        terminal, known = Console().is_terminal, (finished.input.peak, finished.input.classes)
+        for path, picture, output in zip(images, pictures, outputs, strict=True):
             note = "  (light background: inverted)" if picture.inverted and invert is None else ""
-            typer.echo(_answer(str(path), _likeliest(chance, finished.input.classes, top), note, terminal))
-
-
-def _likeliest(chance: np.ndarray, classes: tuple[str, ...], top: int) -> list[tuple[str, str]]:
-    """(class, probability) of the `top` most probable classes."""
-    order = (-chance).argsort(kind="stable")[:top]
-    return [(classes[i], f"{chance[i]:.1%}") for i in order]
+            shown = finished.task.show(output, picture.pixels, *known, top)
+            typer.echo(_answer(str(path), shown.lines, note, terminal))
 
 
 def _answer(path: str, found: list[tuple[str, str]], note: str, terminal: bool) -> str:

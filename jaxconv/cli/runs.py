@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -99,13 +99,11 @@ def evaluate(folder: RunFolder, root: Root = None, tta: Tta = None) -> None:
 
         keep_programs()
         finished = run.load(folder, tta or ())
-        found = finished.test(root)
-        together = found.together
-        then = finished.result["test_accuracy"]
-        rows = {"test accuracy": f"{together.accuracy:.2%}", "test loss": f"{together.mean_loss:.4f}"}
-        if found.vote_accuracy is not None:
-            rows["by vote"] = f"{found.vote_accuracy:.2%}"
-        display.table(Console(), rows | {"when trained": f"{then:.2%}"})
+        task = finished.task
+        found = task.score(finished.test(root), finished.input.classes)
+        rows = {f"test {task.metric}": f"{found.value:.2%}", "test loss": f"{found.loss:.4f}"}
+        then: Any = finished.result.get(f"test_{task.metric}")
+        display.table(Console(), rows | task.details(found.more) | {"when trained": f"{then:.2%}"})
 
 
 def average(
@@ -128,16 +126,19 @@ def average(
         from jaxconv import run
         from jaxconv.cli import display
         from jaxconv.cli.programs import keep_programs
+        from jaxconv.run.tasks import find_task
 
         keep_programs()
         console = Console()
         folder = out or stack.enter_context(run.reserved("average"))
         found = run.average(folders, folder, greedy=greedy, root=root)
-        part = "validation" if "validation_accuracy" in found.result else "test"
-        rows = zip([*map(str, folders), "average"], [*found.accuracies, found.result[f"{part}_accuracy"]], strict=True)
+        metric = find_task(found.result["task"]).metric
+        part = "validation" if f"validation_{metric}" in found.result else "test"
+        whole = found.result[f"{part}_{metric}"]
+        rows = zip([*map(str, folders), "average"], [*found.accuracies, whole], strict=True)
         used = [*("yes" if each else "no" for each in found.chosen), ""]
-        columns = [{"run": name, f"{part} accuracy": f"{value:.2%}"} for name, value in rows]
+        columns = [{"run": name, f"{part} {metric}": f"{value:.2%}"} for name, value in rows]
         display.columns(console, [row | {"averaged": word} for row, word in zip(columns, used, strict=True)])
         console.print()
-        accuracies = {"test accuracy": f"{found.result['test_accuracy']:.2%}"}
-        display.table(console, accuracies | {"test loss": f"{found.result['test_loss']:.4f}", "run": str(folder)})
+        numbers = {f"test {metric}": f"{found.result[f'test_{metric}']:.2%}"}
+        display.table(console, numbers | {"test loss": f"{found.result['test_loss']:.4f}", "run": str(folder)})

@@ -102,6 +102,7 @@ class Dataset(Generic[S]):
       peak: maximum pixel value.
       skipped: a message for each damaged image that was skipped while loading.
       photographs: whether to center-crop images to predict (photos) rather than letterbox them (drawings).
+      task: what its labels are for, a task of `jaxconv.run.tasks`.
 
     Raises:
       DataError: if a part is empty, labels are outside the classes, or image shapes differ between the parts.
@@ -120,6 +121,7 @@ class Dataset(Generic[S]):
     peak: int = 255
     skipped: tuple[str, ...] = ()
     photographs: bool = False
+    task: str = "classification"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(map(_printable, self.classes)))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +14,16 @@ import numpy as np
 from jaxconv._base.files import write_atomically
 from jaxconv._base.processes import agreed, first, gathered
 from jaxconv.data import Dataset
-from jaxconv.run.build import Inputs
-from jaxconv.run.callbacks import score
+from jaxconv.run.build import Inputs, Model, make_views
 from jaxconv.run.config import Config
 from jaxconv.run.manifest import command, device
 from jaxconv.run.recorder import Report
 from jaxconv.run.records import read_lines
+from jaxconv.run.tasks import Outputs, Task, find_task, task_name
 from jaxconv.run.trained import trained, write_result
 from jaxconv.training import checkpoint
 from jaxconv.training.batches import Feed
 from jaxconv.training.devices import Devices
-from jaxconv.training.evaluation import Answers
 from jaxconv.training.loop import Fitted
 from jaxconv.training.progress import Notice
 from jaxconv.training.running import DivergedError
@@ -37,17 +34,15 @@ if TYPE_CHECKING:
 
 __all__ = ["finish"]
 
-WORST = 24
-_TABLE = 2000  # most classes for a full confusion matrix, whose cells grow with their square
-
 
 def finish(
     folder: Path,
     settings: Config,
     inputs: Inputs,
+    model: Model,
     fitted: Fitted,
     feed: Feed,
-    found: Answers,
+    found: Any,
     seconds: float,
     report: Report,
     devices: Devices,
@@ -61,9 +56,10 @@ def finish(
       folder: the run's.
       settings: the config.
       inputs: the run's data.
+      model: the run's net.
       fitted: the trained state.
       feed: source of its batches.
-      found: answers to the test images.
+      found: what the task collected of the test images.
       seconds: wall time of the run so far.
       report: called with a `Notice` about each file that is skipped.
       devices: the run's mesh. Every process must call this; the first one writes.
@@ -79,7 +75,9 @@ def finish(
     began = time.perf_counter()
     dataset = inputs.dataset
     params, state = fitted.final.tested
-    numbers = score(found, len(dataset.classes))
+    name = task_name(settings, dataset)
+    task = find_task(name)
+    numbers = task.score(found, dataset.classes)
     if not np.isfinite(numbers.loss):
         raise DivergedError(fitted.done, numbers.loss, what="the test loss")
     whole = devices.all(trained(params, state))
@@ -87,15 +85,22 @@ def finish(
     if not first():
         return agreed({}, "result")
     checkpoint.save(folder / "params.safetensors", whole)
-    left_out = _illustrate(settings, dataset, folder, found, report)
+    options: dict[str, Any] = {"members": settings.ensemble.size > 1, "temperature": temperature or 1.0}
+    predict = jax.jit(task.make_predict(model.net, model.prepare, make_views(settings.tta), **options))
+
+    def outputs(images: np.ndarray) -> np.ndarray:
+        return np.asarray(predict(whole["params"], whole["state"], images))
+
+    left_out = _illustrate(settings, task, dataset, folder, found, outputs, report)
     result: dict[str, Any] = {
-        "test_accuracy": numbers.accuracy,
+        f"test_{task.metric}": numbers.value,
         "test_loss": numbers.loss,
         **{f"test_{name}": value for name, value in numbers.more.items()},
-        **({"validation_accuracy": fitted.test.accuracy} if inputs.validation is not None and fitted.test else {}),
+        **({f"validation_{task.metric}": fitted.test.value} if inputs.validation is not None and fitted.test else {}),
         **({} if temperature is None else {"temperature": temperature}),
         "skipped": skipped,
         **({"left_out": left_out} if left_out else {}),
+        "task": name,
         "steps": fitted.done,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)) // settings.ensemble.size,
         "seconds": {
@@ -118,22 +123,23 @@ def finish(
 
 
 def _illustrate(
-    settings: Config, dataset: Dataset[Any], folder: Path, found: Answers, report: Report
+    settings: Config,
+    task: Task,
+    dataset: Dataset[Any],
+    folder: Path,
+    found: Any,
+    outputs: Outputs,
+    report: Report,
 ) -> dict[str, str]:
-    """Write the confusion matrix, the training curves and the most confident mistakes.
+    """Write the training curves and the pictures of the task.
 
     Returns:
       {name: reason} of the files that failed.
     """
-    together, classes = found.together, dataset.classes
     pieces: dict[str, Callable[[], bytes]] = {
-        "confusion.csv": lambda: _confusion_table(together, classes),
-        "curves.png": lambda: pictures.png(_curves(settings, folder)),
-        "confusion.png": lambda: pictures.png(pictures.confusion(together.confusion(len(classes)), classes)),
-        "mistakes.png": lambda: pictures.png(_mistakes(dataset, together)),
+        "curves.png": lambda: pictures.png(_curves(settings, task, folder)),
+        **task.pictures(found, dataset, outputs),
     }
-    if len(classes) > _TABLE:
-        del pieces["confusion.png"]
     left_out = {}
     for name, content in pieces.items():
         try:
@@ -145,7 +151,7 @@ def _illustrate(
     return left_out
 
 
-def _curves(settings: Config, folder: Path) -> Figure:
+def _curves(settings: Config, task: Task, folder: Path) -> Figure:
     """The training curves, with what makes training harder than evaluation."""
     smoothing, loss = settings.train.label_smoothing, settings.loss
     other = [] if loss.name == "cross_entropy" else [f"the loss {loss.name}"]
@@ -155,30 +161,8 @@ def _curves(settings: Config, folder: Path) -> Figure:
     return pictures.training_curves(
         read_lines(folder),
         folder.name,
+        metric=task.metric,
         smoothing=other + ([f"label smoothing {smoothing:g}"] if smoothing else []),
         noise=[f"{key.replace('_', ' ')} {value}" for key, value in drops.items()]
         + (["augmentation"] if any(settings.augment.values()) else []),
     )
-
-
-def _confusion_table(found: Answers, classes: Sequence[str]) -> bytes:
-    """The confusion matrix as CSV: a row for each class; with very many classes, for each nonzero cell."""
-    if len(classes) > _TABLE:
-        pairs, counts = np.unique(np.stack([found.label, found.answer]), axis=1, return_counts=True)
-        cells = zip(*pairs.tolist(), counts.tolist(), strict=True)
-        rows = [["truth", "answer", "images"], *([classes[row], classes[column], n] for row, column, n in cells)]
-    else:
-        matrix = found.confusion(len(classes)).tolist()
-        rows = [["", *classes], *([name, *row] for name, row in zip(classes, matrix, strict=True))]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
-
-
-def _mistakes(dataset: Dataset[Any], found: Answers) -> Figure:
-    """The misclassified images of the highest confidence."""
-    wrong = np.flatnonzero(found.rank > 0)
-    worst = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:WORST]
-    images = np.stack([dataset.test[int(number)][0] for number in worst]) if len(worst) else np.zeros([0, 1, 1, 1])
-    shown = found.label[worst], found.answer[worst], found.confidence[worst]
-    return pictures.mistakes(images, *shown, dataset.classes, peak=dataset.peak)

@@ -18,7 +18,6 @@ from jaxconv.data import Source
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.run import config
 from jaxconv.run.build import Inputs, evaluation_batches, load_inputs, matmul_precision, training_feed
-from jaxconv.run.callbacks import score
 from jaxconv.run.config import Config
 from jaxconv.run.finished import Run, load
 from jaxconv.run.folder import at_once, check_new
@@ -28,7 +27,8 @@ from jaxconv.run.settings import changed
 from jaxconv.run.trained import trained, write_result
 from jaxconv.training import checkpoint
 from jaxconv.training.devices import make_devices
-from jaxconv.training.evaluation import Answers, answer, make_eval_step
+from jaxconv.training.evaluation import results
+from jaxconv.training.progress import Score
 from jaxconv.training.statistics import recompute_statistics
 
 __all__ = ["Average", "average"]
@@ -39,7 +39,8 @@ class Average:
     """Result of `average`.
 
     Args:
-      accuracies: of each run, on the validation images, or the test images if none are held out.
+      accuracies: of each run, or the metric of its task, on the validation images, or the test images if none are held
+        out.
       chosen: for each run, whether it is part of the average.
       result: the content of `result.json`.
     """
@@ -112,7 +113,7 @@ class _Soup:
 
     def __init__(self, like: Run, settings: Config, inputs: Inputs) -> None:
         self._like, self._settings, self._inputs = like, settings, inputs
-        self._step = jax.jit(make_eval_step(like.net, like.prepare, views=like.views))
+        self._step = jax.jit(like.task.make_eval_step(like.net, like.prepare, views=like.views))
 
     def of(self, runs: Sequence[Run]) -> Run:
         """The average of runs; one alone is itself."""
@@ -135,20 +136,21 @@ class _Soup:
         return chosen
 
     def accuracy(self, run: Run) -> float:
-        """Accuracy on the validation images; on the test images as it was recorded, if none are held out."""
+        """The task's metric on the validation images; on the test images as it was recorded, if none are held out."""
         if self._inputs.validation is None:
-            return run.result["test_accuracy"]
-        return self._answers(run, self._inputs.validation).accuracy
+            return run.result[f"test_{run.task.metric}"]  # type: ignore[literal-required]
+        return self._score(run, self._inputs.validation).value
 
     def result(self, run: Run) -> dict[str, Any]:
         """The content of `result.json`, but for times and origins."""
-        numbers = score(self._answers(run, self._inputs.dataset.test), len(self._inputs.dataset.classes))
-        validation = {} if self._inputs.validation is None else {"validation_accuracy": self.accuracy(run)}
+        numbers, metric = self._score(run, self._inputs.dataset.test), self._like.task.metric
+        validation = {} if self._inputs.validation is None else {f"validation_{metric}": self.accuracy(run)}
         return {
-            "test_accuracy": numbers.accuracy,
+            f"test_{metric}": numbers.value,
             "test_loss": numbers.loss,
             **{f"test_{name}": value for name, value in numbers.more.items()},
             **validation,
+            "task": self._like.task_name,
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.params)),
             "input": self._like.result["input"],
             "device": device(),
@@ -162,9 +164,10 @@ class _Soup:
             found |= {key: value for key, value in read_manifest(self._like.folder).items() if key == "schedule"}
         return found
 
-    def _answers(self, run: Run, source: Source) -> Answers:
-        images = evaluation_batches(source, self._settings, len(self._inputs.dataset.classes))
-        return answer(self._step, run.params, run.state, images)
+    def _score(self, run: Run, source: Source) -> Score:
+        classes = self._inputs.dataset.classes
+        images = evaluation_batches(source, self._settings, len(classes))
+        return run.task.score(run.task.collect(results(self._step, run.params, run.state, images)), classes)
 
     def _images(self) -> Iterator[jax.Array]:
         """The training images once, shuffled and without augmentation, but for those of an incomplete batch."""

@@ -17,19 +17,19 @@ from jaxconv._base import interrupt, processes
 from jaxconv.data import Batch, Source
 from jaxconv.run.build import Inputs, Model, evaluation_batches, make_views
 from jaxconv.run.config import CheckpointConfig, Config
+from jaxconv.run.tasks import find_task, task_name
 from jaxconv.run.watching import Watcher
 from jaxconv.training.calibration import fit_temperature
 from jaxconv.training.devices import Devices
 from jaxconv.training.ensemble import Members
-from jaxconv.training.evaluation import Answers, EvalStep, answer, make_eval_step, make_scores, scores
-from jaxconv.training.metrics import calibration_gap
+from jaxconv.training.evaluation import EvalStep, make_scores, results, scores
 from jaxconv.training.placement import number_in
 from jaxconv.training.progress import Score
 from jaxconv.training.rolling import Checkpoints
 from jaxconv.training.running import Means
 from jaxconv.training.step import TrainState
 
-__all__ = ["Saver", "Tester", "score", "signals"]
+__all__ = ["Saver", "Tester", "signals"]
 
 
 class Tester:
@@ -47,33 +47,34 @@ class Tester:
         self._settings, self._inputs, self._devices = settings, inputs, devices
         self._source = inputs.dataset.test if inputs.validation is None else inputs.validation
         views = make_views(settings.tta)
+        self._task = find_task(task_name(settings, inputs.dataset))
         self._net, self._prepare = devices.layer(model.net), model.prepare
         self._options: dict[str, Any] = {"members": members, "views": views}
-        self._step = self._compiled(make_eval_step(self._net, self._prepare, **self._options))
+        self._step = self._compiled(self._task.make_eval_step(self._net, self._prepare, **self._options))
         self.part = "test" if inputs.validation is None else "validation"
         self.images = views.count * len(self._source)
-        self.last: Answers | None = None
+        self.last: Any = None
 
     def __call__(self, state: TrainState) -> Score:
-        self.last = self._answers(state, self._source)
-        return score(self.last, len(self._inputs.dataset.classes))
+        self.last = self._found(state, self._source)
+        return self._task.score(self.last, self._inputs.dataset.classes)
 
     def temperature(self, state: TrainState) -> float:
         """Temperature of the final state's predictions, fitted to the images of evaluations."""
         step = self._compiled(make_scores(self._net, self._prepare, **self._options))
         return fit_temperature(*scores(step, *state.tested, self._batches(self._source)))
 
-    def on_test(self, state: TrainState, temperature: float | None = None) -> Answers:
-        """Evaluate the final state on the test images, unless `__call__` did so last."""
+    def on_test(self, state: TrainState, temperature: float | None = None) -> Any:
+        """What the task collects of the final state and the test images, evaluated unless `__call__` did so last."""
         if temperature is not None:
-            step = make_eval_step(self._net, self._prepare, **self._options, temperature=temperature)
+            step = self._task.make_eval_step(self._net, self._prepare, **self._options, temperature=temperature)
             self._step = self._compiled(step)
         elif self._inputs.validation is None and self.last is not None:
             return self.last
-        return self._answers(state, self._inputs.dataset.test)
+        return self._found(state, self._inputs.dataset.test)
 
-    def _answers(self, state: TrainState, source: Source) -> Answers:
-        return answer(self._step, *state.tested, self._batches(source))
+    def _found(self, state: TrainState, source: Source) -> Any:
+        return self._task.collect(results(self._step, *state.tested, self._batches(source)))
 
     def _batches(self, source: Source) -> Iterable[Batch]:
         return evaluation_batches(source, self._settings, len(self._inputs.dataset.classes), self._devices)
@@ -81,17 +82,6 @@ class Tester:
     def _compiled(self, step: EvalStep) -> EvalStep:
         """The step, whose result every process has whole."""
         return jax.jit(step, out_shardings=self._devices.whole)
-
-
-def score(found: Answers, classes: int) -> Score:
-    """Loss and accuracy of answers; an ensemble's are those of its mean probability."""
-    together = found.together
-    more: dict[str, Any] = {"top5": together.top(5)} if classes > 5 else {}
-    more["calibration_error"] = float(calibration_gap(together.confidence, together.rank == 0))
-    if found.vote_accuracy is not None:
-        more["vote_accuracy"] = found.vote_accuracy
-        more["member_accuracies"] = [float(share) for share in (found.rank == 0).mean(-1)]
-    return Score(together.mean_loss, together.accuracy, more)
 
 
 class Saver:

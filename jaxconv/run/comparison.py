@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.run.records import read_lines, read_manifest, read_result
 from jaxconv.run.settings import flat, given_settings
+from jaxconv.run.tasks import headline
 
 __all__ = ["compare"]
 
-_LAST = -2.0  # sorts broken runs after those without an accuracy yet
+_METRIC = "metric"
+_LAST = -math.inf  # sorts broken runs after those without an evaluation yet
 
 
 def compare(folder: str | Path) -> list[dict[str, str]]:
@@ -22,8 +25,8 @@ def compare(folder: str | Path) -> list[dict[str, str]]:
       folder: has runs in it, directly or one level down as in a sweep.
 
     Returns:
-      A row {column: text} for each run, best accuracy first; unfinished runs follow, then broken ones, whose
-      `problem` describes the damage.
+      A row {column: text} for each run, best first; unfinished runs follow, then broken ones, whose `problem` describes
+      the damage. The first column is named after the metric of the runs' task.
 
     Raises:
       ConfigError: if there are no runs.
@@ -46,46 +49,56 @@ def compare(folder: str | Path) -> list[dict[str, str]]:
         except (ConfigError, DataError) as error:
             problems[path] = "; ".join(line.strip() for line in str(error).splitlines())
         if path in problems:
-            rows.append((_LAST, _columns("broken"), path))
+            rows.append((_LAST, _columns(("", "broken")), path))
     keys = sorted({key for table in settings.values() for key in table})
     differing = [key for key in keys if len({repr(table.get(key)) for table in settings.values()}) > 1]
     rows.sort(key=lambda row: (-row[0], row[2]))
+    metrics = {outcome[_METRIC][0] for _, outcome, _ in rows} - {""} or {"accuracy"}
     return [
         {"run": str(path.relative_to(folder)) if path != folder else path.name}
-        | outcome
+        | _titled(outcome, metrics)
         | {key: _text(settings.get(path, {}).get(key)) for key in differing}
         | ({"problem": problems.get(path, "")} if problems else {})
         for _, outcome, path in rows
     ]
 
 
-def _outcome(path: Path) -> tuple[float, dict[str, str]]:
-    """Accuracy to sort by, and columns."""
+def _outcome(path: Path) -> tuple[float, dict[str, Any]]:
+    """Value to sort by, and columns."""
     if (path / "manifest.json").exists():
         read_manifest(path)  # with a broken one a run can be neither resumed nor trusted
     if (path / "result.json").exists():
         result = read_result(path)
         total = f"{result['seconds']['total']:.0f}"
-        scores = result["test_accuracy"], result["test_loss"]
-        return result["test_accuracy"], _columns(*_percent(*scores), f"{result['steps']:,}", total)
+        found = headline(result)
+        assert found is not None
+        return found[1], _columns(*_percent(found, result["test_loss"]), f"{result['steps']:,}", total)
     measured = read_lines(path)
     at = f"{measured[-1]['step']:,}, not finished" if measured else "not started"
     for line in reversed(measured):
-        for accuracy, loss in (
-            (line.get("test_accuracy"), line.get("test_loss")),
-            (line.get("validation_accuracy"), line.get("validation_loss")),
-        ):
-            if accuracy is not None:
-                return accuracy - 1, _columns(*_percent(accuracy, loss), at)
+        for part in ("test", "validation"):
+            if (found := headline(line, part)) is not None:
+                loss: Any = line.get(f"{part}_loss")
+                return found[1] - 1, _columns(*_percent(found, loss), at)
     return -1.0, _columns(step=at)
 
 
-def _percent(accuracy: float, loss: float | None) -> tuple[str, str]:
-    return f"{accuracy:.2%}", "" if loss is None else f"{loss:.4f}"
+def _percent(found: tuple[str, float], loss: float | None) -> tuple[tuple[str, str], str]:
+    return (found[0], f"{found[1]:.2%}"), "" if loss is None else f"{loss:.4f}"
 
 
-def _columns(accuracy: str = "", loss: str = "", step: str = "", seconds: str = "") -> dict[str, str]:
-    return {"accuracy": accuracy, "loss": loss, "step": step, "seconds": seconds}
+def _columns(value: tuple[str, str] = ("", ""), loss: str = "", step: str = "", seconds: str = "") -> dict[str, Any]:
+    """A row of the table; of its metric with the name."""
+    return {_METRIC: value, "loss": loss, "step": step, "seconds": seconds}
+
+
+def _titled(outcome: dict[str, Any], metrics: set[str]) -> dict[str, str]:
+    """A row with the metric's name as title; with the name beside the value, if runs have several."""
+    name, text = outcome[_METRIC]
+    rest = {key: value for key, value in outcome.items() if key != _METRIC}
+    if len(metrics) == 1:
+        return {next(iter(metrics)): text} | rest
+    return {_METRIC: f"{text} {name}".strip()} | rest
 
 
 def _text(value: Any) -> str:

@@ -14,7 +14,7 @@ from jaxconv.run.build import evaluation_batches, load_dataset
 from jaxconv.run.predict import Predictor
 from jaxconv.run.records import Result
 from jaxconv.run.trained import read_trained
-from jaxconv.training.evaluation import Answers, answer, make_eval_step
+from jaxconv.training.evaluation import results
 
 __all__ = ["Run", "load"]
 
@@ -27,17 +27,20 @@ class Run(Predictor):
     settings: config.Config
     result: Result
 
-    def test(self, root: str | None = None) -> Answers:
+    def test(self, root: str | None = None) -> Any:
         """Evaluate on the test images of the run's dataset.
 
         Args:
           root: data directory; the run's if None.
+
+        Returns:
+          What the task collects: `jaxconv.training.evaluation.Answers` of classes.
         """
         dataset = load_dataset(self.settings, root)
         options: dict[str, Any] = {"views": self.views, "temperature": self.temperature}
-        step = jax.jit(make_eval_step(self.net, self.prepare, members=self.members, **options))
+        step = jax.jit(self.task.make_eval_step(self.net, self.prepare, members=self.members, **options))
         images = evaluation_batches(dataset.test, self.settings, len(dataset.classes))
-        return answer(step, self.params, self.state, images)
+        return self.task.collect(results(step, self.params, self.state, images))
 
 
 def load(folder: str | Path, tta: Sequence[str] = ()) -> Run:

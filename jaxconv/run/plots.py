@@ -108,8 +108,8 @@ class _Shown:
     @functools.cached_property
     def named(self) -> str:
         """The title with the image's index and class."""
-        label = int(self.dataset.test[self.number][1])
-        return f"{self.title}, test image {self.number} ({self.dataset.classes[label]})"
+        word = self.run.task.words(self.dataset.test[self.number][1], self.dataset.classes)
+        return f"{self.title}, test image {self.number}" + (f" ({word})" if word else "")
 
     @functools.cached_property
     def images(self) -> Any:

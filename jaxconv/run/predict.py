@@ -15,7 +15,6 @@ from jaxconv import port
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import read_text
 from jaxconv.augment import normalize
-from jaxconv.data import Batch
 from jaxconv.data.decode import read_square
 from jaxconv.data.folder import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
@@ -23,7 +22,7 @@ from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
 from jaxconv.run.build.model import make_views
 from jaxconv.run.config import TtaConfig, with_changes
-from jaxconv.training.evaluation import make_scores, tempered
+from jaxconv.run.tasks import Task, find_task
 from jaxconv.training.finite import first_nonfinite
 from jaxconv.training.tta import Views
 
@@ -65,6 +64,7 @@ class Predictor:
       members: whether it is an ensemble.
       views: test-time augmentation; None for none.
       temperature: that logits are divided by, see `jaxconv.training.calibration`; of an ensemble, those of its mean.
+      task_name: what the net was trained for.
     """
 
     net: Layer
@@ -74,6 +74,12 @@ class Predictor:
     members: bool
     views: Views | None = dataclasses.field(default=None, kw_only=True)
     temperature: float = dataclasses.field(default=1.0, kw_only=True)
+    task_name: str = dataclasses.field(default="classification", kw_only=True)
+
+    @property
+    def task(self) -> Task:
+        """What the net was trained for."""
+        return find_task(self.task_name)
 
     def prepare(self, images: jax.Array) -> jax.Array:
         """Normalize images as in training: [N, H, W, C] in the data's pixel units."""
@@ -104,10 +110,17 @@ class Predictor:
         Returns:
           float32 [N, classes]; of an ensemble, the mean over its members.
         """
-        images = jnp.asarray(images)
-        batch = Batch(images, jnp.zeros(len(images), jnp.int32), jnp.ones(len(images)))
-        step = make_scores(self.net, self.prepare, members=self.members, views=self.views)
-        return jnp.exp(tempered(jax.jit(step)(self.params, self.state, batch)["log_p"], self.temperature))
+        return jnp.exp(self.outputs(images))
+
+    def outputs(self, images: jax.typing.ArrayLike) -> jax.Array:
+        """Predictions, of the kind that the task has: log-probabilities [N, classes] of classes.
+
+        Args:
+          images: [N, H, W, C] in the data's pixel units.
+        """
+        options: dict[str, Any] = {"members": self.members, "temperature": self.temperature}
+        predict = jax.jit(self.task.make_predict(self.net, self.prepare, self.views, **options))
+        return predict(self.params, self.state, jnp.asarray(images))
 
 
 def pretrained(

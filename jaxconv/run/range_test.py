@@ -14,6 +14,7 @@ from jaxconv._base.errors import ConfigError
 from jaxconv.run.build import build_model, check, load_inputs, make_deterministic, matmul_precision, training_feed
 from jaxconv.run.build.training import build_training
 from jaxconv.run.config import Config, ScheduleConfig
+from jaxconv.run.tasks import find_task, task_name
 from jaxconv.training.loop import fit
 from jaxconv.training.progress import Progress
 from jaxconv.training.running import DivergedError
@@ -73,6 +74,7 @@ def lr_range(
     model = build_model(settings, inputs.dataset, inputs.train)
     training = build_training(settings, inputs, model)
     check(settings, inputs, model, training)
+    task = find_task(task_name(settings, inputs.dataset))
     losses: list[float] = []
 
     def record(event: Any) -> None:
@@ -96,7 +98,7 @@ def lr_range(
             report=record,
             stop=exploded,
             members=training.members,
-            metrics=metric_names(start.params, settings.train.log_norms),
+            metrics=metric_names(start.params, settings.train.log_norms, task.sums),
         )
     if len(losses) < 3:
         raise ConfigError(f"the loss is not finite after {len(losses)} steps at a learning rate of {low:g}; try less")

@@ -63,9 +63,11 @@ class Recorder:
             for name in ("gradient_norm", "weight_norms"):
                 if not line[name]:
                     del line[name]
+            if event.accuracy is None:
+                del line["accuracy"]
             self._write(line | {"learning_rate": float(self._rate(event.step - 1))}, "train")
         elif isinstance(event, Evaluation):
-            found = {"loss": event.found.loss, "accuracy": event.found.accuracy, **event.found.more}
+            found = {"loss": event.found.loss, event.found.metric: event.found.value, **event.found.more}
             self._write(
                 {"step": event.step} | {f"{self._part}_{name}": value for name, value in found.items()}, self._part
             )

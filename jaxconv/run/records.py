@@ -13,8 +13,9 @@ from pydantic import AfterValidator, ConfigDict, Field, FiniteFloat, TypeAdapter
 from typing_extensions import TypedDict  # pydantic accepts typing's from Python 3.12 on
 
 from jaxconv._base.arguments import must
-from jaxconv._base.errors import DataError
+from jaxconv._base.errors import DataError, not_one_of
 from jaxconv._base.files import write_atomically
+from jaxconv.run.tasks import tasks
 
 __all__ = [
     "Inputs",
@@ -91,11 +92,12 @@ class Result(TypedDict):
     """`result.json`. Other keys are allowed."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
-    test_accuracy: Share
     test_loss: FiniteFloat
     steps: Positive
     seconds: Times
     input: Annotated[Inputs, AfterValidator(_by_channel)]
+    task: NotRequired[str]
+    test_accuracy: NotRequired[Share]
     test_vote_accuracy: NotRequired[Share]
     test_member_accuracies: NotRequired[list[Share]]
     validation_accuracy: NotRequired[Share]
@@ -140,7 +142,13 @@ def read_result(folder: Path) -> Result:
       DataError: if it is no such record.
       OSError: if it cannot be read.
     """
-    return _read(folder / "result.json", _RESULT)
+    path = folder / "result.json"
+    found: Result = _read(path, _RESULT)
+    task = found.get("task", "classification")
+    if task not in tasks or f"test_{tasks[task].metric}" not in found:
+        problem = f"test_{tasks[task].metric} is missing" if task in tasks else not_one_of("task", task, tasks)
+        raise DataError(f"{path} was altered: {problem}")
+    return found
 
 
 def read_manifest(folder: Path) -> Manifest:

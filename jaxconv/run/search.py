@@ -60,8 +60,8 @@ class Trial:
       values: text of each key's value.
       chosen: those of keys with more than one.
       state: "running" also if it was interrupted; a "diverged" one counts as one that classifies nothing.
-      accuracy: on the validation images, at its end or when it was pruned.
-      seen: accuracy by percent of its steps.
+      accuracy: or the metric of another task, on the validation images, at its end or when it was pruned.
+      seen: the same by percent of its steps.
     """
 
     number: int

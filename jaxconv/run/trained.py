@@ -18,6 +18,7 @@ from jaxconv.run.build.model import make_views
 from jaxconv.run.build.precision import in_precision
 from jaxconv.run.predict import Input, Predictor, check_finite
 from jaxconv.run.records import Result, json_bytes, read_result
+from jaxconv.run.tasks import check_task
 from jaxconv.training import checkpoint
 
 __all__ = ["CHECKED", "read_trained", "trained", "write_result"]
@@ -70,6 +71,8 @@ def read_trained(folder: Path, tta: Sequence[str] = ()) -> tuple[Predictor, conf
     settings = config.read(folder / "config.toml")
     settings = dataclasses.replace(settings, tta=config.with_changes("tta", settings.tta, tta))
     result = read_result(folder)
+    name = result.get("task", "classification")
+    check_task(settings, name)
     wanted = Input(**{key: _tuple(value) for key, value in result["input"].items()})
     shape, classes = wanted.shape, wanted.classes
     net = in_precision(make_net(settings.net.name, settings.net.arguments, len(classes)), settings.precision)
@@ -81,6 +84,7 @@ def read_trained(folder: Path, tta: Sequence[str] = ()) -> tuple[Predictor, conf
     found = checkpoint.load(folder / "params.safetensors", like)
     check_finite(folder / "params.safetensors", found["params"], found["state"])
     options: dict[str, Any] = {"views": make_views(settings.tta), "temperature": result.get("temperature", 1.0)}
+    options["task_name"] = name
     return Predictor(net, found["params"], found["state"], wanted, members, **options), settings, result
 
 

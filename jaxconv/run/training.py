@@ -26,6 +26,7 @@ from jaxconv.run.profiling import Profiler, check_profile
 from jaxconv.run.recorder import Recorder, Report
 from jaxconv.run.records import check_folders, read_manifest, read_result, write_json
 from jaxconv.run.settings import changed, schedule_record, settings_of
+from jaxconv.run.tasks import find_task, task_name
 from jaxconv.run.watching import Watcher
 from jaxconv.run.writers import check_writers
 from jaxconv.training.budget import EvaluationBudget
@@ -170,7 +171,8 @@ def _run(
     profile: int,
 ) -> dict[str, Any]:
     """Train from the latest checkpoint in a folder, or from the start, to the end; `notes` go into the manifest."""
-    devices = training.devices
+    devices, parts = training.devices, (inputs, model)
+    task = find_task(task_name(settings, inputs.dataset))
     with (
         matmul_precision(settings.precision),
         Checkpoints(folder / "checkpoints", settings.checkpoint.keep, lambda text: report(Notice(text))) as saved,
@@ -208,7 +210,7 @@ def _run(
                     stop=lambda: received() is not None or watcher.stopped,
                     means=Means(**saved_notes.get("means", {})),
                     members=training.members,
-                    metrics=metric_names(start.params, settings.train.log_norms),
+                    metrics=metric_names(start.params, settings.train.log_norms, task.sums),
                     observe=watcher,
                 )
                 if fitted.done < training.steps and not watcher.stopped:
@@ -222,7 +224,7 @@ def _run(
                 temperature = tester.temperature(fitted.final) if settings.train.temperature_scaling else None
                 found = tester.on_test(fitted.final, temperature)
                 seconds = saver.before + time.perf_counter() - began
-                return finish(folder, settings, inputs, fitted, feed, found, seconds, report, devices, temperature)
+                return finish(folder, settings, *parts, fitted, feed, found, seconds, report, devices, temperature)
         except DivergedError as error:
             saved.wait()
             last = f"the state of step {saved.steps[-1]} is saved" if saved.steps else "no state was saved before it"

@@ -15,6 +15,7 @@ from jaxconv.run.folder import combination_name
 from jaxconv.run.records import write_json
 from jaxconv.run.search import Method, Trial, corners, make_search, space
 from jaxconv.run.settings import read_settings
+from jaxconv.run.tasks import headline
 from jaxconv.training.progress import Evaluation, Notice, Progress
 from jaxconv.training.running import DivergedError
 
@@ -99,14 +100,17 @@ class Trials:
         percent = round(100 * event.step / self._steps[number])
         with self._lock:
             trial = self._trials[number]
-            trial.seen[percent] = event.found.accuracy
+            trial.seen[percent] = event.found.value
             self._save()
             if self._search.prunes(trial, percent) and percent < 100:
-                raise PrunedError(f"pruned at {percent} % of its steps, with accuracy {event.found.accuracy:.4f}")
+                found = event.found
+                raise PrunedError(f"pruned at {percent} % of its steps, with {found.metric} {found.value:.4f}")
 
     def tell(self, number: int, result: Mapping[str, Any]) -> None:
         """Record the result of a run."""
-        self._end(number, "finished", result.get("validation_accuracy", result["test_accuracy"]))
+        found = headline(result, "validation") or headline(result)
+        assert found is not None
+        self._end(number, "finished", found[1])
 
     def fail(self, number: int, error: PrunedError | DivergedError, report: Callable[[Any], None]) -> None:
         """Record why a run has no result."""

@@ -35,8 +35,8 @@ class Watcher:
         self._best, self.waited = -math.inf if best is None else float(best), int(before.get("waited", 0))
 
     def score(self, found: Score) -> float:
-        """The value that is to increase: the accuracy, or the negative loss."""
-        return -found.loss if self._wanted.patience is not None and self._wanted.monitor == "loss" else found.accuracy
+        """The value that is to increase: the task's metric, or the negative loss."""
+        return -found.loss if self._wanted.patience is not None and self._wanted.monitor == "loss" else found.value
 
     def __call__(self, train: TrainState, found: Score) -> TrainState:
         """The state that training continues with."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -23,12 +23,14 @@ from jaxconv.training.tta import Views
 
 __all__ = [
     "Answers",
-    "answer",
+    "EvalStep",
+    "answers",
     "batches",
     "evaluate",
     "make_eval_step",
     "make_log_probabilities",
     "make_scores",
+    "results",
     "scores",
     "tempered",
 ]
@@ -88,7 +90,12 @@ class Answers:
 
 
 def make_log_probabilities(
-    net: Layer, prepare: Prepare | None = None, views: Views | None = None, *, members: Members = False
+    net: Layer,
+    prepare: Prepare | None = None,
+    views: Views | None = None,
+    *,
+    members: Members = False,
+    temperature: float = 1.0,
 ) -> Callable[[ParamsLike, State, Array], jax.Array]:
     """Make the pure function from images to log-probabilities.
 
@@ -97,13 +104,15 @@ def make_log_probabilities(
       prepare: `images -> input of the net`.
       views: test-time augmentation, applied to the images before `prepare`; None for none.
       members: whether params and state are those of an ensemble, whose probabilities are averaged; or `Devices.vmap`.
+      temperature: from `fit_temperature`; of an ensemble, of its mean probability.
 
     Returns:
       `(params, state, images) -> log p` [N, C], in at least float32.
     """
 
     mapped = over_members(_member_log_probabilities(net, prepare, views), members, (0, 0, None))
-    return (lambda *inputs: _together(mapped(*inputs))) if members else mapped
+    whole = (lambda *inputs: _together(mapped(*inputs))) if members else mapped
+    return whole if temperature == 1 else lambda *inputs: tempered(whole(*inputs), temperature)
 
 
 def _member_log_probabilities(
@@ -152,8 +161,7 @@ def scores(step: EvalStep, params: ParamsLike, state: State, feed: Iterable[Batc
       state: its state.
       feed: batches; examples of weight 0 are left out.
     """
-    results = [step(params, state, batch) for batch in feed]
-    found = [jax.tree.map(np.asarray, each) for each in results]
+    found = results(step, params, state, feed)
     log_p, labels = (np.concatenate([each[name][each["weight"] > 0] for each in found]) for name in ("log_p", "label"))
     return log_p, labels
 
@@ -226,26 +234,35 @@ def batches(source: Arrays, batch_size: int) -> Iterable[Batch]:
         yield Batch(source.images[indices], source.labels[indices], weights)
 
 
-def answer(step: EvalStep, params: ParamsLike, state: State, feed: Iterable[Batch]) -> Answers:
-    """Evaluate all batches and collect the predictions.
+def results(step: EvalStep, params: ParamsLike, state: State, feed: Iterable[Batch]) -> list[dict[str, np.ndarray]]:
+    """Evaluate all batches.
 
     Args:
-      step: from `make_eval_step`, compiled.
+      step: `(params, state, batch) -> arrays`, compiled; "weight" is the batch's.
       params: the net's parameters.
       state: its state.
-      feed: batches; examples of weight 0 are left out.
+      feed: batches.
 
     Returns:
-      The predictions, each image once, in the order of the batches.
+      The arrays of each batch.
 
     Raises:
       ConfigError: if there are no images.
     """
     # Asynchronous dispatch: the next batch is read while this one is computed.
-    results = [step(params, state, batch) for batch in feed]
-    found = [jax.tree.map(np.asarray, each) for each in results]
+    pending = [step(params, state, batch) for batch in feed]
+    found = [{name: np.asarray(value) for name, value in each.items()} for each in pending]
     if not any((each["weight"] > 0).any() for each in found):
         raise ConfigError("evaluation needs at least one image, got none")
+    return found
+
+
+def answers(found: Sequence[dict[str, np.ndarray]]) -> Answers:
+    """The predictions, each image once, in the order of the batches.
+
+    Args:
+      found: `results` of a step from `make_eval_step`; examples of weight 0 are left out.
+    """
     values: dict[str, Any] = {
         name: np.concatenate([each[name][..., each["weight"] > 0] for each in found], axis=-1)
         for name in found[0]
@@ -287,4 +304,5 @@ def evaluate(
     if len(images) == 0 or batch_size < 1:
         raise ConfigError(f"evaluate needs images and a batch_size of at least 1, got {len(images)} and {batch_size}")
     source = Arrays(np.asarray(images), np.asarray(labels))
-    return answer(jax.jit(make_eval_step(net, prepare, views=views)), params, state, batches(source, batch_size))
+    step = jax.jit(make_eval_step(net, prepare, views=views))
+    return answers(results(step, params, state, batches(source, batch_size)))

@@ -17,14 +17,15 @@ class Compiled:
 class Progress:
     """Emitted every `log_every` steps: means over the steps since the last report (and over an ensemble).
 
-    `waiting` is the fraction of time spent waiting for data. If the step measures norms, `gradient_norm` is the mean
-    over steps with finite gradients, and `weight_norms` are those of the last step.
+    `accuracy` is None if predictions are not right or wrong. `waiting` is the fraction of time spent waiting for data.
+    If the step measures norms, `gradient_norm` is the mean over steps with finite gradients, and `weight_norms` are
+    those of the last step.
     """
 
     step: int
     steps: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     images_per_second: float
     seconds_left: float
     waiting: float = 0.0
@@ -34,11 +35,12 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Result of an evaluation; `more` has further metrics by name."""
+    """Result of an evaluation: the loss, and a metric that is to increase; `more` has further metrics by name."""
 
     loss: float
-    accuracy: float
+    value: float
     more: dict[str, Any] = dataclasses.field(default_factory=dict)
+    metric: str = "accuracy"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Means:
 
     steps: int = 0
     losses: float = 0.0
-    correct: float = 0.0
+    correct: float | None = 0.0
     count: float = 0.0
     gradients: float = 0.0
     finite: int = 0
@@ -54,9 +54,10 @@ class Means:
             whose = int(member[0]) if member else None
             raise DivergedError(before + int(number) + 1, float(each["loss"][number, *member]), whose)
         losses, correct, count, gradients, steps = self.losses, self.correct, self.count, self.gradients, self.finite
+        measured = "correct" in each
         for number in range(taken):
             losses += float(each["loss"][number].mean())
-            correct += float(each["correct"][number].sum())
+            correct = (correct or 0.0) + float(each["correct"][number].sum()) if measured else None
             count += float(each["count"][number].sum())
             norm = float(each[GRADIENT_NORM][number].mean()) if GRADIENT_NORM in each else np.nan
             if np.isfinite(norm):  # a step whose float16 gradient overflows is skipped
@@ -72,8 +73,10 @@ class Means:
         return self.losses / self.steps if self.steps else 0.0
 
     @property
-    def accuracy(self) -> float:
-        """Training accuracy."""
+    def accuracy(self) -> float | None:
+        """Training accuracy; None if predictions are not right or wrong."""
+        if self.correct is None:
+            return None
         return self.correct / self.count if self.count else 0.0
 
     @property

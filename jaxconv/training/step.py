@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -22,16 +22,20 @@ from jaxconv.training.metrics import correct
 
 __all__ = [
     "GRADIENT_NORM", "METRICS", "WEIGHT_NORM", "AverageOf", "Loss", "LossScale", "Metrics", "Prepare", "Step",
-    "Teacher", "TrainState", "init_state", "make_step", "metric_names",
+    "Sums", "Teacher", "TrainState", "init_state", "make_step", "metric_names",
 ]  # fmt: skip
 
 Prepare = Callable[[jax.Array], jax.Array]
 Loss = Callable[[jax.Array, Any, jax.Array], jax.Array]
 Teacher = Callable[[jax.Array], jax.Array]
+Sums = Mapping[str, Loss]
+"""Functions `(outputs, targets, weights) -> scalar` by name, sums over a batch: "count", that its loss is a mean over,
+and "correct", if predictions are right or wrong."""
 Metrics = dict[str, jax.Array]
 Step = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 
-METRICS = ("loss", "correct", "count")
+CLASSIFICATION: Sums = {"correct": correct, "count": lambda outputs, targets, weights: weights.sum()}
+METRICS = ("loss", *CLASSIFICATION)
 GRADIENT_NORM = "gradient_norm"
 WEIGHT_NORM = "weight_norm/"  # followed by the name of a part
 
@@ -116,6 +120,8 @@ def make_step(
     tx: optax.GradientTransformation,
     *,
     loss: Loss = cross_entropy,
+    sums: Sums = CLASSIFICATION,
+    targets: Callable[[Batch], Any] | None = None,
     teacher: Teacher | None = None,
     augment: Augment | None = None,
     prepare: Prepare | None = None,
@@ -130,7 +136,10 @@ def make_step(
       net: layer to train.
       tx: the optimizer. Its `update` gets, as far as it takes them, `value` (the loss), `grad`, `value_fn(params)` and
         `grad_fn(params, _)`, of the batch.
-      loss: `(logits, labels, weights) -> scalar`, a weighted mean; with a teacher, of `(labels, teacher's answers)`.
+      loss: `(outputs, targets, weights) -> scalar`, a weighted mean; with a teacher, of `(targets, teacher's answers)`.
+      sums: what else is measured in a step, see `Sums`; by default of class labels.
+      targets: `batch -> targets`, of the batch after `augment` and `prepare`; its labels if None. An autoencoder's are
+        `lambda batch: batch.image`.
       teacher: `images -> answers`, such as log-probabilities [N, C], for distillation; of the images after `augment`.
       augment: `(key, batch) -> batch`, applied to the images as stored.
       prepare: `images -> input of the net`, such as normalization; applied after `augment`.
@@ -142,9 +151,10 @@ def make_step(
       log_norms: whether to measure norms.
 
     Returns:
-      `(train_state, batch) -> (train_state, metrics)`. metrics are scalars: "loss"; "correct", the weighted number of
-      correct predictions; "count", the sum of weights; with `log_norms` "gradient_norm", the gradient's global norm
-      before the optimizer, and "weight_norm/<part>", of each part's new params.
+      `(train_state, batch) -> (train_state, metrics)`. metrics are scalars: "loss"; those of `sums`, by default
+      "correct", the weighted number of correct predictions, and "count", the sum of weights; with `log_norms`
+      "gradient_norm", the gradient's global norm before the optimizer, and "weight_norm/<part>", of each part's new
+      params.
 
     Raises:
       ConfigError: when called, if `accumulate` does not divide the batch.
@@ -157,8 +167,7 @@ def make_step(
         logits, new = net.apply(params, state, batch.image, key=key, train=True)
         value = loss(logits, batch.label, batch.weight)
         label = batch.label if teacher is None else batch.label[0]
-        right = correct(logits, label, batch.weight)
-        return new, {"loss": value, "correct": right, "count": batch.weight.sum()}
+        return new, {"loss": value} | {name: total(logits, label, batch.weight) for name, total in sums.items()}
 
     def gradients(train: TrainState, batch: Batch, state: Any, key: jax.Array) -> tuple[Any, Any, Metrics]:
         scale = 1.0 if train.scale is None else train.scale.scale
@@ -188,18 +197,18 @@ def make_step(
 
     def accumulated(train: TrainState, batch: Batch, key: jax.Array) -> tuple[Any, Any, Metrics]:
         def add(carry: Any, part: Any) -> tuple[Any, None]:
-            total, state, sums = carry
+            total, state, found = carry
             number, inputs = part
             gradient, state, metrics = gradients(train, inputs, state, jax.random.fold_in(key, number))
             count = metrics["count"]
             total = jax.tree.map(lambda a, b: a + count * b, total, gradient)
-            sums = {name: sums[name] + (count * v if name == "loss" else v) for name, v in metrics.items()}
-            return (total, state, sums), None
+            found = {name: found[name] + (count * v if name == "loss" else v) for name, v in metrics.items()}
+            return (total, state, found), None
 
-        zeros = jax.tree.map(jnp.zeros_like, train.params), train.state, dict.fromkeys(METRICS, jnp.float32(0))
-        (total, state, sums), _ = jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches(batch)))
-        count = jnp.where(sums["count"] > 0, sums["count"], 1)
-        return jax.tree.map(lambda leaf: leaf / count, total), state, sums | {"loss": sums["loss"] / count}
+        zeros = jax.tree.map(jnp.zeros_like, train.params), train.state, dict.fromkeys(["loss", *sums], jnp.float32(0))
+        (total, state, found), _ = jax.lax.scan(add, zeros, (jnp.arange(accumulate), micro_batches(batch)))
+        count = jnp.where(found["count"] > 0, found["count"], 1)
+        return jax.tree.map(lambda leaf: leaf / count, total), state, found | {"loss": found["loss"] / count}
 
     def value(train: TrainState, batch: Batch, key: jax.Array) -> jax.Array:
         """The loss alone, of the batch or its micro-batches, whose gradient is that of `measured`."""
@@ -226,6 +235,7 @@ def make_step(
         if teacher is not None:
             batch = batch._replace(label=(batch.label, taught(batch)))
         batch = batch if prepare is None else batch._replace(image=prepare(batch.image))
+        batch = batch if targets is None else batch._replace(label=targets(batch))
         gradient, state, metrics = measured(train, batch, net_key)
 
         def at(params: Any) -> tuple[TrainState, Batch, jax.Array]:
@@ -278,17 +288,19 @@ def _unshared(tree: Any, other: Any) -> Any:
     return jax.tree.map(own, tree)
 
 
-def metric_names(params: Any, log_norms: bool) -> tuple[str, ...]:
+def metric_names(params: Any, log_norms: bool, sums: Iterable[str] = CLASSIFICATION) -> tuple[str, ...]:
     """Names of the metrics of a step of `make_step`.
 
     Args:
       params: the net's parameters, or their shapes.
       log_norms: as in `make_step`.
+      sums: names of those of `make_step`.
 
     >>> metric_names({"conv0": {"kernel": 0}, "relu0": {}}, log_norms=True)
     ('loss', 'correct', 'count', 'gradient_norm', 'weight_norm/conv0')
     """
-    return (*METRICS, GRADIENT_NORM, *(f"{WEIGHT_NORM}{name}" for name in _parts(params))) if log_norms else METRICS
+    norms = (GRADIENT_NORM, *(f"{WEIGHT_NORM}{name}" for name in _parts(params))) if log_norms else ()
+    return ("loss", *sums, *norms)
 
 
 def _parts(params: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def training_curves(
     lines: Sequence[Mapping[str, Any]],
     title: str = "",
     *,
+    metric: str = "accuracy",
     smoothing: Sequence[str] = (),
     noise: Sequence[str] = (),
 ) -> Figure:
@@ -42,6 +43,7 @@ def training_curves(
         optionally "learning_rate", or "test_loss" and "test_accuracy" and optionally "test_top5". If a step was
         repeated, as in a resumed run, its last line counts. "validation_loss" and so on if images were held out.
       title: of the figure.
+      metric: name of the metric of evaluations, a share; the training accuracy is drawn with it.
       smoothing: names of what raises the training loss alone, for example "label smoothing 0.1".
       noise: names of what makes training images or outputs harder, for example "dropout 0.5". The legend names them
         if training is worse than evaluation at the end.
@@ -60,7 +62,7 @@ def training_curves(
     from matplotlib.figure import Figure
 
     part = "validation" if any("validation_loss" in line for line in lines) else "test"
-    names = ("loss", f"{part}_loss", "accuracy", f"{part}_accuracy", f"{part}_top5", "learning_rate")
+    names = ("loss", f"{part}_loss", "accuracy", f"{part}_{metric}", f"{part}_top5", "learning_rate")
     curves = {name: _curve(lines, name) for name in names}
     if not any(steps for steps, _ in curves.values()):
         keys = ", ".join(dict.fromkeys(str(key) for line in lines for key in line)) or "nothing"
@@ -79,11 +81,15 @@ def training_curves(
     _draw(loss, {train: (ours, _TRAIN), part: (theirs, _TEST)}, "{:.4g}".format)
     loss.set_ylabel("loss")
     _logarithmic_if_wide(loss)
-    ours, theirs = curves["accuracy"], curves[f"{part}_accuracy"]
-    shares = {_because(noise, ours, theirs, worse=-1): (ours, _TRAIN), part: (theirs, _TEST)}
+    ours, theirs = curves["accuracy"], curves[f"{part}_{metric}"]
+    if metric == "accuracy":
+        train, evaluated = _because(noise, ours, theirs, worse=-1), part
+    else:
+        train, evaluated = "train, accuracy", f"{part}, {metric}"
+    shares = {train: (ours, _TRAIN), evaluated: (theirs, _TEST)}
     top5 = {f"{part}, top 5": (curves[f"{part}_top5"], _TOP5)}
     _draw(accuracy, shares | top5, lambda share: f"{100 * share:.2f} %")
-    accuracy.set_ylabel("accuracy")
+    accuracy.set_ylabel(metric)
     _percent(accuracy)
     for axes in rate:
         _draw(axes, {"learning rate": (curves["learning_rate"], _RATE)}, None)

@@ -14,7 +14,7 @@ from jaxconv import run
 from jaxconv._base.errors import DataError
 from jaxconv.data import Arrays, Dataset
 from jaxconv.run import config
-from jaxconv.run.artifacts import _confusion_table
+from jaxconv.run.tasks.classification import confusion_table
 from jaxconv.training.evaluation import Answers
 from jaxconv.training.progress import Notice, Progress
 from jaxconv.viz import training as pictures
@@ -105,7 +105,7 @@ def test_a_hundred_thousand_classes_are_a_list():
     label, answer = np.array([5, 5, 99_999, 5], np.int32), np.array([7, 5, 0, 7], np.int32)
     zeros = np.zeros(4, np.float32)
     found = Answers(label, answer, zeros, zeros, (label != answer).astype(np.int32))
-    table = _confusion_table(found, tuple(f"c{number}" for number in range(100_000))).decode()
+    table = confusion_table(found, tuple(f"c{number}" for number in range(100_000))).decode()
     assert table.splitlines() == ["truth,answer,images", "c5,c5,1", "c5,c7,2", "c99999,c0,1"]
 
 

@@ -15,6 +15,7 @@ from jaxconv.run.build.inputs import Inputs
 from jaxconv.run.build.model import Model, make_views
 from jaxconv.run.build.training import Training
 from jaxconv.run.config import Config
+from jaxconv.run.tasks import find_task, task_name
 from jaxconv.training.ensemble import member
 from jaxconv.training.step import TrainState
 
@@ -36,24 +37,26 @@ def check(settings: Config, inputs: Inputs, model: Model, training: Training) ->
     Raises:
       ShapeError: if the net refuses the data's images (the message has the cause and a shape that works), or they are
         too small for test-time augmentation.
-      ConfigError: if the net does not return one logit for each class or does not fit into memory, or the config's
+      ConfigError: if the net does not return what its task needs or does not fit into memory, or the config's
         sharding of its parameters is invalid.
     """
     _check_memory(settings, inputs, training)
     state = jax.eval_shape(training.start)
     training.devices.shardings(state)
-    classes = len(inputs.dataset.classes)
+    wanted = find_task(task_name(settings, inputs.dataset)).output(inputs.dataset)
 
-    def logits(params: Any, state: Any) -> Any:
+    def output(params: Any, state: Any) -> Any:
         params, state = member((params, state), 0) if training.members else (params, state)
         return model.net.apply(params, state, jnp.zeros(model.shape))[0]
 
     jax.eval_shape(make_views(settings.tta), jax.ShapeDtypeStruct(model.shape, jnp.uint8))
 
-    shapes = [list(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(logits, state.params, state.state))]
-    if len(shapes) != 1 or shapes[0][:1] != [1] or len(shapes[0]) != 2 or shapes[0][1] < classes:
+    shapes = [list(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(output, state.params, state.state))]
+    *most, last = wanted.shape
+    fits = len(shapes) == 1 and shapes[0][:-1] == [1, *most]
+    if not fits or shapes[0][-1] < last or (shapes[0][-1] > last and not wanted.more):
         raise ConfigError(
-            f"net.name: a net that is trained must return a logit for each class, [N, {classes}]; "
+            f"net.name: a net that is trained must return {wanted.words}, [N, {', '.join(map(str, wanted.shape))}]; "
             f"of one image {settings.net.name} returns {', '.join(map(str, shapes))}"
         )
     return state

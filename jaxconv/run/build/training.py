@@ -22,6 +22,7 @@ from jaxconv.run.build.model import Model
 from jaxconv.run.build.optimizer import make_average, make_optimizer
 from jaxconv.run.build.teacher import make_teacher
 from jaxconv.run.config import Config
+from jaxconv.run.tasks import Task, check_task, find_task, task_name
 from jaxconv.training import optim
 from jaxconv.training.averaging import Averaging
 from jaxconv.training.devices import Devices, make_devices
@@ -77,6 +78,7 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
       ConfigError, ShapeError: if the config is invalid.
     """
     train = settings.train
+    check_task(settings, task_name(settings, inputs.dataset))
     _check_watched(settings, inputs)
     steps = total_steps(settings, len(inputs.train))
     tx, rate = make_optimizer(settings, model, len(inputs.train), steps)
@@ -199,16 +201,19 @@ def _step(
 ) -> Step:
     """The training step: augmentation, resizing to a size, normalization, net, loss and optimizer."""
     train, dataset = settings.train, inputs.dataset
+    task = find_task(task_name(settings, dataset))
     augmented = augment.from_config(settings.augment, len(dataset.classes), dataset.peak)
     augmented = augmented if size is None else resize_to(augmented, size)
     batch = jax.eval_shape(augmented, jax.random.key(0), batch_struct(dataset, train.batch_size))
-    loss = _loss(settings, inputs, batch)
+    loss = _loss(settings, inputs, task, batch)
     net = _grouped(model.net, settings)
     net = freeze_statistics(net, *settings.optim.freeze) if settings.optim.freeze else net
     step = make_step(
         devices.layer(net),
         tx,
         loss=loss if teacher is None else distilled(loss, settings.distill.alpha, settings.distill.temperature),
+        sums=task.sums,
+        targets=task.targets,
         teacher=teacher,
         augment=augmented,
         prepare=model.prepare,
@@ -220,7 +225,7 @@ def _step(
     return devices.step(step)
 
 
-def _loss(settings: Config, inputs: Inputs, batch: Any) -> Loss:
+def _loss(settings: Config, inputs: Inputs, task: Task, batch: Any) -> Loss:
     """The loss; `batch` has the shapes of an augmented one."""
     wanted, classes = settings.loss, len(inputs.dataset.classes)
     weights = wanted.class_weights
@@ -229,10 +234,11 @@ def _loss(settings: Config, inputs: Inputs, batch: Any) -> Loss:
     elif weights is not None and len(weights) != classes:
         raise ConfigError(f"loss.class_weights must be {classes} numbers, one for each class; got {len(weights)}")
     smoothing = settings.train.label_smoothing
-    loss = make_loss(wanted.name, wanted.arguments, smoothing=smoothing, class_weights=weights)
-    logits = jax.ShapeDtypeStruct((len(batch.weight), classes), jnp.float32)
+    loss = task.loss(make_loss(wanted.name, wanted.arguments, smoothing=smoothing, class_weights=weights))
+    outputs = jax.ShapeDtypeStruct((len(batch.weight), *task.output(inputs.dataset).shape), jnp.float32)
+    targets = batch.label if task.targets is None else jax.eval_shape(task.targets, batch)
     try:
-        found = jax.eval_shape(loss, logits, batch.label, batch.weight)
+        found = jax.eval_shape(loss, outputs, targets, batch.weight)
     except ShapeError as error:
         raise ConfigError(f"loss.name: {wanted.name} does not fit these labels: {error}") from error
     if getattr(found, "shape", None) != () or not jnp.issubdtype(found.dtype, jnp.floating):

@@ -19,6 +19,7 @@ from jaxconv.run.config.records import (
     ResizingConfig,
     ScheduleConfig,
     SwaConfig,
+    TaskConfig,
     TrainConfig,
     TtaConfig,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "ResizingConfig",
     "ScheduleConfig",
     "SwaConfig",
+    "TaskConfig",
     "TrainConfig",
     "TtaConfig",
     "parse",

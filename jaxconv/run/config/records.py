@@ -19,6 +19,7 @@ from jaxconv.run.config.training_records import (
     ResizingConfig,
     ScheduleConfig,
     SwaConfig,
+    TaskConfig,
     TrainConfig,
     TtaConfig,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "ResizingConfig",
     "ScheduleConfig",
     "SwaConfig",
+    "TaskConfig",
     "TrainConfig",
     "TtaConfig",
 ]
@@ -174,6 +176,7 @@ class Config:
     optim: OptimConfig
     train: TrainConfig
     pretrained: PretrainedConfig = PretrainedConfig()
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     distill: DistillConfig = dataclasses.field(default_factory=DistillConfig)
     augment: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -199,6 +202,7 @@ SECTIONS = {
     "data": DataConfig,
     "net": NetConfig,
     "pretrained": PretrainedConfig,
+    "task": TaskConfig,
     "loss": LossConfig,
     "distill": DistillConfig,
     "optim": OptimConfig,

@@ -42,7 +42,7 @@ FUNCTIONS: dict[str, Mapping[str, Callable[..., Any]]] = {
 }
 """The functions that a section can name."""
 TABLES: dict[str, type | None] = {}
-for section in dict.fromkeys(["data", "net", "pretrained", "augment", "loss", "distill", *SECTIONS]):
+for section in dict.fromkeys(["data", "net", "pretrained", "augment", "task", "loss", "distill", *SECTIONS]):
     TABLES[section] = SECTIONS.get(section)
     TABLES |= {path: record for path, record in NESTED.items() if path.startswith(f"{section}.")}
 """The sections in the order of a config, with their records; `augment` has functions alone."""

@@ -33,6 +33,7 @@ __all__ = [
     "ResizingConfig",
     "ScheduleConfig",
     "SwaConfig",
+    "TaskConfig",
     "TrainConfig",
     "TtaConfig",
 ]
@@ -139,6 +140,15 @@ class OptimConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """What the net is trained for."""
+
+    __pydantic_config__ = STRICT
+    name: Annotated[Literal["classification"] | None, example("classification")] = None
+    """The task; the one that the dataset's labels are for if unset."""
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig:
     """The loss that training minimizes; evaluations report the cross-entropy whatever it is."""
 
@@ -223,7 +233,7 @@ class EarlyStoppingConfig:
     patience: Annotated[Positive | None, example(10)] = None
     """Evaluations without improvement before the run ends; it does not end early if unset."""
     monitor: Annotated[Literal["loss", "accuracy"], example("accuracy")] = "loss"
-    """What is to improve."""
+    """What is to improve: the loss, or the metric of the task."""
     min_delta: Annotated[Annotated[float, Field(ge=0, allow_inf_nan=False)], example(0.001)] = 0.0
     """Smallest change that is an improvement."""
     restore_best: Annotated[bool, example(False)] = True

@@ -130,8 +130,8 @@ SINGLE = [
     (
         "[train]",
         "[trian]",
-        "trian: unknown section; expected one of data, net, optim, train, pretrained, loss, distill, augment, "
-        "precision, ensemble, early_stopping, tta, checkpoint, log, devices; did you mean 'train'?",
+        "trian: unknown section; expected one of data, net, optim, train, pretrained, task, loss, distill, "
+        "augment, precision, ensemble, early_stopping, tta, checkpoint, log, devices; did you mean 'train'?",
     ),
     (
         '"digits"',
@@ -177,7 +177,8 @@ def test_bad_files_and_overrides(refusal, tmp_path, monkeypatch):
     assert refusal(GOOD, "epoch=3") == "unknown key 'epoch'; did you mean 'epochs'?"
     assert refusal(GOOD, "zzz=3") == "unknown key 'zzz'; expected SECTION.KEY=VALUE, for example train.epochs=3"
     assert refusal(GOOD, "name=3") == (
-        "name is a key of several sections; did you mean data.name=3 or net.name=3 or loss.name=3 or optim.name=3?"
+        "name is a key of several sections; did you mean data.name=3 or net.name=3 or task.name=3 or loss.name=3 or "
+        "optim.name=3?"
     )
     assert refusal(GOOD, "train.epochs") == "expected KEY=VALUE, for example train.epochs=3, got 'train.epochs'"
     assert refusal(GOOD, "data.name.x=3") == "cannot set data.name.x: name is 'digits', not a table"

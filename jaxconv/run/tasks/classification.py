@@ -1,0 +1,103 @@
+"""Classification: one class for each image."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxconv.data import Dataset
+from jaxconv.run.tasks.record import Output, Outputs, Shown, Task
+from jaxconv.training.evaluation import Answers, answers, make_eval_step, make_log_probabilities
+from jaxconv.training.metrics import calibration_gap
+from jaxconv.training.progress import Score
+from jaxconv.training.step import CLASSIFICATION
+from jaxconv.viz import training as pictures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["classification", "confusion_table"]
+
+WORST = 24
+_TABLE = 2000  # most classes for a full confusion matrix, whose cells grow with their square
+
+
+def _score(found: Answers, classes: Sequence[str]) -> Score:
+    """Loss and accuracy of answers; an ensemble's are those of its mean probability."""
+    together = found.together
+    more: dict[str, Any] = {"top5": together.top(5)} if len(classes) > 5 else {}
+    more["calibration_error"] = float(calibration_gap(together.confidence, together.rank == 0))
+    if found.vote_accuracy is not None:
+        more["vote_accuracy"] = found.vote_accuracy
+        more["member_accuracies"] = [float(share) for share in (found.rank == 0).mean(-1)]
+    return Score(together.mean_loss, together.accuracy, more)
+
+
+def _details(more: Mapping[str, Any]) -> dict[str, str]:
+    shares = more.get("member_accuracies", [])
+    members = {"members": " ".join(f"{share:.2%}" for share in shares)} if shares else {}
+    return ({"by vote": f"{more['vote_accuracy']:.2%}"} if "vote_accuracy" in more else {}) | members
+
+
+def _pictures(found: Answers, dataset: Dataset[Any], outputs: Outputs) -> dict[str, Callable[[], bytes]]:
+    """The confusion matrix and the most confident mistakes."""
+    together, classes = found.together, dataset.classes
+
+    def confusion() -> bytes:
+        return pictures.png(pictures.confusion(together.confusion(len(classes)), classes))
+
+    drawn = {"confusion.png": confusion} if len(classes) <= _TABLE else {}
+    return {
+        "confusion.csv": lambda: confusion_table(together, classes),
+        **drawn,
+        "mistakes.png": lambda: pictures.png(_mistakes(dataset, together)),
+    }
+
+
+def confusion_table(found: Answers, classes: Sequence[str]) -> bytes:
+    """The confusion matrix as CSV: a row for each class; with very many classes, for each nonzero cell."""
+    if len(classes) > _TABLE:
+        pairs, counts = np.unique(np.stack([found.label, found.answer]), axis=1, return_counts=True)
+        cells = zip(*pairs.tolist(), counts.tolist(), strict=True)
+        rows = [["truth", "answer", "images"], *([classes[row], classes[column], n] for row, column, n in cells)]
+    else:
+        matrix = found.confusion(len(classes)).tolist()
+        rows = [["", *classes], *([name, *row] for name, row in zip(classes, matrix, strict=True))]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _mistakes(dataset: Dataset[Any], found: Answers) -> Figure:
+    """The misclassified images of the highest confidence."""
+    wrong = np.flatnonzero(found.rank > 0)
+    worst = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:WORST]
+    images = np.stack([dataset.test[int(number)][0] for number in worst]) if len(worst) else np.zeros([0, 1, 1, 1])
+    shown = found.label[worst], found.answer[worst], found.confidence[worst]
+    return pictures.mistakes(images, *shown, dataset.classes, peak=dataset.peak)
+
+
+def _show(log_p: np.ndarray, image: np.ndarray, peak: float, classes: Sequence[str], most: int) -> Shown:
+    """The most probable classes."""
+    order = (-log_p).argsort(kind="stable")[:most]
+    return Shown([(classes[i], f"{np.exp(log_p[i]):.1%}") for i in order])
+
+
+classification = Task(
+    metric="accuracy",
+    output=lambda dataset: Output("a logit for each class", (len(dataset.classes),), more=True),
+    loss=lambda loss: loss,
+    sums=CLASSIFICATION,
+    make_predict=make_log_probabilities,
+    make_eval_step=make_eval_step,
+    collect=answers,
+    score=_score,
+    details=_details,
+    pictures=_pictures,
+    show=_show,
+    words=lambda label, classes: classes[int(label)],
+)

@@ -1,0 +1,117 @@
+"""The record of a task: everything in a run that depends on what its net is trained for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from jaxconv._base.types import Array, ParamsLike, State
+from jaxconv.data import Batch, Dataset
+from jaxconv.layers.layer import Layer
+from jaxconv.training.ensemble import Members
+from jaxconv.training.evaluation import EvalStep
+from jaxconv.training.progress import Score
+from jaxconv.training.step import Loss, Prepare, Sums
+from jaxconv.training.tta import Views
+
+__all__ = ["MakeEvalStep", "MakePredict", "Output", "Outputs", "Shown", "Task"]
+
+Outputs = Callable[[np.ndarray], np.ndarray]
+"""The trained net: images [N, H, W, C] in the data's units -> predictions [N, …]."""
+Results = Sequence[dict[str, np.ndarray]]
+
+
+class Output(NamedTuple):
+    """What a net must return.
+
+    Args:
+      words: what it is, for messages.
+      shape: of one image.
+      more: whether the last axis may be longer.
+    """
+
+    words: str
+    shape: tuple[int, ...]
+    more: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A prediction as `jaxconv predict` shows it.
+
+    Args:
+      lines: names and values to print.
+      files: content of each PNG file to write, by the end of its name.
+    """
+
+    lines: list[tuple[str, str]]
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+
+
+class MakePredict(Protocol):
+    """Makes the pure function `(params, state, images) -> predictions`; of an ensemble, those of its mean."""
+
+    def __call__(
+        self,
+        net: Layer,
+        prepare: Prepare | None = None,
+        views: Views | None = None,
+        *,
+        members: Members = False,
+        temperature: float = 1.0,
+    ) -> Callable[[ParamsLike, State, Array], jax.Array]: ...
+
+
+class MakeEvalStep(Protocol):
+    """Makes the pure function that evaluates a batch, see `jaxconv.training.evaluation.results`."""
+
+    def __call__(
+        self,
+        net: Layer,
+        prepare: Prepare | None = None,
+        *,
+        members: Members = False,
+        views: Views | None = None,
+        temperature: float = 1.0,
+    ) -> EvalStep: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a net is trained for.
+
+    Args:
+      metric: name of the metric by which runs are compared: a share that is to increase, 1 at best.
+      output: what the net must return for a dataset.
+      loss: from a loss function of the config, with its arguments, to the loss of a step.
+      sums: what else a training step measures.
+      targets: `prepared batch -> targets`; the batch's labels if None.
+      make_predict: see `MakePredict`.
+      make_eval_step: see `MakeEvalStep`.
+      collect: from the results of all batches to what `score` and `pictures` take.
+      score: `(collected, class names) -> score`, each image of the set counted exactly once.
+      details: what of a score's further metrics a command prints, by name.
+      pictures: `(collected, dataset, outputs) -> {file name: () -> content}`, what a run leaves in its folder.
+      show: `(prediction, image, dataset's peak, class names, number of lines) -> what to show`, of one image.
+      words: `(label, class names) -> name of a label in captions`.
+      refuses: config keys that must not be set, with the reason.
+    """
+
+    metric: str
+    output: Callable[[Dataset[Any]], Output]
+    loss: Callable[[Loss], Loss]
+    sums: Sums
+    targets: Callable[[Batch], Any] | None = None
+    make_predict: MakePredict
+    make_eval_step: MakeEvalStep
+    collect: Callable[[Results], Any]
+    score: Callable[[Any, Sequence[str]], Score]
+    details: Callable[[Mapping[str, Any]], dict[str, str]]
+    pictures: Callable[[Any, Dataset[Any], Outputs], dict[str, Callable[[], bytes]]]
+    show: Callable[[np.ndarray, np.ndarray, float, Sequence[str], int], Shown]
+    words: Callable[[Any, Sequence[str]], str]
+    refuses: Mapping[str, str] = dataclasses.field(default_factory=dict)
