@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jaxconv._base.files import user_path, write_atomically
+from jaxconv._base.files import user_path, write_atomically, writing
 from jaxconv.cli.errors import user_errors
 from jaxconv.cli.options import ConfigPath, Overrides, Tta, examples
 
@@ -52,9 +52,13 @@ def predict(
         bool | None,
         typer.Option("--invert/--no-invert", help="Exchange light and dark (default: if the border is light)."),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=user_path, metavar="DIR", help="Folder of masks and overlays (default: RUN/predictions)."),
+    ] = None,
     tta: Tta = None,
 ) -> None:
-    """Print the most probable classes of images."""
+    """Print the most probable classes of images, or write what else a net predicts: masks, with overlays."""
     with user_errors():
         import numpy as np
         from rich.console import Console
@@ -80,12 +84,20 @@ def predict(
         if not images:
             raise ConfigError("predict needs at least one image: jaxconv predict RUN photo.jpg")
         pictures = [finished.picture(path, invert) for path in images]
-        outputs = np.asarray(finished.outputs(np.stack([picture.pixels for picture in pictures])))
+        pixels = [picture.pixels for picture in pictures]
+        stacks = [np.stack(pixels)] if len({each.shape for each in pixels}) == 1 else [each[None] for each in pixels]
+        outputs = [each for stack in stacks for each in np.asarray(finished.outputs(stack))]
+        target = paths[0] / "predictions" if out is None else out
         terminal, known = Console().is_terminal, (finished.input.peak, finished.input.classes)
         for path, picture, output in zip(images, pictures, outputs, strict=True):
             note = "  (light background: inverted)" if picture.inverted and invert is None else ""
             shown = finished.task.show(output, picture.pixels, *known, top)
             typer.echo(_answer(str(path), shown.lines, note, terminal))
+            for ending, content in shown.files.items():
+                with writing(target):
+                    target.mkdir(parents=True, exist_ok=True)
+                write_atomically(target / f"{path.stem}{ending}", content)
+                typer.echo(f"wrote {target / path.stem}{ending}")
 
 
 def _answer(path: str, found: list[tuple[str, str]], note: str, terminal: bool) -> str:

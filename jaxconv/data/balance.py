@@ -87,7 +87,7 @@ def labels_of(source: Source) -> np.ndarray:
       ConfigError: if the source has none: no array `labels`.
     """
     labels = getattr(source, "labels", None)
-    if labels is None:
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1:
         raise ConfigError(
             "balanced sampling and class weights need the labels of all images; "
             f"the source {type(source).__name__} has no attribute labels, integers [N]"

@@ -6,11 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+import jax
 import numpy as np
 
 from jaxconv._base.errors import DataError
+from jaxconv.data.labels import as_label, checked_labels, range_problem, taken
+from jaxconv.data.spatial import Mask
 
-__all__ = ["Arrays", "Batch", "Dataset", "Source", "shape_of"]
+__all__ = ["Arrays", "Batch", "Dataset", "Source", "label_struct", "shape_of"]
 
 
 class Batch(NamedTuple):
@@ -18,8 +21,8 @@ class Batch(NamedTuple):
 
     Args:
       image: [N, H, W, C], uint8 as stored or floating in the same units (0 to the dataset's peak).
-      label: int32 [N], or soft labels, floating [N, classes]; or a pytree of these and of `Mask` and `Boxes`, which
-        geometric augmentations move with the image.
+      label: int32 [N]; numbers or soft labels, floating [N, classes]; or a pytree of these and of `Mask` and `Boxes`,
+        which geometric augmentations move with the image.
       weight: float32 [N], weight of each image; 0 for padding.
       index: int32 [N], number of each image in the training set; None if unknown.
       epoch: int32 [N], number of the epoch, from 0; None if unknown.
@@ -33,12 +36,16 @@ class Batch(NamedTuple):
 
 
 class Source(Protocol):
-    """Labeled images by index, read on access; Grain's data sources fit this protocol."""
+    """Labeled images by index, read on access; Grain's data sources fit this protocol.
+
+    One with an attribute `image_shape` is taken as it is; its labels are classes, or of the shapes and dtypes of its
+    attribute `label_struct`.
+    """
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> tuple[np.ndarray, int]:
-        """Image uint8 [H, W, C], all of one shape, and label.
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, Any]:
+        """Image uint8 [H, W, C], all of one shape, and label: an int, floating [targets], or a `Mask` of [H, W].
 
         Raises:
           DataError: if the image is damaged; names it.
@@ -52,10 +59,11 @@ class Arrays:
 
     Args:
       images: uint8 [N, H, W, C].
-      labels: integers [N], which become int32.
+      labels: integers [N], which become int32; floating [N, targets], which become float32; or a `Mask` of integers
+        [N, H, W].
 
     Raises:
-      DataError: if their lengths differ, they have another dtype or shape, or labels exceed int32.
+      DataError: if their lengths differ, they have another dtype or shape, or labels exceed int32 or are not finite.
 
     >>> source = Arrays(np.zeros([4, 8, 8, 1], np.uint8), np.arange(4))
     >>> len(source), source[3][0].shape, source[3][1]
@@ -63,25 +71,20 @@ class Arrays:
     """
 
     images: np.ndarray
-    labels: np.ndarray
+    labels: Any
 
     def __post_init__(self) -> None:
-        images, labels = self.images, self.labels
+        images = self.images
         if images.ndim != 4 or images.dtype != np.uint8:
             raise DataError(f"images must be uint8 [N, H, W, C], not {images.dtype} {list(images.shape)}")
-        if labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise DataError(f"labels must be integers [N], not {labels.dtype} {list(labels.shape)}")
-        if np.any(labels != labels.astype(np.int32)):
-            raise DataError(f"labels must be int32, found {labels.min()} to {labels.max()}")
-        object.__setattr__(self, "labels", labels.astype(np.int32, copy=False))
-        if len(images) != len(labels):
-            raise DataError(f"{len(images):,} images but {len(labels):,} labels")
+        object.__setattr__(self, "labels", checked_labels(self.labels, images))
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.images)
 
-    def __getitem__(self, index: int, /) -> tuple[np.ndarray, int]:
-        return self.images[index], int(self.labels[index])
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, Any]:
+        label = taken(self.labels, index)
+        return self.images[index], int(label) if np.ndim(label) == 0 and not isinstance(label, Mask) else label
 
 
 S = TypeVar("S", bound=Source, covariant=True)
@@ -96,7 +99,7 @@ class Dataset(Generic[S]):
       train: training images: `Arrays`, or any source. Grain sources of `{"image": …, "label": …}`, and images without
         a channel axis, are adapted.
       test: test images.
-      classes: class names, in label order.
+      classes: class names, in label order; names of the targets, where labels are numbers.
       mean: mean of each channel of the training images, in pixel units (0 to `peak`).
       std: standard deviation of each channel, in the same units.
       peak: maximum pixel value.
@@ -129,11 +132,8 @@ class Dataset(Generic[S]):
             source = getattr(self, part)
             if len(source) == 0:
                 raise DataError(f"{self.name} {part} holds no images")
-            if isinstance(source, Arrays):
-                low, high = source.labels.min(), source.labels.max()
-                if low < 0 or high >= len(self.classes):
-                    allowed = f"0..{len(self.classes) - 1}"
-                    raise DataError(f"{self.name} {part} labels must lie in {allowed}, but go from {low} to {high}")
+            if isinstance(source, Arrays) and (problem := range_problem(source.labels, len(self.classes))):
+                raise DataError(f"{self.name} {part} {problem}")
             object.__setattr__(self, part, _adapted(source))
         shapes = [shape_of(source) for source in (self.train, self.test)]
         if shapes[0] != shapes[1]:
@@ -149,6 +149,21 @@ class Dataset(Generic[S]):
 def _printable(name: Any) -> str:
     """A class's name as text that every file can hold: a byte that is no UTF-8 becomes `\\udce9`."""
     return str(name).encode("utf-8", "backslashreplace").decode()
+
+
+def label_struct(source: Source) -> Any:
+    """Shape and dtype of a source's label: those of a batch without its first axis.
+
+    Args:
+      source: a source; if it has no `label_struct`, its labels are classes.
+    """
+    if not isinstance(source, Arrays):
+        return getattr(source, "label_struct", jax.ShapeDtypeStruct((), np.int32))
+    return _struct(taken(source.labels, 0))
+
+
+def _struct(label: Any) -> Any:
+    return jax.tree.map(lambda value: jax.ShapeDtypeStruct(value.shape, value.dtype), label)
 
 
 def shape_of(source: Source) -> tuple[int, ...]:
@@ -171,12 +186,13 @@ class _Adapted:
 
     def __init__(self, source: Any):
         self.source = source
-        self.image_shape = self._item(_first(source), "the first image")[0].shape
+        image, label = self._item(_first(source), "the first image")
+        self.image_shape, self.label_struct = image.shape, _struct(as_label(label))
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int, /) -> tuple[np.ndarray, int]:
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, Any]:
         return self._item(self.source[index], f"image {index}")
 
     def __getattr__(self, name: str) -> Any:
@@ -184,10 +200,10 @@ class _Adapted:
             raise AttributeError(name)
         return getattr(self.source, name)
 
-    def _item(self, item: Any, what: str) -> tuple[np.ndarray, int]:
+    def _item(self, item: Any, what: str) -> tuple[np.ndarray, Any]:
         try:
             image, label = (item["image"], item["label"]) if isinstance(item, Mapping) else item
-            label = int(label)
+            label = label if isinstance(label, Mask) or np.ndim(label) == 1 else int(label)
         except (KeyError, TypeError, ValueError):
             kind = f"a dict of {', '.join(map(str, item))}" if isinstance(item, Mapping) else f"a {type(item).__name__}"
             raise DataError(
@@ -204,6 +220,7 @@ def _adapted(source: Any) -> Any:
         return source
     item = _first(source)
     fits = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], np.ndarray) and item[0].ndim == 3
+    fits = fits and np.ndim(item[1]) == 0 and not isinstance(item[1], Mask)
     return source if fits and item[0].dtype == np.uint8 else _Adapted(source)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxconv.data.dataset import Arrays, Dataset, Source
@@ -33,7 +34,7 @@ def fingerprint(dataset: Dataset[Source]) -> dict[str, Any]:
 def _of(source: Source) -> dict[str, Any]:
     if isinstance(source, Arrays):
         digest = hashlib.sha256()
-        for array in (source.images, source.labels):
+        for array in (source.images, *jax.tree.leaves(source.labels)):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data.cast("B"))
         return {"images": len(source), "sha256": digest.hexdigest()}

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxconv._base.errors import ConfigError, DataError
-from jaxconv.data.dataset import Arrays, Source
+from jaxconv.data.dataset import Arrays, Source, label_struct
+from jaxconv.data.labels import as_label, label_problem, range_problem, stacked, taken
 
 __all__ = ["Joined", "Plan", "join", "read_ahead"]
 
@@ -27,14 +29,14 @@ class Joined:
     """
 
     image: np.ndarray
-    label: np.ndarray
+    label: Any
     weight: np.ndarray
     damaged: tuple[str, ...]
 
 
 class _Item(NamedTuple):
     image: np.ndarray
-    label: int
+    label: Any
     weight: float
     damaged: str
 
@@ -47,9 +49,11 @@ class _Images:
     """
 
     def __init__(self, source: Source, plan: Plan, steps: range, batch: int, shape: Any, classes: Any, workers: int):
+        struct = label_struct(source)
         self.source, self.plan, self.steps, self.batch = source, plan, steps, batch
         self.classes, self.workers = classes, max(workers, 1)
         self.blank = np.zeros(shape, np.uint8)
+        self.unlabeled = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), struct)
         self.known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __len__(self) -> int:
@@ -61,22 +65,26 @@ class _Images:
         lap, place = divmod(turn, self.batch)
         number = lap * self.workers + worker
         if number >= len(self.steps):  # in the last round some workers have no batch
-            return _Item(self.blank, 0, 0.0, "")
+            return _Item(self.blank, self.unlabeled, 0.0, "")
         indices, weights = self._batch(self.steps[number])
         if weights[place] == 0:
-            return _Item(self.blank, 0, 0.0, "")
+            return _Item(self.blank, self.unlabeled, 0.0, "")
         index = int(indices[place])
         try:
             image, label = self.source[index]
         except DataError as error:
-            return _Item(self.blank, 0, 0.0, str(error) or f"image {index} cannot be read")
+            return _Item(self.blank, self.unlabeled, 0.0, str(error) or f"image {index} cannot be read")
         if image.shape != self.blank.shape or image.dtype != np.uint8:
             raise DataError(
                 f"image {index} must be uint8 {list(self.blank.shape)} as the others, "
                 f"it is {image.dtype} {list(image.shape)}"
             )
         check_label(label, index, self.classes)
-        return _Item(image, int(label), float(weights[place]), "")
+        label = as_label(label)
+        shapes = [jax.tree.map(np.shape, each) for each in (label, self.unlabeled)]
+        if shapes[0] != shapes[1]:
+            raise DataError(f"image {index}: its label must be of the shape of the others, it is {shapes[0]}")
+        return _Item(image, label, float(weights[place]), "")
 
     def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices and weights of a step, cached, since each of its images needs them."""
@@ -101,18 +109,19 @@ class _Batches:
 
     def __getitem__(self, item: int) -> Joined:
         indices, weights = checked_batch(self.plan, self.steps[item], self.batch, len(self.source))
-        images, labels = self.source.images[indices], self.source.labels[indices]
-        images[weights == 0], labels[weights == 0] = 0, 0
-        if self.classes is not None and (labels.min() < 0 or labels.max() >= self.classes):
-            place = int(np.flatnonzero((labels < 0) | (labels >= self.classes))[0])
-            check_label(labels[place], int(indices[place]), self.classes)
+        images, labels = self.source.images[indices], taken(self.source.labels, indices)
+        for array in (images, *jax.tree.leaves(labels)):
+            array[weights == 0] = 0
+        if self.classes is not None and range_problem(labels, self.classes):
+            for place, index in enumerate(indices):
+                check_label(taken(labels, place), int(index), self.classes)
         return Joined(images, labels, weights.astype(np.float32), ())
 
 
 def check_label(label: Any, index: int, classes: int | None) -> None:
     """Raise DataError if a label is outside the classes."""
-    if classes is not None and not 0 <= label < classes:
-        raise DataError(f"image {index}: its label must lie in 0..{classes - 1}, got {label}")
+    if classes is not None and (problem := label_problem(label, classes)):
+        raise DataError(f"image {index}: {problem}")
 
 
 def checked_batch(plan: Plan, step: int, batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -133,7 +142,7 @@ def join(items: Sequence[_Item]) -> Joined:
     """Collate items to a batch."""
     return Joined(
         np.stack([item.image for item in items]),
-        np.array([item.label for item in items], np.int32),
+        stacked([item.label for item in items]),
         np.array([item.weight for item in items], np.float32),
         tuple(item.damaged for item in items if item.damaged),
     )

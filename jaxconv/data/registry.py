@@ -13,12 +13,14 @@ from jaxconv.data.cifar import cifar10, cifar100
 from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.folder import folder
 from jaxconv.data.npz import npz
+from jaxconv.data.shapes import shapes
 from jaxconv.data.sources import digits, fashion_mnist, mnist
 
 __all__ = ["SHARED", "data_problems", "load", "names", "registry", "with_defaults"]
 
 registry: dict[str, Callable[..., Dataset[Source]]] = {
     "digits": digits,
+    "shapes": shapes,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
@@ -29,7 +31,7 @@ registry: dict[str, Callable[..., Dataset[Source]]] = {
 SHARED = ("root", "corrupt")  # arguments of a dataset that are keys of every [data] section
 
 
-InMemory: TypeAlias = Literal["digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "npz"]
+InMemory: TypeAlias = Literal["digits", "shapes", "mnist", "fashion_mnist", "cifar10", "cifar100", "npz"]
 
 
 @overload
@@ -43,13 +45,13 @@ def load(
 def load(name: str, root: str | Path | None = None, corrupt: str | None = None, **arguments: Any) -> Dataset[Source]:
     """Load a dataset by name.
 
-    `digits` is part of scikit-learn. `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are read from their published
-    files in `root`, `$JAXCONV_DATA` (each directly or in a subfolder named after the dataset) or the user's cache, to
-    which they are downloaded if missing. `folder` and `npz` read `root`.
+    `digits` is part of scikit-learn, and `shapes` is generated. `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are
+    read from their published files in `root`, `$JAXCONV_DATA` (each directly or in a subfolder named after the dataset)
+    or the user's cache, to which they are downloaded if missing. `folder` and `npz` read `root`.
 
     Args:
       name: one of `names()`, or "module:function", a custom function that returns a `Dataset`.
-      root: folder or file to read; not used by `digits`.
+      root: folder or file to read; not used by `digits` and `shapes`.
       corrupt: "fail" or "skip" at damaged images, for datasets that read them one by one.
       **arguments: further arguments of the dataset's function.
 
@@ -76,7 +78,7 @@ def names() -> list[str]:
     """The names that `load` knows.
 
     >>> names()
-    ['digits', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100', 'folder', 'npz']
+    ['digits', 'shapes', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100', 'folder', 'npz']
     """
     return list(registry)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from jaxconv._base.errors import ConfigError
 from jaxconv.data.balance import labels_of
-from jaxconv.data.dataset import Arrays, Source
+from jaxconv.data.dataset import Arrays, Source, label_struct
+from jaxconv.data.labels import taken
 
 __all__ = ["Part", "held_back", "stratified"]
 
@@ -32,10 +34,15 @@ class Part:
 
     @property
     def labels(self) -> np.ndarray:
-        """The labels of its images, if the source knows them without reading images."""
+        """The classes of its images, if the source knows them without reading images."""
         return labels_of(self.source)[self.start : self.stop]
 
-    def __getitem__(self, index: int, /) -> tuple[np.ndarray, int]:
+    @property
+    def label_struct(self) -> Any:
+        """Shape and dtype of a label."""
+        return label_struct(self.source)
+
+    def __getitem__(self, index: int, /) -> tuple[np.ndarray, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)}")
         return self.source[self.start + index]
@@ -64,7 +71,9 @@ def held_back(source: Source, count: int) -> tuple[Source, Source | None]:
     if cut <= 0:
         raise ConfigError(f"data.validation must leave images to train on; got {count:,} of {len(source):,}")
     if isinstance(source, Arrays):
-        first, last = (Arrays(source.images[part], source.labels[part]) for part in (slice(cut), slice(cut, None)))
+        first, last = (
+            Arrays(source.images[part], taken(source.labels, part)) for part in (slice(cut), slice(cut, None))
+        )
         return first, last
     return Part(source, 0, cut), Part(source, cut, len(source))
 

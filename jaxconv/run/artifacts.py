@@ -154,7 +154,8 @@ def _illustrate(
 def _curves(settings: Config, task: Task, folder: Path) -> Figure:
     """The training curves, with what makes training harder than evaluation."""
     smoothing, loss = settings.train.label_smoothing, settings.loss
-    other = [] if loss.name == "cross_entropy" else [f"the loss {loss.name}"]
+    name = " + ".join([loss.name, *loss.terms])
+    other = [] if name == "cross_entropy" else [f"the loss {name}"]
     other += ["class weights"] if loss.class_weights is not None else []
     other += ["distillation"] if settings.distill.run or settings.distill.net else []
     drops = {key: value for key, value in settings.net.arguments.items() if "drop" in key and value}

@@ -16,7 +16,8 @@ import numpy as np
 from jaxconv._base.errors import ConfigError
 from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.balance import Order
-from jaxconv.data.dataset import shape_of
+from jaxconv.data.dataset import label_struct, shape_of
+from jaxconv.data.labels import taken
 from jaxconv.data.order import batch_epochs, batch_indices
 from jaxconv.data.stream import prefetch_to_device, stream
 from jaxconv.training.devices import Devices, make_devices
@@ -55,7 +56,7 @@ def shuffled_batches(
 
     def batch(step: int) -> Batch:
         indices, epochs = order(seed, step, batch_size, len(source)), batch_epochs(step, batch_size, len(source))
-        return Batch(source.images[indices], source.labels[indices], weight, indices, epochs)
+        return Batch(source.images[indices], taken(source.labels, indices), weight, indices, epochs)
 
     return map(batch, steps)
 
@@ -140,7 +141,7 @@ class Resident:
         self.waited, self.skipped = 0.0, dict[str, int]()
 
     @functools.cached_property
-    def data(self) -> tuple[jax.Array, jax.Array]:
+    def data(self) -> tuple[jax.Array, Any]:
         """The images and labels, copied to the devices on first use."""
         return self._devices.copies((self._source.images, self._source.labels))
 
@@ -148,7 +149,7 @@ class Resident:
     def data_shapes(self) -> Any:
         """Shapes of `data`."""
         arrays, whole = (self._source.images, self._source.labels), self._devices.whole
-        return tuple(jax.ShapeDtypeStruct(v.shape, jnp.asarray(v[:0]).dtype, sharding=whole) for v in arrays)
+        return jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, jnp.asarray(v[:0]).dtype, sharding=whole), arrays)
 
     def items(self, first: int, count: int) -> tuple[jax.Array, jax.Array]:
         """Indices and epochs, int32 [max_steps, batch_size] or [max_steps, members, batch_size], 0 after `count`."""
@@ -166,10 +167,10 @@ class Resident:
     def close(self) -> None:
         """Nothing to stop."""
 
-    def take(self, data: tuple[jax.Array, jax.Array], item: Any) -> Batch:
+    def take(self, data: tuple[jax.Array, Any], item: Any) -> Batch:
         """The images at these indices, each of weight 1, with index and epoch."""
         (images, labels), (index, epoch) = data, item
-        return Batch(images[index], labels[index], jnp.ones(index.shape, jnp.float32), index, epoch)
+        return Batch(images[index], taken(labels, index), jnp.ones(index.shape, jnp.float32), index, epoch)
 
 
 class Streamed:
@@ -218,7 +219,9 @@ class Streamed:
         whole = jax.ShapeDtypeStruct(axes, jnp.int32, sharding=rows)
         self.shapes = Batch(
             jax.ShapeDtypeStruct((*axes, *image), jnp.uint8, sharding=rows),
-            whole,
+            jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype, sharding=rows), label_struct(source)
+            ),
             jax.ShapeDtypeStruct(axes, jnp.float32, sharding=rows),
             whole,
             whole,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxconv._base.dtypes import upcast
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv._base.types import Array
-from jaxconv.training.losses import weighted_mean
+from jaxconv.training.losses._common import weighted_mean
 from jaxconv.training.step import Loss
 
 __all__ = ["distilled", "teacher_divergence"]

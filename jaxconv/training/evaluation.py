@@ -14,6 +14,7 @@ from jaxconv._base.dtypes import upcast
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.types import Array, ParamsLike, State
 from jaxconv.data import Arrays, Batch
+from jaxconv.data.labels import taken
 from jaxconv.data.order import masked_batches
 from jaxconv.layers.layer import Layer
 from jaxconv.training.ensemble import Members, over_members
@@ -96,6 +97,7 @@ def make_log_probabilities(
     *,
     members: Members = False,
     temperature: float = 1.0,
+    dense: bool = False,
 ) -> Callable[[ParamsLike, State, Array], jax.Array]:
     """Make the pure function from images to log-probabilities.
 
@@ -105,18 +107,19 @@ def make_log_probabilities(
       views: test-time augmentation, applied to the images before `prepare`; None for none.
       members: whether params and state are those of an ensemble, whose probabilities are averaged; or `Devices.vmap`.
       temperature: from `fit_temperature`; of an ensemble, of its mean probability.
+      dense: whether the net returns logits of each pixel, which are moved back from the views.
 
     Returns:
-      `(params, state, images) -> log p` [N, C], in at least float32.
+      `(params, state, images) -> log p` [N, C], or [N, H, W, C], in at least float32.
     """
 
-    mapped = over_members(_member_log_probabilities(net, prepare, views), members, (0, 0, None))
+    mapped = over_members(_member_log_probabilities(net, prepare, views, dense), members, (0, 0, None))
     whole = (lambda *inputs: _together(mapped(*inputs))) if members else mapped
     return whole if temperature == 1 else lambda *inputs: tempered(whole(*inputs), temperature)
 
 
 def _member_log_probabilities(
-    net: Layer, prepare: Prepare | None, views: Views | None
+    net: Layer, prepare: Prepare | None, views: Views | None, dense: bool = False
 ) -> Callable[[ParamsLike, State, Array], jax.Array]:
     """`make_log_probabilities` of a single net."""
 
@@ -125,7 +128,7 @@ def _member_log_probabilities(
             x = images if prepare is None else prepare(images)
             return jax.nn.log_softmax(upcast(net.apply(params, state, x, train=False)[0]))
 
-        return one(images) if views is None else views.averaged(one)(images)
+        return one(images) if views is None else views.averaged(one, dense)(images)
 
     return log_p
 
@@ -231,7 +234,7 @@ def batches(source: Arrays, batch_size: int) -> Iterable[Batch]:
       batch_size: images per batch.
     """
     for indices, weights in masked_batches(len(source), batch_size):
-        yield Batch(source.images[indices], source.labels[indices], weights)
+        yield Batch(source.images[indices], taken(source.labels, indices), weights)
 
 
 def results(step: EvalStep, params: ParamsLike, state: State, feed: Iterable[Batch]) -> list[dict[str, np.ndarray]]:

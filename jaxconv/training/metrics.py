@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import Array
-from jaxconv.training.losses import check_pair, weighted_mean
+from jaxconv.training.losses._common import check_pair, weighted_mean
 
 __all__ = [
     "PerClass",
@@ -20,7 +20,9 @@ __all__ = [
     "confusion_matrix",
     "correct",
     "count_pairs",
+    "iou",
     "label_rank",
+    "mean_iou",
     "per_class",
     "top_k",
 ]
@@ -197,15 +199,61 @@ def per_class(matrix: Array) -> PerClass:
     >>> print(per_class(jnp.array([[3, 1], [0, 4]])).recall)
     [0.75 1.  ]
     """
-    matrix = jnp.asarray(matrix)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ShapeError("a confusion matrix must be [C, C]", got=str(list(matrix.shape)))
+    matrix = _square(matrix)
     right, true, answered = jnp.diagonal(matrix), matrix.sum(1), matrix.sum(0)
 
     def share(part: jax.Array, whole: jax.Array) -> jax.Array:
         return part.astype(jnp.float32) / jnp.maximum(whole, 1).astype(jnp.float32)
 
     return PerClass(share(right, true), share(right, answered), share(2 * right, true + answered))
+
+
+def iou(matrix: Array) -> jax.Array:
+    """Intersection over union (Jaccard index) of each class: `hits / (labels + predictions - hits)`.
+
+    Args:
+      matrix: [C, C], from `confusion_matrix`, of pixels for example.
+
+    Returns:
+      float32 [C]; NaN for a class in neither labels nor predictions.
+
+    Raises:
+      ShapeError: if the matrix is not square.
+
+    >>> print(iou(jnp.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])))
+    [0.75 0.8   nan]
+    """
+    matrix = _square(matrix)
+    hits = jnp.diagonal(matrix)
+    union = matrix.sum(0) + matrix.sum(1) - hits
+    return jnp.where(union > 0, hits / jnp.maximum(union, 1), jnp.nan).astype(jnp.float32)
+
+
+def mean_iou(matrix: Array) -> jax.Array:
+    """Mean of `iou` over the classes that occur in labels or predictions (mIoU).
+
+    Args:
+      matrix: [C, C], from `confusion_matrix`.
+
+    Returns:
+      Scalar float32 in [0, 1]; 0 if no pixel was counted.
+
+    Raises:
+      ShapeError: if the matrix is not square.
+
+    >>> print(mean_iou(jnp.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])))
+    0.775
+    """
+    each = iou(matrix)
+    known = ~jnp.isnan(each)
+    return jnp.where(known, each, 0).sum() / jnp.maximum(known.sum(), 1)
+
+
+def _square(matrix: Array) -> jax.Array:
+    matrix = jnp.asarray(matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ShapeError("a confusion matrix must be [C, C]", got=str(list(matrix.shape)))
+    return matrix
 
 
 def calibration_error(probabilities: Array, labels: Array, bins: int = 15, weights: Array | None = None) -> jax.Array:

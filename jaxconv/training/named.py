@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,21 +13,23 @@ import jax.numpy as jnp
 
 from jaxconv._base import arguments as checked
 from jaxconv._base.errors import ConfigError, raise_problems
-from jaxconv.training.losses import binary_cross_entropy, cross_entropy, focal, mean_squared_error
+from jaxconv.training.losses import binary_cross_entropy, cross_entropy, dice, focal, lovasz, mean_squared_error
 from jaxconv.training.step import Loss
 
-__all__ = ["GIVEN", "loss_problems", "losses", "make_loss", "with_defaults"]
+__all__ = ["GIVEN", "loss_problems", "losses", "make_loss", "make_sum", "term_problems", "with_defaults"]
 
 losses: dict[str, Callable[..., jax.Array]] = {
     "cross_entropy": cross_entropy,
     "bce": binary_cross_entropy,
     "focal": focal,
     "mse": mean_squared_error,
+    "dice": dice,
+    "lovasz": lovasz,
 }
-"""Losses of class labels, integers [N] or soft [N, C], by the names that a config gives them."""
+"""Losses by the names that a config gives them."""
 _SHARED = {"smoothing": "train.label_smoothing", "class_weights": "loss.class_weights"}
-GIVEN = ("logits", "outputs", "labels", "targets", "weights", *_SHARED)
-"""Parameters that are not arguments of a config: a batch, or what other keys set."""
+GIVEN = ("logits", "outputs", "labels", "targets", "weights", "ignore_index", *_SHARED)
+"""Parameters that are not arguments of a config: a batch, its ignored label, or what other keys set."""
 
 
 def make_loss(
@@ -69,29 +72,97 @@ def make_loss(
     if class_weights is None:
         return functools.partial(function, **given)
 
-    def weighted(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> jax.Array:
-        further = [1.0] * (logits.shape[-1] - len(class_weights))
-        return function(logits, labels, weights, class_weights=jnp.array([*class_weights, *further]), **given)
+    def weighted(logits: jax.Array, labels: jax.Array, weights: jax.Array, **ignored: Any) -> jax.Array:
+        each = jnp.array([*class_weights, *[1.0] * (logits.shape[-1] - len(class_weights))])
+        return function(logits, labels, weights, class_weights=each, **given, **ignored)
 
     return weighted
 
 
-def loss_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:
+def make_sum(
+    loss: Loss,
+    terms: Mapping[str, Any],
+    *,
+    smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> Loss:
+    """Add further losses to a loss.
+
+    Args:
+      loss: from `make_loss`.
+      terms: weight by name of the loss; or a table of its `weight`, 1 by default, and its arguments.
+      smoothing: label smoothing, of the terms that have such an argument.
+      class_weights: as in `make_loss`, of the terms that have such an argument.
+
+    Returns:
+      `(logits, labels, weights) -> scalar`.
+
+    Raises:
+      ConfigError: if a term is invalid.
+
+    >>> loss = make_sum(make_loss(), {"focal": {"weight": 2, "gamma": 0}})
+    >>> print(f"{loss(jnp.zeros([1, 4]), jnp.array([0]), jnp.ones(1)):.4f}")  # 3 log 4
+    4.1589
+    """
+    raise_problems(term_problems(terms))
+    parts = [(1.0, loss)]
+    for name, term in terms.items():
+        weight, arguments = _weight(term)
+        takes = inspect.signature(checked.find("loss.terms", name, losses)).parameters
+        shared = {"smoothing": smoothing, "class_weights": class_weights}
+        options: dict[str, Any] = {key: value for key, value in shared.items() if key in takes}
+        parts.append((weight, make_loss(name, arguments, **options)))
+
+    def total(logits: jax.Array, labels: Any, weights: jax.Array, **ignored: Any) -> jax.Array:
+        return sum((weight * part(logits, labels, weights, **ignored) for weight, part in parts), jnp.float32(0))
+
+    return total
+
+
+def term_problems(terms: Mapping[str, Any]) -> list[str]:
+    """Check the terms of `make_sum`; returns one line for each problem.
+
+    Args:
+      terms: as in `make_sum`.
+
+    >>> term_problems({"dice": -1})
+    ['loss.terms.dice: must be a weight above 0, or a table of weight and arguments, got -1']
+    """
+    lines = []
+    for name, term in terms.items():
+        weight, arguments = _weight(term)
+        if not isinstance(weight, int | float) or isinstance(weight, bool) or not 0 < weight < math.inf:
+            be = "must be a weight above 0, or a table of weight and arguments"
+            lines.append(f"loss.terms.{name}: {be}, got {term!r}")
+        else:
+            lines += loss_problems(name, arguments, f"loss.terms.{name}")
+    return lines
+
+
+def _weight(term: Any) -> tuple[Any, dict[str, Any]]:
+    """Weight and arguments of a term."""
+    if not isinstance(term, Mapping):
+        return term, {}
+    return term.get("weight", 1.0), {key: value for key, value in term.items() if key != "weight"}
+
+
+def loss_problems(name: str, arguments: Mapping[str, Any], path: str = "loss") -> list[str]:
     """Check a loss's name and arguments; returns one line for each problem.
 
     Args:
       name: a key of `losses`, or "module:function".
       arguments: the function's own arguments, as parsed from TOML.
+      path: of the table, for messages.
 
     >>> loss_problems("focal", {"gama": 2})
     ["loss.gama: focal takes gamma; did you mean 'gamma'?"]
     """
     try:
-        function = checked.find("loss.name", name, losses)
+        function = checked.find("loss.name" if path == "loss" else path, name, losses)
     except ConfigError as error:
         return [str(error)]
-    lines = checked.given_problems("loss", name, function, arguments, hidden=GIVEN)
-    return lines + checked.missing("loss", name, function, arguments, elsewhere=GIVEN)
+    lines = checked.given_problems(path, name, function, arguments, hidden=GIVEN)
+    return lines + checked.missing(path, name, function, arguments, elsewhere=GIVEN)
 
 
 def with_defaults(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

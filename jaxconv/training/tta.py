@@ -99,21 +99,35 @@ class Views:
             found.append(view)
         return jnp.stack(found)
 
-    def averaged(self, log_p: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    def averaged(
+        self, log_p: Callable[[jax.Array], jax.Array], dense: bool = False
+    ) -> Callable[[jax.Array], jax.Array]:
         """A function of images that averages over their views; one view runs at a time.
 
         Args:
-          log_p: `images -> log-probabilities` [N, C].
+          log_p: `images -> log-probabilities` [N, C], or [N, H, W, C] of pixels.
+          dense: whether they are of pixels, which are moved back from the views.
 
         Returns:
           The same kind of function.
+
+        Raises:
+          ConfigError: if a view of pixels cannot be moved back: all but mirror images.
         """
+        if dense:
+            check_arguments(
+                "tta",
+                "shift must be 0 for predictions of pixels" if self.shift else "",
+                "five_crop must be unset for predictions of pixels" if self.five_crop is not None else "",
+            )
         if self.count == 1:
             return log_p
 
         def mean(images: jax.Array) -> jax.Array:
             each = jax.lax.map(log_p, self(images))
-            weights = jnp.asarray(self.weights, each.dtype)[:, None, None]
+            if dense and self.flip:
+                each = jnp.stack([each[0], each[1, :, :, ::-1]])
+            weights = jnp.asarray(self.weights, each.dtype).reshape(-1, *[1] * (each.ndim - 1))
             if self.mean_of == "logits":
                 return jax.nn.log_softmax((weights * each).sum(0))
             return jax.nn.logsumexp(each + jnp.log(weights), axis=0)

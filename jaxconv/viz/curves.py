@@ -89,7 +89,7 @@ def training_curves(
     shares = {train: (ours, _TRAIN), evaluated: (theirs, _TEST)}
     top5 = {f"{part}, top 5": (curves[f"{part}_top5"], _TOP5)}
     _draw(accuracy, shares | top5, lambda share: f"{100 * share:.2f} %")
-    accuracy.set_ylabel(metric)
+    accuracy.set_ylabel(metric if metric == "accuracy" else "share")
     _percent(accuracy)
     for axes in rate:
         _draw(axes, {"learning rate": (curves["learning_rate"], _RATE)}, None)

@@ -12,6 +12,7 @@ from jaxconv.training.losses import cross_entropy, focal
 from jaxconv.training.named import loss_problems, losses, make_loss
 
 N, C = 9, 5
+EXAMPLES = [name for name in losses if name not in ("dice", "lovasz")]  # means over examples
 WEIGHTS = [0.5, 2.0, 0.0, 1.0, 1.5]
 
 
@@ -44,7 +45,7 @@ def torchs(name, logits, labels, smoothing, weights):
     return (w * (1 - p) ** 2 * -target * torch.log(p)).sum(-1).mean()
 
 
-@pytest.mark.parametrize("name", losses)
+@pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("weights", [WEIGHTS, [1.0] * C])
@@ -60,7 +61,7 @@ def test_values_and_gradients(rng, logits, hard, assert_close, quick_jit, name, 
     assert_close(gradient, x.grad.numpy())
 
 
-@pytest.mark.parametrize("name", losses)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_of_one_class_as_of_its_one_hot_label(logits, hard, name):
     for smoothing in (0.0, 0.1):
         loss = make_loss(name, smoothing=smoothing, class_weights=WEIGHTS)
@@ -68,7 +69,7 @@ def test_of_one_class_as_of_its_one_hot_label(logits, hard, name):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", losses)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_of_no_weight_and_labels_outside_the_classes(logits, hard, name):
     loss = make_loss(name, class_weights=WEIGHTS)
     weights = np.ones(N, np.float32)
@@ -106,7 +107,7 @@ def test_more_logits_than_classes_and_a_loss_of_the_users_own(tmp_path, monkeypa
 
 def test_problems():
     assert loss_problems("focale", {}) == [
-        "loss.name: must be one of cross_entropy, bce, focal, mse, or \"module:function\"; got 'focale'; "
+        "loss.name: must be one of cross_entropy, bce, focal, mse, dice, lovasz, or \"module:function\"; got 'focale'; "
         "did you mean 'focal'?"
     ]
     assert loss_problems("focal", {"gamma": "2"}) == ["loss.gamma: must be a number, got '2'"]

@@ -14,6 +14,7 @@ from jaxconv import data
 from jaxconv._base.errors import ConfigError
 from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.balance import balanced_order, labels_of
+from jaxconv.data.dataset import label_struct
 from jaxconv.data.order import batch_indices
 from jaxconv.data.split import held_back
 from jaxconv.data.stream import evaluation_stream
@@ -118,7 +119,7 @@ def batch_struct(dataset: data.Dataset[Any], size: int) -> Batch:
     """Shapes and dtypes of a batch of `size` images."""
     return Batch(
         jax.ShapeDtypeStruct((size, *dataset.image_shape), np.uint8),
-        jax.ShapeDtypeStruct((size,), np.int32),
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), label_struct(dataset.train)),
         jax.ShapeDtypeStruct((size,), np.float32),
         jax.ShapeDtypeStruct((size,), np.int32),
         jax.ShapeDtypeStruct((size,), np.int32),

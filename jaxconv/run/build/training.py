@@ -28,7 +28,7 @@ from jaxconv.training.averaging import Averaging
 from jaxconv.training.devices import Devices, make_devices
 from jaxconv.training.distillation import distilled
 from jaxconv.training.ensemble import Members, init_ensemble
-from jaxconv.training.named import make_loss
+from jaxconv.training.named import make_loss, make_sum
 from jaxconv.training.resizing import image_sizes, resize_to
 from jaxconv.training.step import AverageOf, Loss, Step, Teacher, TrainState, init_state, make_step
 
@@ -117,6 +117,12 @@ def _check_watched(settings: Config, inputs: Inputs) -> None:
         "early_stopping.patience": settings.early_stopping.patience is not None,
         "optim.plateau": settings.optim.plateau is not None,
     }
+    name, monitor = task_name(settings, inputs.dataset), settings.early_stopping.monitor
+    if settings.early_stopping.patience is not None and monitor not in ("loss", find_task(name).metric):
+        raise ConfigError(
+            f"early_stopping.monitor must be loss or {find_task(name).metric}, the metric of the task {name}; "
+            f"got {monitor!r}"
+        )
     for key in (key for key, there in watching.items() if there):
         if inputs.validation is None:
             raise ConfigError(f"{key} needs validation images, as data.validation=1000; got none")
@@ -234,7 +240,9 @@ def _loss(settings: Config, inputs: Inputs, task: Task, batch: Any) -> Loss:
     elif weights is not None and len(weights) != classes:
         raise ConfigError(f"loss.class_weights must be {classes} numbers, one for each class; got {len(weights)}")
     smoothing = settings.train.label_smoothing
-    loss = task.loss(make_loss(wanted.name, wanted.arguments, smoothing=smoothing, class_weights=weights))
+    shared: dict[str, Any] = {"smoothing": smoothing, "class_weights": weights}
+    made = make_loss(wanted.name, wanted.arguments, **shared)
+    loss = task.loss(make_sum(made, wanted.terms, **shared) if wanted.terms else made)
     outputs = jax.ShapeDtypeStruct((len(batch.weight), *task.output(inputs.dataset).shape), jnp.float32)
     targets = batch.label if task.targets is None else jax.eval_shape(task.targets, batch)
     try:

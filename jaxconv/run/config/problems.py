@@ -16,7 +16,7 @@ from jaxconv.models._registry import net_problems
 from jaxconv.run.config.records import NESTED, SECTIONS, Config
 from jaxconv.run.config.training_records import LossConfig
 from jaxconv.training import optim
-from jaxconv.training.named import loss_problems
+from jaxconv.training.named import loss_problems, term_problems
 
 __all__ = ["argument_problems", "by_key", "is_misspelt", "line_of"]
 
@@ -35,6 +35,7 @@ def argument_problems(nested: Mapping[str, Any]) -> list[str]:
         lines += net_problems(*found)
     if isinstance(nested.get("loss"), dict) and (found := _named({"name": LossConfig.name} | nested["loss"])):
         lines += loss_problems(*found)
+        lines += term_problems(terms) if isinstance(terms := nested["loss"].get("terms"), dict) else []
     if isinstance(nested.get("optim"), dict):
         lines += _optim_problems("optim", nested["optim"])
     if isinstance(nested.get("augment"), dict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -144,7 +144,7 @@ class TaskConfig:
     """What the net is trained for."""
 
     __pydantic_config__ = STRICT
-    name: Annotated[Literal["classification"] | None, example("classification")] = None
+    name: Annotated[Literal["classification", "segmentation"] | None, example("segmentation")] = None
     """The task; the one that the dataset's labels are for if unset."""
 
 
@@ -155,6 +155,8 @@ class LossConfig:
     __pydantic_config__ = STRICT
     name: Annotated[str, example("focal")] = "cross_entropy"
     """A loss of jaxconv, or "module:function" of (logits, labels, weights)."""
+    terms: Annotated[dict[str, Any], example({"cross_entropy": 0.5})] = dataclasses.field(default_factory=dict)
+    """Losses that are added to it, each with its weight, or with a table of its weight and arguments."""
     class_weights: Annotated[ClassWeights | Literal["balanced"] | None, example("balanced")] = None
     """Factors of the loss by class, a list, or "balanced" for those inverse to the numbers of training images."""
     arguments: Arguments = dataclasses.field(default_factory=dict)
@@ -232,7 +234,7 @@ class EarlyStoppingConfig:
     __pydantic_config__ = STRICT
     patience: Annotated[Positive | None, example(10)] = None
     """Evaluations without improvement before the run ends; it does not end early if unset."""
-    monitor: Annotated[Literal["loss", "accuracy"], example("accuracy")] = "loss"
+    monitor: Annotated[Literal["loss", "accuracy", "miou"], example("accuracy")] = "loss"
     """What is to improve: the loss, or the metric of the task."""
     min_delta: Annotated[Annotated[float, Field(ge=0, allow_inf_nan=False)], example(0.001)] = 0.0
     """Smallest change that is an improvement."""

@@ -1,0 +1,10 @@
+"""Loss functions: (weighted) means over examples or pixels, and overlaps of regions."""
+
+from jaxconv.training.losses._pointwise import binary_cross_entropy, cross_entropy, focal, mean_squared_error
+from jaxconv.training.losses._regions import dice, lovasz
+
+__all__ = ["binary_cross_entropy", "cross_entropy", "dice", "focal", "lovasz", "mean_squared_error"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

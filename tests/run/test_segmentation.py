@@ -1,0 +1,123 @@
+"""Segmentation by a config: a run, its files, evaluation and prediction by the commands, and what is refused."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.config_text import config_text
+from support.tiny_run import invoke, killed_at_step_8, settings
+
+from jaxconv import run
+from jaxconv._base.errors import ConfigError
+from jaxconv.data.shapes import shapes
+from jaxconv.run.tasks import tasks
+from jaxconv.viz.masks import class_colors
+
+TEXT = config_text(
+    {"name": "unet", "width": 4, "depth": 1, "padding": "same"},
+    data={"name": "shapes", "size": 16, "num_classes": 3, "train": 128, "test": 20, "validation": 16},
+    augment={"flip": True, "rotate": 20},
+    loss__terms={"dice": 1.0},
+    optim={"name": "adam", "learning_rate": 0.01},
+    train={"epochs": 2, "batch_size": 16, "log_every": 4, "eval_every": 7},
+    checkpoint={"every_steps": 4},
+)
+
+
+def given(folder, *changes):
+    return settings(folder, *changes, text=TEXT)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run's folder and result."""
+    folder = tmp_path_factory.mktemp("segmentation")
+    return folder / "run", run.train(given(folder), folder / "run")
+
+
+@pytest.mark.slow
+def test_a_run_leaves_its_numbers_and_pictures(finished):
+    folder, result = finished
+    assert result["task"] == "segmentation"
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {line["step"] for line in lines if "validation_miou" in line} == {7, 14}
+    assert all("accuracy" in line for line in lines if "loss" in line)
+    rows = list(csv.DictReader((folder / "classes.csv").read_text().splitlines()))
+    test = shapes(16, 3, train=128, test=20).test
+    pixels = np.bincount(test.labels.values.ravel(), minlength=3).tolist()
+    assert [int(row["pixels"]) for row in rows] == pixels
+    assert sum(int(row["predicted"]) for row in rows) == sum(pixels)
+    known = [float(row["iou"]) for row in rows if row["iou"]]
+    assert result["test_miou"] == pytest.approx(np.mean(known), abs=1e-5)
+    assert result["test_iou/background"] == pytest.approx(float(rows[0]["iou"]), abs=1e-5)
+    for name in ("worst.png", "curves.png"):
+        with Image.open(folder / name) as picture:
+            assert picture.size[0] > 500
+
+
+@pytest.mark.slow
+def test_the_commands_repeat_and_write_what_the_run_found(finished, tmp_path):
+    folder, result = finished
+    shown = invoke("evaluate", folder)
+    assert (shown.exit_code, shown.stderr) == (0, ""), shown.output
+    table = dict(line.rsplit("  ", 1) for line in shown.stdout.splitlines())
+    numbers = {name.strip(): value.strip() for name, value in table.items()}
+    assert numbers["test miou"] == numbers["when trained"] == f"{result['test_miou']:.2%}"
+    flipped = invoke("evaluate", folder, "--tta", "flip=true")
+    assert flipped.exit_code == 0
+    refused = invoke("evaluate", folder, "--tta", "shift=1")
+    assert (refused.exit_code, refused.stderr.strip()) == (
+        2,
+        "error: tta.shift must be unset for the task segmentation, whose predictions at the border of a shifted image "
+        "are unknown; got 1",
+    )
+    test = shapes(16, 3, train=128, test=20).test
+    Image.fromarray(test.images[0]).save(tmp_path / "scene.png")
+    shown = invoke("predict", folder, tmp_path / "scene.png", "--out", tmp_path / "masks")
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.splitlines()[1:] == [f"wrote {tmp_path}/masks/scene_{kind}.png" for kind in ("mask", "overlay")]
+    expected = np.asarray(run.load(folder).outputs(test.images[:1])).argmax(-1)[0]
+    with Image.open(tmp_path / "masks" / "scene_mask.png") as mask:
+        np.testing.assert_array_equal(np.asarray(mask), expected)
+        np.testing.assert_array_equal(np.asarray(mask.convert("RGB")), class_colors()[expected])
+    assert invoke("runs", folder).stdout.splitlines()[0].split("\t")[:3] == ["run", "miou", "loss"]
+
+
+@pytest.mark.slow
+def test_a_resumed_run_has_the_same_bits(tmp_path):
+    whole, resumed = killed_at_step_8(given(tmp_path), tmp_path)
+    assert whole["test_miou"] == resumed["test_miou"]
+
+
+REFUSED = [
+    ("tta.five_crop=0.5", "tta.five_crop must be unset for the task segmentation, whose predictions of crops do not "
+                          "cover the image equally; got 0.5"),
+    ("train.sampling=balanced", "train.sampling must be unset for the task segmentation, which has a class for each "
+                                "pixel, not one for each image; got 'balanced'"),
+    ("augment.mixup=0.2", "augment.mixup must be unset for the task segmentation, whose masks cannot be mixed; cutmix "
+                          "pastes them; got 0.2"),
+    ("net.padding=valid", "net.name: a net that is trained must return a logit for each class at each pixel, "
+                          "[N, 24, 24, 3]; of one image unet returns [1, 8, 8, 3]"),
+    ("early_stopping.patience=2 early_stopping.monitor=accuracy", "early_stopping.monitor must be loss or miou, the "
+                                                                  "metric of the task segmentation; got 'accuracy'"),
+    ("loss.class_weights=[1.0]", "loss.class_weights must be 3 numbers, one for each class; got 1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED)
+def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path, change, message):
+    with pytest.raises(ConfigError) as caught:
+        run.train(given(tmp_path, *change.split(), "data.train=32", "data.size=24"), tmp_path / "run")
+    assert str(caught.value) == message
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_config_knows_every_task():
+    from typing import get_args, get_type_hints
+
+    from jaxconv.run.config import TaskConfig
+
+    words = [get_args(each) for each in get_args(get_type_hints(TaskConfig)["name"])]
+    assert set(tasks) == {name for names in words for name in names}
