@@ -7,6 +7,7 @@ from jaxconv.layers.combine import branch, chain, residual
 from jaxconv.layers.conv import Conv, masked
 from jaxconv.layers.dense import Dense
 from jaxconv.layers.dropout import Dropout, DropPath, SpatialDropout
+from jaxconv.layers.folding import fold_batch_norms
 from jaxconv.layers.local_conv import LocalConv
 from jaxconv.layers.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from jaxconv.layers.pool import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, BlurPool, L2Pool, LpPool, MaxPool
@@ -22,8 +23,8 @@ __all__ = [
     "BatchNorm", "BlurPool", "Conv", "ConvTranspose", "CoordinateAttention", "Dense", "DepthwiseConv", "DropPath",
     "Dropout", "GroupNorm", "InstanceNorm", "L2Pool", "LayerNorm", "LocalConv", "LocalResponseNorm", "LpPool",
     "MaxPool", "RMSNorm", "SeparableConv", "SpatialDropout", "SpatiallySeparableConv", "SqueezeExcite", "Upsample",
-    "adjoint", "assume_channels_last", "backbone", "branch", "cast", "chain", "freeze_statistics",
-    "ghost_batch_norm", "masked", "remat", "repeat", "replace", "residual", "stateless",
+    "adjoint", "assume_channels_last", "backbone", "branch", "cast", "chain", "fold_batch_norms",
+    "freeze_statistics", "ghost_batch_norm", "masked", "remat", "repeat", "replace", "residual", "stateless",
 ]  # fmt: skip
 
 

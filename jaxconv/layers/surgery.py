@@ -115,7 +115,7 @@ def freeze_statistics(net: Part, *patterns: str) -> Layer:
 
         return dataclasses.replace(layer, apply=apply)
 
-    return _with_layers(lift(net), freeze)
+    return with_layers(lift(net), freeze)
 
 
 def ghost_batch_norm(net: Part, group: int) -> Layer:
@@ -149,7 +149,7 @@ def ghost_batch_norm(net: Part, group: int) -> Layer:
         norms.append(path)
         return in_groups(layer, group)
 
-    ghost = _with_layers(net, in_ghost)
+    ghost = with_layers(net, in_ghost)
     if not norms:
         raise ShapeError(
             "ghost_batch_norm needs a net with batch norms", got=f"{net.name} without", fix="leave the groups out"
@@ -187,10 +187,10 @@ def batch_statistics(net: Part) -> Layer:
 
         return dataclasses.replace(layer, apply=apply)
 
-    return _with_layers(lift(net), measured)
+    return with_layers(lift(net), measured)
 
 
-def _with_layers(net: Layer, change: Callable[[Layer, str], Layer]) -> Layer:
+def with_layers(net: Layer, change: Callable[[Layer, str], Layer]) -> Layer:
     """The net with `change(layer, path)` in place of each layer without parts; its init is the net's.
 
     A path ends with a slash, but for that of a net without parts, which is empty.
