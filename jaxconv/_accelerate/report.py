@@ -1,7 +1,8 @@
-"""Report of `accelerate`: the convolutions of a program, how XLA runs each, and how the engine does."""
+"""Report of `accelerate`: the convolutions and norms of a program, how XLA runs each, and how the engine does."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 import jax
 
@@ -32,23 +33,60 @@ class Found:
     engine: str
 
 
+@dataclasses.dataclass(frozen=True)
+class FoundNorm:
+    """One norm of a program.
+
+    Attributes:
+      where: the name stack.
+      shape: of the array that is normalized.
+      axes: of the statistics, without those of length 1.
+      engine: "native" if the norm is replaced, "XLA" if not.
+      detail: the replaced parts, or why there are none.
+    """
+
+    where: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    engine: str
+    detail: str
+
+
 class Report(tuple[Found, ...]):
-    """Result of `accelerate.report`; as text a table with a line for each convolution.
+    """Result of `accelerate.report`: the convolutions; as text tables with a line for each of them and for each norm.
 
     A last line gives the reason if the native kernels are not available on this CPU.
+
+    Attributes:
+      norms: the norms, and other roots of sums.
     """
+
+    norms: tuple[FoundNorm, ...]
+
+    def __new__(cls, found: Iterable[Found | FoundNorm]) -> Self:
+        found = tuple(found)
+        report = super().__new__(cls, [row for row in found if isinstance(row, Found)])
+        report.norms = tuple(row for row in found if isinstance(row, FoundNorm))
+        return report
 
     def __str__(self) -> str:
         head = ("where", "lhs", "rhs", "result", "XLA alone", "jaxconv")
         word = {"y": "", "x": " (input's gradient)", "k": " (kernel's gradient)"}
-        rows = [head] + [
+        lines = _table([head] + [
             (row.where, *map(_sizes, (row.lhs, row.rhs, row.out)), row.lax, row.engine + word[row.slot]) for row in self
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        ])  # fmt: skip
+        if self.norms:
+            lines += _table([("where", "norm of", "over axes", "jaxconv")] + [
+                (row.where, _sizes(row.shape), str(row.axes), f"{row.engine}: {row.detail}") for row in self.norms
+            ])  # fmt: skip
         if jax.default_backend() == "cpu" and not native.available():
             lines.append(f"native kernels: not available: {native.reason()}")
         return "\n".join(lines)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def xla_alone(p: Any, lhs: ShapedArray, rhs: ShapedArray, loop: bool, platform: str) -> str:

@@ -1,8 +1,8 @@
-"""Replace every convolution, pool and large dense layer of a JAX function by the engine's.
+"""Replace every convolution, pool, norm and large dense layer of a JAX function by the engine's.
 
-The function is traced to a jaxpr and evaluated operation by operation: convolutions, window reductions and products of
-dense layers of `lax` go to the engine, operations with inner jaxprs (jit, scan, cond, …) are rebuilt with rewritten
-ones, and all others are bound unchanged.
+The function is traced to a jaxpr, whose norms are replaced (norms.py), and evaluated operation by operation:
+convolutions, window reductions and products of dense layers of `lax` go to the engine, operations with inner jaxprs
+(jit, scan, cond, …) are rebuilt with rewritten ones, and all others are bound unchanged.
 """
 
 import contextlib
@@ -12,9 +12,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 import jax
 
-from jaxconv._accelerate.report import Found, Report, xla_alone
+from jaxconv._accelerate.norms import Step, replace_norms
+from jaxconv._accelerate.report import Found, FoundNorm, Report, xla_alone
 from jaxconv._accelerate.staging import ARRAYS, lifted, stage
-from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, ShapedArray, bind, manual_axes
+from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, ShapedArray, Tracer, bind, manual_axes
 from jaxconv._base.jaxpr import CALLS, LOOPS, interpret, map_jaxprs, opened
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.form import EXACT_IN_F32, Form
@@ -40,7 +41,8 @@ POOLED = {"float64", *EXACT_IN_F32}
 def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
     """Report every convolution that `fn(*args, **kwargs)` runs: its scope, shapes, and how XLA and the engine run it.
 
-    Nothing is computed; arguments may be `jax.ShapeDtypeStruct`s.
+    Its `norms` are those of the program, and why one is left to XLA. Nothing is computed; arguments may be
+    `jax.ShapeDtypeStruct`s.
 
     >>> import jax.numpy as jnp
     >>> k = jnp.ones((3, 3, 1, 8))
@@ -49,7 +51,7 @@ def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
     >>> print(report(conv, jnp.ones((1, 9, 9, 8)))[0].lax)
     8 groups, one small contraction each
     """
-    found: list[Found] = []
+    found: list[Found | FoundNorm] = []
 
     def shapes(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         staged = stage(fn, args, kwargs, (*ARRAYS, jax.ShapeDtypeStruct))
@@ -74,8 +76,9 @@ def _with_report(function: Any) -> Accelerate:
 
 @_with_report
 def accelerate(fn: Callable[P, R]) -> Callable[P, R]:
-    """Run every convolution, pool and large dense layer of `fn`, forward and gradient, on the engine.
+    """Run every convolution, pool, norm and large dense layer of `fn`, forward and gradient, on the engine.
 
+    On a CPU, norms with sums in float32 are found by what they compute, whichever library or formula they are from.
     Also inside jit, scan, while, cond, remat, custom_jvp, custom_vjp and shard_map, and in the results of vmap and grad
     inside `fn`. The result composes with `jax.jit` (also with donated and static arguments), `jax.grad` and `jax.vmap`,
     Flax's `nnx.jit` and Equinox's `filter_jit`, outside and inside. All other operations keep their results bit for
@@ -113,13 +116,21 @@ def _run(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return staged.result(_evaluate(staged.jaxpr, None, False, *staged.values), update=True)
 
 
-def _evaluate(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: bool, *args: Any) -> list[Any]:
-    """Run a jaxpr with its convolutions and pools replaced."""
+def _evaluate(program: ClosedJaxpr | Jaxpr, found: list[Found | FoundNorm] | None, loop: bool, *args: Any) -> list[Any]:
+    """Run a jaxpr with its convolutions, norms and pools replaced."""
     jaxpr, consts = opened(program)
+    eqns: list[Any] = list(jaxpr.eqns)
+    if any(isinstance(v, Tracer) for v in args):  # else a jit is compiled as it is
+        jaxpr, eqns, norms = replace_norms(jaxpr)
+        if found is not None:
+            found += norms
     codes: dict[Any, jax.Array] = {}
     chosen_later = {_choice_key(eqn, 1) for eqn in jaxpr.eqns if eqn.primitive.name == "select_and_scatter_add"}
 
-    def step(eqn: JaxprEqn, values: list[Any]) -> list[Any]:
+    def step(eqn: Any, values: list[Any]) -> list[Any]:
+        if isinstance(eqn, Step):
+            with _scope(eqn.eqn):
+                return eqn.run(*values)
         with _scope(eqn):
             outs = _pool(eqn, values, codes, chosen_later)
             if outs is None and eqn.primitive.name == "conv_general_dilated":
@@ -130,7 +141,7 @@ def _evaluate(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: boo
                 outs = _product(eqn, *values)
             return _other(eqn, values, found, loop) if outs is None else outs
 
-    return interpret(jaxpr, (*consts, *args), step, lambda literal: literal.val)
+    return interpret(jaxpr, (*consts, *args), step, lambda literal: literal.val, eqns)
 
 
 @contextlib.contextmanager
@@ -143,7 +154,7 @@ def _scope(eqn: JaxprEqn) -> Iterator[None]:
         yield
 
 
-def _other(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
+def _other(eqn: JaxprEqn, values: list[Any], found: list[Found | FoundNorm] | None, loop: bool) -> list[Any]:
     """Run an operation that is not replaced, with its inner jaxprs rewritten."""
     name = eqn.primitive.name
     if name not in ENTERED:
@@ -154,7 +165,7 @@ def _other(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bo
     return bind(eqn, values, {key: map_jaxprs(param, rewrite) for key, param in eqn.params.items()})
 
 
-def _rewritten(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: bool) -> ClosedJaxpr | Jaxpr:
+def _rewritten(program: ClosedJaxpr | Jaxpr, found: list[Found | FoundNorm] | None, loop: bool) -> ClosedJaxpr | Jaxpr:
     avals = [v.aval for v in opened(program)[0].invars]
     closed = jax.make_jaxpr(functools.partial(_evaluate, program, found, loop))(*avals)
     if isinstance(program, ClosedJaxpr):
@@ -162,7 +173,7 @@ def _rewritten(program: ClosedJaxpr | Jaxpr, found: list[Found] | None, loop: bo
     return program if closed.consts else closed.jaxpr
 
 
-def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found] | None, loop: bool) -> list[Any]:
+def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found | FoundNorm] | None, loop: bool) -> list[Any]:
     """Rebuild a shard_map by the public function, which puts the mesh axes in scope for the trace."""
     p = eqn.params
     inner = functools.partial(_evaluate, p["jaxpr"], found, loop)

@@ -15,11 +15,11 @@ from typing import Any
 import jax
 from jax.core import ShapedArray, Tracer
 from jax.dtypes import extended, prng_key
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
 __all__ = [
-    "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "ad",
+    "ClosedJaxpr", "Jaxpr", "JaxprEqn", "Literal", "Primitive", "ShapedArray", "Tracer", "Var", "ad",
     "backends_initialized", "batching", "bind", "compilation_cache_enabled", "debug_infs", "default_precision",
     "default_prng", "detected_cluster", "extended", "for_partitioning", "is_nnx_object", "jax_version",
     "jaxlib_version", "jaxpr_as_fun", "jit_disabled",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+import jax
 
-__all__ = ["CALLS", "LOOPS", "Liveness", "called", "interpret", "map_jaxprs", "opened"]
+from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+
+__all__ = ["CALLS", "LOOPS", "Liveness", "called", "inlined", "interpret", "map_jaxprs", "opened"]
 
 Value = TypeVar("Value")
 
@@ -37,6 +39,49 @@ def map_jaxprs(param: Any, change: Callable[[ClosedJaxpr | Jaxpr], Any]) -> Any:
         holds = any(isinstance(item, (ClosedJaxpr, Jaxpr)) for item in param)
         return type(param)(map_jaxprs(item, change) for item in param) if holds else param
     return change(param) if isinstance(param, (ClosedJaxpr, Jaxpr)) else param
+
+
+def inlined(jaxpr: Jaxpr) -> Jaxpr:
+    """A jaxpr with the equations of its jits in place of the calls, but of those that ask for shardings or the like.
+
+    >>> import jax
+    >>> jaxpr = jax.make_jaxpr(lambda x: jax.jit(lambda x: x + 1)(x) * x)(2.0).jaxpr
+    >>> [eqn.primitive.name for eqn in inlined(jaxpr).eqns]
+    ['add', 'mul']
+    """
+    eqns: list[JaxprEqn] = []
+
+    def visit(inner: Jaxpr, names: dict[Any, Any], scope: Any) -> list[Any]:
+        def read(atom: Any) -> Any:
+            return atom if isinstance(atom, Literal) else names.get(atom, atom)
+
+        for eqn in inner.eqns:
+            operands, stack = [read(atom) for atom in eqn.invars], eqn.source_info.name_stack
+            stack = stack if scope is None else scope + stack
+            body = _plain_jit(eqn)
+            if body is not None:
+                names.update(
+                    zip(eqn.outvars, visit(body, dict(zip(body.invars, operands, strict=True)), stack), strict=True)
+                )
+                continue
+            made = eqn.outvars if inner is jaxpr else [Var(v.aval) for v in eqn.outvars]  # a body may be called twice
+            names.update(zip(eqn.outvars, made, strict=True))
+            eqns.append(eqn.replace(operands, made, source_info=eqn.source_info.replace(name_stack=stack)))
+        return [read(atom) for atom in inner.outvars]
+
+    results = visit(jaxpr, {}, None)
+    return jaxpr.replace(eqns=eqns, outvars=results)
+
+
+def _plain_jit(eqn: JaxprEqn) -> Jaxpr | None:
+    """The jaxpr of a jit without constants, donations, shardings, layouts and compiler options."""
+    p = eqn.params
+    if eqn.primitive.name not in ("jit", "pjit") or p["jaxpr"].consts or any(p["donated_invars"]):
+        return None
+    shardings = (*p["in_shardings"], *p["out_shardings"])
+    layouts = (*p.get("in_layouts", ()), *p.get("out_layouts", ()))
+    special = any(isinstance(s, jax.sharding.Sharding) for s in shardings) or any(v is not None for v in layouts)
+    return None if special or p.get("compiler_options_kvs") else p["jaxpr"].jaxpr
 
 
 def interpret(

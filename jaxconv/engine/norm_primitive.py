@@ -73,8 +73,21 @@ def normalize(
         return (y if affine[1] is None else y + affine[1]), mean, var
     like = next((v.shape for v in affine if v is not None), (*(1,) * (x.ndim - 1), *x.shape[-1:]))
     full = [jnp.full(like, fill, x.dtype) if v is None else v for v, fill in zip(affine, (1, 0), strict=True)]
-    z, center, rest, var = _bind(normalize_p, x, *full, norm=Norm(tuple(sorted(axes)), float(eps)))
+    z, center, rest, var = bind_normalize(x, *full, norm=Norm(tuple(sorted(axes)), float(eps)))
     return z, center + rest, var
+
+
+def bind_normalize(x: jax.Array, scale: jax.Array, bias: jax.Array, *, norm: Norm) -> list[Any]:
+    """z, center, rest and var; scale and bias of one shape, x's with 1 on some axes."""
+    return _bind(normalize_p, x, scale, bias, norm=norm)
+
+
+def bind_gradient(
+    dz: jax.Array, x: jax.Array, center: jax.Array, rest: jax.Array, var: jax.Array, scale: jax.Array, *, norm: Norm
+) -> list[Any]:
+    """The cotangents of x, scale and bias from that of z, and from x, its moments and scale."""
+    zero = jnp.zeros_like(var)
+    return _bind(gradient_p, dz, zero, zero, x, center, rest, lax.rsqrt(var + norm.eps), scale, norm=norm)
 
 
 def _bind(primitive: Primitive, *arrays: Any, norm: Norm) -> list[Any]:

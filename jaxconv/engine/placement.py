@@ -20,12 +20,14 @@ RESHARD = "jax.sharding.reshard(x, P('data')) to shard only the batch"
 """The fix for an array that is sharded along an axis that must be whole."""
 
 
+def varying_axes(aval: Any) -> frozenset[Any]:
+    """The mesh axes of a `shard_map` that an array of this type varies over."""
+    return frozenset(aval.mat.varying if hasattr(aval, "mat") else getattr(aval, "vma", frozenset()))
+
+
 def match_varying_axes(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     """Cast all operands to vary over the same axes of a `shard_map`, as a primitive requires."""
-    types = [jax.typeof(v) for v in arrays]
-    varying: list[frozenset[Any]] = [
-        t.mat.varying if hasattr(t, "mat") else getattr(t, "vma", frozenset()) for t in types
-    ]
+    varying = [varying_axes(jax.typeof(v)) for v in arrays]
     every = frozenset[Any]().union(*varying)
     return tuple(
         jax.lax.pcast(v, tuple(every - has), to="varying") if every - has else v

@@ -235,8 +235,8 @@ def test_switched_off():
 
 @here
 def test_a_lower_instruction_set_by_the_variable():
-    out = run("from jaxconv.engine import native; print(native.reason(), native.isa())", JAXCONV_NATIVE_ISA="baseline")
-    assert out.stdout.strip() == "None baseline", out.stderr
+    out = run("from jaxconv.engine import native; print(native.isa(), native.reason())", JAXCONV_NATIVE_ISA="baseline")
+    assert out.stdout.strip() == "baseline None", out.stderr
 
 
 @here

@@ -71,6 +71,7 @@ def winograd_enabled() -> bool:
 
 def isa() -> str:
     """The instruction set in use."""
+    reason()  # selects the one that the variable names
     return str(_library().jaxconv_isa().decode())
 
 
