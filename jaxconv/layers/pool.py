@@ -9,6 +9,7 @@ import jax
 
 from jaxconv import ops
 from jaxconv._base.deprecation import renamed_arguments
+from jaxconv._base.errors import ShapeError
 from jaxconv._base.types import Ints, Padding, PaddingMode, Params, State
 from jaxconv.layers.layer import Layer, printed, shape_of, stateless_layer
 from jaxconv.ops._adaptive import AdaptiveSize
@@ -144,3 +145,36 @@ def BlurPool(kernel_size: Ints = 3, *, stride: Ints = 2, padding_mode: PaddingMo
     (1, 4, 4, 2)
     """
     return _pool("blur_pool", kernel_size, stride=stride, padding_mode=padding_mode)
+
+
+@printed
+def StochasticPool(
+    kernel_size: Ints, *, stride: Ints | None = None, padding: Padding = "valid", dilation: Ints = 1
+) -> Layer:
+    """`jaxconv.stochastic_pool` as a layer: a random cell of each window in training, its expectation otherwise.
+
+    Needs a key in training.
+
+    >>> import jax.numpy as jnp
+    >>> StochasticPool((2,)).apply({}, {}, jnp.array([[[1.0], [3.0]]]))[0]
+    Array([[[2.5]]], dtype=float32)
+    """
+    words: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+
+    def run(x: Any, *, key: Any, train: bool) -> jax.Array:
+        return ops.stochastic_pool(x, kernel_size, _drawn(key) if train else None, **words)
+
+    checked = _pool("stochastic_pool", kernel_size, **words)
+    return dataclasses.replace(stateless_layer("stochastic_pool", run), init=checked.init)
+
+
+def _drawn(key: Any) -> jax.Array:
+    """`key`; raises ShapeError if there is none."""
+    if key is None:
+        raise ShapeError(
+            "stochastic_pool needs a key when train=True",
+            got="key=None",
+            fix="net.apply(params, state, x, key=jax.random.fold_in(key, step), train=True)",
+            kind="key",
+        )
+    return key

@@ -78,6 +78,36 @@ TABLE = [
         "cbam needs 8 channels on the last axis\n  got: (1, 8)"),
     Row("CoordinateAttention of signals", lambda: init(jc.CoordinateAttention(3, 8), 1, 8, 3),
         "coordinate_attention needs [N, H, W, C]\n  got: (1, 8, 3)"),
+    Row("stochastic_pool of padding alone", lambda: jc.stochastic_pool(X, 2, padding=2),
+        "every window of stochastic_pool must contain at least one cell of its input\n"
+        "  got: window 0 of spatial axis 0 contains only padding (2, 2) (size 2, stride 2, dilation 1, input 8)\n"
+        "  fix: less padding"),
+    Row("StochasticPool without a key", lambda: jc.chain(jc.StochasticPool(2)).apply({"stochastic_pool0": {}}, {"stochastic_pool0": {}}, X, train=True),
+        "at stochastic_pool0: stochastic_pool needs a key when train=True\n"
+        "  got: key=None\n"
+        "  fix: net.apply(params, state, x, key=jax.random.fold_in(key, step), train=True)"),
+    Row("weight_norm of a pool", lambda: init(jc.weight_norm(jc.MaxPool(2)), 1, 8, 8, 3),
+        "weight_norm needs a layer with a kernel\n  got: max_pool"),
+    Row("spectral_norm of a net", lambda: init(jc.spectral_norm(jc.chain(jc.Conv(4, 3))), 1, 8, 8, 3),
+        "spectral_norm needs a layer with a kernel\n  got: chain\n  fix: spectral_norm around each of its parts"),
+    Row("weight_norm without its scale", lambda: jc.weight_norm(jc.Conv(4, 3)).apply(init(jc.Conv(4, 3), 1, 8, 8, 3)[0], {}, X),
+        "params of weight_norm must hold kernel, bias, scale\n"
+        "  got: kernel, bias\n"
+        "  fix: params, state = net.init(key, x)"),
+    Row("roi_align of boxes without images", lambda: jc.roi_align(X, zeros(5, 4), 7),
+        "roi_align needs x [N, H, W, C] and boxes [N, K, 4]\n  got: x (1, 8, 8, 3), boxes (5, 4)",
+        fixed=lambda: jc.roi_align(X, zeros(5, 4)[None], 7)),
+    Row("roi_align of adaptive samples", lambda: jc.roi_align(X, zeros(1, 5, 4), 7, samples=-1),
+        "samples must be ≥ 1\n  got: samples=-1"),
+    Row("deform_conv of signals", lambda: jc.deform_conv(zeros(1, 8, 3), zeros(3, 3, 4), zeros(1, 6, 6)),
+        "deform_conv needs x [N, H, W, C] and a kernel [*k, C_in/groups, C_out] of two axes\n"
+        "  got: x (1, 8, 3), kernel (3, 3, 4)"),
+    Row("deform_conv with offsets of another size", lambda: jc.deform_conv(X, zeros(3, 3, 3, 4), zeros(1, 8, 8, 18)),
+        "offset must be [N, *out, G*9*2] = (1, 6, 6, 18*G), where G divides the channels\n"
+        "  got: offset (1, 8, 8, 18), x (1, 8, 8, 3)",
+        fixed=lambda: jc.deform_conv(X, zeros(3, 3, 3, 4), zeros(1, 8, 8, 18), padding="same")),
+    Row("deform_conv with a mask for offsets", lambda: jc.deform_conv(X, zeros(3, 3, 3, 4), zeros(1, 6, 6, 18), zeros(1, 6, 6, 18)),
+        "mask must be (1, 6, 6, 9)\n  got: mask (1, 6, 6, 18)"),
     Row("ECA of an even kernel", lambda: jc.ECA(4),
         "kernel_size of ECA must be odd\n  got: kernel_size=4\n  fix: kernel_size=3",
         fixed=lambda: jc.ECA(3)),

@@ -1,6 +1,7 @@
 """Every public op, layer and combinator: how to build one, and an input. One line gets a new one all of the
 contract in test_contract.py."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -60,6 +61,29 @@ def transformed(x: jax.Array) -> jax.Array:
     return jc.grid_sample(x, jc.affine_grid(turn, (4, 7)), padding_mode="edge")
 
 
+def aligned(x: jax.Array) -> jax.Array:
+    boxes = jnp.array([[0.3, 0.2, 3.9, 4.6], [-1.0, 2.0, 3.0, 7.0]], jnp.float32)
+    still = 0 * jax.lax.stop_gradient(x).mean((1, 2, 3))[:, None, None]  # boxes sharded as the images are
+    return jc.roi_align(x, boxes + still.astype(jnp.float32), (2, 3))
+
+
+def deformed(x: jax.Array) -> jax.Array:
+    """By offsets and masks from the input itself, away from the whole cells, where slopes jump."""
+    moved = 0.3 + 0.2 * jnp.sin(jc.conv(x, weights(1, 1, 4, 12).astype(x.dtype)))
+    mask = jax.nn.sigmoid(jc.conv(x, weights(1, 1, 4, 6).astype(x.dtype)))
+    return jc.deform_conv(x, weights(3, 2, 4, 5).astype(x.dtype), moved, mask, padding="same")
+
+
+def off_the_cells(layer: jc.Layer) -> jc.Layer:
+    """A deformable convolution with offsets of 0.3 at init: slopes jump at whole cells."""
+
+    def init(key: Any, x: Any) -> Any:
+        params, state = layer.init(key, x)
+        return {**params, "offset": {**params["offset"], "bias": params["offset"]["bias"] + 0.3}}, state
+
+    return dataclasses.replace(layer, init=init)
+
+
 def tied(layer: jc.Layer, shape: tuple[int, ...]) -> jc.Layer:
     back = jc.adjoint(layer, shape, tied=True)
     return jc.compose("tied", {"code": layer}, lambda call, x: call("code", jnp.tanh(call("code", x)), by=back))
@@ -91,6 +115,9 @@ OPS = [
     Entry("pixel_unshuffle", op(jc.pixel_unshuffle, (2, 1))),
     Entry("unfold fold", lambda: lift(unfolded_and_back)),
     Entry("affine_grid grid_sample", lambda: lift(transformed)),
+    Entry("stochastic_pool", op(jc.stochastic_pool, 2)),
+    Entry("roi_align", lambda: lift(aligned)),
+    Entry("deform_conv", lambda: lift(deformed)),
     Entry("pad", op(jc.pad, (1, 2), padding_mode="reflect")),
     Entry("batch_norm", op(jc.batch_norm, weights(4), jnp.ones(4), weights(4), weights(4))),
     Entry("group_norm", op(jc.group_norm, 2)),
@@ -135,6 +162,11 @@ LAYERS = [
     Entry("SPP", lambda: jc.SPP((3, 1))),
     Entry("ASPP", lambda: jc.ASPP(3, (1, 2), activation=jnp.tanh), training_differs=True),
     Entry("PPM", lambda: jc.PPM(2, (1, 2), activation=jnp.tanh), training_differs=True),
+    Entry("StochasticPool", lambda: jc.StochasticPool(2), (3, 6, 5, 4), True, False),
+    Entry("DeformConv", lambda: off_the_cells(jc.DeformConv(6, 3, padding="same", offset_groups=2, groups=2))),
+    Entry("weight_norm", lambda: jc.weight_norm(jc.Conv(5, 3, stride=2))),
+    Entry("weight_norm", lambda: jc.weight_norm(jc.ConvTranspose(3, 3, stride=2))),
+    Entry("spectral_norm", lambda: jc.spectral_norm(jc.Conv(5, 3)), training_differs=True),
     Entry("BatchNorm", lambda: jc.BatchNorm(), training_differs=True),
     Entry("BatchNorm", lambda: jc.BatchNorm(group=2), (4, 3, 2, 4), True, False),
     Entry("GroupNorm", lambda: jc.GroupNorm(2)),
