@@ -78,6 +78,14 @@ def x64():
         yield
 
 
+@pytest.fixture(scope="module")
+def no_pictures():
+    """Runs of this process draw nothing, which would be a third of the time of a short one."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("jaxconv.run.artifacts._illustrate", lambda *arguments: {})
+        yield
+
+
 @pytest.fixture(scope="session")
 def quick_jit():
     """`quick_jit(function)`: compiled with little optimization, in a fraction of the time."""

@@ -73,11 +73,11 @@ class Devices:
         unit = self.parts * accumulate
         if size % unit:
             below, above = size - size % unit, size - size % unit + unit
-            nearest = f"{below} or {above}" if below else f"{above}"
+            nearest = f"nearest that do are {below} or {above}" if below else f"nearest that does is {above}"
             micro = f" in {accumulate} micro-batches" if accumulate > 1 else ""
             raise ConfigError(
                 f"train.batch_size must divide into equal parts for {self.parts} devices{micro}; got {size}, "
-                f"the nearest that do are {nearest}"
+                f"the {nearest}"
             )
 
     def shardings(self, train: TrainState) -> TrainState:

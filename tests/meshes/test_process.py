@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+SLOW = ("test_devices", "test_contract", "not test_devices and not test_contract")  # at the same time, by xdist
+
 
 def run_folder(*words):
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
@@ -22,8 +24,8 @@ def run_folder(*words):
     "words",
     [
         pytest.param(("-k", "test_grid"), id="grid"),
-        pytest.param((), id="quick", marks=pytest.mark.slow),
-        pytest.param(("-m", "slow"), id="slow", marks=pytest.mark.slow),
+        pytest.param(("-k", "not test_grid"), id="quick", marks=pytest.mark.slow),
+        *(pytest.param(("-m", "slow", "-k", part), id=part, marks=pytest.mark.slow) for part in SLOW),
     ],
 )
 def test_on_eight_devices(words):

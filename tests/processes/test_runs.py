@@ -23,6 +23,8 @@ from jaxconv import run
 from jaxconv.run import config
 from jaxconv.training.rolling import saved_steps
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 TRAIN = {"epochs": 1.7, "batch_size": 48, "log_every": 1, "eval_every": 20}
 SMALL = config_text(
     {"features": [4], "kernel_size": 3, "hidden": [], "batch_norm": True},
@@ -102,10 +104,10 @@ def test_each_process_reads_its_share_of_a_streamed_folder(rng, tmp_path):
 def test_each_process_trains_its_members_of_an_ensemble(rng, tmp_path):
     """With the bits of a separate run, and the losses of all of them on one device."""
     path = write_streamed(tmp_path, rng)
-    code, out, err = launch(path, "--out", tmp_path / "two", "ensemble.size=2", "epochs=6")
+    code, out, err = launch(path, "--out", tmp_path / "two", "ensemble.size=2", "epochs=3")
     assert code == 0, out + err
-    run.train(config.read(path, ["devices.data=1", "ensemble.size=2", "epochs=6"]), tmp_path / "one")
-    run.train(config.read(path, ["devices.data=1", "train.seed=1", "epochs=6"]), tmp_path / "second")
+    run.train(config.read(path, ["devices.data=1", "ensemble.size=2", "epochs=3"]), tmp_path / "one")
+    run.train(config.read(path, ["devices.data=1", "train.seed=1", "epochs=3"]), tmp_path / "second")
     assert_same_losses(tmp_path / "two", tmp_path / "one")
     found, want = (load_file(tmp_path / name / "params.safetensors") for name in ("two", "second"))
     for name, array in want.items():
