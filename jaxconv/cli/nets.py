@@ -88,10 +88,10 @@ def predict(
         stacks = [np.stack(pixels)] if len({each.shape for each in pixels}) == 1 else [each[None] for each in pixels]
         outputs = [each for stack in stacks for each in np.asarray(finished.outputs(stack))]
         target = paths[0] / "predictions" if out is None else out
-        terminal, known = Console().is_terminal, (finished.input.peak, finished.input.classes)
+        terminal = Console().is_terminal
         for path, picture, output in zip(images, pictures, outputs, strict=True):
             note = "  (light background: inverted)" if picture.inverted and invert is None else ""
-            shown = finished.task.show(output, picture.pixels, *known, top)
+            shown = finished.task.show(output, picture.pixels, finished.input, top)
             typer.echo(_answer(str(path), shown.lines, note, terminal))
             for ending, content in shown.files.items():
                 with writing(target):

@@ -1,6 +1,6 @@
-"""Class names of CIFAR-10 and CIFAR-100, in label order."""
+"""Class names of CIFAR-10, CIFAR-100 and PASCAL VOC, in label order."""
 
-__all__ = ["CIFAR10", "CIFAR100", "CIFAR100_COARSE"]
+__all__ = ["CIFAR10", "CIFAR100", "CIFAR100_COARSE", "VOC"]
 
 _CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100 = """
@@ -19,6 +19,12 @@ large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people re
 vehicles_1 vehicles_2
 """
 
+_VOC = """
+background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant
+sheep sofa train tvmonitor
+"""
+
 CIFAR10 = tuple(_CIFAR10.split())
 CIFAR100 = tuple(_CIFAR100.split())
 CIFAR100_COARSE = tuple(_CIFAR100_COARSE.split())
+VOC = tuple(_VOC.split())

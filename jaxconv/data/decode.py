@@ -12,7 +12,7 @@ import numpy as np
 from jaxconv._base.limits import cpu_cores
 from jaxconv.data.picture import has_alpha, open_picture
 
-__all__ = ["in_threads", "read_square"]
+__all__ = ["in_threads", "mask_to_square", "read_square", "read_whole", "to_square"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,17 +35,60 @@ def read_square(path: str | Path, size: int, channels: int = 3, shorter: int | N
     Raises:
       DataError: if the file is missing, not an image, damaged, or too large.
     """
-    from PIL import Image
-
     mode = "L" if channels == 1 else "RGB"
     # JPEG draft mode at twice the size: its blur is beyond the pass band of the filter.
-    picture = _to_mode(open_picture(path, near=2 * (shorter or size), mode=mode), mode)
+    picture = open_picture(path, near=2 * (shorter or size), mode=mode)
+    return to_square(picture, size, channels, shorter)
+
+
+def to_square(picture: Any, size: int, channels: int = 3, shorter: int | None = None) -> np.ndarray:
+    """A picture resized and center-cropped as by `read_square`, uint8 [size, size, channels].
+
+    Args:
+      picture: from `jaxconv.data.picture.open_picture`.
+      size: side of the square, in pixels.
+      channels: 3 for color, 1 for luminance.
+      shorter: size of the shorter side before the crop, `size` by default.
+    """
+    from PIL import Image
+
+    squared = _squared(_to_mode(picture, "L" if channels == 1 else "RGB"), size, shorter, Image.Resampling.LANCZOS)
+    return np.asarray(squared, np.uint8).reshape(size, size, channels)
+
+
+def read_whole(path: str | Path, shorter: int, channels: int = 3) -> np.ndarray:
+    """Read a picture whose shorter side becomes `shorter` pixels, without a crop: uint8 [H, W, channels].
+
+    Args:
+      path: as of `read_square`.
+      shorter: size of the shorter side.
+      channels: 3 for color, 1 for luminance.
+
+    Raises:
+      DataError: as `read_square`.
+    """
+    from PIL import Image
+
+    picture = _to_mode(open_picture(path), "L" if channels == 1 else "RGB")
+    width, height = (max(shorter, round(length * shorter / min(picture.size))) for length in picture.size)
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(picture, np.uint8).reshape(height, width, channels)
+
+
+def mask_to_square(mask: np.ndarray, size: int) -> np.ndarray:
+    """A mask uint8 [H, W] resized by the nearest pixel and cropped as its image by `to_square`: uint8 [size, size]."""
+    from PIL import Image
+
+    return np.asarray(_squared(Image.fromarray(mask), size, None, Image.Resampling.NEAREST), np.uint8)
+
+
+def _squared(picture: Any, size: int, shorter: int | None, filter: Any) -> Any:
     side = min(picture.size) * size / (shorter or size)
-    if picture.size != (size, size) or side != size:
-        left, top = ((length - side) / 2 for length in picture.size)
-        box = (left, top, left + side, top + side)
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS, box=box)
-    return np.asarray(picture, np.uint8).reshape(size, size, channels)
+    if picture.size == (size, size) and side == size:
+        return picture
+    left, top = ((length - side) / 2 for length in picture.size)
+    return picture.resize((size, size), filter, box=(left, top, left + side, top + side))
 
 
 def _to_mode(picture: Any, mode: str) -> Any:

@@ -20,7 +20,7 @@ from jaxconv.data.moments import moments
 from jaxconv.data.picture import FORMATS
 from jaxconv.data.split import stratified
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "FolderSource", "folder"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "FolderSource", "folder", "some_of"]
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 TRAIN_FOLDERS = ("train", "training")
@@ -206,7 +206,7 @@ def _folders(base: Path) -> list[str]:
         return []
     found = [entry for entry in _entries(base) if not entry.name.startswith(".")]
     if lost := [entry.name for entry in found if _is_broken_link(entry)]:
-        raise DataError(f"{base} has broken links: {_some(lost)}")
+        raise DataError(f"{base} has broken links: {some_of(lost)}")
     return [entry.name for entry in found if entry.is_dir()]
 
 
@@ -242,10 +242,10 @@ def _list(base: Path) -> tuple[FolderSource, tuple[str, ...]]:
         found += images
     if strangers:
         raise DataError(
-            f"{base} has files that are not images ({', '.join(SUFFIXES)}): {_some(strangers)}; move it elsewhere"
+            f"{base} has files that are not images ({', '.join(SUFFIXES)}): {some_of(strangers)}; move it elsewhere"
         )
     if empty:
-        raise DataError(f"{base}: every class needs images, found none in {_some(empty)}")
+        raise DataError(f"{base}: every class needs images, found none in {some_of(empty)}")
     files, labels, sizes = zip(*found, strict=True)
     if len(classes) == 1 and all(file.count("/") > 1 for file in files):
         raise DataError(f"{base} has one class, {classes[0]}, of folders alone: data.root = {base / classes[0]}?")
@@ -272,7 +272,8 @@ def _size(entry: os.DirEntry[str]) -> int | None:
     return entry.stat().st_size if entry.is_file() else None
 
 
-def _some(names: list[str], most: int = 5) -> str:
+def some_of(names: list[str], most: int = 5) -> str:
+    """The first names of a list, and the number of the others."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{rest}"
 

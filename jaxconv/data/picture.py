@@ -68,13 +68,14 @@ def read_picture(path: str | Path, shape: tuple[int, int, int], peak: float, inv
     return Picture(_fit(values, background, height, width) * np.float32(peak), inverted)
 
 
-def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -> Any:
+def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB", *, raw: bool = False) -> Any:
     """Open a picture and apply its EXIF orientation. Thread-safe.
 
     Args:
       path: a file in one of `FORMATS`, with any extension.
       near: side that suffices; a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but no smaller than this.
       mode: "L" decodes only the luminance of a JPEG.
+      raw: whether to leave orientation and pixels as they are stored, as those of a mask.
 
     Returns:
       A loaded `PIL.Image`; of mode "F" with values in 0..1 if it has more than 8 bits.
@@ -97,6 +98,8 @@ def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB") -
             if near is not None:
                 picture.draft(mode, (near, near))
             picture.load()
+            if raw:
+                return picture
             ImageOps.exif_transpose(picture, in_place=True)
             # More than 8 bits: Pillow's conversion would clip values above 255.
             return Image.fromarray(_to_unit_range(path, picture)) if picture.mode.startswith(("I", "F")) else picture

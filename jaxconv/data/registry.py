@@ -12,6 +12,7 @@ from jaxconv._base.errors import ConfigError, raise_problems
 from jaxconv.data.cifar import cifar10, cifar100
 from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.folder import folder
+from jaxconv.data.masks import masks
 from jaxconv.data.npz import npz
 from jaxconv.data.shapes import shapes
 from jaxconv.data.sources import digits, fashion_mnist, mnist
@@ -26,6 +27,7 @@ registry: dict[str, Callable[..., Dataset[Source]]] = {
     "cifar10": cifar10,
     "cifar100": cifar100,
     "folder": folder,
+    "masks": masks,
     "npz": npz,
 }
 SHARED = ("root", "corrupt")  # arguments of a dataset that are keys of every [data] section
@@ -47,7 +49,8 @@ def load(name: str, root: str | Path | None = None, corrupt: str | None = None, 
 
     `digits` is part of scikit-learn, and `shapes` is generated. `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are
     read from their published files in `root`, `$JAXCONV_DATA` (each directly or in a subfolder named after the dataset)
-    or the user's cache, to which they are downloaded if missing. `folder` and `npz` read `root`.
+    or the user's cache, to which they are downloaded if missing. `folder`, `masks` and `npz` read
+    `root`.
 
     Args:
       name: one of `names()`, or "module:function", a custom function that returns a `Dataset`.
@@ -78,7 +81,7 @@ def names() -> list[str]:
     """The names that `load` knows.
 
     >>> names()
-    ['digits', 'shapes', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100', 'folder', 'npz']
+    ['digits', 'shapes', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100', 'folder', 'masks', 'npz']
     """
     return list(registry)
 

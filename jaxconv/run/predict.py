@@ -15,7 +15,7 @@ from jaxconv import port
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import read_text
 from jaxconv.augment import normalize
-from jaxconv.data.decode import read_square
+from jaxconv.data.decode import read_square, read_whole
 from jaxconv.data.folder import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
 from jaxconv.layers.layer import Layer
@@ -86,7 +86,7 @@ class Predictor:
         return normalize(images, self.input.mean, self.input.std)
 
     def picture(self, path: str | Path, invert: bool | None = None) -> Picture:
-        """Read an image file at the net's input size.
+        """Read an image file at the net's input size; for predictions of pixels, with a shorter side of that size.
 
         Args:
           path: an image of any size, in one of the formats of `jaxconv.data.picture.FORMATS`.
@@ -96,6 +96,9 @@ class Predictor:
           DataError: if it cannot be read.
         """
         height, width, channels = self.input.shape
+        if self.task.dense:
+            pixels = read_whole(path, min(height, width), channels) * np.float32(self.input.peak / 255)
+            return Picture(np.float32(self.input.peak) - pixels if invert else pixels, bool(invert))
         if self.input.photographs and height == width:
             pixels = read_square(path, height, channels, self.input.shorter).astype(np.float32)
             return Picture(np.float32(self.input.peak) - pixels if invert else pixels, bool(invert))

@@ -8,31 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxconv._base.errors import ShapeError
+from jaxconv.data.mask_source import voc_colors
 from jaxconv.viz.palette import GRAY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["class_colors", "draw_masks", "overlay"]
+__all__ = ["draw_masks", "overlay"]
 
 _OPACITY = 0.55
 _LEGEND = 24  # most classes that are named
-
-
-def class_colors() -> np.ndarray:
-    """The colors of classes 0 to 255 in the masks of PASCAL VOC, uint8 [256, 3]: black, dark red, green, ….
-
-    Source: the VOC development kit (Everingham et al. 2010).
-
-    >>> class_colors()[[0, 1, 255]].tolist()
-    [[0, 0, 0], [128, 0, 0], [224, 224, 192]]
-    """
-    index, colors = np.arange(256), np.zeros([256, 3], np.int64)
-    for bit in range(8):
-        for channel in range(3):
-            colors[:, channel] |= ((index >> channel) & 1) << (7 - bit)
-        index = index >> 3
-    return colors.astype(np.uint8)
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, peak: float = 255) -> np.ndarray:
@@ -50,7 +35,7 @@ def overlay(image: np.ndarray, mask: np.ndarray, peak: float = 255) -> np.ndarra
     [[[100, 100, 100], [115, 45, 45]]]
     """
     pixels = np.clip(255 / peak * np.broadcast_to(image, (*image.shape[:2], 3)), 0, 255)
-    mixed = np.where((mask > 0)[..., None], (1 - _OPACITY) * pixels + _OPACITY * class_colors()[mask], pixels)
+    mixed = np.where((mask > 0)[..., None], (1 - _OPACITY) * pixels + _OPACITY * voc_colors()[mask], pixels)
     return np.round(mixed).astype(np.uint8)
 
 
@@ -90,7 +75,7 @@ def draw_masks(
     if not images.shape[:3] == truths.shape == answers.shape or len(titles) != len(images):
         got = f"images {images.shape}, truths {truths.shape}, answers {answers.shape}, {len(titles)} titles"
         raise ShapeError("masks must be [K, H, W] for images [K, H, W, C]", got=got)
-    colors = class_colors()
+    colors = voc_colors()
     across = 2 if len(images) > 3 else 1
     down = -(-len(images) // across)
     height = min(max(1.3 * images.shape[1] / images.shape[2], 0.5), 3.0)

@@ -11,9 +11,9 @@ from support.tiny_run import invoke, killed_at_step_8, settings
 
 from jaxconv import run
 from jaxconv._base.errors import ConfigError
+from jaxconv.data.mask_source import voc_colors
 from jaxconv.data.shapes import shapes
 from jaxconv.run.tasks import tasks
-from jaxconv.viz.masks import class_colors
 
 TEXT = config_text(
     {"name": "unet", "width": 4, "depth": 1, "padding": "same"},
@@ -81,7 +81,7 @@ def test_the_commands_repeat_and_write_what_the_run_found(finished, tmp_path):
     expected = np.asarray(run.load(folder).outputs(test.images[:1])).argmax(-1)[0]
     with Image.open(tmp_path / "masks" / "scene_mask.png") as mask:
         np.testing.assert_array_equal(np.asarray(mask), expected)
-        np.testing.assert_array_equal(np.asarray(mask.convert("RGB")), class_colors()[expected])
+        np.testing.assert_array_equal(np.asarray(mask.convert("RGB")), voc_colors()[expected])
     assert invoke("runs", folder).stdout.splitlines()[0].split("\t")[:3] == ["run", "miou", "loss"]
 
 
@@ -89,6 +89,30 @@ def test_the_commands_repeat_and_write_what_the_run_found(finished, tmp_path):
 def test_a_resumed_run_has_the_same_bits(tmp_path):
     whole, resumed = killed_at_step_8(given(tmp_path), tmp_path)
     assert whole["test_miou"] == resumed["test_miou"]
+
+
+@pytest.mark.slow
+def test_files_with_masks_are_streamed_and_predicted_in_their_own_shape(tmp_path):
+    scenes = shapes(24, 3, train=20, test=1).train
+    for kind in ("images", "masks"):
+        (tmp_path / "data" / kind).mkdir(parents=True)
+    for number, (image, mask) in enumerate(zip(scenes.images, scenes.labels.values, strict=True)):
+        Image.fromarray(image[:, :16]).save(tmp_path / f"data/images/{number}.png")
+        Image.fromarray(mask[:, :16]).save(tmp_path / f"data/masks/{number}.png")
+    (tmp_path / "data" / "classes.txt").write_text("background\ncircle\nsquare\n")
+    names = {"name": "masks", "root": str(tmp_path / "data"), "size": 16, "test_share": 0.2, "in_memory": False}
+    text = config_text(
+        {"name": "unet", "width": 4, "depth": 1, "padding": "same"},
+        data=names,
+        optim={"name": "adam", "learning_rate": 0.01},
+        train={"epochs": 1, "batch_size": 8, "eval_every": 0},
+    )
+    result = run.train(settings(tmp_path, text=text), tmp_path / "run")
+    assert 0 < result["test_miou"] <= 1
+    shown = invoke("predict", tmp_path / "run", tmp_path / "data/images/3.png")
+    assert shown.exit_code == 0, shown.output
+    with Image.open(tmp_path / "run" / "predictions" / "3_mask.png") as mask:
+        assert mask.size == (16, 24)
 
 
 REFUSED = [

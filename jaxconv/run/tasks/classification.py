@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxconv.data import Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task
+from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units
 from jaxconv.training.evaluation import Answers, answers, make_eval_step, make_log_probabilities
 from jaxconv.training.metrics import calibration_gap
 from jaxconv.training.progress import Score
@@ -81,10 +81,10 @@ def _mistakes(dataset: Dataset[Any], found: Answers) -> Figure:
     return pictures.mistakes(images, *shown, dataset.classes, peak=dataset.peak)
 
 
-def _show(log_p: np.ndarray, image: np.ndarray, peak: float, classes: Sequence[str], most: int) -> Shown:
+def _show(log_p: np.ndarray, image: np.ndarray, units: Units, most: int) -> Shown:
     """The most probable classes."""
     order = (-log_p).argsort(kind="stable")[:most]
-    return Shown([(classes[i], f"{np.exp(log_p[i]):.1%}") for i in order])
+    return Shown([(units.classes[i], f"{np.exp(log_p[i]):.1%}") for i in order])
 
 
 classification = Task(

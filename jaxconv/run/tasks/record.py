@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -18,7 +19,7 @@ from jaxconv.training.progress import Score
 from jaxconv.training.step import Loss, Prepare, Sums
 from jaxconv.training.tta import Views
 
-__all__ = ["MakeEvalStep", "MakePredict", "Output", "Outputs", "Shown", "Task"]
+__all__ = ["MakeEvalStep", "MakePredict", "Output", "Outputs", "Shown", "Task", "Units", "encoded"]
 
 Outputs = Callable[[np.ndarray], np.ndarray]
 """The trained net: images [N, H, W, C] in the data's units -> predictions [N, …]."""
@@ -50,6 +51,29 @@ class Shown:
 
     lines: list[tuple[str, str]]
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+
+
+def encoded(picture: Any) -> bytes:
+    """A `PIL.Image` as the content of a PNG file."""
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+class Units(Protocol):
+    """The units of images, and the names of classes or targets: a `Dataset`, or a `jaxconv.run.predict.Input`."""
+
+    @property
+    def peak(self) -> float: ...
+
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+
+    @property
+    def std(self) -> tuple[float, ...]: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
 
 
 class MakePredict(Protocol):
@@ -96,8 +120,9 @@ class Task:
       score: `(collected, class names) -> score`, each image of the set counted exactly once.
       details: what of a score's further metrics a command prints, by name.
       pictures: `(collected, dataset, outputs) -> {file name: () -> content}`, what a run leaves in its folder.
-      show: `(prediction, image, dataset's peak, class names, number of lines) -> what to show`, of one image.
+      show: `(prediction, image, its units, number of lines) -> what to show`, of one image.
       words: `(label, class names) -> name of a label in captions`.
+      dense: whether predictions have the layout of the image, of which none may then be cropped away.
       refuses: config keys that must not be set, with the reason.
     """
 
@@ -112,6 +137,7 @@ class Task:
     score: Callable[[Any, Sequence[str]], Score]
     details: Callable[[Mapping[str, Any]], dict[str, str]]
     pictures: Callable[[Any, Dataset[Any], Outputs], dict[str, Callable[[], bytes]]]
-    show: Callable[[np.ndarray, np.ndarray, float, Sequence[str], int], Shown]
+    show: Callable[[np.ndarray, np.ndarray, Units, int], Shown]
     words: Callable[[Any, Sequence[str]], str]
+    dense: bool = False
     refuses: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxconv.data import Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task
+from jaxconv.data.mask_source import voc_colors
+from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, encoded
 from jaxconv.training.metrics import per_class
 from jaxconv.training.progress import Score
 from jaxconv.training.segmentation import (
@@ -22,7 +23,7 @@ from jaxconv.training.segmentation import (
     pixels,
 )
 from jaxconv.viz import training as pictures
-from jaxconv.viz.masks import class_colors, draw_masks, overlay
+from jaxconv.viz.masks import draw_masks, overlay
 
 __all__ = ["segmentation"]
 
@@ -75,13 +76,15 @@ def _class_table(found: Pixels, classes: Sequence[str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _show(log_p: np.ndarray, image: np.ndarray, peak: float, classes: Sequence[str], most: int) -> Shown:
+def _show(log_p: np.ndarray, image: np.ndarray, units: Units, most: int) -> Shown:
     """The classes by their share of the pixels; the mask as a PNG with VOC's palette, and over the image."""
+    from PIL import Image
+
     mask = log_p.argmax(-1)
-    shares = np.bincount(mask.ravel(), minlength=len(classes)) / mask.size
+    shares = np.bincount(mask.ravel(), minlength=len(units.classes)) / mask.size
     order = [k for k in np.argsort(-shares, kind="stable")[:most] if shares[k] >= _LEAST_SHARE]
-    files = {"_mask.png": _mask_png(mask), "_overlay.png": _png(overlay(image, mask, peak))}
-    return Shown([(classes[k], f"{shares[k]:.1%}") for k in order], files)
+    files = {"_mask.png": _mask_png(mask), "_overlay.png": encoded(Image.fromarray(overlay(image, mask, units.peak)))}
+    return Shown([(units.classes[k], f"{shares[k]:.1%}") for k in order], files)
 
 
 def _mask_png(mask: np.ndarray) -> bytes:
@@ -89,20 +92,8 @@ def _mask_png(mask: np.ndarray) -> bytes:
     from PIL import Image
 
     picture = Image.fromarray(mask.astype(np.uint8), mode="P")
-    picture.putpalette(class_colors().ravel().tolist())
-    return _encoded(picture)
-
-
-def _png(values: np.ndarray) -> bytes:
-    from PIL import Image
-
-    return _encoded(Image.fromarray(values))
-
-
-def _encoded(picture: Any) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
+    picture.putpalette(voc_colors().ravel().tolist())
+    return encoded(picture)
 
 
 _ONE_CLASS = "which has a class for each pixel, not one for each image"
@@ -121,6 +112,7 @@ segmentation = Task(
     pictures=_pictures,
     show=_show,
     words=lambda label, classes: "",
+    dense=True,
     refuses={
         "train.sampling": _ONE_CLASS,
         "train.temperature_scaling": _ONE_CLASS,

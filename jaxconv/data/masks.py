@@ -1,0 +1,216 @@
+"""Folders of images and of their masks, and the layout of PASCAL VOC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.files import read_text, user_path
+from jaxconv._base.limits import check_memory
+from jaxconv.data.class_names import VOC
+from jaxconv.data.dataset import Dataset, Source
+from jaxconv.data.folder import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    IN_MEMORY_BYTES,
+    SUFFIXES,
+    TEST_FOLDERS,
+    TRAIN_FOLDERS,
+    some_of,
+)
+from jaxconv.data.mask_source import MaskSource, decoded, voc_colors
+
+__all__ = ["masks"]
+
+_IMAGES, _MASKS = ("images", "image", "img", "imgs"), ("masks", "mask", "labels", "annotations")
+_VOC = "JPEGImages", "SegmentationClass"
+
+Color = tuple[int, int, int]
+
+
+def masks(
+    root: str | Path,
+    size: int = 256,
+    channels: int = 3,
+    classes: tuple[str, ...] | None = None,
+    palette: tuple[Color, ...] | None = None,
+    ignore_index: int = 255,
+    test_share: float = 0.1,
+    seed: int = 0,
+    in_memory: bool | Literal["auto"] = "auto",
+    corrupt: Literal["fail", "skip"] = "fail",
+) -> Dataset[Source]:
+    """Images with masks: `root/images/*.jpg` and `root/masks/*.png`, or the layout of PASCAL VOC.
+
+    An image and its mask have the same path but for the extension. With folders `train` and `val` (or their other names
+    of `folder`) above or below these two, they are the parts; else a share is held out for testing. VOC's
+    `JPEGImages`, `SegmentationClass` and `ImageSets/Segmentation/train.txt` and `val.txt` are read as they are. A mask
+    has the numbers of classes as pixels, also in a palette, or colors.
+
+    Args:
+      root: the folder.
+      size: side of the square that images are resized (shorter side) and center-cropped to, with their masks.
+      channels: 3 for color, 1 for luminance.
+      classes: class names in the order of their numbers; those of `root/classes.txt`, one a line, if None, or VOC's.
+      palette: color of each class, [red, green, blue]; VOC's if None.
+      ignore_index: number of pixels without a class, which nothing counts.
+      test_share: fraction of the images to hold out, if there is no test folder.
+      seed: seed of that split.
+      in_memory: whether to decode all images now; "auto" does so up to 512 MB.
+      corrupt: as in `folder`; a mask that does not fit its image or the classes is damaged.
+
+    Raises:
+      ConfigError: if an argument is out of range.
+      DataError: if there are no images, images without a mask or masks without an image, the names of the classes are
+        unknown, or a file is damaged or does not fit.
+    """
+    path = user_path(root)
+    if not path.is_dir():
+        raise DataError(f"data.root = {path} must be a folder of images and masks; there is no such folder")
+    voc = all((path / name).is_dir() for name in _VOC)
+    names = _class_names(path, classes, voc)
+    _check(size=size, channels=channels, test_share=test_share, seed=seed, ignore_index=ignore_index, classes=names)
+    colors = voc_colors() if palette is None else np.array(palette, np.int64)
+    if palette is not None and (colors.shape != (len(names), 3) or colors.min() < 0 or colors.max() > 255):
+        raise ConfigError(f"data.palette: must have a color [0..255, 0..255, 0..255] for each of {len(names)} classes")
+    train_pairs, test_pairs = _voc_pairs(path) if voc else _pairs(path, test_share, seed)
+    options: dict[str, Any] = {"ignore_index": ignore_index, "size": size, "channels": channels, "corrupt": corrupt}
+    sources: list[Any] = []
+    for pairs in (train_pairs, test_pairs):
+        both = tuple((_bytes(path / image), _bytes(path / mask)) for image, mask in pairs)
+        images, own = (tuple(str(pair[side]) for pair in pairs) for side in (0, 1))
+        sources.append(MaskSource(path, images, own, both, len(names), colors.astype(np.uint8), **options))
+    area = size * size * (channels + 1)
+    check_memory(f"data.size={size}: one image of {size}×{size}×{channels}", area, "a smaller data.size")
+    needed = sum(map(len, sources)) * area
+    if in_memory is True:
+        check_memory(f"data.in_memory with data.size={size}", needed, 'a smaller data.size, or in_memory="auto"')
+    skipped: list[str] = []
+    if in_memory is True or (in_memory == "auto" and needed <= IN_MEMORY_BYTES):
+        for number, source in enumerate(sources):
+            sources[number], lost = decoded(source)
+            skipped += lost
+    return Dataset(
+        name=path.resolve().name,
+        train=sources[0],
+        test=sources[1],
+        classes=names,
+        mean=IMAGENET_MEAN[channels],
+        std=IMAGENET_STD[channels],
+        skipped=tuple(skipped),
+        photographs=True,
+        task="segmentation",
+    )
+
+
+def _check(**given: Any) -> None:
+    checks = [
+        ("size", given["size"] >= 1, "must be at least 1"),
+        ("channels", given["channels"] in (1, 3), "must be 1 or 3"),
+        ("test_share", 0 < given["test_share"] < 1, "must lie between 0 and 1"),
+        ("seed", given["seed"] >= 0, "must be at least 0"),
+        ("ignore_index", len(given["classes"]) <= given["ignore_index"] <= 255, "must be no class, up to 255"),
+    ]
+    if lines := [f"data.{name}: {must}, got {given[name]}" for name, holds, must in checks if not holds]:
+        raise ConfigError("\n".join(lines))
+
+
+def _class_names(path: Path, given: tuple[str, ...] | None, voc: bool) -> tuple[str, ...]:
+    file = path / "classes.txt"
+    if given is not None:
+        names = tuple(given)
+    elif file.is_file():
+        names = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
+    elif voc:
+        return VOC
+    else:
+        raise DataError(
+            f'{path} needs the names of its classes: data.classes = ["background", …], or one a line in {file}'
+        )
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise DataError(f"{path} needs two or more different classes, got {', '.join(names) or 'none'}")
+    return names
+
+
+def _voc_pairs(path: Path) -> list[list[tuple[Path, Path]]]:
+    """Images and masks of VOC's lists `train` and `val`."""
+    parts = []
+    for name in ("train", "val"):
+        file = path / "ImageSets" / "Segmentation" / f"{name}.txt"
+        try:
+            stems = read_text(file).split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read {file}, the list of images: {error}") from None
+        pairs = [(Path(_VOC[0]) / f"{stem}.jpg", Path(_VOC[1]) / f"{stem}.png") for stem in stems]
+        if lost := [str(each) for pair in pairs for each in pair if not (path / each).is_file()]:
+            raise DataError(f"{file} lists files that {path} lacks: {some_of(lost)}")
+        parts.append(pairs)
+    return parts
+
+
+def _pairs(path: Path, test_share: float, seed: int) -> list[list[tuple[Path, Path]]]:
+    """Images and masks of the parts of a folder."""
+    for inside in (False, True):  # train/images, or images/train
+        train, test = (_both(path, names, inside) for names in (TRAIN_FOLDERS, TEST_FOLDERS))
+        if train is not None and test is not None:
+            return [_matched(path, *train), _matched(path, *test)]
+    images, own = (_folder(path, names) for names in (_IMAGES, _MASKS))
+    if images is None or own is None:
+        lacks = " and ".join(names[0] for names, folder in ((_IMAGES, images), (_MASKS, own)) if folder is None)
+        raise DataError(f"{path} must have folders images and masks, or train and val with these; it lacks {lacks}")
+    pairs = _matched(path, images, own)
+    if len(pairs) < 2:
+        raise DataError(f"{images} must have two or more images, to hold one out for testing; found {len(pairs)}")
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    cut = min(max(round(test_share * len(pairs)), 1), len(pairs) - 1)
+    return [[pairs[k] for k in np.sort(part)] for part in (order[cut:], order[:cut])]
+
+
+def _both(path: Path, names: tuple[str, ...], inside: bool) -> tuple[Path, Path] | None:
+    """The folders of a part's images and masks: part/images, or images/part if `inside`; None if one is missing."""
+    found = []
+    for kinds in (_IMAGES, _MASKS):
+        first, second = (kinds, names) if inside else (names, kinds)
+        outer = _folder(path, first)
+        found.append(None if outer is None else _folder(outer, second))
+    return None if None in found else (found[0], found[1])  # type: ignore[return-value]
+
+
+def _folder(path: Path, names: tuple[str, ...]) -> Path | None:
+    """The first of these subfolders, in any case of its letters."""
+    inside = {each.name.lower(): each for each in path.iterdir() if each.is_dir()}
+    return next((inside[name] for name in names if name in inside), None)
+
+
+def _matched(path: Path, images: Path, own: Path) -> list[tuple[Path, Path]]:
+    """Each image with its mask, relative to the root; all must have one."""
+    found: list[dict[str, Path]] = []
+    for folder in (images, own):
+        files: dict[str, Path] = {}
+        for file in sorted(folder.rglob("*")):
+            inner = file.relative_to(folder)
+            if file.is_dir() or any(part.startswith(".") for part in inner.parts):
+                continue
+            if not file.name.lower().endswith(SUFFIXES):
+                raise DataError(f"{folder} has a file that is no image: {inner}; move it elsewhere")
+            key = str(inner.with_suffix(""))
+            if key in files:
+                raise DataError(f"{folder} has two files of one name, {files[key].name} and {file.name}; remove one")
+            files[key] = file.relative_to(path)
+        found.append(files)
+    pictures, partners = found
+    lines = []
+    if lost := [str(file) for key, file in pictures.items() if key not in partners]:
+        lines.append(f"images without a mask: {some_of(lost)}")
+    if lost := [str(file) for key, file in partners.items() if key not in pictures]:
+        lines.append(f"masks without an image: {some_of(lost)}")
+    if lines:
+        raise DataError(f"{path}: every image needs a mask of the same name; {'; '.join(lines)}")
+    return [(pictures[key], partners[key]) for key in sorted(pictures)]
+
+
+def _bytes(path: Path) -> int:
+    return path.stat().st_size
