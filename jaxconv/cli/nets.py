@@ -93,6 +93,8 @@ def predict(
             note = "  (light background: inverted)" if picture.inverted and invert is None else ""
             shown = finished.task.show(output, picture.pixels, finished.input, top)
             typer.echo(_answer(str(path), shown.lines, note, terminal))
+            if shown.files and [each.stem for each in images].count(path.stem) > 1:
+                raise ConfigError(f"files are named after their images, whose names must differ; got {path.stem} twice")
             for ending, content in shown.files.items():
                 with writing(target):
                     target.mkdir(parents=True, exist_ok=True)

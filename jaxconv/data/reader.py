@@ -81,9 +81,10 @@ class _Images:
             )
         check_label(label, index, self.classes)
         label = as_label(label)
-        shapes = [jax.tree.map(np.shape, each) for each in (label, self.unlabeled)]
+        shapes = [[np.shape(leaf) for leaf in jax.tree.leaves(each)] for each in (label, self.unlabeled)]
         if shapes[0] != shapes[1]:
-            raise DataError(f"image {index}: its label must be of the shape of the others, it is {shapes[0]}")
+            got, others = (", ".join(str(list(shape)) for shape in each) for each in shapes)
+            raise DataError(f"image {index}: its label must be {others} as those of the others, it is {got}")
         return _Item(image, label, float(weights[place]), "")
 
     def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:

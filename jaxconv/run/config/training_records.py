@@ -144,7 +144,9 @@ class TaskConfig:
     """What the net is trained for."""
 
     __pydantic_config__ = STRICT
-    name: Annotated[Literal["classification", "segmentation"] | None, example("segmentation")] = None
+    name: Annotated[
+        Literal["classification", "segmentation", "regression", "reconstruction"] | None, example("segmentation")
+    ] = None
     """The task; the one that the dataset's labels are for if unset."""
 
 
@@ -234,7 +236,7 @@ class EarlyStoppingConfig:
     __pydantic_config__ = STRICT
     patience: Annotated[Positive | None, example(10)] = None
     """Evaluations without improvement before the run ends; it does not end early if unset."""
-    monitor: Annotated[Literal["loss", "accuracy", "miou"], example("accuracy")] = "loss"
+    monitor: Annotated[Literal["loss", "accuracy", "miou", "r2"], example("accuracy")] = "loss"
     """What is to improve: the loss, or the metric of the task."""
     min_delta: Annotated[Annotated[float, Field(ge=0, allow_inf_nan=False)], example(0.001)] = 0.0
     """Smallest change that is an improvement."""

@@ -11,11 +11,17 @@ from jaxconv.data import Dataset
 from jaxconv.run.config import SECTIONS, Config
 from jaxconv.run.tasks.classification import classification
 from jaxconv.run.tasks.record import Output, Outputs, Shown, Task
+from jaxconv.run.tasks.regression import reconstruction, regression
 from jaxconv.run.tasks.segmentation import segmentation
 
 __all__ = ["Output", "Outputs", "Shown", "Task", "check_task", "find_task", "headline", "task_name", "tasks"]
 
-tasks: dict[str, Task] = {"classification": classification, "segmentation": segmentation}
+tasks: dict[str, Task] = {
+    "classification": classification,
+    "segmentation": segmentation,
+    "regression": regression,
+    "reconstruction": reconstruction,
+}
 """The tasks by the names that a config gives them."""
 
 
