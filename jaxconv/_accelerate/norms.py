@@ -151,6 +151,8 @@ def _norm(mini: Miniature, eqn: JaxprEqn, variance: Variance | None) -> _Found |
     if variance is None:
         return "its root is not of the variance of one array"
     x, axes = variance.x, variance.axes
+    if variance.eps == 0:  # the program may guard against division by 0, which no random number shows
+        return "no eps is added to its variance"
     if jax.default_backend() != "cpu":
         return "not on a CPU"
     if not native.available():
