@@ -22,7 +22,7 @@ class Resampling:
 
     Attributes:
       n, out: number of cells.
-      mode: "nearest", "nearest-exact", "linear" or "cubic".
+      mode: "nearest", "nearest-exact", "linear", "cubic" or "area".
       step: input cells from one result to the next.
       align_corners: whether the centers of the first and last cells coincide; the borders do otherwise.
       antialias: whether the kernel is widened by a step above 1.
@@ -73,6 +73,10 @@ def _taps(r: Resampling) -> tuple[np.ndarray, np.ndarray]:
         at = (o.astype(np.float64) + half) * step - half  # rounded once, then again, as torch does
         at = np.floor((at.astype(real) + half).astype(np.float32)).astype(np.int64)
         return np.minimum(at, r.n - 1)[:, None], np.ones((r.out, 1), real)
+    if r.mode == "area":
+        low, high = np.arange(r.out) * r.n // r.out, -(-np.arange(1, r.out + 1) * r.n // r.out)
+        cells = low[:, None] + np.arange((high - low).max())
+        return cells, np.where(cells < high[:, None], 1 / (high - low)[:, None], 0).astype(real)
     if r.antialias:
         return _wide_taps(r, o, step)
     at = o * step if r.align_corners else (o + real(0.5)) * step - real(0.5)

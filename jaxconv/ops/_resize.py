@@ -23,6 +23,8 @@ Scale: TypeAlias = float | Sequence[float]
 
 RESIZE_MODES: tuple[ResizeMode, ...] = ("nearest", "nearest-exact", "linear", "cubic", "area")
 _SMOOTH = ("linear", "cubic")
+_WIDEST = 8
+"""Cells of the widest window that is a sum of gathered cells; the mean of a wider one is over a slice."""
 _FROM_TORCH = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic"}
 
 
@@ -66,14 +68,14 @@ def resize(
     if not all_static(shape):
         raise ShapeError("resize needs static sizes", got=f"spatial shape {shape}", fix="export with static sizes")
     sizes, steps = _sizes(shape, size, scale)
-    if mode == "area":
+    if mode == "area" and any(n > _WIDEST * m for n, m in zip(shape, sizes, strict=True)):
         return adaptive_avg_pool(x, sizes)
-    y = upcast(x) if mode in _SMOOTH else x
+    y = x if mode.startswith("nearest") else upcast(x)
     wide = x.dtype in (jnp.float64, jnp.complex128)
     for axis in sorted(range(len(shape)), key=lambda axis: sizes[axis] / shape[axis]):  # the smallest results first
         n, out = shape[axis], sizes[axis]
         step = (n - 1) / max(out - 1, 1) if align_corners else steps[axis]
-        copied = n == out and (step == 1 or mode == "linear" or antialias)  # whatever the scale, as in torch
+        copied = n == out and (step == 1 or mode in ("linear", "area") or antialias)  # whatever the scale, as in torch
         if not copied:
             y = resample(y, Resampling(n, out, mode, step, align_corners, antialias, wide), axis + 1)
     return assert_shape(cast_back(y, x), (x.shape[0], *sizes, x.shape[-1]))
