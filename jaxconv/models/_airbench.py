@@ -28,7 +28,8 @@ gelu = functools.partial(jax.nn.gelu, approximate=False)
 def airbench(
     num_classes: int = 10,
     *,
-    features: Sequence[int] = (64, 256, 256),
+    width: int = 64,
+    features: Sequence[int] | None = None,
     depth: int = 2,
     scale: float = 1 / 9,
     images: jax.typing.ArrayLike | None = None,
@@ -43,7 +44,8 @@ def airbench(
 
     Args:
       num_classes: units of the last layer, `head`; 0 for pooled features, [N, C].
-      features: output channels of each of the three groups.
+      width: output channels of the first group; the other two have four times as many.
+      features: output channels of each of the three groups, in place of `width`.
       depth: convolutions of a group, 2 or 3; the second and third together have a residual connection.
       scale: factor of the logits.
       images: [N, H, W, C], normalized as for training, for `whitening_kernel`; a few thousand suffice. If None, the
@@ -61,7 +63,8 @@ def airbench(
     >>> list(net.parts), params["whiten"]["kernel"].shape
     (['whiten', 'gelu', 'group1', 'group2', 'group3', 'maxpool', 'head', 'scaled'], (2, 2, 3, 24))
     """
-    counts = [geometry.integer(count, "features") for count in features]
+    geometry.integer(width, "width")
+    counts = [geometry.integer(count, "features") for count in features or (width, 4 * width, 4 * width)]
     if len(counts) != 3:
         raise ShapeError("features must be three numbers, the channels of each group", got=f"features={features}")
     if depth not in (2, 3):

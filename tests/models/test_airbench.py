@@ -19,6 +19,12 @@ def test_parameters_as_published_and_multiplications_by_hand():
     assert found.parameters == 13 * 24 + sum(9 * a * b + b for _, a, b in groups) + 256 * 10
 
 
+def test_width_is_short_for_features():
+    nets = models.airbench(width=4), models.airbench(features=(4, 16, 16))
+    one, other = (jax.eval_shape(lambda net=net: net.init(jax.random.key(0), (1, 9, 9, 3))) for net in nets)
+    assert one == other
+
+
 def test_parameters_of_airbench96_by_hand():
     net = models.airbench(features=(128, 384, 512), depth=3)
     found = jc.summary(net, (1, 32, 32, 3))
@@ -115,6 +121,9 @@ def test_messages():
     with pytest.raises(jc.ShapeError) as caught:
         whitening_kernel(np.zeros((4, 1, 8, 3)))
     assert str(caught.value) == "whitening_kernel needs images [N, H, W, C] of at least 2×2\n  got: (4, 1, 8, 3)"
+    with pytest.raises(jc.ShapeError) as caught:
+        models.airbench(width=0)
+    assert str(caught.value) == "width must be ≥ 1\n  got: width=0"
     with pytest.raises(jc.ShapeError) as caught:
         models.airbench(features=(4, 0, 4))
     assert str(caught.value) == "features must be ≥ 1\n  got: features=0"
