@@ -29,7 +29,7 @@ def airbench(
     num_classes: int = 10,
     *,
     width: int = 64,
-    features: Sequence[int] | None = None,
+    widths: Sequence[int] | None = None,
     depth: int = 2,
     scale: float = 1 / 9,
     images: jax.typing.ArrayLike | None = None,
@@ -37,7 +37,7 @@ def airbench(
 ) -> Layer:
     """Whitened 2×2 patches, then three groups of two or three 3×3 convolutions with a pool after the first.
 
-    airbench94 of Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024); with `features=(128, 384, 512)` and
+    airbench94 of Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024); with `widths=(128, 384, 512)` and
     `depth=3` airbench96: norms without a scale, exact GELU, identity initialization of convolutions, a head without a
     bias. The whitening kernel is computed from training images and gets no gradient;
     `jc.optim.freeze(optimizer, "whiten/kernel")` exempts it from weight decay, too.
@@ -45,7 +45,7 @@ def airbench(
     Args:
       num_classes: units of the last layer, `head`; 0 for pooled features, [N, C].
       width: output channels of the first group; the other two have four times as many.
-      features: output channels of each of the three groups, in place of `width`.
+      widths: output channels of each of the three groups, in place of `width`.
       depth: convolutions of a group, 2 or 3; the second and third together have a residual connection.
       scale: factor of the logits.
       images: [N, H, W, C], normalized as for training, for `whitening_kernel`; a few thousand suffice. If None, the
@@ -64,9 +64,9 @@ def airbench(
     (['whiten', 'gelu', 'group1', 'group2', 'group3', 'maxpool', 'head', 'scaled'], (2, 2, 3, 24))
     """
     geometry.integer(width, "width")
-    counts = [geometry.integer(count, "features") for count in features or (width, 4 * width, 4 * width)]
+    counts = [geometry.integer(count, "widths") for count in widths or (width, 4 * width, 4 * width)]
     if len(counts) != 3:
-        raise ShapeError("features must be three numbers, the channels of each group", got=f"features={features}")
+        raise ShapeError("widths must be three numbers, the channels of each group", got=f"widths={widths}")
     if depth not in (2, 3):
         raise ShapeError("depth, the convolutions of a group, must be 2 or 3", got=f"depth={depth}")
     groups = {f"group{number}": _group(count, depth) for number, count in enumerate(counts, 1)}

@@ -23,7 +23,7 @@ class Family(NamedTuple):
 
 SIX = (8, 8, 12, 4, 4, 4)  # an Inception module
 FAMILIES = {
-    "airbench": Family({"features": (8, 16, 16)}, (2, 17, 20, 3), "group1"),
+    "airbench": Family({"widths": (8, 16, 16)}, (2, 17, 20, 3), "group1"),
     "alexnet": Family({"width": 8, "hidden": 32, "dropout": 0.0}, (2, 63, 71, 3), "features/5", rate=1e-3),
     "autoencoder": Family({"code": 64, "widths": (32, 64)}, (2, 7, 8, 3), "encode2", "image"),
     "conv_pool": Family({"features": (8, 16), "hidden": (32,)}, (2, 20, 23, 3), ""),

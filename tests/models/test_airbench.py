@@ -19,14 +19,14 @@ def test_parameters_as_published_and_multiplications_by_hand():
     assert found.parameters == 13 * 24 + sum(9 * a * b + b for _, a, b in groups) + 256 * 10
 
 
-def test_width_is_short_for_features():
-    nets = models.airbench(width=4), models.airbench(features=(4, 16, 16))
+def test_width_is_short_for_widths():
+    nets = models.airbench(width=4), models.airbench(widths=(4, 16, 16))
     one, other = (jax.eval_shape(lambda net=net: net.init(jax.random.key(0), (1, 9, 9, 3))) for net in nets)
     assert one == other
 
 
 def test_parameters_of_airbench96_by_hand():
-    net = models.airbench(features=(128, 384, 512), depth=3)
+    net = models.airbench(widths=(128, 384, 512), depth=3)
     found = jc.summary(net, (1, 32, 32, 3))
     groups = [(24, 128), (128, 384), (384, 512)]
     assert found.parameters == 13 * 24 + sum(9 * (a * b + 2 * b * b) + 3 * b for a, b in groups) + 512 * 10
@@ -39,8 +39,8 @@ def test_a_narrow_one_equals_torch(rng, depth):
     from models.parity import check
     from models.torch_nets.small import Airbench
 
-    features = (4, 8, 12)
-    check(models.airbench(7, features=features, depth=depth), Airbench(features, 7, depth), (4, 32, 32, 3), rng)
+    widths = (4, 8, 12)
+    check(models.airbench(7, widths=widths, depth=depth), Airbench(widths, 7, depth), (4, 32, 32, 3), rng)
 
 
 def smooth_images(rng, shape):
@@ -79,10 +79,10 @@ def test_the_whitening_kernel_gets_no_gradient_and_its_bias_does(rng, quick_jit)
 
 
 def test_convolutions_start_as_the_identity(rng):
-    net = models.airbench(features=(32, 32, 32), upto="group1/conv1")
+    net = models.airbench(widths=(32, 32, 32), upto="group1/conv1")
     x = rng.normal(size=(1, 9, 9, 3)).astype(np.float32)
     params, state = net.init(jax.random.key(0), x.shape)
-    before, _ = models.airbench(features=(32, 32, 32), upto="gelu").apply(
+    before, _ = models.airbench(widths=(32, 32, 32), upto="gelu").apply(
         {n: params[n] for n in ("whiten", "gelu")}, {n: state[n] for n in ("whiten", "gelu")}, x
     )
     y, _ = net.apply(params, state, x)
@@ -93,7 +93,7 @@ def test_convolutions_start_as_the_identity(rng):
 
 
 def test_any_image_that_three_halvings_leave_something_of():
-    net = models.airbench(3, features=(4, 8, 8))
+    net = models.airbench(3, widths=(4, 8, 8))
     for shape in ((1, 9, 9, 3), (2, 28, 33, 1)):
         params, state = jax.eval_shape(lambda shape=shape: net.init(jax.random.key(0), shape))
         assert params["whiten"]["kernel"].shape == (2, 2, shape[-1], 8 * shape[-1])
@@ -103,16 +103,16 @@ def test_any_image_that_three_halvings_leave_something_of():
 
 def test_the_kernel_is_computed_from_given_images(rng):
     images = smooth_images(rng, (8, 12, 12, 3)).astype(np.float32)
-    net = models.airbench(features=(4, 8, 8), images=images)
+    net = models.airbench(widths=(4, 8, 8), images=images)
     params, _ = jax.jit(net.init, static_argnums=1)(jax.random.key(0), (1, 12, 12, 3))
     np.testing.assert_array_equal(params["whiten"]["kernel"], whitening_kernel(images))
-    other, _ = jax.jit(models.airbench(features=(4, 8, 8)).init, static_argnums=1)(jax.random.key(0), (1, 12, 12, 3))
+    other, _ = jax.jit(models.airbench(widths=(4, 8, 8)).init, static_argnums=1)(jax.random.key(0), (1, 12, 12, 3))
     for path in ("group1", "group3", "head"):
         jax.tree.map(np.testing.assert_array_equal, params[path], other[path])
 
 
 def test_images_of_other_channels_than_the_input(rng):
-    net = models.airbench(features=(4, 8, 8), images=rng.normal(size=(8, 12, 12, 1)))
+    net = models.airbench(widths=(4, 8, 8), images=rng.normal(size=(8, 12, 12, 1)))
     with pytest.raises(jc.ShapeError, match="airbench needs `images` of as many channels as its input"):
         net.init(jax.random.key(0), (1, 12, 12, 3))
 
@@ -125,11 +125,11 @@ def test_messages():
         models.airbench(width=0)
     assert str(caught.value) == "width must be ≥ 1\n  got: width=0"
     with pytest.raises(jc.ShapeError) as caught:
-        models.airbench(features=(4, 0, 4))
-    assert str(caught.value) == "features must be ≥ 1\n  got: features=0"
+        models.airbench(widths=(4, 0, 4))
+    assert str(caught.value) == "widths must be ≥ 1\n  got: widths=0"
     with pytest.raises(jc.ShapeError) as caught:
-        models.airbench(features=(4, 8))
-    assert str(caught.value) == ("features must be three numbers, the channels of each group\n  got: features=(4, 8)")
+        models.airbench(widths=(4, 8))
+    assert str(caught.value) == ("widths must be three numbers, the channels of each group\n  got: widths=(4, 8)")
     with pytest.raises(jc.ShapeError) as caught:
         models.airbench(depth=4)
     assert str(caught.value) == "depth, the convolutions of a group, must be 2 or 3\n  got: depth=4"
