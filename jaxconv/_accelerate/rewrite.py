@@ -5,18 +5,18 @@ convolutions, window reductions and products of dense layers of `lax` go to the 
 (jit, scan, cond, …) are rebuilt with rewritten ones, and all others are bound unchanged.
 """
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import jax
 
+from jaxconv._accelerate.inner import run_inner, scope
 from jaxconv._accelerate.norms import Step, replace_norms
 from jaxconv._accelerate.report import Found, FoundNorm, Report, xla_alone
 from jaxconv._accelerate.staging import ARRAYS, lifted, stage
-from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, ShapedArray, Tracer, bind, manual_axes
-from jaxconv._base.jaxpr import CALLS, LOOPS, interpret, map_jaxprs, opened
+from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, ShapedArray, Tracer
+from jaxconv._base.jaxpr import interpret, opened
 from jaxconv.engine.dispatch import choose
 from jaxconv.engine.form import EXACT_IN_F32, Form
 from jaxconv.engine.general import conv_general_dilated, windows_of
@@ -32,8 +32,6 @@ from jaxconv.ops._pool import lowest, window_max
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ENTERED = CALLS - {"composite"} | LOOPS | {"cond"}
-"""The primitives whose jaxprs are rewritten; a composite is left to the library that lowers it."""
 POOLED = {"float64", *EXACT_IN_F32}
 """Dtypes of pools that are replaced: those with an infinity, and sums as wide as XLA's."""
 
@@ -55,7 +53,7 @@ def report(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Report:
 
     def shapes(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         staged = stage(fn, args, kwargs, (*ARRAYS, jax.ShapeDtypeStruct))
-        evaluate = functools.partial(_evaluate, staged.jaxpr, found, False)
+        evaluate = functools.partial(_evaluate, found, staged.jaxpr, False)
         return staged.result(jax.eval_shape(evaluate, *staged.values))
 
     lifted(shapes, fn, args, kwargs, spare=True)
@@ -113,11 +111,12 @@ def accelerate(fn: Callable[P, R]) -> Callable[P, R]:
 
 def _run(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     staged = stage(fn, args, kwargs)
-    return staged.result(_evaluate(staged.jaxpr, None, False, *staged.values), update=True)
+    return staged.result(_evaluate(None, staged.jaxpr, False, *staged.values), update=True)
 
 
-def _evaluate(program: ClosedJaxpr | Jaxpr, found: list[Found | FoundNorm] | None, loop: bool, *args: Any) -> list[Any]:
+def _evaluate(found: list[Found | FoundNorm] | None, program: ClosedJaxpr | Jaxpr, loop: bool, *args: Any) -> list[Any]:
     """Run a jaxpr with its convolutions, norms and pools replaced."""
+    evaluate = functools.partial(_evaluate, found)
     jaxpr, consts = opened(program)
     eqns: list[Any] = list(jaxpr.eqns)
     if any(isinstance(v, Tracer) for v in args):  # else a jit is compiled as it is
@@ -129,9 +128,9 @@ def _evaluate(program: ClosedJaxpr | Jaxpr, found: list[Found | FoundNorm] | Non
 
     def step(eqn: Any, values: list[Any]) -> list[Any]:
         if isinstance(eqn, Step):
-            with _scope(eqn.eqn):
+            with scope(eqn.eqn):
                 return eqn.run(*values)
-        with _scope(eqn):
+        with scope(eqn):
             outs = _pool(eqn, values, codes, chosen_later)
             if outs is None and eqn.primitive.name == "conv_general_dilated":
                 if found is not None:
@@ -139,50 +138,9 @@ def _evaluate(program: ClosedJaxpr | Jaxpr, found: list[Found | FoundNorm] | Non
                 outs = _conv(eqn, *values)
             if outs is None and eqn.primitive.name == "dot_general":
                 outs = _product(eqn, *values)
-            return _other(eqn, values, found, loop) if outs is None else outs
+            return run_inner(eqn, values, evaluate, loop) if outs is None else outs
 
     return interpret(jaxpr, (*consts, *args), step, lambda literal: literal.val, eqns)
-
-
-@contextlib.contextmanager
-def _scope(eqn: JaxprEqn) -> Iterator[None]:
-    """The name stack and the context that an operation was traced under."""
-    with contextlib.ExitStack() as stack:
-        if name := str(eqn.source_info.name_stack):
-            stack.enter_context(jax.named_scope(name))
-        stack.enter_context(eqn.ctx.manager)
-        yield
-
-
-def _other(eqn: JaxprEqn, values: list[Any], found: list[Found | FoundNorm] | None, loop: bool) -> list[Any]:
-    """Run an operation that is not replaced, with its inner jaxprs rewritten."""
-    name = eqn.primitive.name
-    if name not in ENTERED:
-        return bind(eqn, values)
-    if name == "shard_map":
-        return _shard_map(eqn, values, found, loop)
-    rewrite = functools.partial(_rewritten, found=found, loop=loop or name in LOOPS)
-    return bind(eqn, values, {key: map_jaxprs(param, rewrite) for key, param in eqn.params.items()})
-
-
-def _rewritten(program: ClosedJaxpr | Jaxpr, found: list[Found | FoundNorm] | None, loop: bool) -> ClosedJaxpr | Jaxpr:
-    avals = [v.aval for v in opened(program)[0].invars]
-    closed = jax.make_jaxpr(functools.partial(_evaluate, program, found, loop))(*avals)
-    if isinstance(program, ClosedJaxpr):
-        return closed
-    return program if closed.consts else closed.jaxpr
-
-
-def _shard_map(eqn: JaxprEqn, values: list[Any], found: list[Found | FoundNorm] | None, loop: bool) -> list[Any]:
-    """Rebuild a shard_map by the public function, which puts the mesh axes in scope for the trace."""
-    p = eqn.params
-    inner = functools.partial(_evaluate, p["jaxpr"], found, loop)
-    return list(
-        jax.shard_map(
-            lambda *args: tuple(inner(*args)), mesh=p["mesh"], in_specs=p["in_specs"], out_specs=tuple(p["out_specs"]),
-            check_vma=p["check_vma"], axis_names=manual_axes(eqn),
-        )(*values)
-    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- replacements
