@@ -20,6 +20,7 @@ from jaxconv._base import (
 # isort: split
 from jaxconv import layers as _layers
 from jaxconv import ops as _ops
+from jaxconv._accelerate.plain import plain
 from jaxconv._accelerate.rewrite import accelerate
 from jaxconv._base.errors import ConfigError, DataError, ShapeError
 from jaxconv.layers import *  # noqa: F403
@@ -78,7 +79,8 @@ _ELSEWHERE = {
 
 __all__ = [
     "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "augment", "compose", "data", "explain",
-    "geometry", "initializers", "losses", "metrics", "models", "optim", "port", "summary", "training", "typing",
+    "geometry", "initializers", "losses", "metrics", "models", "optim", "plain", "port", "summary", "training",
+    "typing",
 ]  # fmt: skip
 __all__ += _layers.__all__
 __all__ += _ops.__all__

@@ -37,7 +37,7 @@ def window_sum(x: jax.Array, win: Window, mean: bool = False) -> jax.Array:
     """Sum over each window of x [N, *spatial, C], zeros around it; or the mean of the cells of x that it has."""
     choice = Choice("y", x.shape[1:-1], win)
     if not _overlap(win) or not _native(x, choice):
-        return _sums(x, choice, mean)
+        return window_sums(x, choice, mean)
     (y,) = window_sum_p.bind(x, choice=choice, mean=mean)
     return y
 
@@ -72,11 +72,11 @@ def _native(x: Any, choice: Choice) -> bool:
     return plain and native.fits_pool(x, choice)
 
 
-def _maxima(x: jax.Array, choice: Choice) -> tuple[jax.Array, jax.Array]:
+def maxima(x: jax.Array, choice: Choice) -> tuple[jax.Array, jax.Array]:
     return formulas.first_maximum(x, choice.win, -jnp.inf)
 
 
-def _sums(x: jax.Array, choice: Choice, mean: bool) -> jax.Array:
+def window_sums(x: jax.Array, choice: Choice, mean: bool) -> jax.Array:
     """Adds strided slices, axis by axis."""
     y = choice.win.padded(x, 0)
     for axis in choice.win.axes:
@@ -120,8 +120,8 @@ def _declare(primitive: Primitive, dtypes: list[Any], formula: Callable[..., Any
     mlir.register_lowering(primitive, lower, platform="cpu")
 
 
-_declare(first_maximum_p, [None, jnp.dtype("int8")], _maxima, native.first_maximum_native)
-_declare(window_sum_p, [None], _several(_sums), _several(native.window_sum_native))
+_declare(first_maximum_p, [None, jnp.dtype("int8")], maxima, native.first_maximum_native)
+_declare(window_sum_p, [None], _several(window_sums), _several(native.window_sum_native))
 
 
 def _first_maximum_jvp(primals: Any, tangents: Any, *, choice: Choice) -> tuple[Any, Any]:
