@@ -99,7 +99,8 @@ def deform_conv(
         columns = columns * factor.swapaxes(-1, -2)[..., None]
     c_out = kernel.shape[-1]
     rows = columns.astype(dtype).reshape(*lead, taps, groups, channels // groups)
-    weights = kernel.astype(dtype).reshape(taps, channels // groups, groups, c_out // groups)
+    weights = kernel.astype(dtype).reshape(taps, channels // groups, c_out)
+    weights = weights.reshape(taps, channels // groups, groups, c_out // groups)  # in two steps for explicit meshes
     z = jnp.einsum("nhwtgc,tcgo->nhwgo", rows, weights, precision=precision).reshape(*lead, c_out)
     z = assert_shape(z, (*lead, c_out))
     return z if bias is None else add_bias(z, bias)

@@ -9,6 +9,7 @@ import jax
 from jaxconv import geometry
 from jaxconv._base.errors import ShapeError, count
 from jaxconv._base.types import ArrayLike, Ints
+from jaxconv.engine.placement import RESHARD
 from jaxconv.engine.window import assert_shape
 from jaxconv.ops._pool import as_feature_maps
 
@@ -25,7 +26,7 @@ def pixel_shuffle(x: ArrayLike, factor: Ints) -> jax.Array:
       c*Πr + i*r + j.
 
     Raises:
-      ShapeError: if Πr does not divide the channels.
+      ShapeError: if Πr does not divide the channels, or these are sharded on an explicit mesh.
 
     Source: Shi et al., Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
     Neural Network, 2016.
@@ -45,11 +46,20 @@ def pixel_shuffle(x: ArrayLike, factor: Ints) -> jax.Array:
             got=f"{count(x.shape[-1], 'channel')}, factor={factor}",
             kind="channels",
         )
+    if jax.typeof(x).sharding.spec[-1] is not None:
+        raise ShapeError(
+            "on an explicit mesh, pixel_shuffle needs unsharded channels, which become cells",
+            got=jax.typeof(x).str_short(),
+            fix=RESHARD,
+            kind="sharding",
+        )
     shape, channels = x.shape[1:-1], x.shape[-1] // block
     y = x.reshape(x.shape[0], *shape, channels, *factors)
     y = y.transpose(0, *(a for i in range(rank) for a in (1 + i, 2 + rank + i)), 1 + rank)
     sizes = [n * r for n, r in zip(shape, factors, strict=True)]
-    return assert_shape(y.reshape(x.shape[0], *sizes, channels), (x.shape[0], *sizes, channels))
+    for axis, n in enumerate(sizes, 1):  # one axis at a time: explicit meshes cannot express more in a reshape
+        y = y.reshape(*y.shape[:axis], n, *y.shape[axis + 2 :])
+    return assert_shape(y, (x.shape[0], *sizes, channels))
 
 
 def pixel_unshuffle(x: ArrayLike, factor: Ints) -> jax.Array:
@@ -79,7 +89,9 @@ def pixel_unshuffle(x: ArrayLike, factor: Ints) -> jax.Array:
             kind="shape",
         )
     sizes = [n // r for n, r in zip(x.shape[1:-1], factors, strict=True)]
-    y = x.reshape(x.shape[0], *(a for pair in zip(sizes, factors, strict=True) for a in pair), channels)
+    y = x
+    for axis, r in enumerate(factors):  # one axis at a time: explicit meshes cannot express more in a reshape
+        y = y.reshape(*y.shape[: 1 + 2 * axis], -1, r, *y.shape[2 + 2 * axis :])
     y = y.transpose(0, *range(1, 2 * rank, 2), 1 + 2 * rank, *range(2, 2 * rank + 1, 2))
     depth = channels * math.prod(factors)
     return assert_shape(y.reshape(x.shape[0], *sizes, depth), (x.shape[0], *sizes, depth))

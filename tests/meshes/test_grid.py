@@ -158,7 +158,7 @@ def test_gradients_of_kernels_in_groups_by_any_formulation(groups, axis, rng, qu
         assert_close(got, want, impl)
 
 
-REFUSED = {"flatten", "chain", "branch"}
+REFUSED = {"flatten", "chain", "branch", "ECA", "SPP", "pixel_shuffle"}
 """Rows of the contract with an operation that the types of an explicit mesh cannot express."""
 ROWS = [
     pytest.param(entry, id=f"{entry.names}-{i}", marks=[] if entry.names == "residual" else [pytest.mark.slow])

@@ -76,7 +76,7 @@ def test_losses_of_2x2_processes_are_those_of_one(tmp_path):
     layout = "devices.data=1", "devices.fsdp=4"
     code, out, err = launch(path, "--out", tmp_path / "two", *layout, devices=2)
     assert code == 0, out + err
-    assert "[1]" not in out + err
+    assert not re.search(r"\[1\] (compiled|step|run)", out + err)  # Gloo logs its connections
     assert_same_losses(tmp_path / "two", one)
     assert len(losses(one)[""]) >= 50
     found, want = (load_file(folder / "params.safetensors") for folder in (tmp_path / "two", one))
@@ -176,7 +176,7 @@ def test_after_signals_and_a_kill_resuming_gives_the_same_bits(small, tmp_path):
     for words in (["--resume", folder], [path, "--out", tmp_path / "whole", *layout]):
         code, out, err = launch(*words)
         assert code == 0, out + err
-        assert "[1]" not in out + err
+        assert not re.search(r"\[1\] (compiled|step|run)", out + err)  # Gloo logs its connections
     assert_same_losses(folder, tmp_path / "whole", rtol=0)
     assert_same_losses(folder, one)
     found, want = (load_file(path / "params.safetensors") for path in (folder, tmp_path / "whole"))

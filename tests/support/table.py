@@ -56,13 +56,13 @@ def unfolded_and_back(x: jax.Array) -> jax.Array:
 
 def transformed(x: jax.Array) -> jax.Array:
     """Each image turned by its own mean."""
-    mean = x.mean((1, 2, 3)).astype(jnp.promote_types(x.dtype, jnp.float32))  # no position in half precision
-    turn = jnp.array([[0.9, -0.3, 0.1], [0.2, 1.1, 0.0]], mean.dtype) + mean[:, None, None] / 10
+    mean = x.mean((1, 2, 3)).astype("float64" if x.dtype == "float64" else "float32")  # no position in half precision
+    turn = jnp.array([[[0.9, -0.3, 0.1], [0.2, 1.1, 0.0]]], mean.dtype) + mean[:, None, None] / 10
     return jc.grid_sample(x, jc.affine_grid(turn, (4, 7)), padding_mode="edge")
 
 
 def aligned(x: jax.Array) -> jax.Array:
-    boxes = jnp.array([[0.3, 0.2, 3.9, 4.6], [-1.0, 2.0, 3.0, 7.0]], jnp.float32)
+    boxes = jnp.array([[[0.3, 0.2, 3.9, 4.6], [-1.0, 2.0, 3.0, 7.0]]], jnp.float32)
     still = 0 * jax.lax.stop_gradient(x).mean((1, 2, 3))[:, None, None]  # boxes sharded as the images are
     return jc.roi_align(x, boxes + still.astype(jnp.float32), (2, 3))
 

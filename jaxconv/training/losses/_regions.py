@@ -43,8 +43,8 @@ def dice(
 
     Source: Milletari et al., V-Net, 2016; with the sum of the probabilities as in Sudre et al., Generalised Dice, 2017.
 
-    >>> print(dice(jnp.zeros([1, 2, 2, 2]), jnp.array([[[0, 0], [0, 1]]])))  # 1 - (3/5 + 1/3) / 2
-    0.53333336
+    >>> print(f"{dice(jnp.zeros([1, 2, 2, 2]), jnp.array([[[0, 0], [0, 1]]])):.4f}")  # 1 - (3/5 + 1/3) / 2
+    0.5333
     """
     if not 0 <= smooth < math.inf:
         raise ConfigError(f"smooth must be a number of at least 0, got {smooth}")
