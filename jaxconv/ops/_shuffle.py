@@ -90,8 +90,9 @@ def pixel_unshuffle(x: ArrayLike, factor: Ints) -> jax.Array:
         )
     sizes = [n // r for n, r in zip(x.shape[1:-1], factors, strict=True)]
     y = x
-    for axis, r in enumerate(factors):  # one axis at a time: explicit meshes cannot express more in a reshape
-        y = y.reshape(*y.shape[: 1 + 2 * axis], -1, r, *y.shape[2 + 2 * axis :])
+    # One axis at a time: explicit meshes cannot express more in a reshape.
+    for axis, (n, r) in enumerate(zip(sizes, factors, strict=True)):
+        y = y.reshape(*y.shape[: 1 + 2 * axis], n, r, *y.shape[2 + 2 * axis :])
     y = y.transpose(0, *range(1, 2 * rank, 2), 1 + 2 * rank, *range(2, 2 * rank + 1, 2))
     depth = channels * math.prod(factors)
     return assert_shape(y.reshape(x.shape[0], *sizes, depth), (x.shape[0], *sizes, depth))
