@@ -1,13 +1,12 @@
 """The inverse of `accelerate`: the engine's primitives in a JAX function as operations of `lax`."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 
 from jaxconv._accelerate.inner import run_inner, scope
-from jaxconv._accelerate.staging import lifted, stage
+from jaxconv._accelerate.staging import evaluated
 from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Primitive
 from jaxconv._base.jaxpr import interpret, opened
 from jaxconv.engine import norm, norm_primitive, pool, resample, select
@@ -42,16 +41,7 @@ def plain(fn: Callable[P, R]) -> Callable[P, R]:
     ['add', 'broadcast_in_dim', 'conv_general_dilated']
     """
 
-    @functools.wraps(fn)
-    def without(*args: P.args, **kwargs: P.kwargs) -> R:
-        return lifted(_run, fn, args, kwargs)
-
-    return without
-
-
-def _run(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    staged = stage(fn, args, kwargs)
-    return staged.result(_evaluate(staged.jaxpr, False, *staged.values), update=True)
+    return evaluated(fn, _evaluate)
 
 
 def _evaluate(program: ClosedJaxpr | Jaxpr, loop: bool, /, *args: Any) -> list[Any]:

@@ -14,7 +14,7 @@ import jax
 from jaxconv._accelerate.inner import run_inner, scope
 from jaxconv._accelerate.norms import Step, replace_norms
 from jaxconv._accelerate.report import Found, FoundNorm, Report, xla_alone
-from jaxconv._accelerate.staging import ARRAYS, lifted, stage
+from jaxconv._accelerate.staging import ARRAYS, evaluated, lifted, stage
 from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, ShapedArray, Tracer
 from jaxconv._base.jaxpr import interpret, opened
 from jaxconv.engine.dispatch import choose
@@ -102,16 +102,7 @@ def accelerate(fn: Callable[P, R]) -> Callable[P, R]:
     (3, 2, 3, 3)
     """
 
-    @functools.wraps(fn)
-    def accelerated(*args: P.args, **kwargs: P.kwargs) -> R:
-        return lifted(_run, fn, args, kwargs)
-
-    return accelerated
-
-
-def _run(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    staged = stage(fn, args, kwargs)
-    return staged.result(_evaluate(None, staged.jaxpr, False, *staged.values), update=True)
+    return evaluated(fn, functools.partial(_evaluate, None))
 
 
 def _evaluate(found: list[Found | FoundNorm] | None, program: ClosedJaxpr | Jaxpr, loop: bool, *args: Any) -> list[Any]:

@@ -6,12 +6,15 @@ import dataclasses
 import functools
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import numpy as np
 
 from jaxconv._base.compat import ClosedJaxpr, Tracer, is_nnx_object, nnx_inputs
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 ARRAYS = (jax.Array, np.ndarray, np.generic)
 DEPTH = 4
@@ -103,6 +106,21 @@ def lifted(
         inner = merge_inputs(lambda args, kwargs: fn(*args, **kwargs), ctxtag="jaxconv")
         return split_inputs(lambda *pure: run(inner, pure, {}), ctxtag="jaxconv")(args, kwargs)
     return run(fn, args, kwargs)
+
+
+def evaluated(fn: Callable[P, R], evaluate: Callable[..., list[Any]]) -> Callable[P, R]:
+    """The function whose jaxpr is run by `evaluate(jaxpr, False, *values)` at each call; see `inner.Evaluate`."""
+
+    def run(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        staged = stage(fn, args, kwargs)
+        return staged.result(evaluate(staged.jaxpr, False, *staged.values), update=True)
+
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = lifted(run, fn, args, kwargs)
+        return result
+
+    return call
 
 
 def _unbound(fn: Any, args: Any) -> tuple[Callable[..., Any], Any]:
