@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from jaxconv._base.errors import DataError
 from jaxconv._base.limits import cpu_cores
 from jaxconv.data.picture import has_alpha, open_picture
 
-__all__ = ["in_threads", "mask_to_square", "read_square", "read_whole", "to_square"]
+__all__ = ["in_threads", "mask_to_square", "read_all", "read_square", "read_whole", "to_square"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -122,3 +123,35 @@ def in_threads(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # do not wait for the rest after a failure
             raise
+
+
+def read_all(source: Any, store: Callable[[int], None]) -> tuple[Any, list[str]]:
+    """Read all images of a source in threads.
+
+    Args:
+      source: has a length, a folder `base`, and `corrupt`: "fail" or "skip" at a damaged image.
+      store: reads the image of an index and keeps it.
+
+    Returns:
+      An index of the intact images, and the error messages of the others.
+
+    Raises:
+      DataError: of the first damaged image, if it is not skipped; if all are damaged.
+    """
+
+    def read(index: int) -> str:
+        try:
+            store(index)
+        except DataError as error:
+            if source.corrupt == "fail":
+                raise
+            return str(error)
+        return ""
+
+    messages = list(in_threads(read, range(len(source))))
+    skipped = [message for message in messages if message]
+    if not skipped:
+        return slice(None), []
+    if len(skipped) == len(messages):
+        raise DataError(f"none of the {len(source):,} images in {source.base} can be read; the first: {skipped[0]}")
+    return np.array([not message for message in messages]), skipped

@@ -15,7 +15,7 @@ from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import user_path
 from jaxconv._base.limits import check_memory
 from jaxconv.data.dataset import Arrays, Dataset, Source
-from jaxconv.data.decode import in_threads, read_square
+from jaxconv.data.decode import read_all, read_square
 from jaxconv.data.moments import moments
 from jaxconv.data.picture import FORMATS
 from jaxconv.data.split import stratified
@@ -282,20 +282,8 @@ def _decode(source: FolderSource) -> tuple[Arrays, list[str]]:
     """Load a source into memory; returns it without damaged images, and their error messages."""
     images = np.empty([len(source), *source.image_shape], np.uint8)
 
-    def read(index: int) -> str:
-        try:
-            images[index] = source[index][0]
-        except DataError as error:
-            if source.corrupt == "fail":
-                raise
-            return str(error)
-        return ""
+    def store(index: int) -> None:
+        images[index] = source[index][0]
 
-    messages = list(in_threads(read, range(len(source))))
-    if not any(messages):
-        return Arrays(images, source.labels), []
-    intact = np.array([not message for message in messages])
-    skipped = [message for message in messages if message]
-    if not intact.any():
-        raise DataError(f"none of the {len(source):,} images in {source.base} can be read; the first: {skipped[0]}")
+    intact, skipped = read_all(source, store)
     return Arrays(images[intact], source.labels[intact]), skipped

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxconv._base.errors import DataError
 from jaxconv.data.dataset import Arrays
-from jaxconv.data.decode import in_threads, mask_to_square, to_square
+from jaxconv.data.decode import mask_to_square, read_all, to_square
 from jaxconv.data.picture import open_picture
 from jaxconv.data.spatial import Mask
 
@@ -160,19 +160,9 @@ def decoded(source: MaskSource) -> tuple[Arrays, list[str]]:
     images = np.empty([len(source), *source.image_shape], np.uint8)
     own = np.empty([len(source), source.size, source.size], np.uint8)
 
-    def read(index: int) -> str:
-        try:
-            images[index], mask = source[index]
-            own[index] = mask.values
-        except DataError as error:
-            if source.corrupt == "fail":
-                raise
-            return str(error)
-        return ""
+    def store(index: int) -> None:
+        images[index], mask = source[index]
+        own[index] = mask.values
 
-    messages = list(in_threads(read, range(len(source))))
-    intact = np.array([not message for message in messages])
-    skipped = [message for message in messages if message]
-    if not intact.any():
-        raise DataError(f"none of the {len(source):,} images in {source.base} can be read; the first: {skipped[0]}")
+    intact, skipped = read_all(source, store)
     return Arrays(images[intact], Mask(own[intact], source.ignore_index)), skipped
