@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxconv.ops._sample import take_cells
+
 
 def bilinear(
     images: jax.Array, rows: jax.Array, columns: jax.Array, padding_mode: str, outside: float = 0.0
@@ -70,11 +72,8 @@ def materialized(*arrays: jax.Array) -> tuple[jax.Array, ...]:
 
 def _take(values: jax.Array, rows: jax.Array, columns: jax.Array, padding_mode: str) -> jax.Array:
     """Pixels [N, *out, C] at whole rows and columns [N, *out] of values [N, H, W, C]; "zeros" takes the nearest."""
-    n, height, width, channels = values.shape
-    flat = values.reshape(n, height * width, channels)
-    index = _inside(rows, height, padding_mode) * width + _inside(columns, width, padding_mode)
-    taken: jax.Array = jax.vmap(lambda image, at: image.at[at].get(mode="promise_in_bounds"))(flat, index)
-    return taken
+    _, height, width, _ = values.shape
+    return take_cells(values, (_inside(rows, height, padding_mode), _inside(columns, width, padding_mode)))
 
 
 def _snapped(at: jax.Array, n: int) -> jax.Array:
