@@ -1,4 +1,4 @@
-"""What marks a run as finished, and its trained parameters, read from its folder."""
+"""Finished runs: their mark, and their trained parameters, read from their folder."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from jaxconv.training.tta import Views
 __all__ = ["NUMBERS", "Residuals", "make_number_eval_step", "make_numbers", "residuals"]
 
 NUMBERS: Sums = {"count": lambda outputs, targets, weights: weights.sum()}
-"""What a training step measures of numbers."""
+"""Metrics of a training step on numbers, beside its loss."""
 
 
 def make_numbers(

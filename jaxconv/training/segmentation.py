@@ -53,7 +53,7 @@ PIXELS: Sums = {
     "correct": lambda logits, mask, weights: _total((jnp.argmax(logits, -1) == mask.values) & _counted(mask), weights),
     "count": lambda logits, mask, weights: _total(_counted(mask), weights),
 }
-"""What a training step measures of pixels."""
+"""Metrics of a training step on pixels, beside its loss."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxconv.data import Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units
+from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table
 from jaxconv.training.evaluation import Answers, answers, make_eval_step, make_log_probabilities
 from jaxconv.training.metrics import calibration_gap
 from jaxconv.training.progress import Score
@@ -67,9 +65,7 @@ def confusion_table(found: Answers, classes: Sequence[str]) -> bytes:
     else:
         matrix = found.confusion(len(classes)).tolist()
         rows = [["", *classes], *([name, *row] for name, row in zip(classes, matrix, strict=True))]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return csv_table(rows)
 
 
 def _mistakes(dataset: Dataset[Any], found: Answers) -> Figure:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -19,7 +20,7 @@ from jaxconv.training.progress import Score
 from jaxconv.training.step import Loss, Prepare, Sums
 from jaxconv.training.tta import Views
 
-__all__ = ["MakeEvalStep", "MakePredict", "Output", "Outputs", "Shown", "Task", "Units", "encoded"]
+__all__ = ["MakeEvalStep", "MakePredict", "Output", "Outputs", "Shown", "Task", "Units", "csv_table", "encoded"]
 
 Outputs = Callable[[np.ndarray], np.ndarray]
 """The trained net: images [N, H, W, C] in the data's units -> predictions [N, …]."""
@@ -51,6 +52,17 @@ class Shown:
 
     lines: list[tuple[str, str]]
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+
+
+def csv_table(rows: Iterable[Sequence[Any]]) -> bytes:
+    """The content of a CSV file.
+
+    >>> csv_table([["class", "images"], ["cat", 3]])
+    b'class,images\\ncat,3\\n'
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def encoded(picture: Any) -> bytes:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxconv.data import Batch, Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, encoded
+from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table, encoded
 from jaxconv.training.progress import Score
 from jaxconv.training.regression import NUMBERS, Residuals, make_number_eval_step, make_numbers, residuals
 from jaxconv.viz import training as pictures
@@ -47,13 +45,10 @@ def _target_table(found: Residuals, dataset: Dataset[Any], outputs: Outputs) -> 
     """Errors of each target as CSV."""
 
     def table() -> bytes:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["target", "mae", "rmse", "r2"])
         columns = found.absolute / found.count, (found.squared / found.count) ** 0.5, found.r2
-        for name, *values in zip(dataset.classes, *columns, strict=True):
-            writer.writerow([name, *("" if np.isnan(value) else f"{value:.6g}" for value in values)])
-        return text.getvalue().encode()
+        each = zip(dataset.classes, *columns, strict=True)
+        rows = ([name, *("" if np.isnan(value) else f"{value:.6g}" for value in values)] for name, *values in each)
+        return csv_table([["target", "mae", "rmse", "r2"], *rows])
 
     return {"targets.csv": table}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +9,7 @@ import numpy as np
 
 from jaxconv.data import Dataset
 from jaxconv.data.mask_source import voc_colors
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, encoded
+from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table, encoded
 from jaxconv.training.metrics import per_class
 from jaxconv.training.progress import Score
 from jaxconv.training.segmentation import (
@@ -66,14 +64,12 @@ def _class_table(found: Pixels, classes: Sequence[str]) -> bytes:
     """Pixels, IoU, dice, recall and precision of each class as CSV; empty where a class does not occur."""
     each = per_class(found.matrix.astype(np.float64))
     columns = [found.class_iou, found.class_dice, np.asarray(each.recall), np.asarray(each.precision)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["class", "pixels", "predicted", "iou", "dice", "recall", "precision"])
+    rows: list[list[Any]] = [["class", "pixels", "predicted", "iou", "dice", "recall", "precision"]]
     for k, name in enumerate(classes):
         occurs = not np.isnan(found.class_iou[k])
         shares = [f"{column[k]:.6f}" if occurs else "" for column in columns]
-        writer.writerow([name, int(found.matrix[k].sum()), int(found.matrix[:, k].sum()), *shares])
-    return text.getvalue().encode()
+        rows.append([name, int(found.matrix[k].sum()), int(found.matrix[:, k].sum()), *shares])
+    return csv_table(rows)
 
 
 def _show(log_p: np.ndarray, image: np.ndarray, units: Units, most: int) -> Shown:
