@@ -13,6 +13,8 @@ from jaxconv._base.jaxpr import CALLS, LOOPS, interpret, map_jaxprs, opened
 ENTERED = CALLS - {"composite"} | LOOPS | {"cond"}
 """The primitives whose jaxprs are rewritten; a composite is left to the library that lowers it."""
 
+REMAT = ("remat2", "checkpoint")
+
 
 class Evaluate(Protocol):
     """Runs a jaxpr with some of its operations replaced; `loop`: whether it is the body of a loop."""
@@ -27,8 +29,8 @@ def run_inner(eqn: JaxprEqn, values: list[Any], evaluate: Evaluate, loop: bool) 
         return bind(eqn, values)
     if name == "shard_map":
         return _shard_map(eqn, values, evaluate, loop)
-    if isinstance(eqn.params.get("jaxpr"), Jaxpr):
-        return _open_call(eqn, values, evaluate, loop)
+    if name in REMAT:
+        return _remat(eqn, values, evaluate, loop)
     rewrite = functools.partial(_rewritten, evaluate, loop or name in LOOPS)
     return bind(eqn, values, {key: map_jaxprs(param, rewrite) for key, param in eqn.params.items()})
 
@@ -48,8 +50,8 @@ def _rewritten(evaluate: Evaluate, loop: bool, program: ClosedJaxpr | Jaxpr) -> 
     return jax.make_jaxpr(functools.partial(evaluate, program, loop))(*avals)
 
 
-def _open_call(eqn: JaxprEqn, values: list[Any], evaluate: Evaluate, loop: bool) -> list[Any]:
-    """A call of a jaxpr that holds no constants (remat): those of the rewritten one become operands."""
+def _remat(eqn: JaxprEqn, values: list[Any], evaluate: Evaluate, loop: bool) -> list[Any]:
+    """A remat, whose jaxpr holds no constants: those of the rewritten one become operands."""
     closed = _rewritten(evaluate, loop, eqn.params["jaxpr"])
     avals = [v.aval for v in (*closed.jaxpr.constvars, *closed.jaxpr.invars)]
     same = jax.make_jaxpr(lambda *args: interpret(closed.jaxpr, args, bind, lambda literal: literal.val))(*avals)

@@ -32,10 +32,10 @@ ARITHMETIC = {
 }  # fmt: skip
 VIEWS = {"broadcast_in_dim", "reshape", "squeeze", "transpose", "convert_element_type", "copy", "pvary"}
 """Operations that compute nothing, unless a reshape divides or merges axes or a conversion is to less than 16 bits."""
-OF_LITERALS = {
+COMPARISONS = {
     "eq": np.equal, "ne": np.not_equal, "gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal,
-    "max": np.maximum, "min": np.minimum, "sqrt": np.sqrt,
 }  # fmt: skip
+OF_LITERALS = {**COMPARISONS, "max": np.maximum, "min": np.minimum, "sqrt": np.sqrt}
 """Operations that are no rational functions: computed of literals alone."""
 
 Value = np.ndarray[Any, Any]
@@ -90,6 +90,7 @@ class Miniature:
         self._random, self._eqns = np.random.default_rng(0), eqns
         self._users: dict[Any, list[int]] = collections.defaultdict(list)
         self._known: set[Any] = set()  # computed from literals alone
+        self._clipping: set[Any] = set()  # whether variances are positive: chooses between known numbers only
         self._variances: dict[Any, Variance | None] = {}
         self._weights: dict[tuple[int, ...], Value] = {}
         self._sums: dict[tuple[int, ...], Any] = {}
@@ -220,11 +221,14 @@ class Miniature:
         with np.errstate(all="ignore"):
             if known and name in OF_LITERALS:
                 made = OF_LITERALS[name](*values)
-            elif name == "select_n" and self._is_known(source) and np.ptp(values[0] * 1.0) == 0:
+            elif name == "select_n" and self._is_choice(eqn) and np.ptp(values[0] * 1.0) == 0:
                 made = values[1 + int(values[0].flat[0])]
-            elif name in ("max", "eq", "rsqrt", "sqrt", "pow"):
-                made = {"max": self._clipped, "eq": self._whether_clipped}.get(name, self._root)(eqn, values)
-                known = name == "eq" and made is not None
+                known = all(map(self._is_known, eqn.invars[1:]))
+            elif name in COMPARISONS:
+                made = self._compared(eqn, values)
+                self._clipping.update([out] if made is not None else ())
+            elif name in ("max", "rsqrt", "sqrt", "pow"):
+                made = (self._clipped if name == "max" else self._root)(eqn, values)
             elif not known and not all(map(_floating, (*eqn.invars, out))):
                 return None
             elif name in VIEWS:
@@ -250,6 +254,11 @@ class Miniature:
     def _is_known(self, atom: Any) -> bool:
         return isinstance(atom, Literal) or atom in self._known
 
+    def _is_choice(self, eqn: Any) -> bool:
+        """Whether it is known which operand a select_n selects."""
+        which, *cases = eqn.invars
+        return self._is_known(which) or (which in self._clipping and all(map(self._is_known, cases)))
+
     def _with_number(self, eqn: Any, values: Sequence[Value]) -> Iterator[tuple[Any, float]]:
         """Operands of an equation of two, with the number that the other operand is."""
         for (v, _), (other, number) in itertools.permutations(zip(eqn.invars, values, strict=True), 2):
@@ -272,17 +281,17 @@ class Miniature:
                 return self.small[v]
         return None
 
-    def _whether_clipped(self, eqn: Any, values: Sequence[Value]) -> Value | None:
-        """The comparisons in the derivative of max(v, 0): v equals the maximum, 0 does not.
+    def _compared(self, eqn: Any, values: Sequence[Value]) -> Value | None:
+        """The comparisons in the derivative of max(v, 0) of a variance v, as they are where v is positive.
 
-        Where it does, x is constant, and the derivative is multiplied by x - mean.
+        Where it is not, x is constant, and the derivative is multiplied by x - mean.
         """
-        a, b = map(self._noted, eqn.invars)
-        if a is not None and a == b:
-            return np.ones(cut(eqn.outvars[0].aval.shape))
-        if any(number <= 0 and self._variances.get(v) for v, number in self._with_number(eqn, values)):
-            return np.zeros(cut(eqn.outvars[0].aval.shape))
-        return None
+        a, b = noted = [self._noted(v) for v in eqn.invars]
+        with_itself = a is not None and a == b
+        if not with_itself and not any(m <= 0 and self._noted(v) for v, m in self._with_number(eqn, values)):
+            return None
+        positive = [number if found is None else np.ones(()) for found, number in zip(noted, values, strict=True)]
+        return np.broadcast_to(COMPARISONS[eqn.primitive.name](*positive), cut(eqn.outvars[0].aval.shape))
 
     def _root(self, eqn: Any, values: Sequence[Value]) -> Value | None:
         """A power of a variance + eps."""

@@ -23,7 +23,7 @@ __all__ = [
     "backends_initialized", "batching", "bind", "compilation_cache_enabled", "debug_infs", "default_precision",
     "default_prng", "detected_cluster", "extended", "for_partitioning", "is_nnx_object", "jax_version",
     "jaxlib_version", "jaxpr_as_fun", "jit_disabled",
-    "manual_axes", "mlir", "nnx_inputs", "prng_key", "register_taylor_rule", "taylor_series_of",
+    "manual_axes", "mlir", "nnx_inputs", "prng_key", "register_taylor_rule", "scan_operands", "taylor_series_of",
 ]  # fmt: skip
 
 
@@ -91,6 +91,15 @@ def manual_axes(shard_map: JaxprEqn) -> set[str]:
     """The mesh axes that a `shard_map` equation itself makes manual."""
     params = shard_map.params
     return set(params["newly_manual_axes"] if "newly_manual_axes" in params else params["manual_axes"])
+
+
+def scan_operands(scan: JaxprEqn) -> tuple[int, int]:
+    """How many of a `scan` equation's operands, the first ones, are constants, and how many after them its carry."""
+    params = scan.params
+    if "ft_in" in params:  # since jax 0.12
+        consts, carry, _ = map(len, params["ft_in"].unpack())
+        return consts, carry
+    return params["num_consts"], params["num_carry"]
 
 
 def _setting(name: str) -> Any:

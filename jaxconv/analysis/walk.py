@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jaxconv._base.compat import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, scan_operands
 from jaxconv._base.jaxpr import Liveness, called, interpret, opened
 from jaxconv.analysis.field_rules import through
 from jaxconv.analysis.field_shape_rules import piece
@@ -162,9 +162,10 @@ class _Walker:
     def scan(self, eqn: Any, operands: list[Array], path: tuple[str, ...], times: int, call: Any) -> list[Array]:
         """Run every step, as fields grow from one to the next; count the last one times the length."""
         p, inner = eqn.params, eqn.params["jaxpr"]
-        fixed, first = p["num_consts"], p["num_consts"] + p["num_carry"]
+        fixed, carried = scan_operands(eqn)
+        first = fixed + carried
         carry, length = operands[fixed:first], p["length"]
-        stacked = [_array(v.aval) for v in eqn.outvars[p["num_carry"] :]]
+        stacked = [_array(v.aval) for v in eqn.outvars[carried:]]
         slices: list[list[Any]] = [[] for _ in stacked]
         for i in range(length):
             at = length - 1 - i if p["reverse"] else i
@@ -173,8 +174,8 @@ class _Walker:
             self.operations.append(Operation("loop", {}, path, call, operands[fixed:first], stacked, 1, None))
             outs = self.run(inner, [*operands[:fixed], *carry, *xs], path, times * length, call)
             same = all(_alike(a.fields, b.fields) for a, b in zip(outs, carry, strict=False))
-            carry = outs[: p["num_carry"]]
-            for kept, y in zip(slices, outs[p["num_carry"] :], strict=True):
+            carry = outs[:carried]
+            for kept, y in zip(slices, outs[carried:], strict=True):
                 kept.append(y)
             if i < length - 1 and not (same and all(a.fields is None for a in operands[first:])):
                 del self.operations[before:]

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import html
 import inspect
+import sys
 import traceback
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -94,7 +95,7 @@ class Layer:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Raises TypeError under `pickle`; cloudpickle and dill can save closures."""
-        callers = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_stack(None)]
+        callers = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_stack(sys._getframe())]
         if any(caller.startswith(("cloudpickle.", "dill.")) for caller in callers):
             return super().__reduce_ex__(protocol)
         raise TypeError(

@@ -231,6 +231,12 @@ def guarded_against_zero(x, s, b):
     return (x - m) * jnp.where(v == 0, 1.0, lax.rsqrt(v)) * s + b
 
 
+def guarded_where_clipped(x, s, b):
+    """Its gradient is 0 where the variance is 0."""
+    m, v = fast(x, (0, 1, 2))
+    return (x - m) * jnp.where(v > 0, lax.rsqrt(v + EPS), 0.0) * s + b
+
+
 def masked(x, s, b):
     mask = x > -1e9  # all
     m = jnp.mean(x, (0, 1, 2), where=mask)
@@ -256,7 +262,7 @@ def half_of_the_rows(x, s, b):
 
 NO_NORMS = (
     eps_outside, eps_as_an_argument, mean_over_other_axes, variance_of_another_array, unbiased, floored, guarded,
-    guarded_against_zero, masked, root_mean_square, fourth_powers, rounded, half_of_the_rows,
+    guarded_against_zero, guarded_where_clipped, masked, root_mean_square, fourth_powers, rounded, half_of_the_rows,
 )  # fmt: skip
 
 

@@ -99,6 +99,14 @@ def test_the_manual_axes_of_a_shard_map():
     assert compat.manual_axes(eqn) == {"devices"}
 
 
+def test_the_operands_of_a_scan():
+    def f(a, b, w, xs):
+        return jax.lax.scan(lambda c, x: ((c[0] * w + x[0], c[1] + 1), x[1]), (a, b), (xs, xs))
+
+    (eqn,) = jax.make_jaxpr(f)(*[jnp.ones(2)] * 3, jnp.ones((5, 2))).jaxpr.eqns
+    assert compat.scan_operands(eqn) == (1, 2)
+
+
 def test_settings_are_read():
     with jax.default_matmul_precision("highest"):
         assert compat.default_precision() == "highest"
