@@ -129,7 +129,8 @@ def test_kinds_are_chosen_and_a_folder_of_ones_own(finished, tmp_path):
     assert named.stdout == f"{tmp_path / 'again' / 'kernels.png'}\n"
 
 
-def test_the_commands_errors_are_lines(finished, tmp_path):
+def test_the_commands_errors_are_lines(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     known = "expected one of kernels, features, field, activations, norms"
     cases = [
         ((finished, "kernel"), f"unknown plot 'kernel'; {known}; did you mean 'kernels'?"),

@@ -6,9 +6,9 @@ import types
 import numpy as np
 import optax
 import pytest
-import torch
 from safetensors.numpy import load_file
 from support.config_text import config_text
+from support.torch_or_skip import torch
 
 from jaxconv import run
 from jaxconv._base.errors import ConfigError

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
-import torch.nn.functional as F
+from support.torch_or_skip import F, torch
 
 import jaxconv as jc
 from jaxconv._base.errors import ConfigError, ShapeError

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
+from support.torch_or_skip import F, torch
 
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.training.losses import cross_entropy, focal

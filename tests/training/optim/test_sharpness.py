@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
+from support.torch_or_skip import torch
 
 import jaxconv as jc
 from jaxconv._base.errors import ConfigError
