@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from support import smooth_net
 from support.config_text import config_text
 from support.streamed import write_streamed
 
@@ -30,10 +31,10 @@ from jaxconv.training.progress import Progress
 from jaxconv.training.rolling import Checkpoints
 
 CONFIG = config_text(
-    {"depth": 8, "width": 8},
+    {"name": smooth_net.NAME, "width": 8},
     optim={"name": "sgd", "learning_rate": 2e-3, "momentum": 0.9, "ema": 0.9},
     train={"epochs": 1.11, "batch_size": 32, "log_every": 1, "eval_every": 0},
-).replace('name = "conv_pool"', 'name = "resnet_cifar"')
+)
 SHORT = config_text(
     {"features": [8], "kernel_size": 3, "hidden": [16], "batch_norm": True},
     optim={"name": "adam", "learning_rate": 1e-2},

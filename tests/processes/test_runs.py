@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from support import smooth_net
 from support.config_text import config_text
 from support.launched import children, end, launch, start
 from support.streamed import write_streamed
@@ -36,11 +37,11 @@ SMALL = config_text(
 )
 STEPS = 51
 RESNET = config_text(
-    {"depth": 8, "width": 8},
+    {"name": smooth_net.NAME, "width": 8},
     optim={"name": "sgd", "learning_rate": 1e-3, "momentum": 0.9},
     train={"epochs": 2.22, "batch_size": 64, "log_every": 1, "eval_every": 0},
     log={"writers": []},
-).replace('name = "conv_pool"', 'name = "resnet_cifar"')
+)
 
 
 def losses(folder):

@@ -1,6 +1,7 @@
 """Runs of `jaxconv launch` in processes of their own."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import tempfile
 import time
 
 CACHE = tempfile.TemporaryDirectory(prefix="jaxconv-cache-")  # each program is compiled once for all launches
+TESTS = str(pathlib.Path(__file__).parents[1])
 LAUNCH = [sys.executable, "-m", "jaxconv", "launch"]
 
 
@@ -19,6 +21,7 @@ def start(*words, processes=2, devices=1):
         "JAX_PLATFORMS": "cpu",
         "JAX_ENABLE_COMPILATION_CACHE": "true",
         "XDG_CACHE_HOME": CACHE.name,
+        "PYTHONPATH": os.pathsep.join([TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]),  # nets of configs
     }
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 from PIL import Image
+from support import smooth_net
 from support.config_text import config_text
 
 
@@ -21,12 +22,12 @@ def write_streamed(folder, rng):
     for number in (3, 8):
         (folder / "images" / "train" / "dark" / f"{number}.png").write_bytes(b"\x89PNG damaged")
     text = config_text(
-        {"depth": 8, "width": 8},
+        {"name": smooth_net.NAME, "width": 8},
         data={"name": "folder", "root": str(folder / "images"), "size": 8, "in_memory": False, "corrupt": "skip"},
         optim={"name": "sgd", "learning_rate": 2e-3, "momentum": 0.9},
         train={"epochs": 13.2, "batch_size": 16, "log_every": 1, "eval_every": 16},
         augment={"flip": True, "random_resized_crop": True},
         log={"writers": []},
-    ).replace('name = "conv_pool"', 'name = "resnet_cifar"')
+    )
     (folder / "streamed.toml").write_text(text)
     return folder / "streamed.toml"
