@@ -101,7 +101,7 @@ def test_a_command_exists_and_takes_its_arguments(words):
     elif first == "pytest":
         assert all((ROOT / word.split("::")[0]).exists() for word in rest if "/" in word)
     else:
-        assert first in ("git", "mypy", "pre-commit", "pyright", "ruff")
+        assert first in ("git", "mkdocs", "mypy", "pre-commit", "pyright", "ruff")
 
 
 def _check_jaxconv(words):

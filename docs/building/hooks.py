@@ -1,0 +1,64 @@
+"""MkDocs hooks: generated pages, and links to files of the repository outside of docs/."""
+
+import os
+import pathlib
+import re
+import sys
+from html import unescape
+from typing import Any
+
+from mkdocs.structure.files import File
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "README.md": "index.md"}
+SOURCES: dict[str, str] = {}
+"""Files that pages link to: path in the repository -> path in the site."""
+
+
+def on_startup(**_: Any) -> None:
+    """The course's notebooks find their exercises, and JAX the CPU."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(ROOT / "docs" / "course"), *os.environ.get("PYTHONPATH", "").split()]
+    )
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages, and copies of the sources that pages link to."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    from building.pages import generated
+
+    for path, text in generated():
+        files.append(File.generated(config, path, content=text))
+    pages = [file for file in files if file.src_uri.endswith(".md")]
+    for target in {target for page in pages for target in re.findall(r"\]\((\.\./[^)#]+)", page.content_string)}:
+        path = target.replace("../", "")
+        if path not in PAGES:
+            SOURCES[path] = f"sources/{path}.txt"
+            files.append(File.generated(config, SOURCES[path], content=(ROOT / path).read_text("utf-8")))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links that leave docs/ lead to the generated page or to the copy."""
+    up = "../" * page.file.src_uri.count("/")
+
+    def inside(match: re.Match[str]) -> str:
+        path, anchor = match[1].replace("../", ""), match[2]
+        if path in PAGES:
+            return f"]({up}{PAGES[path]}{anchor})"
+        return f"]({up}{SOURCES[path]})" if path in SOURCES else match[0]
+
+    return re.sub(r"\]\((\.\./[^)#]+)((?:#[^)]*)?)\)", inside, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Formulas in $…$ and $$…$$ as MathML, outside of code."""
+    from latex2mathml.converter import convert
+
+    def formula(match: re.Match[str]) -> str:
+        return convert(unescape(match[1] or match[2]), display="block" if match[1] else "inline")
+
+    parts = re.split(r"(<pre.*?</pre>|<code.*?</code>|<script.*?</script>|<style.*?</style>)", html, flags=re.S)
+    parts[::2] = [re.sub(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", formula, part, flags=re.S) for part in parts[::2]]
+    return "".join(parts)
