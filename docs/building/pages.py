@@ -1,7 +1,9 @@
 """Pages of the documentation that are made from the package: reference, config, command line, models."""
 
+import functools
 import importlib
 import inspect
+import json
 import math
 import pathlib
 import tomllib
@@ -33,6 +35,7 @@ def generated() -> Iterator[tuple[str, str]]:
     yield "reference/config.md", config()
     yield "reference/command-line.md", commands()
     yield "reference/models-table.md", models_table()
+    yield "assets/receptive_fields.js", receptive_fields()
     for name in ("CONTRIBUTING", "CHANGELOG"):
         yield f"{name.lower()}.md", (ROOT / f"{name}.md").read_text("utf-8").replace("](docs/", "](")
 
@@ -160,6 +163,25 @@ SIDES = {
     "inception_v3": 299, "efficientnet_b1": 240, "efficientnet_b2": 260, "efficientnet_b3": 300, "efficientnet_b4": 380,
     "efficientnet_b5": 456, "efficientnet_b6": 528, "efficientnet_b7": 600,
 }  # fmt: skip
+SHAPES = {name: shape for shape, names in SMALL.items() for name in names}
+SHAPES |= {name: (SIDES.get(name, 224), SIDES.get(name, 224), 3) for name in PUBLISHED}
+"""Model -> shape [H, W, C] of its images."""
+
+
+@functools.cache
+def summary_of(name: str) -> Any:
+    """The summary of a model of the table, for one image."""
+    return jc.summary(jc.models.registry[name](), (1, *SHAPES[name]))
+
+
+def receptive_fields() -> str:
+    """A script with the receptive fields of the models' layers: path, units, size, jump and center along an axis."""
+    models = {}
+    for name, shape in SHAPES.items():
+        rows = [row for row in summary_of(name).rows if row.size and len(row.field) == 2 and row.field[0].jump]
+        layers = [[row.path, row.output[1], f.size, float(f.jump), f.center] for row in rows for f in row.field[:1]]
+        models[name] = {"size": shape[0], "layers": layers}
+    return f"window.RECEPTIVE_FIELDS = {json.dumps(models, separators=(',', ':'))};\n"
 
 
 def models_table() -> str:
@@ -173,14 +195,12 @@ def models_table() -> str:
         "| `jc.models` | input | parameters | MACs | receptive field | top-1 | weights |",
         "|---|---|---:|---:|---:|---:|---|",
     ]  # fmt: skip
-    rows = [(name, shape) for shape, names in SMALL.items() for name in names]
-    rows += [(name, (SIDES.get(name, 224),) * 2 + (3,)) for name in PUBLISHED]
-    return "\n".join([*lines, *(model_row(name, shape) for name, shape in rows)])
+    return "\n".join([*lines, *map(model_row, SHAPES)])
 
 
-def model_row(name: str, shape: tuple[int, ...]) -> str:
-    """The row of a model for images of a shape [H, W, C]."""
-    found = jc.summary(jc.models.registry[name](), (1, *shape))
+def model_row(name: str) -> str:
+    """The row of a model."""
+    found, shape = summary_of(name), SHAPES[name]
     accuracy, weights = PUBLISHED.get(name, (None, None))
     cells = [f"`{name}`", "×".join(map(str, shape)), f"{found.parameters:,}", f"{found.macs:,}", _field(found)]
     cells += [f"{accuracy:.2f} %", f"`{weights}`"] if weights else ["", ""]

@@ -65,5 +65,5 @@ def test_published_accuracies_are_torchvisions(pages):
 
 
 def test_the_table_has_the_numbers_of_the_summary(pages):
-    row = pages.model_row("resnet20", (32, 32, 3))
+    row = pages.model_row("resnet20")
     assert row == "| `resnet20` | 32×32×3 | 269,722 | 40,551,040 | 81×81 |  |  |"
