@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import posixpath
 import re
 import sys
 from html import unescape
@@ -23,6 +24,15 @@ def on_startup(**_: Any) -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 
+LINK = re.compile(r"\]\((\.\./[^)#\s]+)((?:#[^)]*)?)\)")
+
+
+def outside(page: str, link: str) -> str | None:
+    """The path in the repository that a link of a page leads to, if that is not in docs/."""
+    path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), link))
+    return None if path.startswith("docs/") else path
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add the generated pages, and copies of the sources that pages link to."""
     sys.path.insert(0, str(ROOT / "docs"))
@@ -31,25 +41,25 @@ def on_files(files: Any, config: Any) -> Any:
     for path, text in generated():
         files.append(File.generated(config, path, content=text))
     pages = [file for file in files if file.src_uri.endswith(".md")]
-    for target in {target for page in pages for target in re.findall(r"\]\((\.\./[^)#]+)", page.content_string)}:
-        path = target.replace("../", "")
-        if path not in PAGES:
-            SOURCES[path] = f"sources/{path}.txt"
-            files.append(File.generated(config, SOURCES[path], content=(ROOT / path).read_text("utf-8")))
+    linked = {outside(page.src_uri, link) for page in pages for link, _ in LINK.findall(page.content_string)}
+    for path in filter(None, linked - set(PAGES)):
+        SOURCES[path] = f"sources/{path}.txt"
+        files.append(File.generated(config, SOURCES[path], content=(ROOT / path).read_text("utf-8")))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links that leave docs/ lead to the generated page or to the copy."""
-    up = "../" * page.file.src_uri.count("/")
+    uri = page.file.src_uri
 
     def inside(match: re.Match[str]) -> str:
-        path, anchor = match[1].replace("../", ""), match[2]
-        if path in PAGES:
-            return f"]({up}{PAGES[path]}{anchor})"
-        return f"]({up}{SOURCES[path]})" if path in SOURCES else match[0]
+        path = outside(uri, match[1])
+        if path is None:
+            return match[0]
+        target = f"{PAGES[path]}{match[2]}" if path in PAGES else SOURCES[path]
+        return f"]({'../' * uri.count('/')}{target})"
 
-    return re.sub(r"\]\((\.\./[^)#]+)((?:#[^)]*)?)\)", inside, markdown)
+    return LINK.sub(inside, markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:
