@@ -82,7 +82,7 @@ def x64():
 def no_pictures():
     """Runs of this process draw nothing, which would be a third of the time of a short one."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("jaxconv.run.artifacts._illustrate", lambda *arguments: {})
+        patched.setattr("jaxconv.run.artifacts._write", lambda *arguments: {})
         yield
 
 

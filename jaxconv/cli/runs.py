@@ -1,4 +1,4 @@
-"""The commands `jaxconv sweep`, `runs`, `evaluate` and `average`."""
+"""The commands `jaxconv sweep`, `runs`, `evaluate`, `report`, `watch` and `average`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ def add_to(app: typer.Typer) -> None:
     )(sweep)
     app.command(epilog=examples("jaxconv runs runs"))(runs)
     app.command(epilog=examples("jaxconv evaluate runs/digits-20261129-170000 --tta shift=1"))(evaluate)
+    app.command(epilog=examples("jaxconv report runs/a", "jaxconv report runs/a runs/b --out compared.html"))(report)
+    app.command(epilog=examples("jaxconv watch runs/digits-20261129-170000"))(watch)
     app.command(epilog=examples("jaxconv average runs/a runs/b runs/c --greedy"))(average)
 
 
@@ -104,6 +106,49 @@ def evaluate(folder: RunFolder, root: Root = None, tta: Tta = None) -> None:
         rows = {f"test {task.metric}": f"{found.value:.2%}", "test loss": f"{found.loss:.4f}"}
         then: Any = finished.result.get(f"test_{task.metric}")
         display.table(Console(), rows | task.details(found.more) | {"when trained": f"{then:.2%}"})
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(parser=user_path, metavar="RUNS", help="Folders of runs.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=user_path, metavar="FILE", help="The page (default: RUN/report.html; of several, report.html)."
+        ),
+    ] = None,
+    root: Root = None,
+) -> None:
+    """Write the page of a run, evaluated again, or one that compares several: curves, results and configs."""
+    with user_errors():
+        from jaxconv._base.files import write_atomically
+        from jaxconv.cli.programs import keep_programs
+        from jaxconv.run.page import page, page_of_finished, run_content
+
+        keep_programs()
+        one = len(folders) == 1
+        contents = [page_of_finished(folders[0], root)] if one else [run_content(folder) for folder in folders]
+        path = out or (folders[0] / "report.html" if one else Path("report.html"))
+        write_atomically(path, page(*contents))
+        typer.echo(f"wrote {path}")
+
+
+def watch(
+    folder: RunFolder,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for a free one.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in the default browser.")] = True,
+) -> None:
+    """Show the page of a run while it trains; its curves follow."""
+    with user_errors():
+        import webbrowser
+
+        from jaxconv.run.live import serve
+
+        server, address = serve(folder, port)
+        typer.echo(f"{folder} at {address} (Ctrl-C to stop)")
+        if browser:
+            webbrowser.open(address)
+        with server, contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 def average(

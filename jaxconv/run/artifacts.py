@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from jaxconv.data import Dataset
 from jaxconv.run.build import Inputs, Model, make_views
 from jaxconv.run.config import Config
 from jaxconv.run.manifest import command, device
+from jaxconv.run.page import network_content, page, run_content
 from jaxconv.run.recorder import Report
 from jaxconv.run.records import read_lines
 from jaxconv.run.tasks import Outputs, Task, find_task, task_name
@@ -118,6 +119,19 @@ def finish(
         "device": device(),
         "command": command(),
     }
+    image = dataset.test[0][0] if len(dataset.test) else None
+    one = jax.tree.map(lambda leaf: leaf[0], params) if settings.ensemble.size > 1 else params
+    _write(
+        {
+            "report.html": lambda: page(
+                run_content(folder, settings, result)
+                | task.page(found, dataset)
+                | network_content(model.net, one, image, dataset.peak)
+            )
+        },
+        folder,
+        report,
+    )
     write_result(folder, result)
     return agreed(result, "result")
 
@@ -140,6 +154,11 @@ def _illustrate(
         "curves.png": lambda: pictures.png(_curves(settings, task, folder)),
         **task.pictures(found, dataset, outputs),
     }
+    return _write(pieces, folder, report)
+
+
+def _write(pieces: Mapping[str, Callable[[], bytes]], folder: Path, report: Report) -> dict[str, str]:
+    """Write files; return {name: reason} of those that failed."""
     left_out = {}
     for name, content in pieces.items():
         try:

@@ -80,7 +80,7 @@ def draw_kernels(kernel: Any, title: str = "") -> Figure:
         raise ShapeError("kernels are drawn from an array [kh, kw, C_in, C_out]", got=f"shape {kernel.shape}")
     height, width, channels, _ = kernel.shape
     colors, alone = channels == 3, channels in (1, 3)
-    shown = kernel[..., : channels if alone else _MOST_CHANNELS, : _MOST if alone else _MOST_BY_CHANNEL]
+    shown = _first(kernel)
     largest = float(np.abs(shown).max()) or 1.0
     fine = max(1, _FINE // max(height, width))  # makes the gap between kernels thinner than a weight
     tiles = _tiles(shown.repeat(fine, 0).repeat(fine, 1), *_grid(shown.shape))
@@ -114,6 +114,38 @@ def draw_kernels(kernel: Any, title: str = "") -> Figure:
     if title:
         figure.suptitle(title, fontsize=10, parse_math=False)
     return figure
+
+
+def kernel_pixels(kernel: Any) -> tuple[np.ndarray, str]:
+    """Every kernel of a convolution on one scale, a pixel for each weight, as `draw_kernels` arranges them.
+
+    Args:
+      kernel: [kh, kw, C_in, C_out].
+
+    Returns:
+      uint8 [rows, columns, 3], and words on what is shown.
+
+    >>> pixels, words = kernel_pixels(np.linspace(-1, 1, 3 * 3 * 2).reshape(3, 3, 1, 2))
+    >>> pixels.shape, words
+    ((3, 7, 3), '2 kernels of 3×3; blue is negative, red positive')
+    """
+    kernel = np.asarray(kernel, np.float64)
+    shown = _first(kernel)
+    tiles = _tiles(shown, *_grid(shown.shape)) / (float(np.abs(shown).max()) or 1.0)
+    words = _words(kernel.shape, shown.shape)
+    if tiles.ndim == 3:
+        colors, words = 0.5 + tiles / 2, f"{words} as red, green and blue; gray is 0"
+    else:  # from blue over white to red
+        shares = np.clip(np.abs(tiles), 0, 1)[..., None]
+        ends = np.where((tiles < 0)[..., None], (0.02, 0.19, 0.38), (0.4, 0.0, 0.12))
+        colors, words = 1 - shares * (1 - ends), f"{words}; blue is negative, red positive"
+    return (255 * np.where(np.isnan(colors), 0.6, colors)).round().astype(np.uint8), words
+
+
+def _first(kernel: np.ndarray) -> np.ndarray:
+    """The kernels and channels of a kernel that are drawn."""
+    alone = kernel.shape[2] in (1, 3)
+    return kernel[..., : kernel.shape[2] if alone else _MOST_CHANNELS, : _MOST if alone else _MOST_BY_CHANNEL]
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -102,7 +102,7 @@ def whole(tmp_path_factory):
 
 def test_a_run_leaves_all_that_it_should(whole):
     names = {path.name for path in whole.iterdir() if not path.name.startswith(".")}
-    pictures = {"curves.png", "confusion.png", "confusion.csv", "mistakes.png"}
+    pictures = {"curves.png", "confusion.png", "confusion.csv", "mistakes.png", "report.html"}
     files = {"config.toml", "manifest.json", "metrics.jsonl", "params.safetensors", "result.json", "SHA256SUMS"}
     assert names == pictures | files | {"events", "checkpoints"}
     manifest = json.loads((whole / "manifest.json").read_text())

@@ -14,6 +14,7 @@ from jaxconv.training.metrics import calibration_gap
 from jaxconv.training.progress import Score
 from jaxconv.training.step import CLASSIFICATION
 from jaxconv.viz import training as pictures
+from jaxconv.viz.page import sprite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["classification", "confusion_table"]
 
 WORST = 24
+EXAMPLES = 300  # images on a run's page
 _TABLE = 2000  # most classes for a full confusion matrix, whose cells grow with their square
 
 
@@ -77,6 +79,47 @@ def _mistakes(dataset: Dataset[Any], found: Answers) -> Figure:
     return pictures.mistakes(images, *shown, dataset.classes, peak=dataset.peak)
 
 
+def _page(found: Answers, dataset: Dataset[Any]) -> dict[str, Any]:
+    """Counts of the confusion matrix, examples of its cells, and the accuracy by confidence."""
+    together, classes = found.together, dataset.classes
+    pairs, counts = np.unique(np.stack([together.label, together.answer]), axis=1, return_counts=True)
+    chosen = _examples(together)
+    right = together.rank == 0
+    edges = np.linspace(0, 1, 11)
+    place = np.clip(np.digitize(together.confidence, edges) - 1, 0, 9)
+    bins = [
+        {"low": float(edges[b]), "high": float(edges[b + 1]), "accuracy": float(right[place == b].mean()),
+         "count": int((place == b).sum())}
+        for b in np.unique(place)
+    ]  # fmt: skip
+    content = {
+        "classes": list(classes),
+        "pairs": [[*pair, count] for pair, count in zip(pairs.T.tolist(), counts.tolist(), strict=True)],
+        "examples": [
+            [int(together.label[i]), int(together.answer[i]), round(float(together.confidence[i]), 4)] for i in chosen
+        ],
+        "sprite": sprite([dataset.test[int(i)][0] for i in chosen], dataset.peak),
+        "count": len(together.label),
+        "wrong": int((~right).sum()),
+        "bins": bins,
+        "calibration_error": float(calibration_gap(together.confidence, right)) if len(right) else 0.0,
+    }
+    return {"classification": content}
+
+
+def _examples(found: Answers) -> list[int]:
+    """Images of as many cells of the confusion matrix as possible: the surest mistakes, then the least sure others."""
+    wrong = found.rank > 0
+    order = np.lexsort((np.where(wrong, -found.confidence, found.confidence), ~wrong))
+    seen: dict[tuple[int, int], int] = {}
+    turns = []
+    for i in order.tolist():
+        cell = int(found.label[i]), int(found.answer[i])
+        seen[cell] = seen.get(cell, -1) + 1
+        turns.append((seen[cell], not wrong[i], i))
+    return [i for _, _, i in sorted(turns, key=lambda turn: turn[:2])][:EXAMPLES]
+
+
 def _show(log_p: np.ndarray, image: np.ndarray, units: Units, most: int) -> Shown:
     """The most probable classes."""
     order = (-log_p).argsort(kind="stable")[:most]
@@ -96,4 +139,5 @@ classification = Task(
     pictures=_pictures,
     show=_show,
     words=lambda label, classes: classes[int(label)],
+    page=_page,
 )

@@ -134,6 +134,7 @@ class Task:
       pictures: `(collected, dataset, outputs) -> {file name: () -> content}`, what a run leaves in its folder.
       show: `(prediction, image, its units, number of lines) -> what to show`, of one image.
       words: `(label, class names) -> name of a label in captions`.
+      page: `(collected, dataset) -> ` what the run's page shows of the predictions, see `jaxconv/viz/page/page.js`.
       dense: whether predictions have the layout of the image, of which none may then be cropped away.
       refuses: config keys that must not be set, with the reason.
     """
@@ -151,5 +152,6 @@ class Task:
     pictures: Callable[[Any, Dataset[Any], Outputs], dict[str, Callable[[], bytes]]]
     show: Callable[[np.ndarray, np.ndarray, Units, int], Shown]
     words: Callable[[Any, Sequence[str]], str]
+    page: Callable[[Any, Dataset[Any]], dict[str, Any]] = lambda found, dataset: {}
     dense: bool = False
     refuses: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,108 @@
+"""The page of a run, or of several beside each other: one HTML file without any other."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from jaxconv.viz.kernels import kernel_pixels
+
+__all__ = ["data_uri", "draw_page", "kernel_picture", "picture", "sprite"]
+
+SIDE = 48
+"""Longest side of a thumbnail in pixels."""
+
+
+def draw_page(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The page as HTML.
+
+    Args:
+      runs: what the page shows of each run, see `jaxconv.run.page`; numbers must be finite. Text is shown as it is,
+        whatever characters it has.
+
+    >>> page = draw_page([{"name": "<script>"}])
+    >>> "<script>" in page.split('type="application/json">')[1].split("</script>")[0]
+    False
+    """
+    parts = {name: (files(__name__) / f"page.{name}").read_text("utf-8") for name in ("html", "css", "js")}
+    data = json.dumps(list(runs), allow_nan=False, separators=(",", ":"))
+    for plain, escaped in (("<", "\\u003c"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
+        data = data.replace(plain, escaped)
+    html = parts["html"].replace("/*CSS*/", parts["css"]).replace("/*JS*/", parts["js"])
+    before, after = html.split("/*DATA*/")
+    return before + data + after
+
+
+def data_uri(content: bytes) -> str:
+    """A PNG file as the address of an image in a page.
+
+    >>> data_uri(b"abc")
+    'data:image/png;base64,YWJj'
+    """
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def sprite(images: Sequence[np.ndarray], peak: float) -> dict[str, Any]:
+    """Small copies of images in one picture, row by row.
+
+    Args:
+      images: each [H, W, C] of 1 or 3 channels, in 0..peak.
+      peak: the value of white.
+
+    Returns:
+      `src`, the picture as an address; `side`, the pixels of each square; `across`, squares in a row.
+
+    >>> sprite([np.zeros([28, 20, 1])] * 3, 255)["side"]
+    28
+    """
+    from PIL import Image
+
+    side = min(SIDE, max((max(image.shape[:2]) for image in images), default=1))
+    across = max(1, int(np.ceil(np.sqrt(len(images)))))
+    whole = Image.new("RGB", (across * side, max(1, -(-len(images) // across)) * side), (128, 128, 128))
+    for number, pixels in enumerate(images):
+        picture = _picture(pixels, peak)
+        picture.thumbnail((side, side))
+        left, top = (side - picture.width) // 2, (side - picture.height) // 2
+        whole.paste(picture, (number % across * side + left, number // across * side + top))
+    return {"src": data_uri(_png(whole)), "side": side, "across": across}
+
+
+def picture(pixels: np.ndarray, peak: float) -> dict[str, Any]:
+    """An image [H, W, C] of 1 or 3 channels in 0..peak: its address and its size."""
+    return {"src": data_uri(_png(_picture(pixels, peak))), "height": pixels.shape[0], "width": pixels.shape[1]}
+
+
+def kernel_picture(kernel: Any) -> dict[str, Any]:
+    """All kernels of a convolution side by side, with words on them.
+
+    Args:
+      kernel: [kh, kw, C_in, C_out].
+
+    >>> kernel_picture(np.ones([3, 3, 1, 4]))["words"]
+    '4 kernels of 3×3; blue is negative, red positive'
+    """
+    from PIL import Image
+
+    pixels, words = kernel_pixels(kernel)
+    width = max(160, min(420, 8 * pixels.shape[1]))
+    return {"src": data_uri(_png(Image.fromarray(pixels))), "width": width, "words": words}
+
+
+def _picture(pixels: np.ndarray, peak: float) -> Any:
+    from PIL import Image
+
+    scaled = np.clip(np.asarray(pixels, np.float64) * (255 / peak), 0, 255).astype(np.uint8)
+    return Image.fromarray(scaled[..., 0] if scaled.shape[-1] == 1 else scaled).convert("RGB")
+
+
+def _png(image: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
