@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-import optax
 from exercises_02 import check, picture
+from lesson import trained
 
 import jaxconv as jc
 from jaxconv.viz.window import draw_window
@@ -73,19 +73,9 @@ print(jc.summary(net, (1, 28, 28, 1)).text(100))
 digits = jc.data.load("digits")
 
 
-def prepare(images):
-    return images / digits.peak
-
-
-def accuracy(kernel_size, steps=150):
+def accuracy(kernel_size):
     net = jc.chain(jc.Conv(8, kernel_size, padding="same"), jax.nn.relu, jc.MaxPool(2), jc.flatten, jc.Dense(10))
-    tx = optax.adamw(1e-2)
-    train = jc.training.init_state(net, tx, jax.random.key(0), (1, 8, 8, 1))
-    step = jax.jit(jc.training.make_step(net, tx, prepare=prepare))
-    for batch in jc.training.shuffled_batches(digits.train, 64, seed=0, steps=range(steps)):
-        train, _ = step(train, batch)
-    images, labels = digits.test.images, digits.test.labels
-    return jc.training.evaluate(net, train.params, train.state, images, labels, prepare=prepare).accuracy
+    return trained(net, digits, steps=150, learning_rate=1e-2)[2]
 
 
 sizes = (1, 2, 3, 5, 7)

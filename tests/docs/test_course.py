@@ -4,6 +4,7 @@ import importlib
 import pathlib
 import runpy
 
+import numpy as np
 import pytest
 
 pytest.importorskip("IPython")
@@ -31,12 +32,57 @@ def field(layers):
     return size
 
 
+def shuffle(images, order):
+    return images.reshape(len(images), -1, images.shape[-1])[:, order].reshape(images.shape)
+
+
+def shift(x, rows, columns):
+    return np.pad(x, ((rows, 0), (columns, 0), (0, 0)))[: x.shape[0], : x.shape[1]]
+
+
+def feature_map(x, kernel, bias):
+    k = len(kernel)
+    places = np.ndindex(x.shape[0] - k + 1, x.shape[1] - k + 1)
+    values = [(x[i : i + k, j : j + k] * kernel).sum() + bias for i, j in places]
+    return np.reshape(values, (x.shape[0] - k + 1, x.shape[1] - k + 1))
+
+
+def uses(n, k):
+    return [min(i + 1, n - i, k, n - k + 1) for i in range(n)]
+
+
+def output_size(n, k, s, p, d):
+    return max((n + 2 * p - d * (k - 1) - 1) // s + 1, 0)
+
+
+def correlate(x, kernel, stride=1):
+    return np.correlate(x, kernel, "valid")[::stride]
+
+
 SOLUTIONS = {
+    "1.1": ((78_400, 15_052_800), (78_400, 5_017_600)),
+    "1.2": (shuffle, lambda images, order: shuffle(images, np.argsort(order))),
+    "1.3": (lambda kernel, order: kernel[order], lambda kernel, order: kernel[np.argsort(order)]),
     "2.1": ((75, 2352), (25, 784)),
     "2.2": (field, lambda layers: 1 + sum(k - 1 for k, _ in layers)),
     "2.3": (lambda x, i, j, k: x[i : i + k, j : j + k], lambda x, i, j, k: x[j : j + k, i : i + k]),
+    "3.1": ((1520, 875_520), (1520, 1_191_680)),
+    "3.2": (shift, lambda x, rows, columns: np.roll(x, (rows, columns), (0, 1))),
+    "3.3": (correlate, lambda x, kernel: np.convolve(x, kernel, "valid")),
+    "4.1": (20_040, 1040),
+    "4.2": (feature_map, lambda x, kernel, bias: feature_map(x, kernel[::-1, ::-1], bias)),
+    "4.3": ([[-1, 0, 1]] * 3, [[-1, -1, -1], [0, 0, 0], [1, 1, 1]]),
+    "5.1": ((115_605_504, 13_647_872), (115_605_504, 6_422_528)),
+    "5.2": (lambda x, kernel, bias: x @ kernel + bias, lambda x, kernel, bias: x @ kernel),
+    "5.3": (lambda k1, b1, k2, b2: (k1 @ k2, b1 @ k2 + b2), lambda k1, b1, k2, b2: (k1 @ k2, b2)),
+    "6.1": ((24, 28, 32), (24, 28, 30)),
+    "6.2": (lambda k: ((k - 1) // 2, k // 2), lambda k: (k // 2, k // 2)),
+    "6.3": (uses, lambda n, k: [k] * n),
+    "7.1": ((55, 27, 27, 13), (56, 28, 28, 14)),
+    "7.2": (output_size, lambda n, k, s, p, d: (n + 2 * p - k) // s + 1),
+    "7.3": (correlate, lambda x, kernel, s: np.correlate(x[::s], kernel, "valid")),
 }
-"""Exercise -> a right answer and a wrong one."""
+"""Exercise -> a right answer and a wrong one, of a mistake that its test knows."""
 
 
 @pytest.mark.parametrize("name", SOLUTIONS)
