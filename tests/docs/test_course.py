@@ -59,6 +59,16 @@ def correlate(x, kernel, stride=1):
     return np.correlate(x, kernel, "valid")[::stride]
 
 
+def max_pool(x, k):
+    rows, columns = x.shape[0] // k, x.shape[1] // k
+    return x[: rows * k, : columns * k].reshape(rows, k, columns, k).max((1, 3))
+
+
+def cross_entropy(scores, label):
+    shifted = scores - scores.max()
+    return np.log(np.exp(shifted).sum()) - shifted[label]
+
+
 SOLUTIONS = {
     "1.1": ((78_400, 15_052_800), (78_400, 5_017_600)),
     "1.2": (shuffle, lambda images, order: shuffle(images, np.argsort(order))),
@@ -81,6 +91,15 @@ SOLUTIONS = {
     "7.1": ((55, 27, 27, 13), (56, 28, 28, 14)),
     "7.2": (output_size, lambda n, k, s, p, d: (n + 2 * p - k) // s + 1),
     "7.3": (correlate, lambda x, kernel, s: np.correlate(x[::s], kernel, "valid")),
+    "8.1": ((4, 2.25, 5), (4, 2.25, 2.5)),
+    "8.2": (max_pool, lambda x, k: np.maximum(max_pool(x, k), 0)),
+    "8.3": (lambda x: x / max(np.linalg.norm(x), 1e-30), lambda x: x),
+    "9.1": (np.log(10), np.log2(10)),
+    "9.2": (cross_entropy, lambda z, label: -np.log(np.exp(z) / np.exp(z).sum())[label]),
+    "9.3": (lambda w, g, rate, decay: w - rate * (g + decay * w), lambda w, g, rate, decay: w - rate * g - decay * w),
+    "10.1": ((3, 27, 49), (2, 18, 49)),
+    "10.2": (lambda x, body: np.maximum(x + body(x), 0), lambda x, body: x + np.maximum(body(x), 0)),
+    "10.3": (lambda weights, shortcut: np.prod(np.array(weights) + shortcut), lambda weights, shortcut: sum(weights)),
 }
 """Exercise -> a right answer and a wrong one, of a mistake that its test knows."""
 
