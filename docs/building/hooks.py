@@ -28,9 +28,9 @@ LINK = re.compile(r"\]\((\.\./[^)#\s]+)((?:#[^)]*)?)\)")
 
 
 def outside(page: str, link: str) -> str | None:
-    """The path in the repository that a link of a page leads to, if that is not in docs/."""
+    """The path in the repository that a link of a page leads to, if it leaves docs/, even if it returns to it."""
     path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), link))
-    return None if path.startswith("docs/") else path
+    return None if path.startswith("docs/") and "docs/" not in link else path
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -8,9 +8,9 @@
 # %% [markdown]
 # # 3. Shared weights
 #
-# All units of a feature map use the same weights and the same bias, each at its own place: $a_{ij} = b + \sum_m \sum_n
-# K_{mn} x_{i+m, j+n}$. The weights $K$ are the **kernel**, and it has no index $i$ or $j$. A unit that detects a
-# vertical edge in one corner is joined by units that detect the same edge everywhere else.
+# All units of a feature map use the same weights and the same bias, each at its own place:
+# $a_{ij} = b + \sum_m \sum_n K_{mn} x_{i+m, j+n}$. The weights $K$ are the **kernel**, and it has no index $i$ or $j$.
+# A unit that detects a vertical edge in one corner is joined by units that detect the same edge everywhere else.
 
 # %%
 import dataclasses
@@ -31,9 +31,9 @@ picture(animate_window((5, 5), 3), "Animation: one 3×3 window visits the nine p
 # %% [markdown]
 # ## Translation equivariance
 #
-# If the image moves, so does its feature map, and nothing else happens to it: $f(\text{shift}(x)) =
-# \text{shift}(f(x))$. This is called **translation equivariance**. A handwritten 4 on a larger canvas, and the same 4
-# moved down by 3 pixels and to the right by 5:
+# If the image moves, so does its feature map, and nothing else happens to it:
+# $f(\text{shift}(x)) = \text{shift}(f(x))$. This is called **translation equivariance**. A handwritten 4 on a larger
+# canvas, and the same 4 moved down by 3 pixels and to the right by 5:
 
 # %%
 digits = jc.data.load("digits")

@@ -46,10 +46,11 @@ picture(
 # %% [markdown]
 # ## Bottlenecks
 #
-# The multiplications (MACs, multiply-accumulates) of a convolution are $\text{places} \cdot k^2 \cdot C_{in} \cdot
-# C_{out}$. With many channels a 3×3 convolution is expensive, and nine times as expensive as a 1×1. A **bottleneck**
-# therefore reduces the channels by a 1×1 convolution, looks at neighbors with the few, and expands them by another 1×1.
-# GoogLeNet (2014) reduces in this way, ResNet-50 (2015) reduces and expands.
+# The multiplications (MACs, multiply-accumulates) of a convolution are
+# $\text{places} \cdot k^2 \cdot C_{in} \cdot C_{out}$. With many channels a 3×3 convolution is expensive, and nine
+# times as expensive as a 1×1. A **bottleneck** therefore reduces the channels by a 1×1 convolution, looks at neighbors
+# with the few, and expands them by another 1×1. GoogLeNet (2014) reduces in this way, ResNet-50 (2015) reduces and
+# expands.
 
 # %%
 wide = jc.Conv(256, 3, padding="same", bias=False)

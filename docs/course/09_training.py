@@ -9,9 +9,9 @@
 # # 9. Training
 #
 # A net with weights drawn at random answers at random. Training changes the weights so that a **loss** gets smaller.
-# The last layer gives a score $z_c$ for each class; softmax turns scores into probabilities, $p_c = e^{z_c} / \sum_d
-# e^{z_d}$; and the loss of an image of class $y$ is the **cross-entropy** $-\log p_y$. It is 0 if the net is sure and
-# right, and has no bound if it is sure and wrong.
+# The last layer gives a score $z_c$ for each class; softmax turns scores into probabilities,
+# $p_c = e^{z_c} / \sum_d e^{z_d}$; and the loss of an image of class $y$ is the **cross-entropy** $-\log p_y$. It is 0
+# if the net is sure and right, and has no bound if it is sure and wrong.
 #
 # Gradient descent takes steps $w \leftarrow w - \eta \, \partial L / \partial w$ with **learning rate** $\eta$. The
 # gradient is that of a **batch** of some images: a rough direction for each step, and many steps, instead of an exact
@@ -45,7 +45,7 @@ print(f"{jc.summary(net, (1, 8, 8, 1)).parameters:,} parameters")
 #
 # A step takes the state of training, that is the parameters and what the optimizer remembers, and a batch, and returns
 # the next state. AdamW is gradient descent that adapts the rate of each weight to the size of its recent gradients.
-# Every 20 steps the loop tests the net on images that it does not learn from.
+# Every 80 steps the loop tests the net on images that it does not learn from.
 
 # %%
 
@@ -117,14 +117,12 @@ picture(figure, f"Test accuracy after 100 steps against the learning rate: {word
 # is **overfitting**, and more data is the first remedy.
 
 # %%
-counts = (50, 100, 200, 400, 800)
-rows = []
-for count in counts:
+for count in (50, 100, 200, 400, 800):
     part = jc.data.Arrays(digits.train.images[:count], digits.train.labels[:count])
     params, state, share = trained(small, dataclasses.replace(digits, train=part), learning_rate=1e-2)
     own, _ = small.apply(params, state, prepare(part.images))
-    rows.append((float((own.argmax(-1) == part.labels).mean()), share))
-    print(f"{count:4} training images: {rows[-1][0]:.1%} right on these, {rows[-1][1]:.1%} on the test images")
+    right = float((own.argmax(-1) == part.labels).mean())
+    print(f"{count:4} training images: {right:.1%} right on these, {share:.1%} on the test images")
 
 # %% [markdown]
 # Where there is no more data, one makes it harder to learn by heart: **weight decay** pulls all weights towards 0 in

@@ -140,8 +140,8 @@ def block(x, body): ...
 check("10.2", block)
 
 # %% [markdown]
-# **10.3** A chain of layers on one number multiplies by a weight each, $x \mapsto w x$; with shortcuts, $x \mapsto x +
-# w x$. Write `slope(weights, shortcut)`: the derivative of the chain's output with respect to its input.
+# **10.3** A chain of layers on one number multiplies by a weight each, $x \mapsto w x$; with shortcuts,
+# $x \mapsto x + w x$. Write `slope(weights, shortcut)`: the derivative of the chain's output with respect to its input.
 
 
 # %%
