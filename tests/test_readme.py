@@ -213,6 +213,11 @@ def test_the_table_of_the_layers_page_names_everything_public():
     assert set(engine.FORMULATIONS) <= set(re.findall(r"\w+", formulations[1]))
 
 
+def test_the_page_on_explanations_names_everything_public():
+    named = set(re.findall(r"\b\w+\b", TEXT["docs/explaining.md"]))
+    assert set(jc.explain.__all__) <= named
+
+
 def test_the_numbers_of_shared_parameters():
     def size(layer, shape):
         return sum(leaf.size for leaf in jax.tree.leaves(layer.init(jax.random.key(0), shape)[0]))

@@ -55,7 +55,7 @@ def run_parts(
     params: Params,
     state: State,
     x: Any,
-    hook: Callable[..., None],
+    hook: Callable[..., Any],
     *,
     train: bool = False,
     path: Path = (),
@@ -67,6 +67,7 @@ def run_parts(
       params, state: its own.
       x: its input.
       hook: called with path, layer, params, state, x, y and new state after each call, inner calls before outer ones.
+        What it returns, if not None, replaces y.
       train: as in `apply`.
       path: of the layer.
 
@@ -87,8 +88,8 @@ def run_parts(
         y, new = layer.apply(params, state, x, train=train)
     else:
         y, new = run_flow(layer, x, run, path), states
-    hook(path, layer, params, state, x, y, new)
-    return y, new
+    instead = hook(path, layer, params, state, x, y, new)
+    return (y if instead is None else instead), new
 
 
 def output_structs(net: Any, params: Params, state: State, x: Any) -> dict[str, Any]:

@@ -249,6 +249,13 @@ def check_path(path: Any) -> str:
     return path
 
 
+def find_part(net: Layer, path: str) -> Layer:
+    """The part of a net at a path; raises ShapeError if there is none."""
+    for name in path.split("/"):
+        net = _part(net, name, path)
+    return net
+
+
 def _part(net: Layer, name: str, path: str) -> Layer:
     if name not in net.parts:
         known = ", ".join(net.parts) or "no parts"
