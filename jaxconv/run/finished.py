@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
+from jaxconv.layers.layer import Layer
+from jaxconv.models._registry import make_net
 from jaxconv.run import config
 from jaxconv.run.build import evaluation_batches, load_dataset
 from jaxconv.run.predict import Predictor
 from jaxconv.run.records import Result
 from jaxconv.run.trained import read_trained
+from jaxconv.training.ensemble import member
 from jaxconv.training.evaluation import results
 
-__all__ = ["Run", "load"]
+__all__ = ["Member", "Run", "first_member", "load"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,3 +60,21 @@ def load(folder: str | Path, tta: Sequence[str] = ()) -> Run:
     found, settings, result = read_trained(Path(folder), tta)
     shared = {field.name: getattr(found, field.name) for field in dataclasses.fields(Predictor)}
     return Run(**shared, folder=Path(folder), settings=settings, result=result)
+
+
+class Member(NamedTuple):
+    """A net in float32 with its parameters and state, and a title for pictures of it."""
+
+    net: Layer
+    params: Any
+    state: Any
+    title: str
+
+
+def first_member(run: Run) -> Member:
+    """The net of a run; of an ensemble, its first member."""
+    settings, title = run.settings, run.folder.resolve().name
+    net = make_net(settings.net.name, settings.net.arguments, len(run.input.classes))
+    if not run.members:
+        return Member(net, run.params, run.state, title)
+    return Member(net, member(run.params, 0), member(run.state, 0), f"{title}, member 1 of {settings.ensemble.size}")

@@ -13,11 +13,9 @@ import numpy as np
 
 from jaxconv._base.errors import ConfigError, did_you_mean
 from jaxconv.explain.outputs import output_structs, outputs
-from jaxconv.models._registry import make_net
 from jaxconv.run.build import load_dataset
-from jaxconv.run.finished import Run, load
+from jaxconv.run.finished import Run, first_member, load
 from jaxconv.run.records import read_lines
-from jaxconv.training.ensemble import member
 from jaxconv.viz.activations import activations, draw_activations
 from jaxconv.viz.features import draw_features
 from jaxconv.viz.field import effective_fields
@@ -86,11 +84,7 @@ class _Shown:
 
     def __init__(self, run: Run, image: int, root: str | None) -> None:
         self.run, self.root = run, root
-        settings, one = run.settings, (lambda tree: member(tree, 0)) if run.members else (lambda tree: tree)
-        self.net = make_net(settings.net.name, settings.net.arguments, len(run.result["input"]["classes"]))
-        self.params, self.state = one(run.params), one(run.state)
-        self.title = f"{run.folder.resolve().name}, member 1 of {settings.ensemble.size}" if run.members else ""
-        self.title = self.title or run.folder.resolve().name
+        self.net, self.params, self.state, self.title = first_member(run)
         self.number = image
 
     @functools.cached_property

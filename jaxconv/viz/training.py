@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion", "default_style", "inches", "mistakes", "png", "save", "training_curves"]
+__all__ = ["confusion", "default_style", "inches", "mistakes", "png", "save", "short", "training_curves"]
 
 _NAMED_CLASSES = 40
 _COUNTED_CLASSES = 20
@@ -60,7 +60,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
     if not (np.issubdtype(counts.dtype, np.integer) and (counts >= 0).all()):
         got = f"dtype {counts.dtype}, smallest {counts.min()}"
         raise ShapeError("confusion needs counts: integers ≥ 0", got=got, fix="the counts, not their shares")
-    names = [_short(name) for name in classes]
+    names = [short(name) for name in classes]
     images, right = counts.sum(1), np.diag(counts)
     shares = np.ma.array(counts / np.maximum(images, 1)[:, None], mask=np.eye(number, dtype=bool))
 
@@ -144,7 +144,7 @@ def mistakes(
         figure = Figure(figsize=(5, 1.2))
         figure.text(0.5, 0.5, "nothing was misclassified", ha="center", va="center")
         return figure
-    names = [_short(name) for name in classes]
+    names = [short(name) for name in classes]
     titles = _titles([names[labels[k]] for k in order], [names[answers[k]] for k in order], probabilities[order])
     height = min(max(1.1 * images.shape[1] / images.shape[2], 0.4), 3.0)
     cell = max(1.2, *(inches(line, 8) + 0.2 for text in titles for line in text.split("\n")))
@@ -260,7 +260,8 @@ def _percent(share: float, digits: int) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A class name of at most 22 characters, on one line."""
     name = " ".join(str(name).split())
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 

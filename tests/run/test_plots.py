@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,11 +14,8 @@ from typer.testing import CliRunner
 from jaxconv import run
 from jaxconv.cli.commands import app
 from jaxconv.data import load
-from jaxconv.models._registry import make_net
 from jaxconv.run import config
 from jaxconv.run.plots import KINDS, draw, drawings
-from jaxconv.run.trained import trained
-from jaxconv.training import checkpoint
 
 CONFIG = config_text(
     {"features": [4, 6], "kernel_size": 3, "padding": "same", "hidden": [8], "activation": "sigmoid"},
@@ -38,8 +34,7 @@ def finished(tmp_path_factory):
     """A run's folder as training leaves it, of a net that was not trained."""
     folder = tmp_path_factory.mktemp("plots") / "a run"
     folder.mkdir()
-    (folder / "config.toml").write_text(CONFIG)
-    written(folder)
+    finished_run.write_untrained(folder, CONFIG)
     rng = np.random.default_rng(0)
     parts = ("conv0", "conv1", "dense0", "head")
     lines = [
@@ -52,16 +47,6 @@ def finished(tmp_path_factory):
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
-
-
-def written(folder):
-    """Parameters and a result for the config in a folder."""
-    net, digits = make_net("conv_pool", config.read(folder / "config.toml").net.arguments, 10), load("digits")
-    checkpoint.save(
-        folder / "params.safetensors", trained(*jax.jit(lambda: net.init(jax.random.key(0), (1, 8, 8, 1)))())
-    )
-    seen = {"shape": [8, 8, 1], "peak": 16, "mean": digits.mean, "std": digits.std, "classes": digits.classes}
-    (folder / "result.json").write_text(json.dumps(finished_run.RESULT | {"input": seen}))
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +140,7 @@ def test_what_a_run_has_nothing_for_is_left_out(finished, tmp_path):
     """A run without norms, of a net of dense layers alone: only activations can be drawn."""
     plain = tmp_path / "plain"
     plain.mkdir()
-    (plain / "config.toml").write_text(CONFIG.replace("features = [4, 6]", "features = []"))
-    written(plain)
+    finished_run.write_untrained(plain, CONFIG.replace("features = [4, 6]", "features = []"))
     (plain / "metrics.jsonl").write_text('{"step": 5, "loss": 1.0}\n')
     result = invoke(plain)
     assert (result.exit_code, result.stdout) == (0, f"{plain / 'plots' / 'activations.png'}\n")

@@ -2,13 +2,18 @@
 
 import json
 
+import jax
 from support.config_text import config_text
 
+from jaxconv.data import load
 from jaxconv.data.fingerprint import fingerprint
+from jaxconv.models._registry import make_net
 from jaxconv.run import config
 from jaxconv.run.build import load_inputs, resolved
 from jaxconv.run.manifest import manifest
 from jaxconv.run.settings import schedule_record
+from jaxconv.run.trained import trained
+from jaxconv.training import checkpoint
 
 CONFIG = config_text(
     {"features": [8], "kernel_size": 3, "padding": "same", "hidden": []},
@@ -45,3 +50,18 @@ def write(folder, *overrides, finished=True):
     if finished:
         (folder / "result.json").write_text(json.dumps(RESULT))
     return folder
+
+
+def write_untrained(folder, text):
+    """In a folder, a config of a net for digits, and parameters and a result as if it had been trained."""
+    (folder / "config.toml").write_text(text)
+    found, digits = config.read(folder / "config.toml"), load("digits")
+    net, size = make_net(found.net.name, found.net.arguments, 10), found.ensemble.size
+
+    def init(seed):
+        return trained(*net.init(jax.random.key(seed), (1, 8, 8, 1)))
+
+    one = jax.jit(init)(0) if size == 1 else jax.jit(jax.vmap(init))(jax.numpy.arange(size))
+    checkpoint.save(folder / "params.safetensors", one)
+    seen = {"shape": [8, 8, 1], "peak": 16, "mean": digits.mean, "std": digits.std, "classes": digits.classes}
+    (folder / "result.json").write_text(json.dumps(RESULT | {"input": seen}))
