@@ -27,8 +27,9 @@ def explain(
         typer.Argument(parser=user_path, metavar="IMAGE", help="Images of any size, resized as by predict."),
     ],
     method: Annotated[
-        list[str], typer.Option(metavar="NAME", help=f"One or several, separated by commas: {_METHODS}.")
-    ] = ["gradcam"],  # noqa: B006  typer reads it
+        list[str] | None,
+        typer.Option(metavar="NAME", help=f"One or several, separated by commas: {_METHODS} (default: gradcam)."),
+    ] = None,
     layer: Annotated[
         str | None, typer.Option(metavar="PATH", help="Layer of gradcam (default: the last with feature maps).")
     ] = None,
@@ -39,7 +40,8 @@ def explain(
         ),
     ] = None,
     epsilon: Annotated[
-        float, typer.Option(help="Largest change of a pixel by fgsm and pgd, a fraction of its range.")
+        float,
+        typer.Option(show_default="8/255", help="Largest change of a pixel by fgsm and pgd, a fraction of its range."),
     ] = 8 / 255,
     invert: Annotated[
         bool | None,
@@ -59,7 +61,7 @@ def explain(
         from jaxconv.viz.training import save
 
         keep_programs()
-        names = [name.strip() for names in method for name in names.split(",")]
+        names = [name.strip() for names in method or ["gradcam"] for name in names.split(",")]
         target = folder / "explanations" if out is None else out
         stems = [path.stem for path in images]
         if twice := [stem for stem in stems if stems.count(stem) > 1]:

@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
 from jaxconv import geometry
+from jaxconv._base.compat import Tracer
 from jaxconv._base.errors import ShapeError, did_you_mean
 from jaxconv._base.keys import check_key
 from jaxconv.explain.scores import Predict, as_input, broadcast, chosen
@@ -44,7 +46,7 @@ def fgsm(
       [N, *spatial, C]; the perturbation is the difference from x.
 
     Raises:
-      ShapeError: if f returns no class scores, or a class is out of range.
+      ShapeError: if f returns no class scores, a class is out of range, or epsilon is negative.
 
     Source: Goodfellow et al., Explaining and Harnessing Adversarial Examples, 2014.
 
@@ -53,7 +55,7 @@ def fgsm(
     (Array([[[0.]]], dtype=float32), Array([[[0.75]]], dtype=float32))
     """
     x = as_input(x)
-    size = broadcast(epsilon, x, "epsilon")
+    size = broadcast(_at_least_0(epsilon), x, "epsilon")
     sign = jnp.sign(_loss_gradient(f, x, labels, targeted))
     return jnp.clip(x + size * sign, broadcast(low, x, "low"), broadcast(high, x, "high"))
 
@@ -97,6 +99,7 @@ def pgd(
     x, steps = as_input(x), geometry.integer(steps, "steps")
     if norm not in NORMS:
         raise ShapeError(f"norm must be one of {', '.join(NORMS)}", got=f"{norm!r}{did_you_mean(norm, NORMS)}")
+    _at_least_0(epsilon)
     least, most = broadcast(low, x, "low"), broadcast(high, x, "high")
     length = 2.5 * epsilon / steps if step_size is None else step_size
     axes = tuple(range(1, x.ndim))
@@ -117,6 +120,13 @@ def pgd(
 
     start = x if key is None else project(x + _in_ball(check_key(key), x, epsilon, norm))
     return jax.lax.scan(step, start, length=steps)[0]
+
+
+def _at_least_0(epsilon: ArrayLike) -> ArrayLike:
+    """epsilon; raises ShapeError if it is known and negative."""
+    if not isinstance(epsilon, Tracer) and not (np.asarray(epsilon) >= 0).all():
+        raise ShapeError("epsilon must be ≥ 0", got=f"{epsilon=}")
+    return epsilon
 
 
 def _in_ball(key: jax.Array, x: jax.Array, epsilon: float, norm: str) -> jax.Array:

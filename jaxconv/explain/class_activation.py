@@ -84,11 +84,12 @@ Weights = Callable[[jax.Array, jax.Array, tuple[int, ...]], jax.Array]
 def _weighted_maps(f: Probe, x: ArrayLike, target: Target, weights: Weights, upsample: bool) -> jax.Array:
     x = as_input(x)
     struct = jax.eval_shape(lambda x: f(x)[1], x)
-    if len(struct.shape) < 3 or (upsample and len(struct.shape) != x.ndim):
+    rank = len(getattr(struct, "shape", ()))
+    if rank < 3 or (upsample and rank != x.ndim):
         raise ShapeError(
             "Grad-CAM needs a layer with feature maps [N, *spatial, C]",
-            got=f"{struct.shape} for x {x.shape}",
-            fix="an earlier layer" if len(struct.shape) < 3 else "upsample=False",
+            got=f"{getattr(struct, 'shape', type(struct).__name__)} for x {x.shape}",
+            fix="another layer" if rank < 3 else "upsample=False",
             kind="rank",
         )
 

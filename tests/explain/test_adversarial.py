@@ -138,6 +138,8 @@ def test_no_image():
     [
         (lambda f, x: pgd(f, x, 1, epsilon=1, norm="l2"), "norm must be one of inf, 2\n  got: 'l2'; did you mean '2'?"),
         (lambda f, x: pgd(f, x, 1, epsilon=1, steps=0), "steps must be ≥ 1\n  got: steps=0"),
+        (lambda f, x: pgd(f, x, 1, epsilon=-0.5), "epsilon must be ≥ 0\n  got: epsilon=-0.5"),
+        (lambda f, x: fgsm(f, x, 1, epsilon=-1), "epsilon must be ≥ 0\n  got: epsilon=-1"),
         (lambda f, x: fgsm(f, x, 3, epsilon=1), "target must be one of 3 classes: 0 to 2\n  got: 3"),
         (lambda f, x: fgsm(f, x, 1, epsilon=np.ones(2)), "epsilon must broadcast to x (1, 4, 4, 3)\n  got: (2,)"),
         (lambda f, x: fgsm(f, x[0], 1, epsilon=1),

@@ -156,7 +156,13 @@ def test_no_image(rng):
          "a layer inside of remat(chain) does not run by itself\n  got: layer 'block/tanh0'\n  fix: 'block'"),
         (lambda net, *own, x: grad_cam(at_layer(net, *own, "pool"), x),
          "Grad-CAM needs a layer with feature maps [N, *spatial, C]\n  got: (2, 3) for x (2, 4, 6, 3)\n"
-         "  fix: an earlier layer"),
+         "  fix: another layer"),
+        (lambda net, *own, x: grad_cam(at_split(lambda x: (x, x), lambda h: h[0]), x),
+         "Grad-CAM needs a layer with feature maps [N, *spatial, C]\n  got: tuple for x (2, 4, 6, 3)\n"
+         "  fix: another layer"),
+        (lambda net, *own, x: at_layer(jc.cast(net, jnp.bfloat16), *own, "maps"),
+         "a layer inside of cast(chain, bfloat16) does not run by itself\n  got: layer 'maps'\n"
+         "  fix: the net without it"),
         (lambda net, *own, x: grad_cam(at_split(lambda x: x.reshape(2, 24, 3), lambda h: h.mean(1)), x),
          "Grad-CAM needs a layer with feature maps [N, *spatial, C]\n  got: (2, 24, 3) for x (2, 4, 6, 3)\n"
          "  fix: upsample=False"),
