@@ -42,9 +42,8 @@ def test_the_brightest_cell_is_where_the_class_is(rng):
         assert np.count_nonzero(heat) == 1
 
 
-@pytest.mark.parametrize(
-    "layer", ["layer2", pytest.param("layer1", marks=pytest.mark.slow), pytest.param("relu", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["layer1", "layer2", "relu"])
 def test_grad_cam_equals_captum(pair, layer, quick_jit, assert_close, ours):
     captum = pytest.importorskip("captum.attr")
     cam = captum.LayerGradCam(pair.module, getattr(pair.module, layer))

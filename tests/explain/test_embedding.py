@@ -9,6 +9,7 @@ import jaxconv as jc
 from jaxconv.explain import nearest_neighbors, principal_components, tsne
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("jitted", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_neighbors_equal_scikit_learns(metric, jitted, rng):

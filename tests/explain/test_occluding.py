@@ -26,6 +26,7 @@ def by_loop(f, x, target, window, stride, value):
     return total / count
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("shape", "window", "stride"),
     [
@@ -36,9 +37,7 @@ def by_loop(f, x, target, window, stride, value):
         ((1, 4, 5, 6, 2), (2, 3, 3), (1, 2, 3)),
     ],
 )
-@pytest.mark.parametrize(
-    "batch_size", [pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow), 100]
-)
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_each_window_in_turn(shape, window, stride, batch_size, rng, assert_close):
     weights = rng.normal(size=(*shape[1:], 4)).astype(np.float32)
 
@@ -67,6 +66,7 @@ def test_occlusion_equals_captum(pair, stride, quick_jit, assert_close, ours):
     assert_close(got, ours(want)[..., 0], tolerance=1e-4)
 
 
+@pytest.mark.slow
 def test_the_predicted_class_is_that_of_the_uncovered_image():
     def f(x):
         return jnp.stack([x[:, 0, 0, 0], jnp.full(len(x), 0.5)], -1)

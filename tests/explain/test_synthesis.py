@@ -68,6 +68,7 @@ def test_an_image_is_found_from_features_that_determine_it(rng):
     np.testing.assert_allclose(still, 0, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_total_variation_of_signals_images_and_volumes(rng):
     for shape in [(2, 7, 3), (2, 4, 1, 2), (1, 3, 4, 5, 2)]:
         x = rng.normal(size=shape).astype(np.float32)

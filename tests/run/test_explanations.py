@@ -97,6 +97,7 @@ def test_every_method_is_drawn_with_its_values(finished, image):
     np.testing.assert_allclose(got, heat, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_layer_and_a_class_are_chosen(finished, image, tmp_path):
     words = ("--method", "gradcam,saliency", "--method", "fgsm", "--layer", "conv0", "--class", 7, "--epsilon", 0.02)
     result = invoke(finished, image, *words, "--out", tmp_path / "deep" / "er")
@@ -158,6 +159,7 @@ def test_errors_are_lines(finished, image, tmp_path):
     assert (taken.exit_code, taken.stderr) == (74, f"error: cannot write {finished}/result.json: File exists\n")
 
 
+@pytest.mark.slow
 def test_a_net_without_feature_maps_and_another_task(image, tmp_path):
     plain = tmp_path / "plain"
     plain.mkdir()

@@ -13,6 +13,7 @@ def rgb(color):
     return [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(8, 8), (28, 28), (20, 90), (90, 20), (120, 320)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sizes(size, channels, rng):
