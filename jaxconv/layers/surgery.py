@@ -205,10 +205,10 @@ def with_layers(net: Layer, change: Callable[[Layer, str], Layer]) -> Layer:
 
 
 class _Reached(Exception):
-    """Carries the output of the last part out of the flow."""
+    """Carries the output of the last part out of the flow of one cut; a net that is cut twice has two."""
 
-    def __init__(self, y: Any):
-        self.y = y
+    def __init__(self, y: Any, cut: Callable[..., Any]):
+        self.y, self.cut = y, cut
 
 
 def _cut(net: Layer, upto: str, whole: str) -> Layer:
@@ -230,12 +230,14 @@ def _cut(net: Layer, upto: str, whole: str) -> Layer:
                 )
             y = call(part, *args, **kwargs)
             if part == name:
-                raise _Reached(y)
+                raise _Reached(y, shorter)
             return y
 
         try:
             flow(watched, x)
         except _Reached as end:
+            if end.cut is not shorter:
+                raise
             return end.y
         raise ShapeError("backbone needs a flow that calls the part", got=f"{name!r} is never called")
 

@@ -57,6 +57,13 @@ def test_backbone_computes_nothing_beyond():
     np.testing.assert_array_equal(y, jnp.sin(X))
 
 
+def test_a_backbone_of_a_backbone():
+    whole = jc.chain(a=jnp.sin, b=jc.chain(c=jnp.cos, d=jnp.exp), e=jnp.tanh)
+    for first, second, want in (("b", "b", jnp.exp), ("b/d", "b/d", jnp.exp), ("b", "b/c", lambda x: x)):
+        net = jc.backbone(jc.backbone(whole, first), second)
+        np.testing.assert_array_equal(net.apply(*net.init(jax.random.key(0), X), X)[0], want(jnp.cos(jnp.sin(X))))
+
+
 def test_partition_labels_by_path_and_the_first_fit_counts():
     params, _ = net().init(jax.random.key(0), X)
     labels = jc.optim.partition(params, {"frozen": ["stem", "*/conv0/kernel"], "bias": "*bias"}, default="rest")
