@@ -39,6 +39,7 @@ def conv_norm(
     size: int,
     *,
     stride: int = 1,
+    dilation: int = 1,
     activation: Callable[[jax.Array], jax.Array] | None = None,
     norm: Norm = BatchNorm,
 ) -> Layer:
@@ -47,7 +48,7 @@ def conv_norm(
     Args:
       features: output channels; None for a depthwise convolution, which keeps those of its input.
       size: side of the kernel, odd.
-      stride: stride of the convolution.
+      stride, dilation: of the convolution.
       activation: function from array to array; None for none.
       norm: constructor of the norm.
 
@@ -57,7 +58,8 @@ def conv_norm(
     >>> list(conv_norm(16, 3, stride=2, activation=jax.nn.relu).parts)
     ['0', '1', '2']
     """
-    options: dict[str, Any] = {"stride": stride, "padding": size // 2, "bias": False, "kernel_init": FAN_OUT}
+    options: dict[str, Any] = {"stride": stride, "dilation": dilation, "padding": size // 2 * dilation}
+    options |= {"bias": False, "kernel_init": FAN_OUT}
     conv = DepthwiseConv(size, **options) if features is None else Conv(features, size, **options)
     return numbered(conv, norm(), *([activation] if activation else []))
 

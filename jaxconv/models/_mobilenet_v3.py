@@ -12,7 +12,7 @@ from jaxconv.layers import BatchNorm, Dense, Dropout, SqueezeExcite
 from jaxconv.layers.initializers import Normal
 from jaxconv.layers.layer import Layer
 from jaxconv.models._inverted_residual import FAN_OUT, Norm, conv_norm, eighths, inverted_residual
-from jaxconv.models._stages import ending, numbered
+from jaxconv.models._stages import dilations, ending, numbered
 
 __all__ = ["mobilenet_v3", "mobilenet_v3_large", "mobilenet_v3_small"]
 
@@ -59,6 +59,7 @@ def mobilenet_v3(
     width: float = 1.0,
     dropout: float = 0.2,
     eps: float = 1e-3,
+    output_stride: int | None = None,
     upto: str | None = None,
 ) -> Layer:
     """MobileNetV3 of any table of blocks.
@@ -71,6 +72,8 @@ def mobilenet_v3(
       width: width multiplier of every number of channels.
       dropout: dropout rate before the last layer.
       eps: eps of the batch norms, torchvision's by default; timm's weights were trained with 1e-5.
+      output_stride: largest stride of the maps: blocks beyond it dilate their depthwise convolutions instead, as in
+        segmentation (torchvision's dilated=True is 16); None for stride everywhere.
       upto: path of the last part, for a backbone; None for the complete net.
 
     Returns:
@@ -86,9 +89,10 @@ def mobilenet_v3(
     norm = functools.partial(BatchNorm, momentum=0.99, eps=eps)
     inputs = eighths(16 * width)
     layers = [conv_norm(inputs, 3, stride=2, activation=jax.nn.hard_swish, norm=norm)]
-    for kernel, expanded, outputs, squeezes, activation, stride in rows:
+    dilated = dilations([2, *(row[-1] for row in rows)], output_stride)[1:]
+    for (kernel, expanded, outputs, squeezes, activation, _), (stride, dilation) in zip(rows, dilated, strict=True):
         expanded, outputs = eighths(expanded * width), eighths(outputs * width)
-        layers.append(_block(inputs, kernel, expanded, outputs, squeezes, activation, stride, norm))
+        layers.append(_block(inputs, kernel, expanded, outputs, squeezes, activation, stride, dilation, norm))
         inputs = outputs
     layers.append(conv_norm(6 * inputs, 1, activation=jax.nn.hard_swish, norm=norm))
 
@@ -102,12 +106,20 @@ def mobilenet_v3(
 
 
 def _block(
-    inputs: int, kernel: int, expanded: int, outputs: int, squeezes: bool, activation: str, stride: int, norm: Norm
+    inputs: int,
+    kernel: int,
+    expanded: int,
+    outputs: int,
+    squeezes: bool,
+    activation: str,
+    stride: int,
+    dilation: int,
+    norm: Norm,
 ) -> Layer:
     """1×1 expansion, depthwise, optional squeeze-and-excitation, 1×1 projection."""
     act = getattr(jax.nn, activation)
     layers = [conv_norm(expanded, 1, activation=act, norm=norm)] if expanded != inputs else []
-    layers += [conv_norm(None, kernel, stride=stride, activation=act, norm=norm)]
+    layers += [conv_norm(None, kernel, stride=stride, dilation=dilation, activation=act, norm=norm)]
     if squeezes:
         layers += [SqueezeExcite(expanded, eighths(expanded // 4), gate=jax.nn.hard_sigmoid, kernel_init=FAN_OUT)]
     layers += [conv_norm(outputs, 1, norm=norm)]
@@ -120,6 +132,7 @@ def mobilenet_v3_large(
     width: float = 1.0,
     dropout: float = 0.2,
     eps: float = 1e-3,
+    output_stride: int | None = None,
     upto: str | None = None,
 ) -> Layer:
     """MobileNetV3-Large: 15 blocks, hard swish in the later ones, squeeze-and-excitation in eight.
@@ -132,6 +145,8 @@ def mobilenet_v3_large(
       width: width multiplier of every number of channels.
       dropout: dropout rate before the last layer.
       eps: eps of the batch norms, torchvision's by default; timm's weights were trained with 1e-5.
+      output_stride: largest stride of the maps: blocks beyond it dilate their depthwise convolutions instead, as in
+        segmentation (torchvision's dilated=True is 16); None for stride everywhere.
       upto: path of the last part, for a backbone ("features/12": stride 16); None for the complete net.
 
     Returns:
@@ -145,7 +160,9 @@ def mobilenet_v3_large(
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
     (1, 960)
     """
-    return mobilenet_v3(LARGE, 1280, num_classes, width=width, dropout=dropout, eps=eps, upto=upto)
+    return mobilenet_v3(
+        LARGE, 1280, num_classes, width=width, dropout=dropout, eps=eps, output_stride=output_stride, upto=upto
+    )
 
 
 def mobilenet_v3_small(
@@ -154,6 +171,7 @@ def mobilenet_v3_small(
     width: float = 1.0,
     dropout: float = 0.2,
     eps: float = 1e-3,
+    output_stride: int | None = None,
     upto: str | None = None,
 ) -> Layer:
     """MobileNetV3-Small: 11 blocks, the first with stride 2.
@@ -166,6 +184,8 @@ def mobilenet_v3_small(
       width: width multiplier of every number of channels.
       dropout: dropout rate before the last layer.
       eps: eps of the batch norms, torchvision's by default; timm's weights were trained with 1e-5.
+      output_stride: largest stride of the maps: blocks beyond it dilate their depthwise convolutions instead, as in
+        segmentation (torchvision's dilated=True is 16); None for stride everywhere.
       upto: path of the last part, for a backbone ("features/8": stride 16); None for the complete net.
 
     Returns:
@@ -179,4 +199,6 @@ def mobilenet_v3_small(
     >>> jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 64, 64, 3), "float32"))[0].shape
     (1, 576)
     """
-    return mobilenet_v3(SMALL, 1024, num_classes, width=width, dropout=dropout, eps=eps, upto=upto)
+    return mobilenet_v3(
+        SMALL, 1024, num_classes, width=width, dropout=dropout, eps=eps, output_stride=output_stride, upto=upto
+    )

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jaxconv import geometry
+from jaxconv._base.errors import ShapeError
 from jaxconv.layers import backbone, chain
 from jaxconv.layers.combine import numbered
 from jaxconv.layers.layer import Layer, Part
 from jaxconv.ops import global_avg_pool
 
-__all__ = ["ending", "numbered"]
+__all__ = ["dilations", "ending", "numbered"]
+
+
+def dilations(strides: Sequence[int], output_stride: int | None) -> list[tuple[int, int]]:
+    """The stride and the dilation of each stage of a net, of which none has a greater stride than `output_stride`.
+
+    Args:
+      strides: those of the undilated net.
+      output_stride: largest stride of the maps; None for no limit.
+
+    Returns:
+      A pair for each stage: a stride that would exceed the limit becomes 1, and multiplies the dilation of that stage
+      and of all further ones.
+
+    Raises:
+      ShapeError: if `output_stride` is no power of 2 from 4 on.
+
+    Source: Chen et al., DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, 2016.
+
+    >>> dilations([2, 2, 1, 2, 2], 8)
+    [(2, 1), (2, 1), (1, 1), (2, 1), (1, 2)]
+    """
+    if output_stride is not None and (output_stride < 4 or output_stride & (output_stride - 1)):
+        raise ShapeError("output_stride must be a power of 2, at least 4", got=f"output_stride={output_stride}")
+    reached, dilation, found = 1, 1, []
+    for stride in strides:
+        if output_stride is None or reached * stride <= output_stride:
+            reached *= stride
+            found.append((stride, dilation))
+        else:
+            dilation *= stride
+            found.append((1, dilation))
+    return found
 
 
 def ending(

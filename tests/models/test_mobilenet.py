@@ -126,3 +126,23 @@ def test_backbones_at_stride_16(name, path, shape):
     net = models.registry[name](upto=path)
     params, state = jax.eval_shape(lambda: net.init(jax.random.key(0), (1, 85, 66, 1)))
     assert jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 85, 66, 1), "float32"))[0].shape == shape
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet_v3_large", "mobilenet_v3_small"])
+def test_dilated_ones_equal_torchvisions(name, rng):
+    pytest.importorskip("torch")
+    from models.parity import check
+    from port.originals import original
+
+    theirs = getattr(original("torchvision").models, name)(dilated=True)
+    check(models.registry[name](output_stride=16), theirs, (2, 64, 67, 3), rng, train=False)
+
+
+@pytest.mark.slow
+def test_dilated_backbones_have_their_output_stride():
+    for stride, size in ((32, (3, 3)), (16, (6, 5)), (8, (11, 9)), (4, (22, 17))):
+        net = models.mobilenet_v3_large(width=0.25, output_stride=stride, upto="features/16")
+        params, state = jax.eval_shape(lambda net=net: net.init(jax.random.key(0), (1, 85, 66, 3)))
+        y = jax.eval_shape(net.apply, params, state, jax.ShapeDtypeStruct((1, 85, 66, 3), "float32"))[0]
+        assert y.shape[1:3] == size

@@ -1,5 +1,7 @@
 """ResNet, ResNeXt and wide ResNet: counts as published, numbers as torch's."""
 
+import jax
+import numpy as np
 import pytest
 
 import jaxconv as jc
@@ -88,3 +90,25 @@ def test_messages(call, message):
     with pytest.raises(jc.ShapeError) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_dilated_maps_have_the_strided_ones_at_every_second_and_fourth_pixel(bottleneck, rng):
+    """Chen et al., DeepLab: convolutions with holes compute the same at more places."""
+    words = {"blocks": (1, 2, 2, 2), "bottleneck": bottleneck, "width": 4, "upto": "layer4"}
+    x = rng.normal(size=(1, 75, 90, 3)).astype(np.float32)
+    nets = {stride: models.resnet(output_stride=stride, **words) for stride in (None, 32, 16, 8, 4)}
+    params, state = nets[None].init(jax.random.key(0), x)
+    maps = {stride: np.asarray(net.apply(params, state, x)[0]) for stride, net in nets.items()}
+    assert maps[8].shape == (1, 10, 12, 128 if bottleneck else 32)
+    for stride in (32, 16, 8, 4):
+        step = 32 // stride
+        np.testing.assert_allclose(maps[stride][:, ::step, ::step], maps[None], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [2, 12, 0, -8])
+def test_an_output_stride_is_a_power_of_2(stride):
+    with pytest.raises(jc.ShapeError) as caught:
+        models.resnet18(output_stride=stride)
+    assert str(caught.value) == f"output_stride must be a power of 2, at least 4\n  got: output_stride={stride}"
