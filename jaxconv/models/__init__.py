@@ -11,6 +11,13 @@ from jaxconv.models._alexnet import alexnet
 from jaxconv.models._autoencoder import autoencoder
 from jaxconv.models._conv_pool import conv_pool
 from jaxconv.models._convnext import convnext, convnext_base, convnext_small, convnext_tiny
+from jaxconv.models._deeplab import (
+    deeplabv3,
+    deeplabv3_mobilenet_v3_large,
+    deeplabv3_plus,
+    deeplabv3_resnet50,
+    deeplabv3_resnet101,
+)
 from jaxconv.models._densenet import densenet, densenet121, densenet161, densenet169, densenet201
 from jaxconv.models._efficientnet import (
     efficientnet,
@@ -23,11 +30,15 @@ from jaxconv.models._efficientnet import (
     efficientnet_b6,
     efficientnet_b7,
 )
+from jaxconv.models._fcn import fcn, fcn_resnet50, fcn_resnet101
+from jaxconv.models._fpn import fpn
 from jaxconv.models._googlenet import googlenet
 from jaxconv.models._inception_v3 import inception_v3
 from jaxconv.models._lenet import lenet5
+from jaxconv.models._lraspp import lraspp, lraspp_mobilenet_v3_large
 from jaxconv.models._mobilenet_v2 import mobilenet_v2
 from jaxconv.models._mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
+from jaxconv.models._pspnet import pspnet
 from jaxconv.models._residual import small_residual
 from jaxconv.models._resnet import (
     resnet,
@@ -53,7 +64,7 @@ from jaxconv.models._resnet_cifar import (
     wide_resnet28_10,
     wide_resnet40_4,
 )
-from jaxconv.models._unet import unet
+from jaxconv.models._unet import encoder_unet, unet
 from jaxconv.models._vgg import vgg, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
 __all__ = [
@@ -62,14 +73,20 @@ __all__ = [
     "autoencoder",
     "conv_pool",
     "convnext", "convnext_base", "convnext_small", "convnext_tiny",
+    "deeplabv3", "deeplabv3_mobilenet_v3_large", "deeplabv3_plus", "deeplabv3_resnet50", "deeplabv3_resnet101",
     "densenet", "densenet121", "densenet161", "densenet169", "densenet201",
     "efficientnet", "efficientnet_b0", "efficientnet_b1", "efficientnet_b2", "efficientnet_b3", "efficientnet_b4",
     "efficientnet_b5", "efficientnet_b6", "efficientnet_b7",
+    "encoder_unet",
+    "fcn", "fcn_resnet50", "fcn_resnet101",
+    "fpn",
     "googlenet",
     "inception_v3",
     "lenet5",
+    "lraspp", "lraspp_mobilenet_v3_large",
     "mobilenet_v2",
     "mobilenet_v3_large", "mobilenet_v3_small",
+    "pspnet",
     "registry",
     "resnet", "resnet18", "resnet20", "resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet101",
     "resnet110", "resnet152", "resnet_cifar", "resnext50_32x4d", "resnext101_32x8d",

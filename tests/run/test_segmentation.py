@@ -115,6 +115,33 @@ def test_files_with_masks_are_streamed_and_predicted_in_their_own_shape(tmp_path
         assert mask.size == (16, 24)
 
 
+ENCODER = {"name": "resnet", "blocks": [1, 1, 1], "width": 8}
+NETS = {
+    "fcn": {},
+    "deeplabv3": {"width": 8, "rates": [1, 2]},
+    "deeplabv3_plus": {"width": 8},
+    "lraspp": {"width": 8},
+    "pspnet": {"width": 8, "sizes": [1, 2]},
+    "fpn": {"width": 8, "head_width": 8, "groups": 4},
+    "encoder_unet": {"width": 4},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_every_net_of_the_zoo_trains_by_a_config(name, tmp_path):
+    text = config_text(
+        {"name": name, **NETS[name]},
+        net__encoder=ENCODER,
+        data={"name": "shapes", "size": 33, "num_classes": 3, "train": 64, "test": 8},
+        optim={"name": "adam", "learning_rate": 0.01},
+        train={"epochs": 1, "batch_size": 16, "eval_every": 0},
+    )
+    result = run.train(settings(tmp_path, text=text), tmp_path / "run")
+    assert 0 < result["test_miou"] <= 1
+    assert run.load(tmp_path / "run").settings.net.arguments["encoder"] == ENCODER
+
+
 REFUSED = [
     ("tta.five_crop=0.5", "tta.five_crop must be unset for the task segmentation, whose predictions of crops do not "
                           "cover the image equally; got 0.5"),
