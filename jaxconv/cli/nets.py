@@ -91,7 +91,7 @@ def predict(
         terminal = Console().is_terminal
         for path, picture, output in zip(images, pictures, outputs, strict=True):
             note = "  (light background: inverted)" if picture.inverted and invert is None else ""
-            shown = finished.task.show(output, picture.pixels, finished.input, top)
+            shown = finished.task.show(output, finished.shown(path, picture), finished.input, top)
             typer.echo(_answer(str(path), shown.lines, note, terminal))
             if shown.files and [each.stem for each in images].count(path.stem) > 1:
                 raise ConfigError(f"files are named after their images, whose names must differ; got {path.stem} twice")

@@ -57,12 +57,12 @@ def to_square(picture: Any, size: int, channels: int = 3, shorter: int | None = 
     return np.asarray(squared, np.uint8).reshape(size, size, channels)
 
 
-def read_whole(path: str | Path, shorter: int, channels: int = 3) -> np.ndarray:
+def read_whole(path: str | Path, shorter: int | None, channels: int = 3) -> np.ndarray:
     """Read a picture whose shorter side becomes `shorter` pixels, without a crop: uint8 [H, W, channels].
 
     Args:
       path: as of `read_square`.
-      shorter: size of the shorter side.
+      shorter: size of the shorter side; None for the picture's own.
       channels: 3 for color, 1 for luminance.
 
     Raises:
@@ -71,6 +71,7 @@ def read_whole(path: str | Path, shorter: int, channels: int = 3) -> np.ndarray:
     from PIL import Image
 
     picture = _to_mode(open_picture(path), "L" if channels == 1 else "RGB")
+    shorter = shorter or min(picture.size)
     width, height = (max(shorter, round(length * shorter / min(picture.size))) for length in picture.size)
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)

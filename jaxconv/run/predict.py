@@ -97,12 +97,27 @@ class Predictor:
         """
         height, width, channels = self.input.shape
         if self.task.dense:
-            pixels = read_whole(path, min(height, width), channels) * np.float32(self.input.peak / 255)
-            return Picture(np.float32(self.input.peak) - pixels if invert else pixels, bool(invert))
+            return self._whole(path, min(height, width), bool(invert))
         if self.input.photographs and height == width:
             pixels = read_square(path, height, channels, self.input.shorter).astype(np.float32)
             return Picture(np.float32(self.input.peak) - pixels if invert else pixels, bool(invert))
         return read_picture(path, self.input.shape, self.input.peak, invert)
+
+    def shown(self, path: str | Path, picture: Picture) -> np.ndarray:
+        """The image that a prediction is shown with: for predictions of pixels, the file's in its own size.
+
+        Args:
+          path: the file.
+          picture: from `picture`.
+
+        Returns:
+          float32 [H, W, C] in the data's pixel units.
+        """
+        return self._whole(path, None, picture.inverted).pixels if self.task.dense else picture.pixels
+
+    def _whole(self, path: str | Path, shorter: int | None, invert: bool) -> Picture:
+        pixels = read_whole(path, shorter, self.input.shape[-1]) * np.float32(self.input.peak / 255)
+        return Picture(np.float32(self.input.peak) - pixels if invert else pixels, invert)
 
     def probabilities(self, images: jax.typing.ArrayLike) -> jax.Array:
         """Class probabilities.

@@ -20,12 +20,14 @@ from jaxconv.training.loop import fit
 from jaxconv.training.rolling import Checkpoints
 from jaxconv.training.statistics import recompute_statistics
 from jaxconv.training.step import TrainState, init_state, make_step
+from jaxconv.training.tiles import multi_scale, sliding_window
 from jaxconv.training.tta import Views
 
 __all__ = [
     "Checkpoints", "Resident", "Streamed", "TrainState", "Views", "evaluate", "fit", "fit_temperature",
     "init_ensemble", "init_state", "keep_heap", "load_checkpoint", "losses", "make_devices", "make_eval_step",
-    "make_step", "member", "metrics", "optim", "recompute_statistics", "save_checkpoint", "shuffled_batches",
+    "make_step", "member", "metrics", "multi_scale", "optim", "recompute_statistics", "save_checkpoint",
+    "shuffled_batches", "sliding_window",
 ]  # fmt: skip
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv._base.dtypes import upcast
-from jaxconv._base.errors import ShapeError
+from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment.contract import check_arguments, choice_problem, number_problem, pixels_problem
 from jaxconv.geometry import PADDING_MODES
 from jaxconv.ops._pad import pad_pairs
+from jaxconv.training.tiles import multi_scale, sliding_window
 
 __all__ = ["MeanOf", "Views"]
 
 MeanOf = Literal["logits", "probabilities"]
 """What of the views of an image is averaged: logits, or the probabilities of classes."""
 
+Predict = Callable[[jax.Array], jax.Array]
 View = tuple[float, Callable[[jax.Array], jax.Array]]
 
 
@@ -40,6 +43,10 @@ class Views:
       five_crop: size of crops relative to the image's, resized to it bilinearly: the four corners and the center, in
         place of the whole image. None for the whole image.
       mean_of: see `MeanOf`.
+      scales: of predictions of pixels: sizes relative to the image's, see `jaxconv.training.multi_scale`. None for 1.
+      window: of predictions of pixels: height and width of sliding windows, see `jaxconv.training.sliding_window`. None
+        for the whole image.
+      overlap: share of a window that the next one has, too.
 
     Raises:
       ConfigError: if an argument is invalid.
@@ -56,6 +63,9 @@ class Views:
     padding_mode: str = "reflect"
     five_crop: float | None = None
     mean_of: MeanOf = "logits"
+    scales: Sequence[float] | None = None
+    window: int | None = None
+    overlap: float = 0.5
 
     def __post_init__(self) -> None:
         check_arguments(
@@ -67,20 +77,24 @@ class Views:
                 "five_crop", self.five_crop, "a number above 0, up to 1", lambda x: 0 < x <= 1, optional=True
             ),
             choice_problem("mean_of", self.mean_of, get_args(MeanOf)),
+            "" if self.scales is None or self.scales else "scales must be at least one number, got none",
+            *(number_problem("scales", scale, "numbers above 0", lambda x: x > 0) for scale in self.scales or ()),
+            number_problem("window", self.window, "a whole number of pixels", _is_size, whole=True, optional=True),
+            number_problem("overlap", self.overlap, "a number from 0 to below 1", lambda x: 0 <= x < 1),
         )
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """The weight of each view; their sum is 1."""
+        """The weight of each view of one size; their sum is 1."""
         return tuple(math.prod(weight for weight, _ in parts) for parts in self._parts())
 
     @property
     def count(self) -> int:
-        """Number of views of an image."""
-        return len(self.weights)
+        """Number of views of an image, of all sizes."""
+        return len(self.weights) * len(self.scales or (1,))
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """The views of images [N, H, W, C]: [views, N, H, W, C]; floating if they are crops.
+        """The views of images [N, H, W, C] of one size: [views, N, H, W, C]; floating if they are crops.
 
         Raises:
           ShapeError: if the images are too small to be shifted.
@@ -99,9 +113,7 @@ class Views:
             found.append(view)
         return jnp.stack(found)
 
-    def averaged(
-        self, log_p: Callable[[jax.Array], jax.Array], dense: bool = False
-    ) -> Callable[[jax.Array], jax.Array]:
+    def averaged(self, log_p: Predict, dense: bool = False) -> Predict:
         """A function of images that averages over their views; one view runs at a time.
 
         Args:
@@ -112,7 +124,8 @@ class Views:
           The same kind of function.
 
         Raises:
-          ConfigError: if a view of pixels cannot be moved back: all but mirror images.
+          ConfigError: if a view of pixels cannot be moved back: crops and shifts; if there are scales or windows of
+            other predictions.
         """
         if dense:
             check_arguments(
@@ -120,9 +133,29 @@ class Views:
                 "shift must be 0 for predictions of pixels" if self.shift else "",
                 "five_crop must be unset for predictions of pixels" if self.five_crop is not None else "",
             )
-        if self.count == 1:
-            return log_p
+        elif self.scales is not None or self.window is not None:
+            raise ConfigError("tta: scales and window must be unset for predictions of images")
+        if self.window is not None:
+            log_p = self._smoothed(log_p, functools.partial(sliding_window, size=self.window, overlap=self.overlap))
+        if len(self.weights) > 1:
+            log_p = self._over_views(log_p, dense)
+        if self.scales is not None:
+            log_p = self._smoothed(log_p, functools.partial(multi_scale, scales=self.scales))
+        return log_p
 
+    def _smoothed(self, log_p: Predict, average: Callable[[Predict], Predict]) -> Predict:
+        """Log-probabilities of pixels that are averaged as `mean_of` says."""
+        if self.mean_of == "logits":
+            return lambda images: jax.nn.log_softmax(average(log_p)(images))
+        mean = average(lambda images: jnp.exp(log_p(images)))
+
+        def log_mean(images: jax.Array) -> jax.Array:
+            p = mean(images)
+            return jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
+
+        return log_mean
+
+    def _over_views(self, log_p: Predict, dense: bool) -> Predict:
         def mean(images: jax.Array) -> jax.Array:
             each = jax.lax.map(log_p, self(images))
             if dense and self.flip:
@@ -174,8 +207,8 @@ class Views:
         return change
 
 
-def _is_share(value: float) -> bool:
-    return 0 < value <= 1
+def _is_size(value: int) -> bool:
+    return value >= 1
 
 
 def __dir__() -> list[str]:

@@ -152,8 +152,8 @@ def test_evaluate_and_predict_with_test_time_augmentation(finished, tmp_path):
     result = invoke("predict", folder, tmp_path / "seven.png", "--top", 1, "--tta", "shift=5", "--tta", "flip=true")
     assert result.stdout.startswith(f"{tmp_path / 'seven.png'}: {chance.argmax()}  {chance.max():.1%}")
     for change, line in [
-        ("flips=true", "tta.flips: unknown key; expected one of flip, shift, padding_mode, five_crop, mean_of; "
-         "did you mean 'flip'?"),
+        ("flips=true", "tta.flips: unknown key; expected one of flip, shift, padding_mode, five_crop, mean_of, scales, "
+         "window, overlap; did you mean 'flip'?"),
         ("shift=-1", "tta.shift: must be greater than or equal to 0, got -1"),
         ("shift=8", "tta.shift of 8×8 images must be at most 7 pixels\n  got: shift=8"),
     ]:  # fmt: skip

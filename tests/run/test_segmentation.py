@@ -3,6 +3,7 @@
 import csv
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,6 +68,8 @@ def test_the_commands_repeat_and_write_what_the_run_found(finished, tmp_path):
     assert numbers["test miou"] == numbers["when trained"] == f"{result['test_miou']:.2%}"
     flipped = invoke("evaluate", folder, "--tta", "flip=true")
     assert flipped.exit_code == 0
+    tiled = invoke("evaluate", folder, "--tta", "window=12", "--tta", "scales=[1.0, 1.5]")
+    assert (tiled.exit_code, tiled.stderr) == (0, ""), tiled.output
     refused = invoke("evaluate", folder, "--tta", "shift=1")
     assert (refused.exit_code, refused.stderr.strip()) == (
         2,
@@ -83,6 +86,26 @@ def test_the_commands_repeat_and_write_what_the_run_found(finished, tmp_path):
         np.testing.assert_array_equal(np.asarray(mask), expected)
         np.testing.assert_array_equal(np.asarray(mask.convert("RGB")), voc_colors()[expected])
     assert invoke("runs", folder).stdout.splitlines()[0].split("\t")[:3] == ["run", "miou", "loss"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(40, 52), (16, 21), (9, 12)])
+def test_masks_have_the_size_of_their_image(finished, tmp_path, size):
+    """The most probable class of the probabilities resized by torch's rule; net and image meet at 16 pixels."""
+    folder, height, width = finished[0], *size
+    scene = Image.fromarray(shapes(16, 3, train=128, test=20).test.images[1]).resize((width, height))
+    scene.save(tmp_path / "scene.png")
+    shown = invoke("predict", folder, tmp_path / "scene.png", "--out", tmp_path / "masks", "--tta", "window=16")
+    assert shown.exit_code == 0, shown.output
+    loaded = run.load(folder, ["window=16"])
+    log_p = np.asarray(loaded.outputs(loaded.picture(tmp_path / "scene.png").pixels[None]))
+    want = np.asarray(jax.image.resize(log_p, (1, height, width, 3), "linear")).argmax(-1)[0]
+    with (
+        Image.open(tmp_path / "masks/scene_mask.png") as mask,
+        Image.open(tmp_path / "masks/scene_overlay.png") as over,
+    ):
+        assert mask.size == over.size == (width, height)
+        assert (np.asarray(mask) == want).mean() > 0.99
 
 
 @pytest.mark.slow

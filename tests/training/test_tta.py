@@ -132,6 +132,11 @@ def test_one_image_and_no_view_but_itself(net, trained, images):
     [
         ({"shift": -1}, "tta: shift must be a whole number, 0 or more, got -1"),
         ({"flip": 1}, "tta: flip must be true or false, got 1"),
+        ({"scales": []}, "tta: scales must be at least one number, got none"),
+        ({"scales": [1.0, 0.0]}, "tta: scales must be numbers above 0, got 0.0"),
+        ({"window": 0}, "tta: window must be a whole number of pixels, got 0"),
+        ({"window": 2.5}, "tta: window must be a whole number of pixels, got 2.5"),
+        ({"overlap": 1.0}, "tta: overlap must be a number from 0 to below 1, got 1.0"),
         ({"five_crop": 1.5}, "tta: five_crop must be a number above 0, up to 1, got 1.5"),
         (
             {"mean_of": "logit"},

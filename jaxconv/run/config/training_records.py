@@ -259,3 +259,9 @@ class TtaConfig:
     """Relative size of crops in place of the whole image: the corners and the center, resized to the image's size."""
     mean_of: Annotated[MeanOf, example("probabilities")] = "logits"
     """What is averaged over the views."""
+    scales: Annotated[list[PositiveNumber] | None, example([0.75, 1.0, 1.25])] = None
+    """Of segmentation: sizes relative to the image's that it is predicted at; its own alone if unset."""
+    window: Annotated[PositiveInt32 | None, example(512)] = None
+    """Of segmentation: height and width in pixels of sliding windows; the whole image at once if unset."""
+    overlap: Annotated[Annotated[float, Field(ge=0, lt=1)], example(0.25)] = 0.5
+    """Share of a window that the next one has, too."""

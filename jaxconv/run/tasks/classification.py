@@ -140,4 +140,8 @@ classification = Task(
     show=_show,
     words=lambda label, classes: classes[int(label)],
     page=_page,
+    refuses={
+        "tta.scales": "which has one class for each image, not one for each pixel",
+        "tta.window": "which has one class for each image, not one for each pixel",
+    },
 )

@@ -107,6 +107,8 @@ _REFUSED = {
     "tta.flip": "whose predictions are not averaged over views",
     "tta.shift": "whose predictions are not averaged over views",
     "tta.five_crop": "whose predictions are not averaged over views",
+    "tta.scales": "whose predictions are not averaged over views",
+    "tta.window": "whose predictions are not averaged over views",
 }
 regression = Task(
     metric="r2",

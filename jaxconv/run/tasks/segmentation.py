@@ -73,14 +73,29 @@ def _class_table(found: Pixels, classes: Sequence[str]) -> bytes:
 
 
 def _show(log_p: np.ndarray, image: np.ndarray, units: Units, most: int) -> Shown:
-    """The classes by their share of the pixels; the mask as a PNG with VOC's palette, and over the image."""
+    """The classes by their share of the pixels; the mask of the image's size in VOC's palette, and over the image."""
     from PIL import Image
 
-    mask = log_p.argmax(-1)
+    mask = _mask_of(log_p, image.shape[:2])
     shares = np.bincount(mask.ravel(), minlength=len(units.classes)) / mask.size
     order = [k for k in np.argsort(-shares, kind="stable")[:most] if shares[k] >= _LEAST_SHARE]
     files = {"_mask.png": _mask_png(mask), "_overlay.png": encoded(Image.fromarray(overlay(image, mask, units.peak)))}
     return Shown([(units.classes[k], f"{shares[k]:.1%}") for k in order], files)
+
+
+def _mask_of(log_p: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """The most probable class at each pixel, integers [*size], of log-probabilities [h, w, C], resized bilinearly."""
+    from PIL import Image
+
+    if log_p.shape[:2] == size:
+        return log_p.argmax(-1)
+    best, mask = np.full(size, -np.inf, np.float32), np.zeros(size, np.int64)
+    for k in range(log_p.shape[-1]):  # one class at a time: all of them at the size of a photograph take gigabytes
+        plane = Image.fromarray(np.ascontiguousarray(log_p[..., k], np.float32))
+        resized = np.asarray(plane.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+        mask[resized > best] = k
+        best = np.maximum(best, resized)
+    return mask
 
 
 def _mask_png(mask: np.ndarray) -> bytes:
