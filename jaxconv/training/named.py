@@ -13,7 +13,15 @@ import jax.numpy as jnp
 
 from jaxconv._base import arguments as checked
 from jaxconv._base.errors import ConfigError, raise_problems
-from jaxconv.training.losses import binary_cross_entropy, cross_entropy, dice, focal, lovasz, mean_squared_error
+from jaxconv.training.losses import (
+    binary_cross_entropy,
+    boundary,
+    cross_entropy,
+    dice,
+    focal,
+    lovasz,
+    mean_squared_error,
+)
 from jaxconv.training.step import Loss
 
 __all__ = ["GIVEN", "loss_problems", "losses", "make_loss", "make_sum", "term_problems", "with_defaults"]
@@ -25,6 +33,7 @@ losses: dict[str, Callable[..., jax.Array]] = {
     "mse": mean_squared_error,
     "dice": dice,
     "lovasz": lovasz,
+    "boundary": boundary,
 }
 """Losses by the names that a config gives them."""
 _SHARED = {"smoothing": "train.label_smoothing", "class_weights": "loss.class_weights"}

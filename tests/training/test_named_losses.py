@@ -11,7 +11,7 @@ from jaxconv.training.losses import cross_entropy, focal
 from jaxconv.training.named import loss_problems, losses, make_loss
 
 N, C = 9, 5
-EXAMPLES = [name for name in losses if name not in ("dice", "lovasz")]  # means over examples
+EXAMPLES = [name for name in losses if name not in ("dice", "lovasz", "boundary")]  # means over examples
 WEIGHTS = [0.5, 2.0, 0.0, 1.0, 1.5]
 
 
@@ -106,8 +106,8 @@ def test_more_logits_than_classes_and_a_loss_of_the_users_own(tmp_path, monkeypa
 
 def test_problems():
     assert loss_problems("focale", {}) == [
-        "loss.name: must be one of cross_entropy, bce, focal, mse, dice, lovasz, or \"module:function\"; got 'focale'; "
-        "did you mean 'focal'?"
+        'loss.name: must be one of cross_entropy, bce, focal, mse, dice, lovasz, boundary, or "module:function"; '
+        "got 'focale'; did you mean 'focal'?"
     ]
     assert loss_problems("focal", {"gamma": "2"}) == ["loss.gamma: must be a number, got '2'"]
     assert loss_problems("mse", {"labels": 2}) == ["loss.labels: mse takes no arguments"]

@@ -7,7 +7,7 @@ import pytest
 from support.torch_or_skip import F, torch
 
 from jaxconv._base.errors import ConfigError, ShapeError
-from jaxconv.training.losses import cross_entropy, dice, focal, lovasz
+from jaxconv.training.losses import boundary, cross_entropy, dice, focal, lovasz
 from jaxconv.training.named import make_loss, make_sum, term_problems
 
 N, H, W, C = 3, 4, 5, 4
@@ -62,7 +62,31 @@ def torchs_focal(logits, labels):
     return (-((1 - own.exp()) ** 2) * own).mean()
 
 
-PAIRS = [(cross_entropy, torchs_cross_entropy), (focal, torchs_focal), (dice, torchs_dice), (lovasz, torchs_lovasz)]
+def torchs_boundary(logits, labels):
+    """BoundaryLoss(theta0=3, theta=5) of github.com/yiskw713/boundary_loss_for_remote_sensing, with sums over the
+    batch; ignored pixels neither bound nor are bounds, and of the classes those with bounds count."""
+    known = (labels != IGNORED)[:, None]
+    p = F.softmax(logits, -1).movedim(-1, 1)
+    g = F.one_hot(labels.where(labels != IGNORED, 0), C).double().movedim(-1, 1)
+    bounds = []
+    for values in (g, p):
+        outside = (1 - values) * known
+        edge = (F.max_pool2d(outside, 3, 1, 1) - outside) * known
+        bounds += [edge.movedim(1, -1).reshape(-1, C), F.max_pool2d(edge, 5, 1, 2).movedim(1, -1).reshape(-1, C)]
+    gt_b, gt_b_ext, pred_b, pred_b_ext = bounds
+    precision = (pred_b * gt_b_ext).sum(0) / (pred_b.sum(0) + 1e-7)
+    recall = (pred_b_ext * gt_b).sum(0) / (gt_b.sum(0) + 1e-7)
+    f1 = 2 * precision * recall / (precision + recall + 1e-7)
+    return (1 - f1)[gt_b.sum(0) > 0].mean()
+
+
+PAIRS = [
+    (cross_entropy, torchs_cross_entropy),
+    (focal, torchs_focal),
+    (dice, torchs_dice),
+    (lovasz, torchs_lovasz),
+    (boundary, torchs_boundary),
+]
 
 
 @pytest.mark.parametrize(("ours", "theirs"), PAIRS)
@@ -106,6 +130,18 @@ def test_right_and_wrong_answers_are_the_ends_of_the_losses_of_regions(loss):
     np.testing.assert_allclose(ends, [0, 1], atol=1e-6)
 
 
+def test_a_boundary_within_the_tolerance_is_right():
+    labels = jnp.zeros([2, 12, 12], int).at[:, :, 6:].set(1)
+    moved = [100 * jax.nn.one_hot(jnp.zeros_like(labels).at[:, :, 6 + k :].set(1), 2) for k in range(5)]
+    found = [boundary(logits, labels, tolerance=2) for logits in moved]
+    np.testing.assert_allclose(found[0], 0, atol=1e-6)
+    assert found[0] <= found[1] <= found[2] < found[4]
+    np.testing.assert_allclose([found[4], boundary(moved[3], labels, tolerance=0)], 1, atol=1e-6)
+    assert boundary(moved[0], jnp.zeros_like(labels)) == 0  # nothing is bounded
+    volume = jax.nn.one_hot(jnp.zeros([1, 4, 4, 4], int).at[:, 2:].set(1), 3)
+    np.testing.assert_allclose(boundary(100 * volume, volume.argmax(-1)), 0, atol=1e-6)
+
+
 def test_sums_of_losses(problem):
     words = {"ignore_index": IGNORED}
     total = make_sum(make_loss("dice"), {"cross_entropy": 0.5, "focal": {"weight": 2.0, "gamma": 1.0}}, smoothing=0.1)
@@ -128,7 +164,7 @@ def test_sums_of_losses(problem):
 
 def test_problems():
     assert term_problems({"dise": 1, "focal": {"gama": 1}, "dice": True, "lovasz": {"weight": 0}}) == [
-        'loss.terms.dise: must be one of cross_entropy, bce, focal, mse, dice, lovasz, or "module:function"; '
+        'loss.terms.dise: must be one of cross_entropy, bce, focal, mse, dice, lovasz, boundary, or "module:function"; '
         "got 'dise'; did you mean 'dice'?",
         "loss.terms.focal.gama: focal takes gamma; did you mean 'gamma'?",
         "loss.terms.dice: must be a weight above 0, or a table of weight and arguments, got True",
@@ -136,6 +172,10 @@ def test_problems():
     ]
     with pytest.raises(ConfigError, match="smooth must be a number of at least 0, got -1"):
         dice(jnp.zeros([1, 2]), jnp.array([0]), smooth=-1)
+    with pytest.raises(ShapeError, match="a boundary loss needs logits of pixels"):
+        boundary(jnp.zeros([2, 3]), jnp.zeros([2], int))
+    with pytest.raises(ShapeError, match="tolerance must be ≥ 0"):
+        boundary(jnp.zeros([1, 2, 2, 3]), jnp.zeros([1, 2, 2], int), tolerance=-1)
     with pytest.raises(ShapeError) as caught:
         lovasz(jnp.zeros([1, 2, 2, 3]), jnp.zeros([1, 2, 2, 3]))
     assert str(caught.value) == (
