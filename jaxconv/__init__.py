@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jaxconv import augment as augment
     from jaxconv import data as data
     from jaxconv import explain as explain
+    from jaxconv import export as export
     from jaxconv import geometry as geometry
     from jaxconv import models as models
     from jaxconv import port as port
@@ -50,6 +51,7 @@ _MODULES = {
     "augment": "jaxconv.augment",
     "data": "jaxconv.data",
     "explain": "jaxconv.explain",
+    "export": "jaxconv.export",
     "geometry": "jaxconv.geometry",
     "initializers": "jaxconv.layers.initializers",
     "losses": "jaxconv.training.losses",
@@ -79,8 +81,8 @@ _ELSEWHERE = {
 
 __all__ = [
     "ConfigError", "DataError", "Layer", "ShapeError", "accelerate", "augment", "compose", "data", "explain",
-    "geometry", "initializers", "losses", "metrics", "models", "optim", "plain", "port", "summary", "training",
-    "typing",
+    "export", "geometry", "initializers", "losses", "metrics", "models", "optim", "plain", "port", "summary",
+    "training", "typing",
 ]  # fmt: skip
 __all__ += _layers.__all__
 __all__ += _ops.__all__

@@ -23,7 +23,7 @@ LEVELS = (
     "engine",
     "ops",
     "layers augment _accelerate doctor typing",
-    "models training explain analysis",
+    "models training explain analysis export",
     "port viz",
     "",
     "run",

@@ -15,12 +15,12 @@ import pytest
 import jaxconv as jc
 
 PUBLIC = (
-    "augment", "data", "explain", "geometry", "layers", "layers.initializers", "models", "ops", "port", "training",
-    "training.losses", "training.metrics", "training.optim", "typing",
+    "augment", "data", "explain", "export", "geometry", "layers", "layers.initializers", "models", "ops", "port",
+    "training", "training.losses", "training.metrics", "training.optim", "typing",
 )  # fmt: skip
 """The public modules below jaxconv."""
 MODULES = (
-    "augment", "data", "explain", "geometry", "initializers", "losses", "metrics", "models", "optim", "port",
+    "augment", "data", "explain", "export", "geometry", "initializers", "losses", "metrics", "models", "optim", "port",
     "training", "typing",
 )  # fmt: skip
 """Those that are names of `jaxconv` itself."""
