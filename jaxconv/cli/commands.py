@@ -1,4 +1,4 @@
-"""Commands: train, launch, config, sweep, runs, average, evaluate, predict, explain, summary, tune, doctor, plot."""
+"""Commands: train, config, predict, explain, export, summary, tune, doctor, plot and more."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from jaxconv._base.processes import first, joined
 from jaxconv.cli import nets, runs
 from jaxconv.cli.errors import INTERRUPTED, fail, user_errors
 from jaxconv.cli.explain import EXPLAIN, explain
+from jaxconv.cli.export import EXPORT, export
 from jaxconv.cli.launch import LAUNCH, end_with_launcher, launch
 from jaxconv.cli.options import Overrides, examples
 from jaxconv.cli.plot import plot
@@ -189,6 +190,7 @@ def config(
 runs.add_to(app)
 nets.add_to(app)
 app.command(epilog=EXPLAIN)(explain)
+app.command(epilog=EXPORT)(export)
 
 
 @app.command(epilog=examples("jaxconv doctor --quick"))

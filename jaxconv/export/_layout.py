@@ -40,8 +40,8 @@ def squeeze(g: Graph, eqn: JaxprEqn, x: Tensor) -> Tensor:
 
 
 def reshape(g: Graph, eqn: JaxprEqn, x: Tensor, *_: Tensor) -> Tensor:
-    shape = eqn.params["new_sizes"]
-    return result(eqn, g.reshape(g.full(x, operand_shape(eqn, 0)), shape))
+    order, shape = eqn.params["dimensions"], eqn.params["new_sizes"]
+    return result(eqn, g.reshape(g.full(x, operand_shape(eqn, 0), order), shape))
 
 
 def transpose(g: Graph, eqn: JaxprEqn, x: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from jaxconv.run.averaging import average
 from jaxconv.run.build import build
 from jaxconv.run.comparison import compare
 from jaxconv.run.dry_run import describe
+from jaxconv.run.exporting import export
 from jaxconv.run.finished import Run, load
 from jaxconv.run.folder import new_folder, reserved
 from jaxconv.run.search import points
@@ -12,6 +13,7 @@ from jaxconv.run.settings import settings_of
 from jaxconv.run.sweeps import sweep
 from jaxconv.run.training import StoppedError, resume, train
 from jaxconv.run.trials import best
+from jaxconv.run.triton import write_repository
 from jaxconv.run.tuning import tune
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "build",
     "compare",
     "describe",
+    "export",
     "joined",
     "load",
     "new_folder",
@@ -32,4 +35,5 @@ __all__ = [
     "sweep",
     "train",
     "tune",
+    "write_repository",
 ]

@@ -69,11 +69,14 @@ def _halved(x):
 
 _halved.defvjp(lambda x: (x / 2, None), lambda _, g: (g,))
 
+KERNELS = jnp.linspace(-1, 1, 108).reshape(3, 3, 3, 2, 2)
 LAYOUT = {
     "transpose": lambda x: x.transpose(2, 0, 3, 1),
     "transpose of a transpose": lambda x: x.transpose(2, 0, 3, 1).transpose(1, 3, 0, 2) + x.mT.mT,
     "reshape": lambda x: x.reshape(x.shape[0], -1),
     "reshape, the batch in the middle": lambda x: x.transpose(1, 2, 0, 3).reshape(30, x.shape[0], 2),
+    "reshape in another order": lambda x: lax.reshape(x, (x.shape[0], 60), (0, 3, 1, 2)),
+    "an ensemble": lambda x: jax.vmap(lambda k: jc.conv(jc.conv(x, k), k, padding=1))(KERNELS),
     "merge the batch": lambda x: x.reshape(-1, 2),
     "broadcast the result": lambda x: jnp.broadcast_to(x.mean(1, keepdims=True), x.shape),
     "broadcast a constant": lambda x: jnp.broadcast_to(jnp.arange(2.0), x.shape),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ def save(
     *,
     x: InputSpec = (1, 224, 224, 3),
     like: Any = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Save a net's weights as a .safetensors file for torch, the inverse of `load`.
 
@@ -36,6 +38,7 @@ def save(
     Args:
       path: the file to write or replace.
       net, params, state, target, x, like: see `state_dict`.
+      metadata: further texts by name, for the file's header.
 
     Raises:
       PortError, ConfigError: as `state_dict`.
@@ -54,7 +57,8 @@ def save(
 
     arrays = state_dict(net, params, state, target, x=x, like=like)
     # safetensors writes raw buffers, so make them C-contiguous; transformers requires the `format` metadata key.
-    content = to_bytes({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata={"format": "pt"})
+    notes = {**(metadata or {}), "format": "pt"}
+    content = to_bytes({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata=notes)
     write_atomically(user_path(path), content)
 
 

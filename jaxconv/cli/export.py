@@ -1,0 +1,72 @@
+"""The command `jaxconv export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxconv._base.files import user_path
+from jaxconv.cli.errors import user_errors
+from jaxconv.cli.options import RunFolder, Tta, examples
+
+__all__ = ["EXPORT", "export"]
+
+EXPORT = examples(
+    "jaxconv export runs/digits-20261129-170000 digits.onnx",
+    "jaxconv export runs/digits-20261129-170000 digits.jaxexport --no-preprocess",
+    "jaxconv export runs/digits-20261129-170000 --triton models",
+)
+
+
+def export(
+    folder: RunFolder,
+    out: Annotated[
+        Path | None,
+        typer.Argument(
+            parser=user_path,
+            metavar="OUT",
+            help="File to write: .onnx, .jaxexport (for jax.export.deserialize), or .safetensors (weights by torch's "
+            "names).",
+        ),
+    ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            parser=user_path,
+            metavar="DIR",
+            help="Instead of OUT: model repository of Triton Inference Server, which gets a model of the run's name.",
+        ),
+    ] = None,
+    fold: Annotated[
+        bool | None, typer.Option("--fold/--no-fold", help="Fold batch norms into convolutions (default: yes).")
+    ] = None,
+    preprocess: Annotated[
+        bool | None,
+        typer.Option(
+            "--preprocess/--no-preprocess",
+            help="Take uint8 images from 0 to 255 and normalize them (default), or take normalized float32 images.",
+        ),
+    ] = None,
+    tta: Tta = None,
+) -> None:
+    """Export a finished run for other runtimes: images in, the predictions of `jaxconv predict` out."""
+    with user_errors():
+        from rich.console import Console
+
+        from jaxconv import run
+        from jaxconv._base.errors import ConfigError
+        from jaxconv.cli import display
+        from jaxconv.cli.programs import keep_programs
+
+        if (out is None) == (triton is None):
+            raise ConfigError("export needs a file or --triton DIR: jaxconv export RUN model.onnx")
+        keep_programs()
+        finished = run.load(folder, tta or ())
+        if triton is None:
+            found, where = run.export(finished, out, fold=fold, preprocess=preprocess), out
+        else:
+            options = {"fold": fold is not False, "preprocess": preprocess is not False}
+            found, where = run.write_repository(finished, triton, **options), triton / finished.folder.resolve().name
+        display.table(Console(), {**found, "wrote": str(where)})
