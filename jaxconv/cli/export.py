@@ -60,13 +60,14 @@ def export(
         from jaxconv.cli import display
         from jaxconv.cli.programs import keep_programs
 
-        if (out is None) == (triton is None):
+        where = triton if out is None else out
+        if where is None or (out is not None and triton is not None):
             raise ConfigError("export needs a file or --triton DIR: jaxconv export RUN model.onnx")
         keep_programs()
         finished = run.load(folder, tta or ())
         if triton is None:
-            found, where = run.export(finished, out, fold=fold, preprocess=preprocess), out
+            found = run.export(finished, where, fold=fold, preprocess=preprocess)
         else:
-            options = {"fold": fold is not False, "preprocess": preprocess is not False}
-            found, where = run.write_repository(finished, triton, **options), triton / finished.folder.resolve().name
+            found = run.write_repository(finished, triton, fold=fold is not False, preprocess=preprocess is not False)
+            where = triton / finished.folder.resolve().name
         display.table(Console(), {**found, "wrote": str(where)})

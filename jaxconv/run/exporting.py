@@ -85,9 +85,9 @@ def _folded(net: Any, params: Any, state: Any, shape: Sequence[int], members: bo
     """A net without its batch norms; of an ensemble, each member's."""
     if not members:
         return fold_batch_norms(net, params, state, (1, *shape))
-    first = jax.tree.map(lambda leaf: leaf[0], (params, state))
+    one, its_state = jax.tree.map(lambda leaf: leaf[0], (params, state))
     fold = jax.vmap(lambda params, state: fold_batch_norms(net, params, state, (1, *shape))[1:])
-    return fold_batch_norms(net, *first, (1, *shape))[0], *fold(params, state)
+    return fold_batch_norms(net, one, its_state, (1, *shape))[0], *fold(params, state)
 
 
 def _metadata(run: Run, preprocess: bool) -> dict[str, str]:

@@ -51,7 +51,8 @@ def test_every_family(name, fold, rng):
     assert not {"Scan", "Loop", "If"} & {*operators(model)}
 
 
-@pytest.mark.parametrize("name", ["resnet_cifar", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet_cifar", "mobilenet_v2"])
 def test_a_folded_net_is_a_short_graph(name, rng):
     """Convolutions, biases, activations and sums: nothing is left of the norms."""
     net, shape = small(name), (3, *FAMILIES[name].shape[1:])
