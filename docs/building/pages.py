@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 import pathlib
+import re
 import tomllib
 import types
 from collections.abc import Iterator
@@ -19,12 +20,15 @@ ROOT = pathlib.Path(__file__).parents[2]
 PUBLISHED = tomllib.loads((pathlib.Path(__file__).parent / "published.toml").read_text("utf-8"))
 """ImageNet top-1 accuracies of torchvision's weights."""
 
+ROOT_PAGES = ("README", "CONTRIBUTING", "CHANGELOG")
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)((?:#[^)]*)?)\)")
+
 GROUPS = {
     "Array functions": "jaxconv.ops", "Layers": "jaxconv.layers", "Models": "jaxconv.models", "Data": "jaxconv.data",
     "Augmentation": "jaxconv.augment", "Training": "jaxconv.training", "Optimizers": "jaxconv.training.optim",
     "Losses": "jaxconv.training.losses", "Metrics": "jaxconv.training.metrics",
     "Initializers": "jaxconv.layers.initializers", "Geometry": "jaxconv.geometry", "Weights": "jaxconv.port",
-    "Shape errors": "jaxconv.explain", "Types": "jaxconv.typing",
+    "Export": "jaxconv.export", "Explanations": "jaxconv.explain", "Types": "jaxconv.typing",
 }  # fmt: skip
 WHOLE = ("accelerate", "plain", "summary", "compose", "Layer", "ShapeError", "ConfigError", "DataError")
 
@@ -36,8 +40,17 @@ def generated() -> Iterator[tuple[str, str]]:
     yield "reference/command-line.md", commands()
     yield "reference/models-table.md", models_table()
     yield "assets/receptive_fields.js", receptive_fields()
-    for name in ("CONTRIBUTING", "CHANGELOG"):
-        yield f"{name.lower()}.md", (ROOT / f"{name}.md").read_text("utf-8").replace("](docs/", "](")
+    for name in ROOT_PAGES:
+        yield f"{name.lower()}.md", LINK.sub(_from_docs, (ROOT / f"{name}.md").read_text("utf-8"))
+
+
+def _from_docs(link: re.Match[str]) -> str:
+    """A link of a page in the root of the repository, as a page in docs/ has it."""
+    path, anchor = link[1], link[2]
+    if path.removesuffix(".md") in ROOT_PAGES:
+        return f"]({path.lower()}{anchor})"
+    inside = path.startswith("docs/") and not path.endswith(".py")
+    return f"]({path.removeprefix('docs/') if inside else f'../{path}'}{anchor})"
 
 
 # ---------------------------------------------------------------- names
