@@ -15,7 +15,7 @@ __all__ = ["EXPLAIN", "explain"]
 
 EXPLAIN = examples(
     "jaxconv explain runs/digits-20261129-170000 three.png --method gradcam",
-    "jaxconv explain RUN photo.jpg --method gradcam,occlusion,pgd --layer layer3 --class dog --out pictures",
+    "jaxconv explain RUN photo.jpg --method gradcam,pgd --layer layer3 --class dog",
 )
 _METHODS = "gradcam, gradcam++, saliency, smoothgrad, integrated-gradients, guided-backprop, occlusion, fgsm, pgd"
 
