@@ -120,7 +120,8 @@ def finish(
         "command": command(),
     }
     image = dataset.test[0][0] if len(dataset.test) else None
-    one = jax.tree.map(lambda leaf: leaf[0], params) if settings.ensemble.size > 1 else params
+    of_all = whole["params"]  # on this process, while the run's own are on all of them
+    one = jax.tree.map(lambda leaf: leaf[0], of_all) if settings.ensemble.size > 1 else of_all
     _write(
         {
             "report.html": lambda: page(
