@@ -9,7 +9,7 @@ import typer
 
 from jaxconv._base.files import user_path, writing
 from jaxconv.cli.errors import user_errors
-from jaxconv.cli.options import examples
+from jaxconv.cli.options import Invert, examples
 
 __all__ = ["EXPLAIN", "explain"]
 
@@ -43,10 +43,7 @@ def explain(
         float,
         typer.Option(show_default="8/255", help="Largest change of a pixel by fgsm and pgd, a fraction of its range."),
     ] = 8 / 255,
-    invert: Annotated[
-        bool | None,
-        typer.Option("--invert/--no-invert", help="Exchange light and dark (default: if the border is light)."),
-    ] = None,
+    invert: Invert = None,
     out: Annotated[
         Path | None,
         typer.Option(parser=user_path, metavar="DIR", help="Folder of the pictures (default: RUN/explanations)."),

@@ -9,7 +9,7 @@ import typer
 
 from jaxconv._base.files import user_path, write_atomically, writing
 from jaxconv.cli.errors import user_errors
-from jaxconv.cli.options import ConfigPath, Overrides, Tta, examples
+from jaxconv.cli.options import ConfigPath, Invert, Overrides, Tta, examples
 
 if TYPE_CHECKING:
     from jaxconv.engine.form import Form
@@ -48,10 +48,7 @@ def predict(
     size: Annotated[int, typer.Option(help="Side of the center crop of --net in pixels.", min=1)] = 224,
     shorter: Annotated[int, typer.Option(help="Size of the shorter side before the crop.", min=1)] = 256,
     top: Annotated[int, typer.Option(help="Number of classes to print.", min=1)] = _TOP,
-    invert: Annotated[
-        bool | None,
-        typer.Option("--invert/--no-invert", help="Exchange light and dark (default: if the border is light)."),
-    ] = None,
+    invert: Invert = None,
     out: Annotated[
         Path | None,
         typer.Option(parser=user_path, metavar="DIR", help="Folder of masks and overlays (default: RUN/predictions)."),

@@ -10,7 +10,7 @@ import typer
 
 from jaxconv._base.files import user_path
 
-__all__ = ["ConfigPath", "Overrides", "Root", "RunFolder", "Tta", "examples"]
+__all__ = ["ConfigPath", "Invert", "Overrides", "Root", "RunFolder", "Tta", "examples"]
 
 
 def examples(*lines: str) -> str:
@@ -44,6 +44,9 @@ SweepValues = Annotated[
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(parser=user_path, metavar="RUN", help="Folder of a finished run.")]
+Invert = Annotated[
+    bool | None, typer.Option("--invert/--no-invert", help="Exchange light and dark (default: if the border is light).")
+]
 Root = Annotated[str | None, typer.Option(metavar="DIR", help="Data directory (default: the run's).")]
 Tta = Annotated[
     list[str] | None,

@@ -17,7 +17,7 @@ from jaxconv.data import Dataset
 from jaxconv.run.build import Inputs, Model, make_views
 from jaxconv.run.config import Config
 from jaxconv.run.manifest import command, device
-from jaxconv.run.page import network_content, page, run_content
+from jaxconv.run.page import page, trained_content
 from jaxconv.run.recorder import Report
 from jaxconv.run.records import read_lines
 from jaxconv.run.tasks import Outputs, Task, find_task, task_name
@@ -119,20 +119,8 @@ def finish(
         "device": device(),
         "command": command(),
     }
-    image = dataset.test[0][0] if len(dataset.test) else None
-    of_all = whole["params"]  # on this process, while the run's own are on all of them
-    one = jax.tree.map(lambda leaf: leaf[0], of_all) if settings.ensemble.size > 1 else of_all
-    _write(
-        {
-            "report.html": lambda: page(
-                run_content(folder, settings, result)
-                | task.page(found, dataset)
-                | network_content(model.net, one, image, dataset.peak)
-            )
-        },
-        folder,
-        report,
-    )
+    content = folder, settings, result, found, dataset, model.net, whole["params"]  # not those on all processes
+    _write({"report.html": lambda: page(trained_content(*content))}, folder, report)
     write_result(folder, result)
     return agreed(result, "result")
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxconv.data import Dataset
 from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
 from jaxconv.run import config
@@ -39,7 +40,10 @@ class Run(Predictor):
         Returns:
           What the task collects: `jaxconv.training.evaluation.Answers` of classes.
         """
-        dataset = load_dataset(self.settings, root)
+        return self.test_on(load_dataset(self.settings, root))
+
+    def test_on(self, dataset: Dataset[Any]) -> Any:
+        """Evaluate on the test images of a dataset that is loaded, see `test`."""
         options: dict[str, Any] = {"views": self.views, "temperature": self.temperature}
         step = jax.jit(self.task.make_eval_step(self.net, self.prepare, members=self.members, **options))
         images = evaluation_batches(dataset.test, self.settings, len(dataset.classes))

@@ -7,23 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxconv._base.errors import ShapeError
 from jaxconv.analysis.render import window
 from jaxconv.analysis.rows import Row
 from jaxconv.analysis.summary import summary
+from jaxconv.data import Dataset
 from jaxconv.layers.layer import Layer
+from jaxconv.run.build import load_dataset
 from jaxconv.run.config import Config
 from jaxconv.run.config.schema import TABLES, table
 from jaxconv.run.finished import load
 from jaxconv.run.records import Line, Manifest, read_lines, read_manifest, read_result
 from jaxconv.run.settings import flat, given_settings
 from jaxconv.run.tasks import find_task
+from jaxconv.training.ensemble import member
 from jaxconv.viz.page import data_uri, draw_page, kernel_picture, picture
 
-__all__ = ["network_content", "page", "page_of_finished", "run_content"]
+__all__ = ["network_content", "page", "page_of_finished", "run_content", "trained_content"]
 
 LINES = 10_000
 """The most lines of metrics on a page."""
@@ -50,14 +52,37 @@ def page_of_finished(folder: Path, root: str | None = None) -> dict[str, Any]:
     Raises:
       DataError, ConfigError: as `jaxconv.run.load`.
     """
-    from jaxconv.run.build import load_dataset
-
     finished = load(folder)
     dataset = load_dataset(finished.settings, root)
-    params = jax.tree.map(lambda leaf: leaf[0], finished.params) if finished.members else finished.params
-    return run_content(folder, finished.settings, finished.result) | {
-        **finished.task.page(finished.test(root), dataset),
-        **network_content(finished.net, params, dataset.test[0][0] if len(dataset.test) else None, dataset.peak),
+    found = finished.test_on(dataset)
+    return trained_content(folder, finished.settings, finished.result, found, dataset, finished.net, finished.params)
+
+
+def trained_content(
+    folder: Path,
+    settings: Config,
+    result: Mapping[str, Any],
+    found: Any,
+    dataset: Dataset[Any],
+    net: Layer,
+    params: Any,
+) -> dict[str, Any]:
+    """What the page shows of a run that has been trained.
+
+    Args:
+      folder: the run's.
+      settings: its config.
+      result: its `result.json`.
+      found: what the task collected of the test images.
+      dataset: with these images.
+      net: the run's net.
+      params: its parameters; of an ensemble, the first member is drawn.
+    """
+    image = dataset.test[0][0] if len(dataset.test) else None
+    return {
+        **run_content(folder, settings, result),
+        **find_task(result.get("task", "classification")).page(found, dataset),
+        **network_content(net, member(params, 0) if settings.ensemble.size > 1 else params, image, dataset.peak),
     }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["gray", "panels", "unit_range"]
+__all__ = ["encoded", "gray", "panels", "unit_range"]
 
 _WIDEST = 10.0
 
@@ -28,6 +29,13 @@ def unit_range(pixels: np.ndarray) -> np.ndarray:
     pixels = np.asarray(pixels, np.float64)
     low, high = float(pixels.min()), float(pixels.max())
     return (pixels - low) / (high - low) if high > low else np.zeros_like(pixels)
+
+
+def encoded(picture: Any) -> bytes:
+    """A `PIL.Image` as the content of a PNG file."""
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
 
 
 def gray(image: np.ndarray) -> np.ndarray:

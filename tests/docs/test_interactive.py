@@ -3,11 +3,11 @@
 import itertools
 import json
 import pathlib
-import shutil
 
 import jax
 import numpy as np
 import pytest
+from support.browser import chromium, opened
 
 import jaxconv as jc
 from jaxconv import geometry
@@ -72,25 +72,15 @@ def test_what_a_unit_sees_is_where_its_gradient_is():
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 def page_of(browser, tmp_path, name, *scripts):
     """A page with one interactive element and nothing else; its errors are in the list that comes with it."""
     tags = "".join(f'<script src="file://{ASSETS / script}"></script>' for script in scripts)
     (tmp_path / "page.html").write_text(f'<meta charset="utf-8"><div class="jc {name}"></div>{tags}')
-    page, errors = browser.new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(f"file://{tmp_path}/page.html")
-    return page, errors
+    return opened(browser, f"file://{tmp_path}/page.html")
 
 
 def drag(page, label, value):

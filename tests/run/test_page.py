@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import threading
 import types
 import urllib.error
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 from support import finished_run
+from support.browser import chromium, opened
 from typer.testing import CliRunner
 
 import jaxconv as jc
@@ -219,23 +219,8 @@ def test_the_server_shows_its_run_to_who_has_the_token(finished):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
-
-
-def opened(browser, address, **options):
-    page, errors = browser.new_page(**options), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("dialog", lambda dialog: errors.append(dialog.message))
-    page.goto(address)
-    return page, errors
 
 
 @pytest.mark.slow

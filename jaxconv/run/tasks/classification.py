@@ -61,13 +61,18 @@ def _pictures(found: Answers, dataset: Dataset[Any], outputs: Outputs) -> dict[s
 def confusion_table(found: Answers, classes: Sequence[str]) -> bytes:
     """The confusion matrix as CSV: a row for each class; with very many classes, for each nonzero cell."""
     if len(classes) > _TABLE:
-        pairs, counts = np.unique(np.stack([found.label, found.answer]), axis=1, return_counts=True)
-        cells = zip(*pairs.tolist(), counts.tolist(), strict=True)
-        rows = [["truth", "answer", "images"], *([classes[row], classes[column], n] for row, column, n in cells)]
+        cells = ([classes[row], classes[column], n] for row, column, n in _cells(found))
+        rows: list[list[Any]] = [["truth", "answer", "images"], *cells]
     else:
         matrix = found.confusion(len(classes)).tolist()
         rows = [["", *classes], *([name, *row] for name, row in zip(classes, matrix, strict=True))]
     return csv_table(rows)
+
+
+def _cells(found: Answers) -> list[list[int]]:
+    """The nonzero cells of the confusion matrix: true class, answer, number of images."""
+    pairs, counts = np.unique(np.stack([found.label, found.answer]), axis=1, return_counts=True)
+    return [[*pair, count] for pair, count in zip(pairs.T.tolist(), counts.tolist(), strict=True)]
 
 
 def _mistakes(dataset: Dataset[Any], found: Answers) -> Figure:
@@ -82,7 +87,6 @@ def _mistakes(dataset: Dataset[Any], found: Answers) -> Figure:
 def _page(found: Answers, dataset: Dataset[Any]) -> dict[str, Any]:
     """Counts of the confusion matrix, examples of its cells, and the accuracy by confidence."""
     together, classes = found.together, dataset.classes
-    pairs, counts = np.unique(np.stack([together.label, together.answer]), axis=1, return_counts=True)
     chosen = _examples(together)
     right = together.rank == 0
     edges = np.linspace(0, 1, 11)
@@ -94,7 +98,7 @@ def _page(found: Answers, dataset: Dataset[Any]) -> dict[str, Any]:
     ]  # fmt: skip
     content = {
         "classes": list(classes),
-        "pairs": [[*pair, count] for pair, count in zip(pairs.T.tolist(), counts.tolist(), strict=True)],
+        "pairs": _cells(together),
         "examples": [
             [int(together.label[i]), int(together.answer[i]), round(float(together.confidence[i]), 4)] for i in chosen
         ],

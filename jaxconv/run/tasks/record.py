@@ -20,7 +20,7 @@ from jaxconv.training.progress import Score
 from jaxconv.training.step import Loss, Prepare, Sums
 from jaxconv.training.tta import Views
 
-__all__ = ["MakeEvalStep", "MakePredict", "Output", "Outputs", "Shown", "Task", "Units", "csv_table", "encoded"]
+__all__ = ["MakeEvalStep", "MakePredict", "Output", "Outputs", "Shown", "Task", "Units", "csv_table"]
 
 Outputs = Callable[[np.ndarray], np.ndarray]
 """The trained net: images [N, H, W, C] in the data's units -> predictions [N, …]."""
@@ -63,13 +63,6 @@ def csv_table(rows: Iterable[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
-
-
-def encoded(picture: Any) -> bytes:
-    """A `PIL.Image` as the content of a PNG file."""
-    stream = io.BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()
 
 
 class Units(Protocol):

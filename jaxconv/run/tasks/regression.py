@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from jaxconv.data import Batch, Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table, encoded
+from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table
 from jaxconv.training.progress import Score
 from jaxconv.training.regression import NUMBERS, Residuals, make_number_eval_step, make_numbers, residuals
 from jaxconv.viz import training as pictures
 from jaxconv.viz.reconstructions import draw_reconstructions
+from jaxconv.viz.style import encoded
 
 __all__ = ["reconstruction", "regression"]
 

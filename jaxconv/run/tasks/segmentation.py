@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxconv.data import Dataset
 from jaxconv.data.mask_source import voc_colors
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table, encoded
+from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table
 from jaxconv.training.metrics import per_class
 from jaxconv.training.progress import Score
 from jaxconv.training.segmentation import (
@@ -22,6 +22,7 @@ from jaxconv.training.segmentation import (
 )
 from jaxconv.viz import training as pictures
 from jaxconv.viz.masks import draw_masks, overlay
+from jaxconv.viz.style import encoded
 
 __all__ = ["segmentation"]
 

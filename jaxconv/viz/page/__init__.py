@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.viz.kernels import kernel_pixels
+from jaxconv.viz.style import encoded
 
 __all__ = ["data_uri", "draw_page", "kernel_picture", "picture", "sprite"]
 
@@ -71,12 +71,12 @@ def sprite(images: Sequence[np.ndarray], peak: float) -> dict[str, Any]:
         picture.thumbnail((side, side))
         left, top = (side - picture.width) // 2, (side - picture.height) // 2
         whole.paste(picture, (number % across * side + left, number // across * side + top))
-    return {"src": data_uri(_png(whole)), "side": side, "across": across}
+    return {"src": data_uri(encoded(whole)), "side": side, "across": across}
 
 
 def picture(pixels: np.ndarray, peak: float) -> dict[str, Any]:
     """An image [H, W, C] of 1 or 3 channels in 0..peak: its address and its size."""
-    return {"src": data_uri(_png(_picture(pixels, peak))), "height": pixels.shape[0], "width": pixels.shape[1]}
+    return {"src": data_uri(encoded(_picture(pixels, peak))), "height": pixels.shape[0], "width": pixels.shape[1]}
 
 
 def kernel_picture(kernel: Any) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def kernel_picture(kernel: Any) -> dict[str, Any]:
 
     pixels, words = kernel_pixels(kernel)
     width = max(160, min(420, 8 * pixels.shape[1]))
-    return {"src": data_uri(_png(Image.fromarray(pixels))), "width": width, "words": words}
+    return {"src": data_uri(encoded(Image.fromarray(pixels))), "width": width, "words": words}
 
 
 def _picture(pixels: np.ndarray, peak: float) -> Any:
@@ -100,9 +100,3 @@ def _picture(pixels: np.ndarray, peak: float) -> Any:
 
     scaled = np.clip(np.asarray(pixels, np.float64) * (255 / peak), 0, 255).astype(np.uint8)
     return Image.fromarray(scaled[..., 0] if scaled.shape[-1] == 1 else scaled).convert("RGB")
-
-
-def _png(image: Any) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return stream.getvalue()
