@@ -147,9 +147,14 @@ class Devices:
     def all(self, tree: T) -> T:
         """Arrays with all their parts in every process; every process must call this.
 
-        One array at a time, so that a device has no more than one of them beside its part.
+        One array at a time: each is waited for, since XLA on CPUs starts at most 32 programs at once, and those above
+        block the threads that the collectives of the others need.
         """
-        return jax.tree.map(lambda leaf: leaf if leaf.is_fully_replicated else self._gather(leaf), tree)
+
+        def whole(leaf: Any) -> Any:
+            return leaf if leaf.is_fully_replicated else self._gather(leaf).block_until_ready()
+
+        return jax.tree.map(whole, tree)
 
     @functools.cached_property
     def _gather(self) -> Any:

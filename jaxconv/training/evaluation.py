@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 EvalStep = Callable[[ParamsLike, State, Batch], dict[str, jax.Array]]
+AHEAD = 2
+"""Batches that are computed while the next one is read. With dozens, XLA's collectives on CPUs can deadlock."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -252,9 +255,12 @@ def results(step: EvalStep, params: ParamsLike, state: State, feed: Iterable[Bat
     Raises:
       ConfigError: if there are no images.
     """
-    # Asynchronous dispatch: the next batch is read while this one is computed.
-    pending = [step(params, state, batch) for batch in feed]
-    found = [{name: np.asarray(value) for name, value in each.items()} for each in pending]
+    found, pending = list[dict[str, np.ndarray]](), collections.deque[dict[str, jax.Array]]()
+    for batch in feed:
+        pending.append(step(params, state, batch))
+        if len(pending) > AHEAD:
+            found.append(jax.device_get(pending.popleft()))
+    found += jax.device_get(list(pending))
     if not any((each["weight"] > 0).any() for each in found):
         raise ConfigError("evaluation needs at least one image, got none")
     return found

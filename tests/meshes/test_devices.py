@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 from support import smooth_net
 from support.config_text import config_text
 from support.streamed import write_streamed
@@ -23,6 +24,7 @@ from jaxconv.run import callbacks, config
 from jaxconv.run.build import build, check, training_feed
 from jaxconv.run.records import read_manifest
 from jaxconv.run.sweeps import _shares
+from jaxconv.training import evaluation
 from jaxconv.training.batches import Resident
 from jaxconv.training.devices import make_devices
 from jaxconv.training.ensemble import member
@@ -382,3 +384,35 @@ def test_members_without_a_state_are_spread():
     devices = make_devices(members=4)
     found = jax.jit(lambda p: devices.vmap(lambda p, state, x: p * x, (0, 0, None))(p, {}, 3.0))(jnp.arange(4.0))
     np.testing.assert_array_equal(found, [0, 3, 6, 9])
+
+
+# XLA starts at most 32 programs of a CPU at once. One more holds a thread that a collective of the others may need: a
+# deadlock, after which XLA ends the process.
+
+
+@pytest.mark.slow
+def test_more_arrays_are_gathered_than_programs_are_started_at_once():
+    devices = make_devices(data=1, fsdp=8)
+    want = [np.arange(8.0 * n, dtype=np.float32).reshape(8, n) for n in range(1, 201)]
+    cut = NamedSharding(devices.mesh, PartitionSpec("fsdp"))
+    for _ in range(10):
+        found = devices.all([jax.device_put(array, cut) for array in want])
+        assert all(array.is_fully_replicated for array in found)
+        jax.tree.map(np.testing.assert_array_equal, found, want)
+
+
+@pytest.mark.slow
+def test_more_batches_are_evaluated_than_programs_are_started_at_once(rng):
+    devices = make_devices(data=1, fsdp=8)
+    state = jc.training.init_state(*small(), jax.random.key(0), (1, 6, 6, 2))
+    source = Arrays(rng.integers(0, 256, (1600, 6, 6, 2), np.uint8), rng.integers(0, 3, 1600).astype(np.int32))
+
+    def found(devices):
+        net = devices.layer(small()[0])
+        step = jax.jit(evaluation.make_eval_step(net, lambda v: v / 255), out_shardings=devices.whole)
+        params, stats = devices.place(state).tested
+        feed = (devices.batch(batch) for batch in evaluation.batches(source, 8))
+        return evaluation.answers(evaluation.results(step, params, stats, feed))
+
+    want = found(make_devices(data=1))
+    np.testing.assert_allclose(found(devices).loss, want.loss, rtol=1e-5)

@@ -20,6 +20,7 @@ def start(*words, processes=2, devices=1):
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "PYTHONFAULTHANDLER": "1",
         "XDG_CACHE_HOME": CACHE.name,
         "PYTHONPATH": os.pathsep.join([TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]),  # nets of configs
     }
@@ -32,23 +33,26 @@ def launch(*words, **options):
 
 
 def end(launcher, seconds=280):
-    """Exit code, output and errors of a launcher."""
+    """Exit code, output and errors of a launcher; of one that still runs, where each of its processes is."""
     try:
         out, err = launcher.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        launcher.send_signal(signal.SIGKILL)
+        for process in _children(launcher):
+            os.kill(process, signal.SIGABRT)
         out, err = launcher.communicate()
-        raise AssertionError(f"still running after {seconds} s:\n{out[-3000:]}\n{err[-3000:]}") from None
+        raise AssertionError(f"still running after {seconds} s:\n{out[-3000:]}\n{err[-12000:]}") from None
     return launcher.returncode, out, err
 
 
 def children(launcher, processes):
     """The process numbers of its processes, in their order; waits until there are so many."""
-    path = f"/proc/{launcher.pid}/task/{launcher.pid}/children"
     while launcher.poll() is None:
-        with open(path) as file:
-            found = sorted(map(int, file.read().split()))
-        if len(found) == processes:
+        if len(found := _children(launcher)) == processes:
             return found
         time.sleep(0.01)
     return []
+
+
+def _children(launcher):
+    with open(f"/proc/{launcher.pid}/task/{launcher.pid}/children") as file:
+        return sorted(map(int, file.read().split()))
