@@ -16,6 +16,7 @@ from jaxconv._base import interrupt
 from jaxconv._base.files import user_path
 from jaxconv._base.processes import first, joined
 from jaxconv.cli import nets, runs
+from jaxconv.cli.data import DATA, data
 from jaxconv.cli.errors import INTERRUPTED, fail, user_errors
 from jaxconv.cli.explain import EXPLAIN, explain
 from jaxconv.cli.export import EXPORT, export
@@ -189,6 +190,7 @@ def config(
 
 runs.add_to(app)
 nets.add_to(app)
+app.command(epilog=DATA)(data)
 app.command(epilog=EXPLAIN)(explain)
 app.command(epilog=EXPORT)(export)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from jaxconv.data import Dataset
+from jaxconv.data import Dataset, Source
 from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
 from jaxconv.run import config
@@ -44,10 +45,23 @@ class Run(Predictor):
 
     def test_on(self, dataset: Dataset[Any]) -> Any:
         """Evaluate on the test images of a dataset that is loaded, see `test`."""
+        return self.predictions(dataset.test, len(dataset.classes))[1]
+
+    def predictions(self, source: Source, classes: int) -> tuple[np.ndarray, Any]:
+        """Evaluate on all images of a source.
+
+        Args:
+          source: the images.
+          classes: number of classes.
+
+        Returns:
+          The indices of the images that could be read, ascending, and what the task collects of them.
+        """
         options: dict[str, Any] = {"views": self.views, "temperature": self.temperature}
         step = jax.jit(self.task.make_eval_step(self.net, self.prepare, members=self.members, **options))
-        images = evaluation_batches(dataset.test, self.settings, len(dataset.classes))
-        return self.task.collect(results(step, self.params, self.state, images))
+        found = results(step, self.params, self.state, evaluation_batches(source, self.settings, classes))
+        read = np.concatenate([each["weight"] for each in found]) > 0
+        return np.flatnonzero(read), self.task.collect(found)
 
 
 def load(folder: str | Path, tta: Sequence[str] = ()) -> Run:

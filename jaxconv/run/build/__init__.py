@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxconv.run.build.check import check, state_bytes
 from jaxconv.run.build.determinism import make_deterministic
-from jaxconv.run.build.inputs import Inputs, evaluation_batches, load_dataset, load_inputs, training_feed
+from jaxconv.run.build.inputs import Inputs, evaluation_batches, load_dataset, load_inputs, load_unread, training_feed
 from jaxconv.run.build.model import Model, build_model, make_views
 from jaxconv.run.build.precision import in_precision, matmul_precision
 from jaxconv.run.build.training import Training, build_training, resolved
@@ -24,6 +24,7 @@ __all__ = [
     "in_precision",
     "load_dataset",
     "load_inputs",
+    "load_unread",
     "make_deterministic",
     "make_views",
     "matmul_precision",

@@ -16,6 +16,7 @@ from jaxconv.data import Arrays, Batch, Source
 from jaxconv.data.balance import balanced_order, labels_of
 from jaxconv.data.dataset import label_struct
 from jaxconv.data.order import batch_indices
+from jaxconv.data.registry import with_defaults
 from jaxconv.data.split import held_back
 from jaxconv.data.stream import evaluation_stream
 from jaxconv.run.config import Config
@@ -23,7 +24,7 @@ from jaxconv.training.batches import Feed, Resident, Streamed
 from jaxconv.training.devices import Devices
 from jaxconv.training.evaluation import batches
 
-__all__ = ["EVAL_BATCH", "Inputs", "batch_struct", "evaluation_batches", "load_dataset", "load_inputs", "training_feed"]
+__all__ = ["EVAL_BATCH", "Inputs", "batch_struct", "evaluation_batches", "load_dataset", "load_inputs", "load_unread", "training_feed"]
 
 EVAL_BATCH = 500
 
@@ -71,6 +72,18 @@ def load_dataset(settings: Config, root: str | None = None) -> data.Dataset[Any]
         if error.errno != errno.ENAMETOOLONG:
             raise
         raise ConfigError(f"data.root: {error.strerror}: {str(error.filename)[:60]}…") from None
+
+
+def load_unread(settings: Config) -> data.Dataset[Any]:
+    """Load a config's dataset without reading its images where they can be read one by one.
+
+    Raises:
+      ConfigError, DataError: as `load_dataset`.
+    """
+    found = settings.data
+    if "in_memory" in with_defaults(found.name, {}):
+        found = dataclasses.replace(found, arguments={**found.arguments, "in_memory": False})
+    return load_dataset(dataclasses.replace(settings, data=dataclasses.replace(found, corrupt="skip")))
 
 
 def training_feed(
