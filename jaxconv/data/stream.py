@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.limits import cpu_cores
-from jaxconv.data.dataset import Batch, Source, shape_of
+from jaxconv.data.dataset import Arrays, Batch, Source, shape_of
 from jaxconv.data.order import masked_batch
 from jaxconv.data.reader import Plan, read_ahead
 
@@ -23,6 +23,7 @@ T = TypeVar("T")
 __all__ = ["Stream", "evaluation_stream", "prefetch_to_device", "stream"]
 
 Corrupt = Literal["fail", "skip"]
+_FAST = 0.5e-3  # seconds of an image, of which Python takes a third; two threads read such ones at half the rate of one
 
 
 class Stream(Iterator[Batch]):
@@ -109,7 +110,8 @@ def stream(
       start: the first step.
       stop: the step before which to stop.
       classes: number of classes, to check labels; None for no check.
-      threads: decoding threads per process; None for one per core.
+      threads: decoding threads per process; None for one per core, or a single one for images that are read so fast
+        that threads would wait for Python's lock.
       workers: reader processes; 0 for threads alone, which suffice if decoding releases the GIL, as Pillow does.
       ahead: prefetched batches per process.
       corrupt: "fail" raises at the step of a damaged image; "skip" sets its pixels and weight to 0. None for the
@@ -190,7 +192,7 @@ def _open(
 ) -> Stream:
     own: Corrupt = getattr(source, "corrupt", "fail")
     policy = own if corrupt is None else corrupt
-    threads = max(1, cpu_cores() // max(workers, 1)) if threads is None else threads
+    threads = _threads(source, workers) if threads is None else threads
     lowest = {"start": (steps.start, 0), "batch_size": (batch, 1), "threads": (threads, 1)}
     lowest |= {"workers": (workers, 0), "ahead": (ahead, 1)}
     lines = [f"{name} must be at least {low}, got {value}" for name, (value, low) in lowest.items() if value < low]
@@ -200,6 +202,22 @@ def _open(
         raise ConfigError("; ".join(lines))
     reading = {"classes": classes, "threads": threads, "workers": workers, "ahead": ahead}
     return Stream(source, plan, steps, batch, policy, whole or batch, **reading)
+
+
+def _threads(source: Source, workers: int) -> int:
+    """One thread per core of a process, but one alone for images that are read so fast that Python's lock decides."""
+    threads = max(1, cpu_cores() // max(workers, 1))
+    if isinstance(source, Arrays) or threads == 1 or len(source) == 0:
+        return threads
+    seconds = []
+    for _ in range(2):  # the first time files and modules are cold
+        began = time.perf_counter()
+        try:
+            source[0]
+        except Exception:  # reading it will say so
+            return threads
+        seconds.append(time.perf_counter() - began)
+    return 1 if min(seconds) < _FAST else threads
 
 
 def prefetch_to_device(batches: Iterable[T], size: int = 2, placement: Any = None) -> Iterator[T]:

@@ -74,6 +74,35 @@ def test_threads_change_nothing(threads, ahead):
         same(one, other)
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 9, 23])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_of_fewer_and_of_more_images_than_parts(batch_size, threads):
+    with stream(Numbers(damaged=[5, 6]), plan(23, batch_size), 0, 4, threads=threads, corrupt="skip") as batches:
+        for step, batch in enumerate(batches):
+            indices = plan(23, batch_size)(step)
+            weight = ~np.isin(indices, [5, 6])
+            np.testing.assert_array_equal(batch.weight, weight)
+            check(batch, np.where(weight, indices, 0))
+
+
+@pytest.mark.parametrize(("seconds", "several"), [(0.0, False), (0.01, True)])
+def test_fast_images_are_read_by_one_thread(seconds, several, monkeypatch):
+    """Two threads would wait for Python's lock; slow images are read by a thread per core."""
+    monkeypatch.setattr("jaxconv.data.stream.cpu_cores", lambda: 4)
+
+    threads = set()
+
+    class Watched(Numbers):
+        def __getitem__(self, index):
+            time.sleep(seconds)
+            threads.add(threading.get_ident())
+            return super().__getitem__(index)
+
+    with stream(Watched(), plan(23), 0, 5) as batches:
+        list(batches)
+    assert (len(threads - {threading.get_ident()}) > 1) is several
+
+
 def test_arrays_are_gathered_alike(rng):
     images = rng.integers(0, 256, (23, 5, 4, 3)).astype(np.uint8)
     source = Arrays(images, np.arange(23, dtype=np.int32))
