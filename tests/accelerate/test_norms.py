@@ -179,6 +179,7 @@ def test_large_means_are_no_less_accurate(moments, offset, rng):
     assert errors[0] <= max(errors[1], 1e-6)
 
 
+@pytest.mark.slow
 def test_a_constant_channel(arrays):
     """Of variance 0, where the derivative of the clip is not 1."""
     x, *rest = arrays
@@ -337,6 +338,7 @@ def test_compositions(wrap, arrays):
     assert replaced(step, (s, b), x) == {"scan": (1, 0), "remat": (4, 2)}.get(wrap, (2, 2))
 
 
+@pytest.mark.slow
 def test_second_derivatives(arrays):
     x, s, b, _ = arrays
     hessian = lambda f: jax.jit(jax.grad(lambda s: (jax.grad(f, 1)((s, b), x) ** 2).sum()))  # noqa: E731

@@ -70,6 +70,7 @@ def test_operations_are_torchvisions(quick_jit, rng, name, size, channels):
             assert error.max() <= (1e-5 if exact else allowed), (magnitude, error.max())
 
 
+@pytest.mark.slow
 def test_operations_and_magnitudes_are_equally_likely():
     names = OPERATIONS[3:12]
     table = np.arange(len(OPERATIONS) * 5, dtype=np.float32).reshape(-1, 5) + 1

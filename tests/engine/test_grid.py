@@ -166,6 +166,7 @@ def check_chunk(number, cases=CHUNK):
         check(draw(rng), rng, options(number % 6 > 0))
 
 
+@pytest.mark.slow
 def test_chunk():
     check_chunk(0, cases=4)
 

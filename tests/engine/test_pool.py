@@ -55,6 +55,7 @@ def test_sums_and_means(ceil_mode, isa, rng, assert_close):
         assert_close(jc.avg_pool(x, 3, **words), oracle.avg_pool(x, 3, **words), f"{words}")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", WINDOWS)
 def test_codes_are_those_of_the_formula(name, isa, rng):
     """With NaN, infinities and ties."""

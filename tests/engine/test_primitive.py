@@ -235,6 +235,7 @@ def test_the_jaxpr_can_be_run_again(rng, assert_close):
     assert_close(jaxpr_as_fun(closed)(x, k)[0], oracle.conv(x, k, padding="same"))
 
 
+@pytest.mark.slow
 def test_taylor_series_of_a_convolution_and_of_a_choice(rng):
     """jet agrees with finite sums of the polynomials themselves: both sides computed in NumPy by the oracle."""
     words = {"stride": (2, 1), "padding": ((1, 0), (1, 1)), "dilation": (1, 1), "groups": 2}

@@ -71,6 +71,7 @@ def test_named_paddings_come_first():
     st.integers(1, 300), st.integers(1, 11), st.integers(1, 8), st.integers(0, 10), st.booleans(), st.integers(1, 4),
     st.booleans(),
 )  # fmt: skip
+@pytest.mark.slow
 def test_round_trip(size, kernel, stride, low, odd, dilation, ceil_mode):
     dilation = dilation if kernel > 1 else 1
     reach = dilation * (kernel - 1)

@@ -61,10 +61,12 @@ def test_each_layer_before_each_norm(name, words, rng):
     assert list(folded.parts) == ["layer", "norm", "act"]
 
 
+@pytest.mark.slow
 def test_double_precision(rng, x64):
     check(jc.chain(jc.Conv(6, 3), jc.BatchNorm()), (2, 7, 8, 4), rng, folded=1, dtype="float64")
 
 
+@pytest.mark.slow
 def test_half_precision_by_cast(rng):
     """The norm computes in bfloat16 what it reads; the folded kernel is rounded once."""
     net = jc.cast(jc.chain(jc.Conv(6, 3), jc.BatchNorm()), "bfloat16")

@@ -42,6 +42,7 @@ def test_linear_in_x_and_in_kernel(assert_close, seed, impl, net, scale):
     assert_close(f(x, k + scale * k2), f(x, k) + scale * f(x, k2))
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(SEED, IMPL, st.integers(1, 3), st.sampled_from([1, 2]), st.sampled_from([1, 2]))
 def test_shift_equivariance(assert_close, seed, impl, shift, stride, dilation):

@@ -50,6 +50,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_deform_conv(case, rng, assert_close, x64):
     stride, dilation, low = case.get("stride", (1, 1)), case.get("dilation", (1, 1)), case.get("padding", (0, 0))
@@ -63,6 +64,7 @@ def test_deform_conv(case, rng, assert_close, x64):
     assert_close(got, by_loops(x, kernel, offset, mask, stride, low, dilation, groups) + bias)
 
 
+@pytest.mark.slow
 def test_whole_offsets_are_a_convolution(rng, x64):
     """Offsets of zero: `conv` itself; by whole cells: of the shifted input."""
     x, kernel = rng.normal(size=(2, 6, 7, 4)), rng.normal(size=(3, 3, 4, 5))
@@ -76,6 +78,7 @@ def test_whole_offsets_are_a_convolution(rng, x64):
     np.testing.assert_allclose(jc.deform_conv(x, kernel, offset, padding=1), want, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_layer_begins_as_a_convolution_of_half_its_kernel(rng):
     """Offsets of zero, and masks of sigmoid(0)."""
     layer, x = jc.DeformConv(4, 3, padding=1), rng.normal(size=(2, 5, 5, 3)).astype(np.float32)

@@ -37,6 +37,7 @@ def pooled(image, box, size, samples, scale, aligned):
     return result
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize(("size", "samples", "scale"), [(2, 2, 1.0), ((3, 4), 1, 0.5), (5, 3, 0.25)])
 def test_roi_align(size, samples, scale, aligned, rng, assert_close, x64):
@@ -51,6 +52,7 @@ def test_roi_align(size, samples, scale, aligned, rng, assert_close, x64):
     assert_close(got, np.array(want))
 
 
+@pytest.mark.slow
 def test_a_ramp_is_sampled_exactly(rng):
     """Feature maps that grow linearly: the value at the center of each cell of the box."""
     ramp = np.stack(np.meshgrid(np.arange(9.0), np.arange(7.0)), -1)[None].astype(np.float32)  # (x, y)

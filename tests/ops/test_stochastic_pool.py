@@ -24,6 +24,7 @@ def test_the_expectation(k, s, rng, assert_close):
     assert_close(jc.stochastic_pool(x, k, stride=s), want)
 
 
+@pytest.mark.slow
 def test_what_is_drawn(rng):
     """Each cell as often as its value says; the slope goes to the cell that was drawn."""
     x = np.maximum(rng.normal(size=(1, 4, 4, 2)), 0).astype(np.float32)
@@ -44,6 +45,7 @@ def test_what_is_drawn(rng):
     np.testing.assert_array_equal((slope * cells).sum(3), y)
 
 
+@pytest.mark.slow
 def test_zeros_and_negative_cells_are_never_drawn(rng):
     x = -np.abs(rng.normal(size=(3, 4, 4, 2))).astype(np.float32)
     assert not np.asarray(jc.stochastic_pool(x, 2, jax.random.key(1))).any()

@@ -134,6 +134,7 @@ def test_spp(rng):
     np.testing.assert_array_equal(jc.SPP((3, 1)).apply({}, {}, x)[0], torch.cat(want, 1))
 
 
+@pytest.mark.slow
 def test_attention_pool(rng, assert_close):
     """CLIP's AttentionPool2d: multi-head attention of torch, with the mean as its only query."""
     layer, x = jc.AttentionPool(8, 2, out_features=5), rng.normal(size=(3, 4, 2, 8))

@@ -148,6 +148,7 @@ def test_affine_grid(size, align_corners, rng, assert_close):
     compare(partial(jc.affine_grid, size=size, align_corners=align_corners), theirs, (matrix,), rng, assert_close)
 
 
+@pytest.mark.slow
 def test_the_identity_samples_the_input_itself(rng, assert_close):
     """Positions at the centers of the cells, those of the border included, whose gradients torch cuts."""
     x = rng.normal(size=(2, 4, 5, 3))

@@ -129,6 +129,7 @@ def test_a_greedy_average_leaves_out_what_makes_it_worse(write, tmp_path, digits
     assert everything.result["validation_accuracy"] < 0.5
 
 
+@pytest.mark.slow
 def test_what_cannot_be_averaged(write, tmp_path):
     a, other = write("a"), write("other", net=NET | {"features": [5]})
     ensemble = write("ensemble", ensemble={"size": 2})

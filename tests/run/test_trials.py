@@ -131,6 +131,7 @@ def test_a_result_that_was_not_recorded_is_read(source, tmp_path, trainer):
     assert record(out)[1]["accuracy"] == trials[1]["accuracy"]
 
 
+@pytest.mark.slow
 @OPTUNA
 def test_tpe_prunes_and_finds_what_is_good(source, tmp_path, trainer):
     out = tmp_path / "swept"

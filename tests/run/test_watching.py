@@ -65,6 +65,7 @@ def test_what_a_checkpoint_has_goes_on(tmp_path):
     assert after.stopped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cooldown", [0, 2])
 def test_plateaus_are_torchs(rng, cooldown):
     losses = np.cumsum(rng.choice([-0.1, 0.0, 0.05], 40)) + 5

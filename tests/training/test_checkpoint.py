@@ -93,6 +93,7 @@ def test_names_must_differ(tmp_path):
     assert str(caught.value) == "leaves must have different names; more than one is called a/b"
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_reported_or_changes_nothing(tmp_path, rng):
     path, saved = tmp_path / "x", tree(rng)
     checkpoint.save(path, saved)

@@ -130,6 +130,7 @@ def test_right_and_wrong_answers_are_the_ends_of_the_losses_of_regions(loss):
     np.testing.assert_allclose(ends, [0, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_boundary_within_the_tolerance_is_right():
     labels = jnp.zeros([2, 12, 12], int).at[:, :, 6:].set(1)
     moved = [100 * jax.nn.one_hot(jnp.zeros_like(labels).at[:, :, 6 + k :].set(1), 2) for k in range(5)]

@@ -53,6 +53,7 @@ def test_no_images_and_an_axis_shorter_than_a_window(predict, rng):
     np.testing.assert_allclose(sliding_window(predict, 4)(images), want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_scales_are_torchs_means(predict, rng):
     images, scales = rng.normal(size=(2, 9, 12, 2)).astype(np.float32), (0.5, 1.0, 1.7)
     want = 0

@@ -97,6 +97,7 @@ def test_shifts_move_the_image_and_fill_its_border(mode, filled):
     assert up.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_views_are_of_the_images_as_stored_and_of_each_member(net, images, getkey, assert_close):
     """Padding is black before normalization, as that of augmentations; members are averaged after their views."""
     pixels = (100 * np.abs(images)).clip(0, 255).astype(np.uint8)

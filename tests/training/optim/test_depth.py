@@ -32,6 +32,7 @@ def test_groups_of_a_net_that_begins_with_a_norm():
 @pytest.mark.parametrize(
     "name", ["lenet5", "vgg11_bn", "mobilenet_v3_small", "convnext_tiny", "densenet121", "googlenet"]
 )
+@pytest.mark.slow
 def test_every_parameter_has_one_multiplier(name):
     from jaxconv._base.paths import fits, leaf_names
 
