@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_images(folder, args.images)
-        dataset = data.load("folder", folder, size=32, in_memory=False)
+        dataset = data.load("images", folder, size=32, in_memory=False)
         print(f"{'net, batch 32 of 32×32 PNG files':40}{'images/s':>10}{'waiting':>10}")
         nets: dict[str, jc.Layer] = {
             "ResNet-18": resnet18(jaxconv_words()),
