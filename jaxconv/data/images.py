@@ -15,7 +15,10 @@ from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.decode import read_all
 from jaxconv.data.encoded import EncodedImages, Listed, Store
 from jaxconv.data.formats.classes import numbered
+from jaxconv.data.formats.columns import Columns
+from jaxconv.data.formats.csv import csv_table
 from jaxconv.data.formats.folder import folder
+from jaxconv.data.formats.shards import part_files
 from jaxconv.data.formats.zip import zip_tree
 from jaxconv.data.moments import moments
 from jaxconv.data.split import stratified
@@ -31,8 +34,8 @@ IMAGENET_STD: dict[int, tuple[float, ...]] = {3: (0.229 * 255, 0.224 * 255, 0.22
 Moments = tuple[float, ...] | Literal["measure"] | None
 Parts = tuple[Listed, Listed | None]
 
-FILES: dict[str, Callable[[Path], Parts]] = {".zip": zip_tree}
-"""Formats of one file, by its ending."""
+TABLES: dict[str, Callable[[list[Path], Columns], Listed]] = {".csv": csv_table, ".tsv": csv_table}
+"""Formats of tables, by the ending of their files."""
 
 
 def images(
@@ -45,10 +48,17 @@ def images(
     std: Moments = None,
     in_memory: bool | Literal["auto"] = "auto",
     corrupt: Literal["fail", "skip"] = "fail",
+    image_column: str | None = None,
+    label_column: str | None = None,
+    targets: tuple[str, ...] = (),
 ) -> Dataset[Source]:
     """Photographs in a folder: `root/train/<class>/*.jpg` and `root/val/<class>/*.jpg`, or `root/<class>/*.jpg`.
 
-    Or in a `.zip` file of such a folder, which is read without unpacking.
+    Or in one of these, recognized by the ending of a file, and read without unpacking:
+
+    - a `.zip` file of such a folder;
+    - a `.csv` file with columns `path`, relative to its folder, and `label`, a class name or number; or a folder of
+      `train.csv` and `val.csv`.
 
     Extensions are those of `jaxconv.data.picture.FORMATS`; hidden files are ignored; images in folders of a class
     belong to it, as in torchvision and Keras. `train` may also be called `training`, and `val` `valid`, `validation`,
@@ -68,9 +78,12 @@ def images(
         device memory.
       corrupt: "fail" stops at a damaged image; "skip" skips it: in memory it is listed in `skipped`, in a stream it has
         weight 0.
+      image_column: column of the images, or of their paths, in a table.
+      label_column: column of the labels.
+      targets: columns of numbers to predict, instead of a label: regression.
 
     Returns:
-      The dataset, with classes in alphabetical order.
+      The dataset, with classes in the order that the format gives them, or else in alphabetical order.
 
     Raises:
       ConfigError: if an argument is out of range.
@@ -79,7 +92,7 @@ def images(
     """
     path = user_path(root)
     _check(size=size, channels=channels, test_share=test_share, seed=seed, mean=mean, std=std)
-    parts, classes = _split(path, _listed(path), test_share, seed)
+    parts, classes = _split(path, _listed(path, Columns(image_column, label_column, targets)), test_share, seed)
     train, test = (EncodedImages(*part, size, channels, corrupt) for part in parts)
     area = size * size * channels
     check_memory(f"data.size={size}: one image of {size}×{size}×{channels}", area, "a smaller data.size")
@@ -104,6 +117,7 @@ def images(
         std=_moment(std, IMAGENET_STD[channels], measured[1]),
         skipped=tuple(skipped),
         photographs=True,
+        task="regression" if train.labels.ndim == 2 else "classification",
     )
 
 
@@ -131,15 +145,25 @@ def _check(*, size: int, channels: int, test_share: float, seed: int, mean: Mome
         raise ConfigError("\n".join(lines))
 
 
-def _listed(path: Path) -> Parts:
+def _listed(path: Path, columns: Columns) -> Parts:
     """The images of a folder or file, by the reader of its format."""
-    if path.is_dir():
-        return folder(path)
     if not path.exists():
         raise DataError(f"data.root = {path} must be a folder of images: there is no such folder")
-    if path.suffix.lower() not in FILES:
-        raise DataError(f"data.root = {path} must be a folder of images or a file {', '.join(FILES)}: it is a file")
-    return FILES[path.suffix.lower()](path)
+    suffix, parts = path.suffix.lower(), [[path]]
+    if path.is_dir():
+        suffix, parts = next(((suffix, parts) for suffix in TABLES if (parts := part_files(path, suffix))), ("", []))
+    if suffix in TABLES:
+        train, *test = (TABLES[suffix](files, columns) for files in parts)
+        return train, test[0] if test else None
+    if any(columns):
+        keys = "data.image_column, label_column and targets"
+        raise ConfigError(f"{keys} are for {', '.join(TABLES)}, not for {path}")
+    if path.is_dir():
+        return folder(path)
+    if suffix != ".zip":
+        endings = ", ".join((".zip", *TABLES))
+        raise DataError(f"data.root = {path} must be a folder of images, or end in {endings}: it is a file")
+    return zip_tree(path)
 
 
 def _split(
