@@ -14,6 +14,7 @@ from jaxconv._base.limits import check_memory
 from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.decode import read_all
 from jaxconv.data.encoded import EncodedImages, Listed, Store
+from jaxconv.data.formats.arrow import arrow_table, saved_parts
 from jaxconv.data.formats.classes import numbered
 from jaxconv.data.formats.columns import Columns
 from jaxconv.data.formats.csv import csv_table
@@ -34,7 +35,12 @@ IMAGENET_STD: dict[int, tuple[float, ...]] = {3: (0.229 * 255, 0.224 * 255, 0.22
 Moments = tuple[float, ...] | Literal["measure"] | None
 Parts = tuple[Listed, Listed | None]
 
-TABLES: dict[str, Callable[[list[Path], Columns], Listed]] = {".csv": csv_table, ".tsv": csv_table}
+TABLES: dict[str, Callable[[list[Path], Columns], Listed]] = {
+    ".csv": csv_table,
+    ".tsv": csv_table,
+    ".parquet": arrow_table,
+    ".arrow": arrow_table,
+}
 """Formats of tables, by the ending of their files."""
 
 
@@ -58,7 +64,10 @@ def images(
 
     - a `.zip` file of such a folder;
     - a `.csv` file with columns `path`, relative to its folder, and `label`, a class name or number; or a folder of
-      `train.csv` and `val.csv`.
+      `train.csv` and `val.csv`;
+    - a `.parquet` file with a column of images and a column `label`, or a folder of such files, `train-*.parquet` and
+      `test-*.parquet`, also in its subfolder `data`, as in a repository of Hugging Face; or a folder that its
+      `save_to_disk` wrote. Class names are those of the file. Needs the extra `data`.
 
     Extensions are those of `jaxconv.data.picture.FORMATS`; hidden files are ignored; images in folders of a class
     belong to it, as in torchvision and Keras. `train` may also be called `training`, and `val` `valid`, `validation`,
@@ -151,7 +160,7 @@ def _listed(path: Path, columns: Columns) -> Parts:
         raise DataError(f"data.root = {path} must be a folder of images: there is no such folder")
     suffix, parts = path.suffix.lower(), [[path]]
     if path.is_dir():
-        suffix, parts = next(((suffix, parts) for suffix in TABLES if (parts := part_files(path, suffix))), ("", []))
+        suffix, parts = _tables(path)
     if suffix in TABLES:
         train, *test = (TABLES[suffix](files, columns) for files in parts)
         return train, test[0] if test else None
@@ -164,6 +173,13 @@ def _listed(path: Path, columns: Columns) -> Parts:
         endings = ", ".join((".zip", *TABLES))
         raise DataError(f"data.root = {path} must be a folder of images, or end in {endings}: it is a file")
     return zip_tree(path)
+
+
+def _tables(path: Path) -> tuple[str, list[list[Path]]]:
+    """Ending and files of the tables in a folder, for each part; empty if there are none."""
+    if parts := saved_parts(path):
+        return ".arrow", parts
+    return next(((suffix, parts) for suffix in TABLES if (parts := part_files(path, suffix))), ("", []))
 
 
 def _split(
