@@ -183,7 +183,7 @@ def load_rates(folder: Path, rounds: int) -> None:
     for title, write, count, side, size in kinds:
         place = folder / f"rate{side}"
         write(place, count)
-        source = data.load("folder", place, size=side, in_memory=False).train
+        source = data.load("images", place, size=side, in_memory=False).train
         peers = {f"jaxconv, {n} workers" if n else "jaxconv, threads": ours(source, n, size) for n in (0, 2)}
         compare(title, peers | torch_pictures(source, side, size), size, rounds)
     generator = np.random.default_rng(0)
@@ -210,7 +210,7 @@ def main() -> None:
         if args.rounds:
             load_rates(folder, args.rounds)
         write_images(folder / "train32", args.images)
-        dataset = data.load("folder", folder / "train32", size=32, in_memory=False)
+        dataset = data.load("images", folder / "train32", size=32, in_memory=False)
         print(f"{'net, batch 32 of 32×32 PNG files':40}{'images/s':>10}{'waiting':>10}")
         nets: dict[str, jc.Layer] = {
             "ResNet-18": resnet18(jaxconv_words()),

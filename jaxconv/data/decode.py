@@ -19,7 +19,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def read_square(path: str | Path, size: int, channels: int = 3, shorter: int | None = None) -> np.ndarray:
+def read_square(
+    path: str | Path, size: int, channels: int = 3, shorter: int | None = None, *, content: bytes | None = None
+) -> np.ndarray:
     """Read a photograph: resize the shorter side to `size` and center-crop.
 
     EXIF orientation is applied, resizing uses an antialiased Lanczos filter, and transparency is composited on white.
@@ -29,6 +31,7 @@ def read_square(path: str | Path, size: int, channels: int = 3, shorter: int | N
       size: side of the square, in pixels.
       channels: 3 for color, 1 for luminance.
       shorter: size of the shorter side before the crop, `size` by default: 256 for ImageNet's usual 224.
+      content: as of `jaxconv.data.picture.open_picture`.
 
     Returns:
       uint8 [size, size, channels].
@@ -38,7 +41,7 @@ def read_square(path: str | Path, size: int, channels: int = 3, shorter: int | N
     """
     mode = "L" if channels == 1 else "RGB"
     # JPEG draft mode at twice the size: its blur is beyond the pass band of the filter.
-    picture = open_picture(path, near=2 * (shorter or size), mode=mode)
+    picture = open_picture(path, near=2 * (shorter or size), mode=mode, content=content)
     return to_square(picture, size, channels, shorter)
 
 

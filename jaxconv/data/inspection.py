@@ -161,8 +161,8 @@ def _copies(dataset: Dataset[Any], places: list[tuple[str, int]], labels: Any, g
 
 def image_name(source: Any, part: str, index: int) -> str:
     """An image's file, or the part of the dataset and its index in it."""
-    files = getattr(source, "files", None)
-    return f"{part} {index:,}" if files is None else f"{getattr(source, 'base', part)}/{files[index]}"
+    name = getattr(source, "name", None)
+    return name(index) if callable(name) else f"{part} {index:,}"
 
 
 def _equal(digests: list[bytes]) -> list[list[int]]:

@@ -12,15 +12,9 @@ from jaxconv._base.files import read_text, user_path
 from jaxconv._base.limits import check_memory
 from jaxconv.data.class_names import VOC
 from jaxconv.data.dataset import Dataset, Source
-from jaxconv.data.folder import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    IN_MEMORY_BYTES,
-    SUFFIXES,
-    TEST_FOLDERS,
-    TRAIN_FOLDERS,
-    some_of,
-)
+from jaxconv.data.encoded import some_of
+from jaxconv.data.formats.tree import SUFFIXES, TEST_NAMES, TRAIN_NAMES
+from jaxconv.data.images import IMAGENET_MEAN, IMAGENET_STD, IN_MEMORY_BYTES
 from jaxconv.data.mask_source import MaskSource, decoded, voc_colors
 
 __all__ = ["masks"]
@@ -154,7 +148,7 @@ def _voc_pairs(path: Path) -> list[list[tuple[Path, Path]]]:
 def _pairs(path: Path, test_share: float, seed: int) -> list[list[tuple[Path, Path]]]:
     """Images and masks of the parts of a folder."""
     for inside in (False, True):  # train/images, or images/train
-        train, test = (_both(path, names, inside) for names in (TRAIN_FOLDERS, TEST_FOLDERS))
+        train, test = (_both(path, names, inside) for names in (TRAIN_NAMES, TEST_NAMES))
         if train is not None and test is not None:
             return [_matched(path, *train), _matched(path, *test)]
     images, own = (_folder(path, names) for names in (_IMAGES, _MASKS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,14 @@ def read_picture(path: str | Path, shape: tuple[int, int, int], peak: float, inv
     return Picture(_fit(values, background, height, width) * np.float32(peak), inverted)
 
 
-def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB", *, raw: bool = False) -> Any:
+def open_picture(
+    path: str | Path,
+    near: int | None = None,
+    mode: str = "RGB",
+    *,
+    raw: bool = False,
+    content: bytes | None = None,
+) -> Any:
     """Open a picture and apply its EXIF orientation. Thread-safe.
 
     Args:
@@ -76,6 +84,7 @@ def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB", *
       near: side that suffices; a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but no smaller than this.
       mode: "L" decodes only the luminance of a JPEG.
       raw: whether to leave orientation and pixels as they are stored, as those of a mask.
+      content: bytes of the file, if they were read already; `path` then is its name in messages.
 
     Returns:
       A loaded `PIL.Image`; of mode "F" with values in 0..1 if it has more than 8 bits.
@@ -89,7 +98,8 @@ def open_picture(path: str | Path, near: int | None = None, mode: str = "RGB", *
     try:
         # Restricted formats: for EPS, Pillow would start Ghostscript.
         formats = [name for name in FORMATS if name in Image.OPEN]
-        with open_file(path) as file, Image.open(file, formats=formats) as picture:
+        opened = open_file(path) if content is None else io.BytesIO(content)
+        with opened as file, Image.open(file, formats=formats) as picture:
             limit = Image.MAX_IMAGE_PIXELS
             if limit is not None and picture.width * picture.height > limit:
                 raise DataError(

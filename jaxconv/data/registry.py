@@ -11,7 +11,7 @@ from jaxconv._base import arguments as checked
 from jaxconv._base.errors import ConfigError, raise_problems
 from jaxconv.data.cifar import cifar10, cifar100
 from jaxconv.data.dataset import Arrays, Dataset, Source
-from jaxconv.data.folder import folder
+from jaxconv.data.images import images
 from jaxconv.data.masks import masks
 from jaxconv.data.npz import npz
 from jaxconv.data.shapes import shapes
@@ -26,7 +26,8 @@ registry: dict[str, Callable[..., Dataset[Source]]] = {
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
     "cifar100": cifar100,
-    "folder": folder,
+    "images": images,
+    "folder": images,  # its name before it read other formats
     "masks": masks,
     "npz": npz,
 }
@@ -49,7 +50,7 @@ def load(name: str, root: str | Path | None = None, corrupt: str | None = None, 
 
     `digits` is part of scikit-learn, and `shapes` is generated. `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are
     read from their published files in `root`, `$JAXCONV_DATA` (each directly or in a subfolder named after the dataset)
-    or the user's cache, to which they are downloaded if missing. `folder`, `masks` and `npz` read
+    or the user's cache, to which they are downloaded if missing. `images`, `masks` and `npz` read
     `root`.
 
     Args:
@@ -81,7 +82,7 @@ def names() -> list[str]:
     """The names that `load` knows.
 
     >>> names()
-    ['digits', 'shapes', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100', 'folder', 'masks', 'npz']
+    ['digits', 'shapes', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100', 'images', 'folder', 'masks', 'npz']
     """
     return list(registry)
 
@@ -94,7 +95,7 @@ def data_problems(name: str, root: str | None, arguments: Mapping[str, Any]) -> 
       root: folder or file, if given.
       arguments: the function's other arguments, as parsed from TOML.
 
-    >>> data_problems("folder", None, {"sise": 32})[0].rpartition("; ")[2]
+    >>> data_problems("images", None, {"sise": 32})[0].rpartition("; ")[2]
     "did you mean 'size'?"
     """
     try:

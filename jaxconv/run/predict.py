@@ -16,7 +16,7 @@ from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import read_text
 from jaxconv.augment import normalize
 from jaxconv.data.decode import read_square, read_whole
-from jaxconv.data.folder import IMAGENET_MEAN, IMAGENET_STD
+from jaxconv.data.images import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
 from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxconv._base.errors import ConfigError
 from jaxconv.data import Dataset
-from jaxconv.data.folder import some_of
+from jaxconv.data.encoded import some_of
 from jaxconv.data.inspection import image_name
 from jaxconv.run.finished import Run
 from jaxconv.training.evaluation import Answers

@@ -25,7 +25,7 @@ def config(tmp_path, rng):
     text = config_text(
         {"features": [4], "kernel_size": 3, "hidden": []},
         optim={"name": "sgd", "learning_rate": 0.1},
-        data={"name": "folder", "root": str(folder), "size": 12},
+        data={"name": "images", "root": str(folder), "size": 12},
         train={"epochs": 1, "batch_size": 4},
     )
     (tmp_path / "config.toml").write_text(text)

@@ -32,7 +32,7 @@ def test_a_folder_is_told_by_its_files(photographs):
     root = photographs({"train/a": 3, "val/a": 1})
 
     def found():
-        return fingerprint(data.load("folder", root, size=8, in_memory=False))
+        return fingerprint(data.load("images", root, size=8, in_memory=False))
 
     first = found()
     assert first["train"]["images"] == 3

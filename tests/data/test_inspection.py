@@ -65,7 +65,7 @@ def test_photographs_saved_again_are_near_copies(tmp_path):
         for i, pixels in enumerate(noise):
             picture = Image.fromarray(pixels).resize((96, 96), Image.Resampling.BICUBIC)
             picture.save(tmp_path / part / "a" / f"{i}.jpg", quality=quality)
-    photos = load("folder", tmp_path, size=64, in_memory=False)
+    photos = load("images", tmp_path, size=64, in_memory=False)
     assert not inspect(photos).copies
     assert found(inspect(photos, near=True), False) == [[("test", i), ("train", i)] for i in range(8)]
 
@@ -77,7 +77,7 @@ def test_damaged_files_are_listed_and_the_others_keep_their_numbers(tmp_path, rn
         Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8)).save(folder / f"{name}.png")
     (tmp_path / "x" / "a.png").write_bytes(b"no picture")
     (tmp_path / "y" / "f.png").write_bytes((tmp_path / "x" / "e.png").read_bytes())
-    photos = load("folder", tmp_path, "skip", size=9, channels=1, test_share=0.2, in_memory=False)
+    photos = load("images", tmp_path, "skip", size=9, channels=1, test_share=0.2, in_memory=False)
     report = inspect(photos)
     damaged = [message for part in report.parts.values() for message in part.damaged]
     assert len(damaged) == 1

@@ -34,8 +34,8 @@ def test_an_unknown_name():
     with pytest.raises(ConfigError) as caught:
         data.load("mnits")
     assert str(caught.value) == (
-        "data.name: must be one of digits, shapes, mnist, fashion_mnist, cifar10, cifar100, folder, masks, npz, "
-        "or \"module:function\"; got 'mnits'; did you mean 'mnist'?"
+        "data.name: must be one of digits, shapes, mnist, fashion_mnist, cifar10, cifar100, images, folder, masks, "
+        "npz, or \"module:function\"; got 'mnits'; did you mean 'mnist'?"
     )
 
 
@@ -150,7 +150,7 @@ def test_a_set_of_the_users_own(tmp_path, monkeypatch):
         ("own_data:shapes", {"side": "8"}, "data.side: must be a whole number, got '8'\n"
          "data.count: must be given; own_data:shapes has no default for it"),
         ("mnist", {"rot": 1}, "data.rot: mnist takes root; did you mean 'root'?"),
-        ("folder", {"size": 8}, "data.root: must be given; folder has no default for it"),
+        ("images", {"size": 8}, "data.root: must be given; images has no default for it"),
         ("digits", {"size": 8}, "data.size: digits takes no arguments"),
     ]:  # fmt: skip
         with pytest.raises(ConfigError) as caught:

@@ -252,7 +252,7 @@ def test_a_folder_streams_as_it_lies_in_memory(photographs):
     root = photographs({"train/a": 5, "train/b": 4, "val/a": 1, "val/b": 1})
     (root / "train" / "a" / "002.jpg").write_bytes(b"")
     loaded = {
-        in_memory: data.load("folder", root, size=8, in_memory=in_memory, corrupt="skip").train
+        in_memory: data.load("images", root, size=8, in_memory=in_memory, corrupt="skip").train
         for in_memory in (True, False)
     }
     batches = evaluation_stream(loaded[False], 4, classes=2)

@@ -20,7 +20,7 @@ WORKERS = """
     from jaxconv.data.stream import evaluation_stream, stream
 
     if __name__ == "__main__":
-        train = data.load("folder", sys.argv[1], size=8, in_memory=False, corrupt="skip").train
+        train = data.load("images", sys.argv[1], size=8, in_memory=False, corrupt="skip").train
         def read(workers, start=0):
             order = functools.partial(batch_indices, 0, batch_size=3, size=len(train))
             batches = stream(train, order, start, 7, workers=workers)

@@ -36,7 +36,7 @@ def photographs(tmp_path):
 
 
 def of_folder(tiny, photographs):
-    text = CONFIG.replace('"digits"', f'"folder"\nroot = "{photographs}"\nsize = 8').replace(
+    text = CONFIG.replace('"digits"', f'"images"\nroot = "{photographs}"\nsize = 8').replace(
         "epochs = 0.5", "epochs = 2"
     )
     tiny.write_text(text.replace("batch_size = 64", "batch_size = 4"))

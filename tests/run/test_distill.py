@@ -52,7 +52,7 @@ def test_a_net_of_the_registry_with_weights(tmp_path, monkeypatch):
     net = models.registry["resnet20"](num_classes=2)
     params, state = net.init(jax.random.key(1), (1, 8, 8, 3))
     port.save(tmp_path / "teacher.safetensors", net, params, state, x=(1, 8, 8, 3))
-    text = CONFIG.replace('"digits"', '"folder"\nroot = "pictures"\nsize = 8')
+    text = CONFIG.replace('"digits"', '"images"\nroot = "pictures"\nsize = 8')
     distill = ["distill.net=resnet20", "distill.weights=teacher.safetensors", "train.batch_size=4"]
     training = run.build(settings(tmp_path, *distill, text=text))[2]
     batch = Batch(np.full((4, 8, 8, 3), 9, np.uint8), np.zeros(4, np.int32), np.ones(4, np.float32))

@@ -26,7 +26,7 @@ def backbone(num_classes: int = 10):
 """
 CONFIG = """
 [data]
-name = "folder"
+name = "images"
 root = "{root}/photos"
 size = 10
 [net]

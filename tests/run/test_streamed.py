@@ -16,7 +16,7 @@ from jaxconv.training.progress import Progress
 
 CONFIG = """
 [data]
-name = "folder"
+name = "images"
 root = "{root}"
 size = 8
 in_memory = false

@@ -1,7 +1,6 @@
 """Keys of config files, and values that few of them can have."""
 
 import dataclasses
-import importlib
 import inspect
 
 import jax
@@ -10,6 +9,7 @@ from support.config_text import config_text
 
 from jaxconv import run
 from jaxconv.augment.named import registry
+from jaxconv.data.images import images
 from jaxconv.models import conv_pool
 from jaxconv.run import config
 from jaxconv.run.build import check, matmul_precision, training_feed
@@ -25,7 +25,7 @@ BASE = config_text(
 WATCHED = BASE.replace('"digits"', '"digits"\nvalidation = 100').replace(
     "[train]", "[optim.plateau]\npatience = 3\n[train]\neval_every = 5"
 )
-FOLDER = BASE.replace('"digits"', '"folder"\nroot = "pictures"\nsize = 8')
+FOLDER = BASE.replace('"digits"', '"images"\nroot = "pictures"\nsize = 8')
 VALUES = [
     "-1", "0", "1", "3", "2147483648", "4294967296", "9223372036854775808", "1" + "0" * 40, "1" + "0" * 400,
     "-9223372036854775809", "0.5", "-0.5", "1e-320", "1e308", "inf", "-inf", "nan", "true", '"x"', '""', "[]", "[1]",
@@ -51,8 +51,7 @@ def keys():
         yield BASE, f"augment.{name}"
         for key in dict.fromkeys([*inspect.signature(function).parameters, "probability"]):
             yield BASE.replace("[train]", f"[augment]\n{_with_first(name, function)}\n[train]"), f"augment.{name}.{key}"
-    folder = importlib.import_module("jaxconv.data.folder").folder
-    yield from ((FOLDER, f"data.{key}") for key in inspect.signature(folder).parameters)
+    yield from ((FOLDER, f"data.{key}") for key in inspect.signature(images).parameters)
 
 
 def _with_first(name, function):

@@ -23,7 +23,7 @@ def write_streamed(folder, rng):
         (folder / "images" / "train" / "dark" / f"{number}.png").write_bytes(b"\x89PNG damaged")
     text = config_text(
         {"name": smooth_net.NAME, "width": 8},
-        data={"name": "folder", "root": str(folder / "images"), "size": 8, "in_memory": False, "corrupt": "skip"},
+        data={"name": "images", "root": str(folder / "images"), "size": 8, "in_memory": False, "corrupt": "skip"},
         optim={"name": "sgd", "learning_rate": 2e-3, "momentum": 0.9},
         train={"epochs": 13.2, "batch_size": 16, "log_every": 1, "eval_every": 16},
         augment={"flip": True, "random_resized_crop": True},

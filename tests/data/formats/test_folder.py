@@ -10,11 +10,11 @@ from PIL import Image
 from jaxconv import data
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data import Arrays
-from jaxconv.data.folder import FolderSource
+from jaxconv.data.encoded import EncodedImages
 
 
 def load(root, **arguments):
-    return data.load("folder", root, **{"size": 16, "in_memory": False} | arguments)
+    return data.load("images", root, **{"size": 16, "in_memory": False} | arguments)
 
 
 def error(root, kind=DataError, **arguments):
@@ -80,10 +80,10 @@ def test_in_memory_equals_decoding_on_access(photographs):
 
 def test_auto_keeps_a_large_set_on_disk(photographs, monkeypatch):
     root = photographs({"a": 4})
-    monkeypatch.setattr("jaxconv.data.folder.IN_MEMORY_BYTES", 4 * 16 * 16 * 3)
+    monkeypatch.setattr("jaxconv.data.images.IN_MEMORY_BYTES", 4 * 16 * 16 * 3)
     assert isinstance(load(root, in_memory="auto").train, Arrays)
-    monkeypatch.setattr("jaxconv.data.folder.IN_MEMORY_BYTES", 4 * 16 * 16 * 3 - 1)
-    assert isinstance(load(root, in_memory="auto").train, FolderSource)
+    monkeypatch.setattr("jaxconv.data.images.IN_MEMORY_BYTES", 4 * 16 * 16 * 3 - 1)
+    assert isinstance(load(root, in_memory="auto").train, EncodedImages)
 
 
 def test_measured_moments(photographs):
@@ -156,7 +156,10 @@ def test_what_a_folder_must_not_be(photographs, tmp_path):
     nowhere, file = tmp_path / "nowhere", tmp_path / "file"
     file.write_text("")
     assert error(nowhere) == f"data.root = {nowhere} must be a folder of images: there is no such folder"
-    assert error(file) == f"data.root = {file} must be a folder of images: it is a file"
+    assert (
+        error(file)
+        == f"data.root = {file} must be a folder of images, or end in .zip, .csv, .tsv, .parquet, .arrow: it is a file"
+    )
     empty = tmp_path / "empty"
     empty.mkdir()
     assert error(empty) == (

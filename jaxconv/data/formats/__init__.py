@@ -1,0 +1,1 @@
+"""Formats of image files: each lists images, labels and class names, and reads an image by its row."""

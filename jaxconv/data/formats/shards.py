@@ -1,0 +1,65 @@
+"""Files of the parts of a dataset, each one file or several shards: `train.csv`, `train-00000-of-00002.parquet`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from jaxconv._base.errors import DataError
+from jaxconv.data.encoded import some_of
+from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
+
+__all__ = ["part_files"]
+
+_NAME = re.compile(r"(?P<part>.*?)(?:[-_.]?(?P<number>\d+)(?:-of-(?P<count>\d+))?)?")
+
+
+def part_files(root: Path, suffix: str) -> list[list[Path]]:
+    """The files of the training images, and those of the test images if there are some.
+
+    Args:
+      root: a folder of files, or with these in its subfolder `data`, as a repository of Hugging Face.
+      suffix: ending of the format's files, in lower case.
+
+    Returns:
+      Sorted files of each part; one part if no name is that of a part. None if there are no such files, or folders of
+      classes beside them.
+
+    Raises:
+      DataError: if a shard of `-of-00002` is missing.
+    """
+    for folder in (root, root / "data"):
+        inside = sorted(each for each in folder.iterdir() if each.name[0] != ".") if folder.is_dir() else []
+        folders = [each for each in inside if each.is_dir()]
+        parts: dict[str, list[Path]] = {}
+        for file in inside:
+            if file.suffix.lower() == suffix and file not in folders:
+                parts.setdefault(_part(file), []).append(file)
+        train, test = (first_of(names, parts) for names in (TRAIN_NAMES, TEST_NAMES))
+        trees = (each.name for each in folders if any(below.is_dir() for below in each.iterdir()))
+        chosen = list(parts.values())
+        if train is not None and first_of(TRAIN_NAMES, trees) is None:
+            chosen = [parts[train], *([] if test is None else [parts[test]])]
+        elif folders or not parts:
+            continue
+        for shards in chosen:
+            _check_complete(shards)
+        return chosen if train is not None else [sorted(file for shards in chosen for file in shards)]
+    return []
+
+
+def _part(file: Path) -> str:
+    found = _NAME.fullmatch(file.stem)
+    return found["part"] if found else file.stem
+
+
+def _check_complete(shards: list[Path]) -> None:
+    """Raise DataError if shards say how many they are, and some are missing."""
+    found = _NAME.fullmatch(shards[0].stem)
+    if found is None or found["count"] is None:
+        return
+    name, width = shards[0].name, len(found["number"])
+    start, end = name[: found.start("number")], name[found.end("number") :]
+    expected = [f"{start}{number:0{width}}{end}" for number in range(int(found["count"]))]
+    if missing := sorted({*expected} - {shard.name for shard in shards}):
+        raise DataError(f"{shards[0].parent} must have {len(expected)} shards of {name}, it lacks {some_of(missing)}")
