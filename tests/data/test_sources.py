@@ -34,7 +34,7 @@ def test_an_unknown_name():
     with pytest.raises(ConfigError) as caught:
         data.load("mnits")
     assert str(caught.value) == (
-        "data.name: must be one of digits, shapes, mnist, fashion_mnist, cifar10, cifar100, folder, masks, npz, "
+        "data.name: must be one of digits, shapes, mnist, fashion_mnist, cifar10, cifar100, folder, masks, coco, npz, "
         "or \"module:function\"; got 'mnits'; did you mean 'mnist'?"
     )
 

@@ -12,7 +12,7 @@ from support.tiny_run import invoke, killed_at_step_8, settings
 
 from jaxconv import run
 from jaxconv._base.errors import ConfigError
-from jaxconv.data.mask_source import voc_colors
+from jaxconv.data.mask_files import voc_colors
 from jaxconv.data.shapes import shapes
 from jaxconv.run.tasks import tasks
 
