@@ -145,7 +145,8 @@ class TaskConfig:
 
     __pydantic_config__ = STRICT
     name: Annotated[
-        Literal["classification", "segmentation", "regression", "reconstruction"] | None, example("segmentation")
+        Literal["classification", "multilabel", "segmentation", "regression", "reconstruction"] | None,
+        example("segmentation"),
     ] = None
     """The task; the one that the dataset's labels are for if unset."""
 
