@@ -59,6 +59,29 @@ def test_a_run_leaves_its_numbers_and_pictures(finished):
 
 
 @pytest.mark.slow
+def test_an_auxiliary_classifier_trains_and_is_saved(tmp_path):
+    text = config_text(
+        {"name": "fcn", "aux": True, "encoder": "ENCODER"},
+        data={"name": "shapes", "size": 16, "num_classes": 3, "train": 64, "test": 8},
+        loss={"name": "cross_entropy", "auxiliary": 0.7},
+        optim={"name": "adam", "learning_rate": 0.01},
+        train={"epochs": 2, "batch_size": 16, "eval_every": 0},
+    ).replace('"ENCODER"', '{ name = "resnet", blocks = [1, 1], width = 8 }')
+    result = run.train(settings(tmp_path, text=text), tmp_path / "run")
+    assert 0 < result["test_miou"] < 1
+    one, other = (run.build(settings(tmp_path, "train.epochs=1", *change, text=text))[2].start().params for change in
+                  ([], ["net.aux=false", "loss.auxiliary=0.4"]))  # fmt: skip
+    assert one.keys() - other.keys() == {"aux_classifier"}
+    shown = invoke("evaluate", tmp_path / "run")
+    assert shown.exit_code == 0, shown.output
+    with pytest.raises(ConfigError) as caught:
+        run.train(settings(tmp_path, "net.aux=false", text=text), tmp_path / "other")
+    assert str(caught.value) == (
+        "loss.auxiliary needs a net with an auxiliary output, as fcn with net.aux=true; got fcn"
+    )
+
+
+@pytest.mark.slow
 def test_the_commands_repeat_and_write_what_the_run_found(finished, tmp_path):
     folder, result = finished
     shown = invoke("evaluate", folder)

@@ -162,6 +162,8 @@ class LossConfig:
     """Losses that are added to it, each with its weight, or with a table of its weight and arguments."""
     class_weights: Annotated[ClassWeights | Literal["balanced"] | None, example("balanced")] = None
     """Factors of the loss by class, a list, or "balanced" for those inverse to the numbers of training images."""
+    auxiliary: Annotated[PositiveNumber, example(1.0)] = 0.4
+    """Weight of the loss of a net's auxiliary output, as with net.aux=true."""
     arguments: Arguments = dataclasses.field(default_factory=dict)
     """All other keys: the loss's own arguments."""
 
