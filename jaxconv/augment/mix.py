@@ -125,7 +125,8 @@ def soft_labels(label: Any, n: int, num_classes: int) -> jax.Array:
     """One-hot or soft labels.
 
     Args:
-      label: integers [N], or soft labels, floating [N, num_classes].
+      label: integers [N]; several labels of each image, integers [N, num_classes] of 0 and 1; or soft labels, floating
+        [N, num_classes].
       n: number of images.
       num_classes: number of classes.
 
@@ -146,11 +147,11 @@ def soft_labels(label: Any, n: int, num_classes: int) -> jax.Array:
             fix="cutmix, which pastes masks, too" if isinstance(label, Mask) else "",
         )
     label = jnp.asarray(label)
-    if label.shape == (n, num_classes) and jnp.issubdtype(label.dtype, jnp.floating):
-        return upcast(label)
+    if label.shape == (n, num_classes):
+        return upcast(label) if jnp.issubdtype(label.dtype, jnp.floating) else label.astype(jnp.float32)
     if label.shape != (n,) or not jnp.issubdtype(label.dtype, jnp.integer):
         raise ShapeError(
-            f"labels must be integers [{n}], or soft labels, floating [{n}, {num_classes}]",
+            f"labels must be integers [{n}], or several or soft labels [{n}, {num_classes}]",
             got=f"{label.dtype} {list(label.shape)}",
         )
     known = (label >= 0) & (label < num_classes)

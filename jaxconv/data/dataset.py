@@ -45,7 +45,8 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, Any]:
-        """Image uint8 [H, W, C], all of one shape, and label: an int, floating [targets], or a `Mask` of [H, W].
+        """Image uint8 [H, W, C], all of one shape, and label: an int, 0 or 1 of each label as integers
+        [labels], floating [targets], or a `Mask` of [H, W].
 
         Raises:
           DataError: if the image is damaged; names it.
@@ -59,8 +60,8 @@ class Arrays:
 
     Args:
       images: uint8 [N, H, W, C].
-      labels: integers [N], which become int32; floating [N, targets], which become float32; or a `Mask` of integers
-        [N, H, W].
+      labels: integers [N], or 0 and 1 as integers or bools [N, labels], which become int32; floating [N, targets],
+        which become float32; or a `Mask` of integers [N, H, W].
 
     Raises:
       DataError: if their lengths differ, they have another dtype or shape, or labels exceed int32 or are not finite.
@@ -99,7 +100,7 @@ class Dataset(Generic[S]):
       train: training images: `Arrays`, or any source. Grain sources of `{"image": …, "label": …}`, and images without
         a channel axis, are adapted.
       test: test images.
-      classes: class names, in label order; names of the targets, where labels are numbers.
+      classes: class names, in label order; names of the labels or targets, where an image has several.
       mean: mean of each channel of the training images, in pixel units (0 to `peak`).
       std: standard deviation of each channel, in the same units.
       peak: maximum pixel value.

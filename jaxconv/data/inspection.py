@@ -29,7 +29,8 @@ class PartReport:
 
     Args:
       images: their number, with those that cannot be read.
-      counts: images, or of masks pixels, of each class: int [classes]; None where labels are numbers.
+      counts: images, or of masks pixels, of each class, or with each label: int [classes]; None where labels are
+        numbers.
       mean: of each channel, in pixel units.
       std: of each channel, in pixel units.
       damaged: a message for each image that cannot be read.
@@ -129,7 +130,8 @@ def inspect(dataset: Dataset[Any], *, near: bool = False, workers: int = 0) -> I
 
 def _inspect(source: Source, classes: int, near: bool, workers: int) -> tuple[PartReport, _Read]:
     struct = label_struct(source)
-    masks, numbers = isinstance(struct, Mask), not isinstance(struct, Mask) and struct.dtype.kind == "f"
+    masks = isinstance(struct, Mask)
+    numbers, several = (not masks and struct.ndim == 1 and (struct.dtype.kind == "f") is real for real in (True, False))
     counts: Any = 0 if not numbers else None
     levels: Any = 0
     index, labels, digests, thumbnails = list[int](), list[int](), list[bytes](), list[np.ndarray]()
@@ -142,11 +144,13 @@ def _inspect(source: Source, classes: int, near: bool, workers: int) -> tuple[Pa
             digests += [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
             if near:
                 thumbnails += [_thumbnail(image) for image in images]
-            if not numbers:
+            if several:
+                counts = counts + label.sum(0)
+            elif not numbers:
                 values = label.values if masks else label
                 known = values[(values >= 0) & (values < classes)]
                 counts = counts + np.bincount(known.ravel(), minlength=classes)
-            labels += [] if masks or numbers else label.tolist()
+            labels += [] if masks or numbers or several else label.tolist()
         damaged = tuple(stream.skipped)
     report = PartReport(len(source), counts, *moments_of(levels), damaged)
     of_classes = np.array(labels if labels else [0] * len(index))

@@ -1,4 +1,4 @@
-"""Labels of images: a class, a number for each target, or a mask."""
+"""Labels of images: a class, several labels that are present or absent, a number for each target, or a mask."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def stacked(labels: Sequence[Any]) -> Any:
 
 
 def as_label(label: Any) -> Any:
-    """The label of one image as arrays: int32 [], float32 [targets], or a `Mask` of values [H, W]."""
+    """The label of one image as arrays: int32 [] or [labels], float32 [targets], or a `Mask` of values [H, W]."""
     if isinstance(label, Mask):
         return Mask(np.asarray(label.values), label.outside)
     array = np.asarray(label)
@@ -40,7 +40,7 @@ def checked_labels(labels: Any, images: np.ndarray) -> Any:
     """Labels of images in memory, of the dtype that batches have.
 
     Args:
-      labels: integers [N], floating [N, targets], or a `Mask` of integers [N, H, W].
+      labels: integers [N]; integers or bools [N, labels]; floating [N, targets]; or a `Mask` of integers [N, H, W].
       images: [N, H, W, C].
 
     Raises:
@@ -61,6 +61,11 @@ def checked_labels(labels: Any, images: np.ndarray) -> Any:
             first = int(np.flatnonzero(~np.isfinite(labels).all(1))[0])
             raise DataError(f"labels must be finite, those of image {first} are {labels[first].tolist()}")
         labels = labels.astype(np.float32, copy=False)
+    elif labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "iub":
+        if (wrong := (labels != 0) & (labels != 1)).any():
+            first, column = np.argwhere(wrong)[0]
+            raise DataError(f"several labels of an image must be 0 or 1, image {first} has {labels[first, column]}")
+        labels = labels.astype(np.int32, copy=False)
     elif labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(f"labels must be integers [N], not {labels.dtype} {list(labels.shape)}")
     else:
@@ -79,7 +84,8 @@ def range_problem(labels: Any, classes: int) -> str:
         first = int(np.flatnonzero(wrong.any((1, 2)))[0]) if wrong.any() else None
         return "" if first is None else f"masks {_mask_words(labels, wrong, classes)} in image {first}"
     if labels.ndim == 2:
-        return "" if labels.shape[1] == classes else f"labels must be {classes} numbers, but are {labels.shape[1]}"
+        kind = "numbers" if labels.dtype.kind == "f" else "of 0 or 1"
+        return "" if labels.shape[1] == classes else f"labels must be {classes} {kind}, but are {labels.shape[1]}"
     low, high = labels.min(), labels.max()
     return "" if 0 <= low <= high < classes else f"labels must lie in 0..{classes - 1}, but go from {low} to {high}"
 
@@ -90,6 +96,8 @@ def label_problem(label: Any, classes: int) -> str:
         wrong = _outside(label, classes)
         return f"its mask {_mask_words(label, wrong, classes)}" if wrong.any() else ""
     if np.ndim(label) == 1:
+        if np.asarray(label).dtype.kind in "iu" and not np.isin(label, (0, 1)).all():
+            return f"its labels must be 0 or 1, got {np.asarray(label).tolist()}"
         return "" if len(label) == classes else f"its label must be {classes} numbers, got {len(label)}"
     return "" if 0 <= label < classes else f"its label must lie in 0..{classes - 1}, got {label}"
 

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from jaxconv._base.errors import DataError
-from jaxconv.data.dataset import Arrays
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.limits import check_memory
+from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.decode import mask_to_square, read_all, to_square
+from jaxconv.data.images import IMAGENET_MEAN, IMAGENET_STD, IN_MEMORY_BYTES
 from jaxconv.data.picture import open_picture
 from jaxconv.data.spatial import Mask
 
-__all__ = ["MaskSource", "decoded", "voc_colors"]
+__all__ = ["MaskSource", "check_mask_arguments", "mask_dataset", "split_pairs"]
 
-
-def voc_colors() -> np.ndarray:
-    """The colors of classes 0 to 255 in the masks of PASCAL VOC, uint8 [256, 3]: black, dark red, green, ….
-
-    Source: the VOC development kit (Everingham et al. 2010).
-
-    >>> voc_colors()[[0, 1, 255]].tolist()
-    [[0, 0, 0], [128, 0, 0], [224, 224, 192]]
-    """
-    index, colors = np.arange(256), np.zeros([256, 3], np.int64)
-    for bit in range(8):
-        for channel in range(3):
-            colors[:, channel] |= ((index >> channel) & 1) << (7 - bit)
-        index = index >> 3
-    return colors.astype(np.uint8)
+InMemory = bool | Literal["auto"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,12 +30,11 @@ class MaskSource:
     """Images with masks, decoded on access.
 
     Args:
-      base: folder of the files.
+      base: folder of the images.
       images: paths relative to it.
-      masks: those of their masks.
-      sizes: bytes of each image and its mask.
-      classes: number of classes.
-      palette: uint8 [colors, 3], the color of each class.
+      masks: what `read` reads; as text, the name of the mask.
+      sizes: bytes of the files of each image and its mask.
+      read: mask -> its classes, uint8 [H, W].
       ignore_index: label of pixels without a class.
       size: side of the square that both are resized to.
       channels: 3 for color, 1 for luminance.
@@ -54,10 +43,9 @@ class MaskSource:
 
     base: Path
     images: tuple[str, ...]
-    masks: tuple[str, ...]
+    masks: tuple[Any, ...]
     sizes: tuple[tuple[int, int], ...]
-    classes: int
-    palette: np.ndarray
+    read: Callable[[Any], np.ndarray]
     ignore_index: int = 255
     size: int = 256
     channels: int = 3
@@ -66,18 +54,22 @@ class MaskSource:
     def __len__(self) -> int:
         return len(self.images)
 
+    def name(self, index: int) -> str:
+        """Path of an image, for messages."""
+        return str(self.base / self.images[index])
+
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, Mask]:
         """Image uint8 [size, size, channels] and its mask, uint8 [size, size].
 
         Raises:
-          DataError: if a file is damaged, their sizes differ, or the mask has a value or color of no class.
+          DataError: if a file is damaged, their sizes differ, or the mask has a value of no class.
         """
         path = self.base / self.images[index]
         picture = open_picture(path)
-        mask = self._mask(self.base / self.masks[index])
+        mask = self.read(self.masks[index])
         if mask.shape != (picture.height, picture.width):
             sizes = f"{mask.shape[1]}×{mask.shape[0]}, its image {path} is {picture.width}×{picture.height}"
-            raise DataError(f"{self.base / self.masks[index]} must be as large as its image: it is {sizes}")
+            raise DataError(f"{self.masks[index]} must be as large as its image: it is {sizes}")
         return to_square(picture, self.size, self.channels), Mask(mask_to_square(mask, self.size), self.ignore_index)
 
     @property
@@ -96,66 +88,69 @@ class MaskSource:
         return dataclasses.replace(self, **parts)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Number of images, and a hash of the paths and sizes of images and masks (not their content)."""
-        lines = (
-            f"{image}\t{mask}\t{size}\n" for image, mask, size in zip(self.images, self.masks, self.sizes, strict=True)
-        )
-        return {
-            "images": len(self),
-            "sha256": hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest(),
-        }
-
-    def _mask(self, path: Path) -> np.ndarray:
-        """The classes of a mask's pixels, uint8 [H, W]."""
-        picture = open_picture(path, raw=True)
-        if picture.mode in ("RGB", "RGBA"):
-            return self._of_colors(path, np.asarray(picture.convert("RGB")))
-        if picture.mode not in ("P", "L", "1") and not picture.mode.startswith("I"):
-            raise DataError(f"{path} must be a mask of classes or colors, got a picture of mode {picture.mode}")
-        values = np.asarray(picture).astype(np.int64)
-        wrong = (values < 0) | ((values >= self.classes) & (values != self.ignore_index))
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            raise DataError(
-                f"{path} must have classes 0..{self.classes - 1}, or {self.ignore_index} where none is known; "
-                f"found {values[row, column]} in row {row}, column {column}"
-            )
-        if picture.mode == "P":
-            self._check_palette(path, picture, np.unique(values))
-        return values.astype(np.uint8)
-
-    def _check_palette(self, path: Path, picture: Any, used: np.ndarray) -> None:
-        """Raise DataError if a class has another color in a picture's palette, which is then not of these classes.
-
-        A gray palette says nothing of classes.
-        """
-        colors = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
-        if (colors == colors[:, :1]).all():
-            return
-        for value in used[(used < len(self.palette)) & (used < len(colors)) & (used != self.ignore_index)]:
-            if (colors[value] != self.palette[value]).any():
-                raise DataError(
-                    f"{path}: the palette does not match the classes: class {value} must be "
-                    f"{self.palette[value].tolist()}, found {colors[value].tolist()}; data.palette has the colors"
-                )
-
-    def _of_colors(self, path: Path, pixels: np.ndarray) -> np.ndarray:
-        """Classes of the colors of a mask."""
-        codes, known = (colors.astype(np.int64) @ [1 << 16, 1 << 8, 1] for colors in (pixels, self.palette))
-        classes = {int(code): value for value, code in enumerate(known[: self.classes].tolist())}
-        if self.ignore_index < len(known):
-            classes.setdefault(int(known[self.ignore_index]), self.ignore_index)
-        found, inverse = np.unique(codes, return_inverse=True)
-        if strange := [code for code in found.tolist() if code not in classes]:
-            row, column = np.argwhere(codes == strange[0])[0]
-            raise DataError(
-                f"{path}: the colors must be those of data.palette; found {pixels[row, column].tolist()} "
-                f"in row {row}, column {column}"
-            )
-        return np.array([classes[code] for code in found.tolist()], np.uint8)[inverse.reshape(codes.shape)]
+        """Number of images, and a hash of the names and sizes of images and masks (not their content)."""
+        lines = hashlib.sha256()
+        for image, mask, size in zip(self.images, self.masks, self.sizes, strict=True):
+            name = str(mask).removeprefix(f"{self.base}{os.sep}")
+            lines.update(f"{image}\t{name}\t{size}\n".encode(errors="surrogateescape"))
+        return {"images": len(self), "sha256": lines.hexdigest()}
 
 
-def decoded(source: MaskSource) -> tuple[Arrays, list[str]]:
+def check_mask_arguments(classes: Sequence[str], **given: Any) -> None:
+    """Raise ConfigError if an argument of a dataset with masks is out of range."""
+    checks = [
+        ("size", given["size"] >= 1, "must be at least 1"),
+        ("channels", given["channels"] in (1, 3), "must be 1 or 3"),
+        ("test_share", 0 < given["test_share"] < 1, "must lie between 0 and 1"),
+        ("seed", given["seed"] >= 0, "must be at least 0"),
+        ("ignore_index", len(classes) <= given["ignore_index"] <= 255, "must be no class, up to 255"),
+    ]
+    if lines := [f"data.{name}: {must}, got {given[name]}" for name, holds, must in checks if not holds]:
+        raise ConfigError("\n".join(lines))
+
+
+def split_pairs(pairs: list[Any], where: Path, test_share: float, seed: int) -> list[list[Any]]:
+    """Images with their masks for training, and those held out for testing, both in order."""
+    if len(pairs) < 2:
+        raise DataError(f"{where} must have two or more images, to hold one out for testing; found {len(pairs)}")
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    cut = min(max(round(test_share * len(pairs)), 1), len(pairs) - 1)
+    return [[pairs[k] for k in np.sort(part)] for part in (order[cut:], order[:cut])]
+
+
+def mask_dataset(parts: Sequence[MaskSource], classes: tuple[str, ...], in_memory: InMemory) -> Dataset[Source]:
+    """A dataset of the sources for training and testing, loaded into memory if asked for or small.
+
+    Raises:
+      ConfigError: if it cannot be held in memory.
+      DataError: if a file is damaged or does not fit.
+    """
+    size, channels = parts[0].size, parts[0].channels
+    area = size * size * (channels + 1)
+    check_memory(f"data.size={size}: one image of {size}×{size}×{channels}", area, "a smaller data.size")
+    sources: list[Any] = list(parts)
+    needed = sum(map(len, sources)) * area
+    if in_memory is True:
+        check_memory(f"data.in_memory with data.size={size}", needed, 'a smaller data.size, or in_memory="auto"')
+    skipped: list[str] = []
+    if in_memory is True or (in_memory == "auto" and needed <= IN_MEMORY_BYTES):
+        for number, source in enumerate(sources):
+            sources[number], lost = _decoded(source)
+            skipped += lost
+    return Dataset(
+        name=parts[0].base.resolve().name,
+        train=sources[0],
+        test=sources[1],
+        classes=classes,
+        mean=IMAGENET_MEAN[channels],
+        std=IMAGENET_STD[channels],
+        skipped=tuple(skipped),
+        photographs=True,
+        task="segmentation",
+    )
+
+
+def _decoded(source: MaskSource) -> tuple[Arrays, list[str]]:
     """Load a source into memory; returns it without damaged images, and their error messages."""
     images = np.empty([len(source), *source.image_shape], np.uint8)
     own = np.empty([len(source), source.size, source.size], np.uint8)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import read_text, user_path
-from jaxconv._base.limits import check_memory
 from jaxconv.data.class_names import VOC
 from jaxconv.data.dataset import Dataset, Source
 from jaxconv.data.encoded import some_of
 from jaxconv.data.formats.tree import SUFFIXES, TEST_NAMES, TRAIN_NAMES
-from jaxconv.data.images import IMAGENET_MEAN, IMAGENET_STD, IN_MEMORY_BYTES
-from jaxconv.data.mask_source import MaskSource, decoded, voc_colors
+from jaxconv.data.mask_files import MaskFiles, voc_colors
+from jaxconv.data.mask_source import MaskSource, check_mask_arguments, mask_dataset, split_pairs
 
 __all__ = ["masks"]
 
@@ -66,50 +65,18 @@ def masks(
         raise DataError(f"data.root = {path} must be a folder of images and masks; there is no such folder")
     voc = all((path / name).is_dir() for name in _VOC)
     names = _class_names(path, classes, voc)
-    _check(size=size, channels=channels, test_share=test_share, seed=seed, ignore_index=ignore_index, classes=names)
+    given = {"size": size, "channels": channels, "ignore_index": ignore_index}
+    check_mask_arguments(names, test_share=test_share, seed=seed, **given)
     colors = voc_colors() if palette is None else np.array(palette, np.int64)
     if palette is not None and (colors.shape != (len(names), 3) or colors.min() < 0 or colors.max() > 255):
         raise ConfigError(f"data.palette: must have a color [0..255, 0..255, 0..255] for each of {len(names)} classes")
-    train_pairs, test_pairs = _voc_pairs(path) if voc else _pairs(path, test_share, seed)
-    options: dict[str, Any] = {"ignore_index": ignore_index, "size": size, "channels": channels, "corrupt": corrupt}
-    sources: list[Any] = []
-    for pairs in (train_pairs, test_pairs):
+    read = MaskFiles(len(names), colors.astype(np.uint8), ignore_index)
+    sources = []
+    for pairs in _voc_pairs(path) if voc else _pairs(path, test_share, seed):
         both = tuple((_bytes(path / image), _bytes(path / mask)) for image, mask in pairs)
-        images, own = (tuple(str(pair[side]) for pair in pairs) for side in (0, 1))
-        sources.append(MaskSource(path, images, own, both, len(names), colors.astype(np.uint8), **options))
-    area = size * size * (channels + 1)
-    check_memory(f"data.size={size}: one image of {size}×{size}×{channels}", area, "a smaller data.size")
-    needed = sum(map(len, sources)) * area
-    if in_memory is True:
-        check_memory(f"data.in_memory with data.size={size}", needed, 'a smaller data.size, or in_memory="auto"')
-    skipped: list[str] = []
-    if in_memory is True or (in_memory == "auto" and needed <= IN_MEMORY_BYTES):
-        for number, source in enumerate(sources):
-            sources[number], lost = decoded(source)
-            skipped += lost
-    return Dataset(
-        name=path.resolve().name,
-        train=sources[0],
-        test=sources[1],
-        classes=names,
-        mean=IMAGENET_MEAN[channels],
-        std=IMAGENET_STD[channels],
-        skipped=tuple(skipped),
-        photographs=True,
-        task="segmentation",
-    )
-
-
-def _check(**given: Any) -> None:
-    checks = [
-        ("size", given["size"] >= 1, "must be at least 1"),
-        ("channels", given["channels"] in (1, 3), "must be 1 or 3"),
-        ("test_share", 0 < given["test_share"] < 1, "must lie between 0 and 1"),
-        ("seed", given["seed"] >= 0, "must be at least 0"),
-        ("ignore_index", len(given["classes"]) <= given["ignore_index"] <= 255, "must be no class, up to 255"),
-    ]
-    if lines := [f"data.{name}: {must}, got {given[name]}" for name, holds, must in checks if not holds]:
-        raise ConfigError("\n".join(lines))
+        images, own = tuple(str(image) for image, _ in pairs), tuple(path / mask for _, mask in pairs)
+        sources.append(MaskSource(path, images, own, both, read, corrupt=corrupt, **given))
+    return mask_dataset(sources, names, in_memory)
 
 
 def _class_names(path: Path, given: tuple[str, ...] | None, voc: bool) -> tuple[str, ...]:
@@ -156,11 +123,7 @@ def _pairs(path: Path, test_share: float, seed: int) -> list[list[tuple[Path, Pa
         lacks = " and ".join(names[0] for names, folder in ((_IMAGES, images), (_MASKS, own)) if folder is None)
         raise DataError(f"{path} must have folders images and masks, or train and val with these; it lacks {lacks}")
     pairs = _matched(path, images, own)
-    if len(pairs) < 2:
-        raise DataError(f"{images} must have two or more images, to hold one out for testing; found {len(pairs)}")
-    order = np.random.default_rng(seed).permutation(len(pairs))
-    cut = min(max(round(test_share * len(pairs)), 1), len(pairs) - 1)
-    return [[pairs[k] for k in np.sort(part)] for part in (order[cut:], order[:cut])]
+    return split_pairs(pairs, images, test_share, seed)
 
 
 def _both(path: Path, names: tuple[str, ...], inside: bool) -> tuple[Path, Path] | None:

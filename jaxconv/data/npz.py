@@ -29,7 +29,8 @@ def npz(root: str | Path) -> Dataset[Arrays]:
     """Images and labels from one `.npz` file, as written by `np.savez`.
 
     Its arrays are `train_images` and `test_images`, uint8 [N, H, W, C] or [N, H, W]; `train_labels` and `test_labels`,
-    integers [N] from 0; and optionally `classes`, the class names. Keras' names `x_train`, `y_train`, `x_test` and
+    integers [N] from 0, or of multi-label classification integers or bools [N, labels] of 0 and 1; and optionally
+    `classes`, the names of classes or labels. Keras' names `x_train`, `y_train`, `x_test` and
     `y_test` are accepted. Mean and standard deviation are measured.
 
     Args:
@@ -50,6 +51,14 @@ def npz(root: str | Path) -> Dataset[Arrays]:
     for part in ("train", "test"):
         key, labels = named[f"{part}_images"], named[f"{part}_labels"]
         parts[part] = Arrays(*_pair(path, key, arrays[key], labels, arrays[labels]))
+    shapes = {part: list(found.labels.shape[1:]) for part, found in parts.items()}
+    if shapes["train"] != shapes["test"]:
+        found = ", ".join(
+            f"{named[f'{part}_labels']} [{', '.join(map(str, ['N', *each]))}]" for part, each in shapes.items()
+        )
+        raise DataError(f"{path}: the labels of both parts must be of one kind, found {found}")
+    if parts["train"].labels.ndim == 2:
+        return _several(path, parts, arrays.get("classes"))
     count = 1 + max(int(part.labels.max()) for part in parts.values())
     if (least := min(int(part.labels.min()) for part in parts.values())) > 0 and "classes" not in arrays:
         fix = "labels - 1" if least == 1 else f"np.searchsorted(np.unique({named['train_labels']}), labels)"
@@ -64,8 +73,15 @@ def npz(root: str | Path) -> Dataset[Arrays]:
     return Dataset(path.stem, parts["train"], parts["test"], classes, mean, std)
 
 
+def _several(path: Path, parts: dict[str, Arrays], names: np.ndarray | None) -> Dataset[Arrays]:
+    """The dataset of images with several labels each."""
+    train, test = parts["train"], parts["test"]
+    classes = _classes(path, names) if names is not None else tuple(map(str, range(train.labels.shape[1])))
+    return Dataset(path.stem, train, test, classes, *moments(train.images), task="multilabel")
+
+
 def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.ndarray) -> list[np.ndarray]:
-    """Images [N, H, W, C] and labels int32 [N]; raises DataError if they are invalid."""
+    """Images [N, H, W, C] and labels int32 [N] or [N, labels]; raises DataError if they are invalid."""
     where = f"{path}: {key}"
     if images.dtype != np.uint8:
         raise DataError(f"{where} must be uint8, found {images.dtype}{_as_bytes(images)}")
@@ -80,22 +96,33 @@ def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.
         raise DataError(f"{where} holds no images: {list(images.shape)}")
     where = f"{path}: {labels_key}"
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as in Keras
-    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+    several = labels.ndim == 2 and labels.dtype.kind in "biu" and not _one_hot(labels)
+    if not several and (labels.dtype.kind not in "iu" or labels.ndim != 1):
         raise DataError(
             f"{where} must be whole numbers [N], found {labels.dtype} {list(labels.shape)}{_as_whole(labels)}"
         )
     if len(labels) != len(images):
         raise DataError(f"{path}: {len(images):,} {key} but {len(labels):,} {labels_key}")
+    if several:
+        if (wrong := (labels != 0) & (labels != 1)).any():
+            row, column = np.argwhere(wrong)[0]
+            raise DataError(f"{where} [N, labels] must be 0 or 1, found {labels[row, column]} in row {row}")
+        return [images, labels.astype(np.int32)]
     if labels.min() < 0 or labels.max() >= 1 << 31:
         raise DataError(f"{where} must count classes from 0, found {labels.min()} to {labels.max()}")
     return [images, labels.astype(np.int32)]
+
+
+def _one_hot(labels: np.ndarray) -> bool:
+    """Whether each row is 1 in one place and 0 elsewhere."""
+    return bool(labels.ndim == 2 and labels.size and np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all())
 
 
 def _as_whole(labels: np.ndarray) -> str:
     """How to make whole numbers [N] of labels that are one-hot, or whole numbers of another type."""
     if labels.dtype.kind not in "biuf":
         return ""
-    if labels.ndim == 2 and labels.size and np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all():
+    if _one_hot(labels):
         return "; one-hot rows: labels.argmax(1)"
     if labels.ndim == 1 and np.isfinite(labels).all() and (labels == labels.astype(np.int64)).all():
         return "; labels.astype('int32')"

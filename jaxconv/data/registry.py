@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, overload
 from jaxconv._base import arguments as checked
 from jaxconv._base.errors import ConfigError, raise_problems
 from jaxconv.data.cifar import cifar10, cifar100
+from jaxconv.data.coco import coco
 from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.images import images
 from jaxconv.data.masks import masks
@@ -29,6 +30,7 @@ registry: dict[str, Callable[..., Dataset[Source]]] = {
     "images": images,
     "folder": images,  # its name before it read other formats
     "masks": masks,
+    "coco": coco,
     "npz": npz,
 }
 SHARED = ("root", "corrupt")  # arguments of a dataset that are keys of every [data] section
@@ -50,7 +52,7 @@ def load(name: str, root: str | Path | None = None, corrupt: str | None = None, 
 
     `digits` is part of scikit-learn, and `shapes` is generated. `mnist`, `fashion_mnist`, `cifar10` and `cifar100` are
     read from their published files in `root`, `$JAXCONV_DATA` (each directly or in a subfolder named after the dataset)
-    or the user's cache, to which they are downloaded if missing. `images`, `masks` and `npz` read
+    or the user's cache, to which they are downloaded if missing. `images`, `masks`, `coco` and `npz` read
     `root`.
 
     Args:
@@ -82,7 +84,7 @@ def names() -> list[str]:
     """The names that `load` knows.
 
     >>> names()
-    ['digits', 'shapes', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100', 'images', 'folder', 'masks', 'npz']
+    ['digits', 'shapes', 'mnist', 'fashion_mnist', 'cifar10', 'cifar100', 'images', 'folder', 'masks', 'coco', 'npz']
     """
     return list(registry)
 

@@ -19,13 +19,20 @@ __all__ = ["digits", "fashion_mnist", "mnist"]
 
 _SPLIT_SEED = 0
 _TEST_SHARE = 0.2
+_PROPERTIES = {"loop": (0, 6, 8, 9), "even": (0, 2, 4, 6, 8), "above 4": (5, 6, 7, 8, 9)}
 
 
-def digits() -> Dataset[Arrays]:
+def digits(properties: bool = False) -> Dataset[Arrays]:
     """Handwritten digits of scikit-learn: 1,797 images of 8×8, values 0 to 16, stratified 80/20 split.
+
+    Args:
+      properties: whether the labels of an image are three properties of its digit instead, for multi-label
+        classification: has a loop (0, 6, 8, 9), even, above 4.
 
     >>> digits().train.images.shape
     (1438, 8, 8, 1)
+    >>> digits(properties=True).classes
+    ('loop', 'even', 'above 4')
     """
     from sklearn.datasets import load_digits
 
@@ -34,14 +41,17 @@ def digits() -> Dataset[Arrays]:
     labels = bunch.target.astype(np.int32)
     train, test = stratified(labels, _TEST_SHARE, _SPLIT_SEED)
     mean, std = moments(images[train])
+    own = {name: np.isin(labels, digits) for name, digits in _PROPERTIES.items()}
+    given = np.stack(list(own.values()), axis=1) if properties else labels
     return Dataset(
         name="digits",
-        train=Arrays(images[train], labels[train]),
-        test=Arrays(images[test], labels[test]),
-        classes=tuple("0123456789"),
+        train=Arrays(images[train], given[train]),
+        test=Arrays(images[test], given[test]),
+        classes=tuple(own) if properties else tuple("0123456789"),
         mean=mean,
         std=std,
         peak=16,
+        task="multilabel" if properties else "classification",
     )
 
 

@@ -54,6 +54,39 @@ def remat(layer: Part, *, policy: Callable[..., bool] | None = None) -> Layer:
     return _around(f"remat({layer.name})", layer, layer.init, apply, lambda inner: remat(inner, policy=policy))
 
 
+class WithAuxiliary(NamedTuple):
+    """What a net with an auxiliary output returns in training.
+
+    Args:
+      output: the net's output.
+      auxiliary: another prediction of the same shape, whose loss is added.
+    """
+
+    output: Any
+    auxiliary: Any
+
+
+def training_only(layer: Part) -> Layer:
+    """A layer that runs in training alone, for auxiliary outputs: otherwise its output is None, and costs nothing.
+
+    Args:
+      layer: a layer or callable.
+
+    Returns:
+      A Layer with the same params and state.
+
+    >>> net = training_only(jnp.sin)
+    >>> print(net.apply({}, {}, jnp.zeros(2))[0], net.apply({}, {}, jnp.zeros(2), train=True)[0])
+    None [0. 0.]
+    """
+    layer = lift(layer)
+
+    def apply(params: Params, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
+        return layer.apply(params, state, x, key=key, train=True) if train else (None, state)
+
+    return _around(f"training_only({layer.name})", layer, layer.init, apply, training_only)
+
+
 def cast(layer: Part, dtype: DTypeLike) -> Layer:
     """Mixed precision: params stay in float32 and are cast to `dtype` where they are used.
 

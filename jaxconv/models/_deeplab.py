@@ -13,7 +13,7 @@ from jaxconv.layers import ASPP, BatchNorm, Conv
 from jaxconv.layers.combine import chain, numbered
 from jaxconv.layers.composition import compose
 from jaxconv.layers.layer import Call, Layer
-from jaxconv.models._encoder import Encoder, conv_norm_act, dilated_features, segmenter
+from jaxconv.models._encoder import Encoder, auxiliary_head, conv_norm_act, dilated_features, segmenter
 
 __all__ = [
     "deeplabv3", "deeplabv3_mobilenet_v3_large", "deeplabv3_plus", "deeplabv3_resnet50", "deeplabv3_resnet101",
@@ -28,6 +28,7 @@ def deeplabv3(
     width: int = 256,
     rates: Sequence[int] = (12, 24, 36),
     dropout: float = 0.5,
+    aux: bool | str = False,
     upto: str | None = None,
 ) -> Layer:
     """DeepLabV3 on any encoder: ASPP and a 3×3 convolution on the last maps, and bilinear upsampling.
@@ -41,11 +42,14 @@ def deeplabv3(
       width: channels of the head.
       rates: dilations of the ASPP, as for output stride 8.
       dropout: dropout rate after the ASPP.
+      aux: whether there is an auxiliary classifier, a 3×3 and a 1×1 convolution on the last maps but one, or on those
+        of the part with this name. In training, the net returns its logits, too, as the second of a pair, and their
+        loss is added; in prediction it costs nothing.
       upto: path of the last part, for a backbone ("classifier/0": the ASPP); None for the complete net.
 
     Returns:
-      Layer: [N, H, W, C] to [N, H, W, num_classes], with torchvision's parts `backbone` and `classifier`. Its files
-      also have an auxiliary classifier, which serves training alone: `port.load(…, ignore="aux_classifier")`.
+      Layer: [N, H, W, C] to [N, H, W, num_classes], with torchvision's parts `backbone`, `classifier` and, with
+      `aux`, `aux_classifier`, which its files have: without, `port.load(…, ignore="aux_classifier")`.
 
     Raises:
       ConfigError: if there is no such encoder, or its arguments are invalid.
@@ -62,34 +66,49 @@ def deeplabv3(
     logits = [Conv(num_classes, 1)] if geometry.integer(num_classes, "num_classes", least=0) else []
     conv = Conv(width, 3, padding="same", bias=False)
     head = numbered(ASPP(width, rates, dropout=dropout), conv, BatchNorm(), jax.nn.relu, *logits)
-    return segmenter("deeplabv3", found.maps(found.last), head, num_classes=num_classes, upto=upto)
+    taps, auxiliary = auxiliary_head(found, aux, num_classes)
+    words: Any = {"num_classes": num_classes, "upto": upto, "auxiliary": auxiliary}
+    return segmenter("deeplabv3", found.maps(*taps, found.last), head, **words)
 
 
-def deeplabv3_resnet50(num_classes: int = 21, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
+def deeplabv3_resnet50(
+    num_classes: int = 21, *, dropout: float = 0.5, aux: bool | str = False, upto: str | None = None
+) -> Layer:
     """DeepLabV3 on ResNet-50 with output stride 8. Arguments as in `deeplabv3`.
 
     >>> list(deeplabv3_resnet50().parts["classifier"].parts["0"].parts)
     ['convs', 'project']
     """
-    return deeplabv3(num_classes, encoder="resnet50", dropout=dropout, upto=upto)
+    return deeplabv3(num_classes, encoder="resnet50", dropout=dropout, aux=aux, upto=upto)
 
 
-def deeplabv3_resnet101(num_classes: int = 21, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
+def deeplabv3_resnet101(
+    num_classes: int = 21, *, dropout: float = 0.5, aux: bool | str = False, upto: str | None = None
+) -> Layer:
     """DeepLabV3 on ResNet-101 with output stride 8. Arguments as in `deeplabv3`.
 
     >>> len(deeplabv3_resnet101().parts["backbone"].parts["layer3"].parts)
     23
     """
-    return deeplabv3(num_classes, encoder="resnet101", dropout=dropout, upto=upto)
+    return deeplabv3(num_classes, encoder="resnet101", dropout=dropout, aux=aux, upto=upto)
 
 
-def deeplabv3_mobilenet_v3_large(num_classes: int = 21, *, dropout: float = 0.5, upto: str | None = None) -> Layer:
-    """DeepLabV3 on MobileNetV3-Large with output stride 16. Arguments as in `deeplabv3`.
+def deeplabv3_mobilenet_v3_large(
+    num_classes: int = 21, *, dropout: float = 0.5, aux: bool | str = False, upto: str | None = None
+) -> Layer:
+    """DeepLabV3 on MobileNetV3-Large with output stride 16. Arguments as in `deeplabv3`; `aux=True` is that of "4".
 
     >>> list(deeplabv3_mobilenet_v3_large().parts["backbone"].parts)[-1]
     '16'
     """
-    return deeplabv3(num_classes, encoder="mobilenet_v3_large", output_stride=16, dropout=dropout, upto=upto)
+    return deeplabv3(
+        num_classes,
+        encoder="mobilenet_v3_large",
+        output_stride=16,
+        dropout=dropout,
+        aux="4" if aux is True else aux,
+        upto=upto,
+    )
 
 
 def deeplabv3_plus(

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from jaxconv import geometry, ops
 from jaxconv._base import arguments as checked
 from jaxconv._base.errors import ConfigError, ShapeError, did_you_mean, raise_problems
-from jaxconv.layers import BatchNorm, Conv, backbone
+from jaxconv.layers import BatchNorm, Conv, Dropout, backbone
 from jaxconv.layers.combine import numbered
 from jaxconv.layers.composition import compose, run_flow
 from jaxconv.layers.layer import Call, Layer, Part, shape_of
+from jaxconv.layers.wrap import WithAuxiliary, training_only
 from jaxconv.models import (
     _alexnet,
     _convnext,
@@ -32,7 +33,7 @@ from jaxconv.models import (
     _vgg,
 )
 
-__all__ = ["Encoder", "Features", "conv_norm_act", "dilated_features", "features_of", "segmenter"]
+__all__ = ["Encoder", "Features", "auxiliary_head", "conv_norm_act", "dilated_features", "features_of", "segmenter"]
 
 Encoder: TypeAlias = str | dict[str, Any] | Layer
 """Name of an encoder; with its arguments, {"name": "resnet", "blocks": [1, 1], "upto": "layer2"}."""
@@ -193,21 +194,60 @@ def conv_norm_act(features: int, size: int, *more: Part, dilation: int = 1) -> L
     return numbered(conv, BatchNorm(), jax.nn.relu, *more)
 
 
-def segmenter(name: str, encoder: Layer, classifier: Layer, *, num_classes: int, upto: str | None) -> Layer:
+def auxiliary_head(found: Features, aux: bool | str, num_classes: int) -> tuple[list[str], Layer | None]:
+    """The part whose maps an auxiliary classifier takes, in a list, and the classifier; an empty list and None if none.
+
+    Args:
+      found: the encoder.
+      aux: the part; True for the last but one; False for no classifier.
+      num_classes: channels of logits.
+
+    Raises:
+      ShapeError: if the encoder has no such part, or the net no logits.
+    """
+    if not aux:
+        return [], None
+    if num_classes == 0:
+        raise ShapeError("aux needs logits", got="num_classes=0", fix="aux=False")
+    part = [*found.channels][-2:][0] if aux is True else aux
+    _check_parts([part], found.channels)
+    inner = max(found.channels[part] // 4, 1)
+    return [part], conv_norm_act(inner, 3, Dropout(0.1), Conv(num_classes, 1))
+
+
+def segmenter(
+    name: str,
+    encoder: Layer,
+    classifier: Layer,
+    *,
+    num_classes: int,
+    upto: str | None,
+    auxiliary: Layer | None = None,
+) -> Layer:
     """A segmentation net: an encoder, a head, and bilinear interpolation of its logits to the image's size.
 
     Args:
       name: of the net.
-      encoder: images to what the head takes; the part `backbone`.
+      encoder: images to what the head takes, before it what an auxiliary head takes; the part `backbone`.
       classifier: the head; the part `classifier`, whose output is resized to the image if it has logits.
       num_classes: channels of the logits; 0 for the head's features at its own resolution.
       upto: path of the last part, for a backbone; None for the complete net.
+      auxiliary: the head of an auxiliary output in training, `WithAuxiliary`; the part `aux_classifier`.
     """
     geometry.integer(num_classes, "num_classes", least=0)
+    parts = {"backbone": encoder, "classifier": classifier}
+    if auxiliary is not None:
+        parts["aux_classifier"] = training_only(auxiliary)
 
     def flow(call: Call, x: Any) -> Any:
-        y = call("classifier", call("backbone", x))
-        return ops.resize(y, jnp.shape(x)[1:3], mode="linear") if num_classes else y
+        maps, extra = call("backbone", x), None
+        if auxiliary is not None:
+            first, *rest = maps
+            maps, extra = rest if len(rest) > 1 else rest[0], call("aux_classifier", first)
+        y = call("classifier", maps)
+        size = jnp.shape(x)[1:3]
+        y = ops.resize(y, size, mode="linear") if num_classes else y
+        return y if extra is None else WithAuxiliary(y, ops.resize(extra, size, mode="linear"))
 
-    net = compose(name, {"backbone": encoder, "classifier": classifier}, flow)
+    net = compose(name, parts, flow)
     return net if upto is None else backbone(net, upto)

@@ -9,7 +9,7 @@ from jaxconv import geometry
 from jaxconv.layers import PPM, Conv, Dropout
 from jaxconv.layers.combine import chain
 from jaxconv.layers.layer import Layer
-from jaxconv.models._encoder import Encoder, conv_norm_act, dilated_features, segmenter
+from jaxconv.models._encoder import Encoder, auxiliary_head, conv_norm_act, dilated_features, segmenter
 
 __all__ = ["pspnet"]
 
@@ -22,6 +22,7 @@ def pspnet(
     width: int = 512,
     sizes: Sequence[int] = (1, 2, 3, 6),
     dropout: float = 0.1,
+    aux: bool | str = False,
     upto: str | None = None,
 ) -> Layer:
     """PSPNet on any encoder: the last maps joined with their means over grids of windows, and a 3×3 convolution.
@@ -35,6 +36,9 @@ def pspnet(
       width: channels of the 3×3 convolution.
       sizes: windows of each grid along an axis.
       dropout: dropout rate before the last convolution.
+      aux: whether there is an auxiliary classifier, a 3×3 and a 1×1 convolution on the last maps but one, or on those
+        of the part with this name. In training, the net returns its logits, too, as the second of a pair, and their
+        loss is added; in prediction it costs nothing.
       upto: path of the last part, for a backbone ("classifier/ppm"); None for the complete net.
 
     Returns:
@@ -60,4 +64,6 @@ def pspnet(
     }
     if geometry.integer(num_classes, "num_classes", least=0):
         parts["head"] = Conv(num_classes, 1)
-    return segmenter("pspnet", found.maps(found.last), chain(**parts), num_classes=num_classes, upto=upto)
+    taps, auxiliary = auxiliary_head(found, aux, num_classes)
+    words: Any = {"num_classes": num_classes, "upto": upto, "auxiliary": auxiliary}
+    return segmenter("pspnet", found.maps(*taps, found.last), chain(**parts), **words)

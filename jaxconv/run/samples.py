@@ -117,6 +117,8 @@ def _title(label: Any, dataset: Dataset[Any]) -> str:
         return ""
     if np.ndim(label) == 0:
         return dataset.classes[int(label)][:16]
+    if dataset.task == "multilabel":
+        return ", ".join(name for name, present in zip(dataset.classes, label, strict=True) if present > 0.5)[:24]
     if dataset.task != "classification":
         return ", ".join(f"{value:.3g}" for value in label[:2])
     best = np.argsort(-label, kind="stable")[:2]

@@ -15,6 +15,7 @@ from jaxconv._base.types import InputSpec, Params, State
 from jaxconv.augment import Augment
 from jaxconv.data import Batch
 from jaxconv.layers.layer import Layer
+from jaxconv.layers.wrap import WithAuxiliary
 from jaxconv.training.averaging import Averaging, ema
 from jaxconv.training.loss_scale import LossScale, first_scale, rescaled
 from jaxconv.training.losses import cross_entropy
@@ -122,6 +123,7 @@ def make_step(
     loss: Loss = cross_entropy,
     sums: Sums = CLASSIFICATION,
     targets: Callable[[Batch], Any] | None = None,
+    auxiliary: float = 0.4,
     teacher: Teacher | None = None,
     augment: Augment | None = None,
     prepare: Prepare | None = None,
@@ -140,6 +142,7 @@ def make_step(
       sums: what else is measured in a step, see `Sums`; by default of class labels.
       targets: `batch -> targets`, of the batch after `augment` and `prepare`; its labels if None. An autoencoder's are
         `lambda batch: batch.image`.
+      auxiliary: weight of the loss of a net's auxiliary output, as of `models.fcn(aux=True)`; torchvision's by default.
       teacher: `images -> answers`, such as log-probabilities [N, C], for distillation; of the images after `augment`.
       augment: `(key, batch) -> batch`, applied to the images as stored.
       prepare: `images -> input of the net`, such as normalization; applied after `augment`.
@@ -164,8 +167,10 @@ def make_step(
     rule = ema(average) if isinstance(average, float | int) else average
 
     def forward(params: Any, state: Any, batch: Batch, key: jax.Array) -> tuple[Any, Metrics]:
-        logits, new = net.apply(params, state, batch.image, key=key, train=True)
+        outputs, new = net.apply(params, state, batch.image, key=key, train=True)
+        logits, extra = outputs if isinstance(outputs, WithAuxiliary) else (outputs, None)
         value = loss(logits, batch.label, batch.weight)
+        value = value if extra is None else value + auxiliary * loss(extra, batch.label, batch.weight)
         label = batch.label if teacher is None else batch.label[0]
         return new, {"loss": value} | {name: total(logits, label, batch.weight) for name, total in sums.items()}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxconv._base.errors import ShapeError
-from jaxconv.data.mask_source import voc_colors
+from jaxconv.data.mask_files import voc_colors
 from jaxconv.viz.palette import GRAY
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["confusion", "default_style", "inches", "mistakes", "png", "save", "short", "training_curves"]
+__all__ = ["confusion", "default_style", "gallery", "inches", "mistakes", "png", "save", "short", "training_curves"]
 
 _NAMED_CLASSES = 40
 _COUNTED_CLASSES = 20
@@ -146,26 +146,44 @@ def mistakes(
         return figure
     names = [short(name) for name in classes]
     titles = _titles([names[labels[k]] for k in order], [names[answers[k]] for k in order], probabilities[order])
+    shown = f"the {len(order)} surest of {len(wrong):,} mistakes" if len(wrong) > len(order) else "the surest first"
+    return gallery(images[order], titles, f"misclassified: truth → answer, {shown}", peak=peak)
+
+
+def gallery(images: np.ndarray, titles: Sequence[str], title: str, *, peak: float = 255) -> Figure:
+    """Draw images in rows.
+
+    Args:
+      images: [K, H, W, C] of 1 or 3 channels, in 0..peak; one or more.
+      titles: one for each image, of one or more lines.
+      title: of the figure.
+      peak: the value of white.
+
+    >>> figure = gallery(np.zeros([2, 8, 8, 1]), ["a", "b"], "two images")
+    >>> [axes.get_title() for axes in figure.axes]
+    ['a', 'b']
+    """
+    from matplotlib.figure import Figure
+
     height = min(max(1.1 * images.shape[1] / images.shape[2], 0.4), 3.0)
     cell = max(1.2, *(inches(line, 8) + 0.2 for text in titles for line in text.split("\n")))
-    across = min(len(order), max(int(10 / cell), 1))
-    down = -(-len(order) // across)
-    across = -(-len(order) // down)
+    across = min(len(images), max(int(10 / cell), 1))
+    down = -(-len(images) // across)
+    across = -(-len(images) // down)
     figure = Figure(figsize=(max(across * cell, 3.6) + 0.2, down * (height + 0.42) + 0.4), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False).ravel()
     # Small images stay crisp; large ones are reduced, and would alias.
     interpolation = "nearest" if max(images.shape[1:3]) <= 96 else "auto"
-    for axes, k, text in zip(grid, order, titles, strict=False):
-        pixels = np.clip(images[k] / peak, 0, 1)
+    for axes, image, text in zip(grid, images, titles, strict=False):
+        pixels = np.clip(image / peak, 0, 1)
         pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation=interpolation)
         axes.set_title(text, fontsize=8, pad=3, parse_math=False)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(color=GRAY, linewidth=0.5)
-    for axes in grid[len(order) :]:
+    for axes in grid[len(images) :]:
         axes.remove()
-    shown = f"the {len(order)} surest of {len(wrong):,} mistakes" if len(wrong) > len(order) else "the surest first"
-    figure.suptitle(f"misclassified: truth → answer, {shown}", fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)
     return figure
 
 

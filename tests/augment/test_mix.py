@@ -97,4 +97,4 @@ def test_messages():
     for label, got in [(jnp.zeros([2, 4]), "float32 [2, 4]"), (jnp.zeros(2), "float32 [2]")]:
         with pytest.raises(ShapeError) as refused:
             mixup(1.0, num_classes=3)(jax.random.key(0), Batch(jnp.zeros([2, 2, 2, 1]), label, jnp.ones(2)))
-        assert str(refused.value) == (f"labels must be integers [2], or soft labels, floating [2, 3]\n  got: {got}")
+        assert str(refused.value) == (f"labels must be integers [2], or several or soft labels [2, 3]\n  got: {got}")

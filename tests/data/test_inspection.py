@@ -100,6 +100,14 @@ def test_classes_of_masks_are_counted_by_pixel_and_those_outside_left_out(rng):
     assert not any(copies.conflicting for copies in report.copies)
 
 
+def test_images_with_each_of_several_labels_are_counted(rng):
+    images, values = rng.integers(0, 256, (5, 4, 6, 3), np.uint8), rng.integers(0, 2, (5, 3))
+    report = inspect(dataset(images, images[:2], [values, values[:2]], task="multilabel"))
+    assert report.parts["train"].counts.tolist() == values.sum(0).tolist()
+    assert report.parts["test"].counts.tolist() == values[:2].sum(0).tolist()
+    assert len(report.copies) == 2
+
+
 def test_numbers_are_no_classes(rng):
     images, values = rng.integers(0, 256, (5, 4, 6, 3), np.uint8), rng.normal(size=(5, 2)).astype(np.float32)
     assert inspect(dataset(images, images, [values, values], 2, "regression")).parts["train"].counts is None

@@ -7,7 +7,7 @@ from PIL import Image
 from jaxconv import data
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data import Arrays
-from jaxconv.data.mask_source import voc_colors
+from jaxconv.data.mask_files import voc_colors
 
 CLASSES = ("ground", "tree", "house")
 

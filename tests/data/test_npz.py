@@ -272,6 +272,32 @@ def test_the_fix_in_the_message_gives_the_classes(write, arrays, change, words):
         np.testing.assert_array_equal(getattr(found, part).labels, values)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+def test_several_labels_of_each_image(write, arrays, rng, dtype):
+    labels = {part: rng.integers(0, 2, (len(arrays[f"{part}_images"]), 3)) for part in ("train", "test")}
+    for values in labels.values():
+        values[0] = 1  # not one-hot
+    found = data.load("npz", write(arrays | {f"{part}_labels": own.astype(dtype) for part, own in labels.items()}))
+    assert (found.task, found.classes) == ("multilabel", ("0", "1", "2"))
+    for part, own in labels.items():
+        np.testing.assert_array_equal(getattr(found, part).labels, own)
+        assert getattr(found, part).labels.dtype == np.int32
+
+
+def test_several_labels_that_do_not_fit(write, arrays):
+    several = {f"{part}_labels": np.ones([len(arrays[f"{part}_images"]), 3], int) for part in ("train", "test")}
+    for change, words in [
+        ({"test_labels": np.zeros(len(arrays["test_images"]), int)},
+         "the labels of both parts must be of one kind, found train_labels [N, 3], test_labels [N]"),
+        ({"train_labels": 2 * several["train_labels"]},
+         "train_labels [N, labels] must be 0 or 1, found 2 in row 0"),
+        ({"classes": np.array(["a", "b"])}, "labels must be 2 of 0 or 1, but are 3"),
+    ]:  # fmt: skip
+        with pytest.raises(DataError) as caught:
+            data.load("npz", write(arrays | several | change))
+        assert str(caught.value).endswith(words)
+
+
 def test_float_labels_between_classes_have_no_fix(write, arrays):
     arrays["train_labels"] = arrays["train_labels"] + 0.5
     with pytest.raises(DataError, match=r"whole numbers \[N\], found float64 \[\d+\]$"):

@@ -35,7 +35,7 @@ def test_an_unknown_name():
         data.load("mnits")
     assert str(caught.value) == (
         "data.name: must be one of digits, shapes, mnist, fashion_mnist, cifar10, cifar100, images, folder, masks, "
-        "npz, or \"module:function\"; got 'mnits'; did you mean 'mnist'?"
+        "coco, npz, or \"module:function\"; got 'mnits'; did you mean 'mnist'?"
     )
 
 
@@ -62,6 +62,8 @@ def test_real_sets(name):
         ({"labels": np.arange(3, dtype=np.int32)}, "4 images but 3 labels"),
         ({"labels": np.arange(4.0)}, "labels must be integers [N], not float64 [4]"),
         ({"labels": np.arange(4)[:, None]}, "labels must be integers [N], not int64 [4, 1]"),
+        ({"labels": np.array([[0, 1], [1, 2]] * 2)}, "several labels of an image must be 0 or 1, image 1 has 2"),
+        ({"labels": np.eye(4, 3, dtype=bool)}, "x train labels must be 4 of 0 or 1, but are 3"),
         ({"labels": np.array([0, 1, 2, 1 << 31])}, "labels must be int32, found 0 to 2147483648"),
         ({"images": np.zeros([4, 8, 8], np.uint8)}, "images must be uint8 [N, H, W, C], not uint8 [4, 8, 8]"),
         ({"labels": np.arange(1, 5, dtype=np.int32)}, "x train labels must lie in 0..3, but go from 1 to 4"),
@@ -151,7 +153,7 @@ def test_a_set_of_the_users_own(tmp_path, monkeypatch):
          "data.count: must be given; own_data:shapes has no default for it"),
         ("mnist", {"rot": 1}, "data.rot: mnist takes root; did you mean 'root'?"),
         ("images", {"size": 8}, "data.root: must be given; images has no default for it"),
-        ("digits", {"size": 8}, "data.size: digits takes no arguments"),
+        ("digits", {"size": 8}, "data.size: digits takes properties"),
     ]:  # fmt: skip
         with pytest.raises(ConfigError) as caught:
             data.load(name, **arguments)

@@ -103,6 +103,28 @@ def test_auxiliary_classifiers_of_a_file_are_ignored_when_asked(rng):
     np.testing.assert_allclose(net.apply(params, state, x)[0], want, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_auxiliary_logits_equal_torchvisions(rng):
+    torch = pytest.importorskip("torch")
+    from port.originals import original
+
+    original("torchvision")
+    from torchvision.models import segmentation
+
+    from jaxconv.models._encoder import conv_norm_act
+
+    module = segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, aux_loss=True).eval()
+    net, x = models.deeplabv3_mobilenet_v3_large(aux=True), rng.normal(size=(1, 49, 64, 3)).astype("float32")
+    params, state = port.load(net, module)
+    with torch.no_grad():
+        want = {name: y.movedim(1, -1).numpy() for name, y in module(torch.tensor(x).movedim(-1, 1)).items()}
+    np.testing.assert_allclose(net.apply(params, state, x)[0], want["out"], rtol=1e-4, atol=1e-4)
+    tap, _ = net.parts["backbone"].apply(params["backbone"], state["backbone"], x)[0]
+    head = conv_norm_act(10, 3, jc.Dropout(0.1), jc.Conv(21, 1))  # its dropout would differ from torch's in training
+    logits, _ = head.apply(params["aux_classifier"], state["aux_classifier"], tap)
+    np.testing.assert_allclose(jc.ops.resize(logits, (49, 64), mode="linear"), want["aux"], rtol=1e-4, atol=1e-4)
+
+
 def small_torch(name):
     from models.torch_nets import segmentation as nets
 
@@ -204,6 +226,10 @@ MESSAGES = [
      "this decoder needs maps at stride 8\n  got: an encoder with strides 1, 2, 4"),
     (lambda: models.encoder_unet(encoder={"name": "resnet20", "upto": "stage1"}),
      "encoder_unet needs an encoder with maps at two strides\n  got: stride 1 alone"),
+    (lambda: models.fcn(encoder=SMALL, aux="layer9"),
+     "the encoder has maps of conv1, bn1, relu, maxpool, layer1, layer2, layer3\n"
+     "  got: 'layer9'; did you mean 'layer3'?"),
+    (lambda: models.pspnet(0, encoder=SMALL, aux=True), "aux needs logits\n  got: num_classes=0\n  fix: aux=False"),
     (lambda: models.encoder_unet(encoder=SMALL, width=0), "width must be ≥ 1\n  got: width=0"),
 ]  # fmt: skip
 

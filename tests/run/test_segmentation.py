@@ -12,7 +12,7 @@ from support.tiny_run import invoke, killed_at_step_8, settings
 
 from jaxconv import run
 from jaxconv._base.errors import ConfigError
-from jaxconv.data.mask_source import voc_colors
+from jaxconv.data.mask_files import voc_colors
 from jaxconv.data.shapes import shapes
 from jaxconv.run.tasks import tasks
 
@@ -56,6 +56,29 @@ def test_a_run_leaves_its_numbers_and_pictures(finished):
     for name in ("worst.png", "curves.png"):
         with Image.open(folder / name) as picture:
             assert picture.size[0] > 500
+
+
+@pytest.mark.slow
+def test_an_auxiliary_classifier_trains_and_is_saved(tmp_path):
+    text = config_text(
+        {"name": "fcn", "aux": True, "encoder": "ENCODER"},
+        data={"name": "shapes", "size": 16, "num_classes": 3, "train": 64, "test": 8},
+        loss={"name": "cross_entropy", "auxiliary": 0.7},
+        optim={"name": "adam", "learning_rate": 0.01},
+        train={"epochs": 2, "batch_size": 16, "eval_every": 0},
+    ).replace('"ENCODER"', '{ name = "resnet", blocks = [1, 1], width = 8 }')
+    result = run.train(settings(tmp_path, text=text), tmp_path / "run")
+    assert 0 < result["test_miou"] < 1
+    one, other = (run.build(settings(tmp_path, "train.epochs=1", *change, text=text))[2].start().params for change in
+                  ([], ["net.aux=false", "loss.auxiliary=0.4"]))  # fmt: skip
+    assert one.keys() - other.keys() == {"aux_classifier"}
+    shown = invoke("evaluate", tmp_path / "run")
+    assert shown.exit_code == 0, shown.output
+    with pytest.raises(ConfigError) as caught:
+        run.train(settings(tmp_path, "net.aux=false", text=text), tmp_path / "other")
+    assert str(caught.value) == (
+        "loss.auxiliary needs a net with an auxiliary output, as fcn with net.aux=true; got fcn"
+    )
 
 
 @pytest.mark.slow

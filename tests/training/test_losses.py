@@ -55,6 +55,27 @@ def test_binary_cross_entropy(rng, assert_close, quick_jit):
     assert np.isnan(binary(logits, labels + 1))
 
 
+def test_positive_weights_equal_torch(rng, assert_close, quick_jit):
+    from support.torch_or_skip import F, torch
+
+    logits, labels = rng.normal(0, 3, (6, 4)).astype(np.float32), rng.uniform(size=(6, 4)).astype(np.float32)
+    labels[:3] = labels[:3] > 0.5
+    weights = (0.5, 1.0, 3.0, 10.0)
+    z = torch.tensor(logits, requires_grad=True)
+    expected = F.binary_cross_entropy_with_logits(z, torch.tensor(labels), pos_weight=torch.tensor(weights))
+    expected.backward()
+    found, gradient = quick_jit(
+        jax.value_and_grad(lambda logits: binary_cross_entropy(logits, labels, positive_weights=weights))
+    )(logits)
+    assert_close(found, expected.detach().numpy())
+    assert_close(gradient, z.grad.numpy())
+    with pytest.raises(ShapeError) as caught:
+        binary_cross_entropy(logits, labels, positive_weights=(1.0, 2.0))
+    assert str(caught.value) == (
+        "positive_weights must be [C], one for each class\n  got: positive_weights [2] for 4 classes"
+    )
+
+
 def test_mean_squared_error(rng, assert_close):
     outputs, targets = rng.normal(size=(2, 5, 3, 2)).astype(np.float32)
     weights = rng.uniform(0, 2, 5).astype(np.float32)

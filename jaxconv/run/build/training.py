@@ -17,11 +17,12 @@ from jaxconv._base.limits import LARGEST_INT, SEEDS
 from jaxconv.data.balance import balanced_weights, labels_of
 from jaxconv.layers import freeze_statistics, ghost_batch_norm
 from jaxconv.layers.layer import Layer
+from jaxconv.layers.wrap import WithAuxiliary
 from jaxconv.run.build.inputs import Inputs, batch_struct
 from jaxconv.run.build.model import Model
 from jaxconv.run.build.optimizer import make_average, make_optimizer
 from jaxconv.run.build.teacher import make_teacher
-from jaxconv.run.config import Config
+from jaxconv.run.config import Config, LossConfig
 from jaxconv.run.tasks import Task, check_task, find_task, task_name
 from jaxconv.training import optim
 from jaxconv.training.averaging import Averaging
@@ -80,6 +81,7 @@ def build_training(settings: Config, inputs: Inputs, model: Model, devices: Sequ
     train = settings.train
     check_task(settings, task_name(settings, inputs.dataset))
     _check_watched(settings, inputs)
+    _check_auxiliary(settings, model)
     steps = total_steps(settings, len(inputs.train))
     tx, rate = make_optimizer(settings, model, len(inputs.train), steps)
     wanted = settings.devices
@@ -129,6 +131,20 @@ def _check_watched(settings: Config, inputs: Inputs) -> None:
         if key != "train.temperature_scaling" and not settings.train.eval_every:
             every = settings.train.eval_every
             raise ConfigError(f"{key} needs evaluations at fixed steps, as train.eval_every=500; got {every or 'none'}")
+
+
+def _check_auxiliary(settings: Config, model: Model) -> None:
+    """Raise ConfigError if a weight of an auxiliary loss is given for a net that has none."""
+    if settings.loss.auxiliary == LossConfig().auxiliary:
+        return
+    x = jax.ShapeDtypeStruct(model.shape, jnp.float32)
+    outputs = jax.eval_shape(
+        lambda x: model.net.apply(*model.net.init(jax.random.key(0), x), x, key=jax.random.key(0), train=True)[0], x
+    )
+    if not isinstance(outputs, WithAuxiliary):
+        raise ConfigError(
+            f"loss.auxiliary needs a net with an auxiliary output, as fcn with net.aux=true; got {settings.net.name}"
+        )
 
 
 def total_steps(settings: Config, images: int) -> int:
@@ -220,6 +236,7 @@ def _step(
         loss=loss if teacher is None else distilled(loss, settings.distill.alpha, settings.distill.temperature),
         sums=task.sums,
         targets=task.targets,
+        auxiliary=settings.loss.auxiliary,
         teacher=teacher,
         augment=augmented,
         prepare=model.prepare,

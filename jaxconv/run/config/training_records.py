@@ -145,7 +145,8 @@ class TaskConfig:
 
     __pydantic_config__ = STRICT
     name: Annotated[
-        Literal["classification", "segmentation", "regression", "reconstruction"] | None, example("segmentation")
+        Literal["classification", "multilabel", "segmentation", "regression", "reconstruction"] | None,
+        example("segmentation"),
     ] = None
     """The task; the one that the dataset's labels are for if unset."""
 
@@ -161,6 +162,8 @@ class LossConfig:
     """Losses that are added to it, each with its weight, or with a table of its weight and arguments."""
     class_weights: Annotated[ClassWeights | Literal["balanced"] | None, example("balanced")] = None
     """Factors of the loss by class, a list, or "balanced" for those inverse to the numbers of training images."""
+    auxiliary: Annotated[PositiveNumber, example(1.0)] = 0.4
+    """Weight of the loss of a net's auxiliary output, as with net.aux=true."""
     arguments: Arguments = dataclasses.field(default_factory=dict)
     """All other keys: the loss's own arguments."""
 

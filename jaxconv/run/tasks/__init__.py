@@ -10,6 +10,7 @@ from jaxconv._base.errors import ConfigError, not_one_of
 from jaxconv.data import Dataset
 from jaxconv.run.config import SECTIONS, Config
 from jaxconv.run.tasks.classification import classification
+from jaxconv.run.tasks.multilabel import multilabel
 from jaxconv.run.tasks.record import Output, Outputs, Shown, Task
 from jaxconv.run.tasks.regression import reconstruction, regression
 from jaxconv.run.tasks.segmentation import segmentation
@@ -18,6 +19,7 @@ __all__ = ["Output", "Outputs", "Shown", "Task", "check_task", "find_task", "hea
 
 tasks: dict[str, Task] = {
     "classification": classification,
+    "multilabel": multilabel,
     "segmentation": segmentation,
     "regression": regression,
     "reconstruction": reconstruction,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.data import Dataset
-from jaxconv.data.mask_source import voc_colors
+from jaxconv.data.mask_files import voc_colors
 from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table
 from jaxconv.training.metrics import per_class
 from jaxconv.training.progress import Score

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxconv._base.dtypes import upcast
-from jaxconv._base.errors import ConfigError
+from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv._base.types import Array
 from jaxconv.training.losses._common import by_class, by_pixel, check_alike, check_pair, smoothed, weighted_mean
 
@@ -115,6 +115,7 @@ def binary_cross_entropy(
     weights: Array | None = None,
     smoothing: float = 0.0,
     class_weights: Array | None = None,
+    positive_weights: tuple[float, ...] | None = None,
 ) -> jax.Array:
     """Mean sigmoid cross-entropy of independent classes, over classes and examples (multi-label classification).
 
@@ -126,6 +127,8 @@ def binary_cross_entropy(
       weights: [N], weight of each example; None for equal weights.
       smoothing: label smoothing, in [0, 1), as in `cross_entropy`.
       class_weights: [C], factor of each class's term of the mean.
+      positive_weights: [C], factor of each class's term where its label is 1, such as its negative images by its
+        positive ones: torch's `pos_weight`.
 
     Returns:
       Scalar, as in `cross_entropy`.
@@ -140,6 +143,12 @@ def binary_cross_entropy(
     wide = upcast(logits)
     target = smoothed(labels, wide, smoothing)
     loss = optax.losses.sigmoid_binary_cross_entropy(wide, target)
+    if positive_weights is not None:
+        positive = jnp.asarray(positive_weights, loss.dtype)
+        if positive.shape != loss.shape[-1:]:
+            got = f"positive_weights {list(positive.shape)} for {loss.shape[-1]} classes"
+            raise ShapeError("positive_weights must be [C], one for each class", got=got)
+        loss += (positive - 1) * target * jax.nn.softplus(-wide)
     loss = jnp.where((target >= 0) & (target <= 1), loss, jnp.nan)
     return weighted_mean(by_class(class_weights, loss).mean(-1), weights)
 
