@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,7 @@ from jaxconv.cli.errors import user_errors
 from jaxconv.cli.options import ConfigPath, Overrides, examples
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from jaxconv.data import Dataset
     from jaxconv.data.inspection import Copies, Inspection
     from jaxconv.run.suspects import Suspect
 
@@ -78,7 +78,7 @@ def data(
             _list(f"{part}: cannot be read", list(report.damaged), most)
         if found.parts["train"].counts is not None:
             typer.echo()
-            display.columns(console, _classes(found, dataset.classes, console.is_terminal))
+            display.columns(console, _classes(found, dataset, console.is_terminal))
         typer.echo()
         _print_copies(found.copies, dataset.classes, near, most)
         if finished is not None:
@@ -111,25 +111,29 @@ def _parts(found: Inspection) -> list[dict[str, str]]:
     ]
 
 
-def _classes(found: Inspection, names: tuple[str, ...], short: bool) -> list[dict[str, str]]:
+def _classes(found: Inspection, dataset: Dataset[Any], short: bool) -> list[dict[str, str]]:
     """Counts of each class, the largest first; on a terminal only those at both ends if there are many."""
     train, test = (found.parts[part].counts for part in ("train", "test"))
     assert train is not None
     assert test is not None
-    order = sorted(range(len(names)), key=lambda k: (-train[k], k))
+    several = dataset.task == "multilabel"
+    totals = [
+        found.parts[part].images if several else counts.sum() for part, counts in (("train", train), ("test", test))
+    ]
+    order = sorted(range(len(train)), key=lambda k: (-train[k], k))
     cut = short and len(order) > 2 * _ENDS
     listed = [*order[:_ENDS], None, *order[-_ENDS:]] if cut else order
     rest = {"class": f"… {len(order) - 2 * _ENDS:,} more", "train": "", "share": "", "test": "", "share of test": ""}
-    return [rest if k is None else _class(names[k], k, train, test) for k in listed]
+    return [rest if k is None else _class(dataset.classes[k], [train[k], test[k]], totals) for k in listed]
 
 
-def _class(name: str, k: int, train: np.ndarray, test: np.ndarray) -> dict[str, str]:
-    shares = [counts[k] / max(counts.sum(), 1) for counts in (train, test)]
+def _class(name: str, counts: Sequence[int], totals: Sequence[int]) -> dict[str, str]:
+    shares = [count / max(total, 1) for count, total in zip(counts, totals, strict=True)]
     return {
         "class": name,
-        "train": f"{train[k]:,}",
+        "train": f"{counts[0]:,}",
         "share": f"{shares[0]:.1%}",
-        "test": f"{test[k]:,}",
+        "test": f"{counts[1]:,}",
         "share of test": f"{shares[1]:.1%}",
     }
 
