@@ -41,6 +41,7 @@ MaybeConfig = Annotated[
     Path | None,
     typer.Argument(parser=user_path, metavar="CONFIG", help="Config file, for example configs/digits.toml."),
 ]
+_WAITED = 0.1  # fraction of training that waits for data, above which there is advice
 _TRAIN = examples(
     "jaxconv train configs/digits.toml",
     "jaxconv train configs/digits.toml optim.learning_rate=1e-3 epochs=5 --out runs/slow",
@@ -96,6 +97,7 @@ def train(
     """Train a net from a config file into a run folder, or resume a run."""
     with user_errors(), contextlib.ExitStack() as stack:
         from rich.console import Console
+        from rich.text import Text
 
         from jaxconv import run
         from jaxconv._base.errors import ConfigError
@@ -139,6 +141,8 @@ def train(
             fail(_left_behind(folder), INTERRUPTED)
         if first():
             display.table(console, _summary(result) | {"run": str(folder)})
+            if advice := _advice(result):
+                console.print(Text(advice), soft_wrap=True)
             if profile:
                 console.print()
                 display.table(console, read_profile(folder))
@@ -228,8 +232,7 @@ def _summary(result: dict[str, Any]) -> dict[str, str]:
     cores = f", {device['cpu_cores']} cores" if device["platform"] == "cpu" else ""
     more = {name.removeprefix("test_"): value for name, value in result.items() if name.startswith("test_")}
     (metric, share), validation = headline(result) or ("", 0.0), headline(result, "validation")
-    waiting = seconds["waiting"] / seconds["training"] if seconds["training"] else 0.0
-    waited = f", {waiting:.1%} of it waiting for data" if seconds["waiting"] else ""
+    waited = f", {_waiting(result):.1%} of it waiting for data" if seconds["waiting"] else ""
     return {
         f"test {metric}": f"{share:.2%}",
         **find_task(result["task"]).details(more),
@@ -241,3 +244,19 @@ def _summary(result: dict[str, Any]) -> dict[str, str]:
         "parameters": f"{result['parameters']:,}",
         "device": f"{device['kind']}{cores}",
     }
+
+
+def _waiting(result: dict[str, Any]) -> float:
+    """Fraction of its time that training waited for data."""
+    seconds = result["seconds"]
+    return seconds["waiting"] / seconds["training"] if seconds["training"] else 0.0
+
+
+def _advice(result: dict[str, Any]) -> str:
+    """How to read images faster, if training waited for them."""
+    if _waiting(result) <= _WAITED:
+        return ""
+    return (
+        "to wait less for data: jaxconv pack, which decodes and resizes the images once; data.in_memory=true, if they "
+        "fit into memory; or data.workers=N, processes beside the threads that read"
+    )

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import jaxconv
 from jaxconv import run
-from jaxconv.cli.commands import app
+from jaxconv.cli.commands import _advice, app
 from jaxconv.run.plots import KINDS
 
 CONFIG = config_text(
@@ -452,3 +452,10 @@ def environment():
     """This process's variables, and the checkout where a command runs elsewhere."""
     here = os.path.dirname(os.path.dirname(__file__))
     return os.environ | {"PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
+
+
+@pytest.mark.parametrize(("waiting", "advised"), [(0.0, False), (0.99, False), (1.01, True)])
+def test_a_run_that_waited_for_data_is_told_how_to_read_faster(waiting, advised):
+    result = {"seconds": {"training": 10.0, "waiting": waiting}}
+    assert ("jaxconv pack" in _advice(result)) is advised
+    assert not _advice({"seconds": {"training": 0.0, "waiting": 0.0}})
