@@ -21,6 +21,7 @@ from jaxconv.cli.explain import EXPLAIN, explain
 from jaxconv.cli.export import EXPORT, export
 from jaxconv.cli.launch import LAUNCH, end_with_launcher, launch
 from jaxconv.cli.options import Overrides, examples
+from jaxconv.cli.pack import PACK, pack
 from jaxconv.cli.plot import plot
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ runs.add_to(app)
 nets.add_to(app)
 app.command(epilog=EXPLAIN)(explain)
 app.command(epilog=EXPORT)(export)
+app.command(epilog=PACK)(pack)
 
 
 @app.command(epilog=examples("jaxconv doctor --quick"))

@@ -19,6 +19,7 @@ from jaxconv.data.formats.classes import numbered
 from jaxconv.data.formats.columns import Columns
 from jaxconv.data.formats.csv import csv_table
 from jaxconv.data.formats.folder import folder
+from jaxconv.data.formats.packed import is_packed, packed
 from jaxconv.data.formats.shards import part_files
 from jaxconv.data.formats.zip import zip_tree
 from jaxconv.data.moments import moments
@@ -67,7 +68,8 @@ def images(
       `train.csv` and `val.csv`;
     - a `.parquet` file with a column of images and a column `label`, or a folder of such files, `train-*.parquet` and
       `test-*.parquet`, also in its subfolder `data`, as in a repository of Hugging Face; or a folder that its
-      `save_to_disk` wrote. Class names are those of the file. Needs the extra `data`.
+      `save_to_disk` wrote. Class names are those of the file. Needs the extra `data`;
+    - a folder that `jaxconv pack` wrote.
 
     Extensions are those of `jaxconv.data.picture.FORMATS`; hidden files are ignored; images in folders of a class
     belong to it, as in torchvision and Keras. `train` may also be called `training`, and `val` `valid`, `validation`,
@@ -101,7 +103,9 @@ def images(
     """
     path = user_path(root)
     _check(size=size, channels=channels, test_share=test_share, seed=seed, mean=mean, std=std)
-    parts, classes = _split(path, _listed(path, Columns(image_column, label_column, targets)), test_share, seed)
+    columns = Columns(image_column, label_column, targets)
+    listed = packed(path, size, channels) if is_packed(path) else _listed(path, columns)
+    parts, classes = _split(path, listed, test_share, seed)
     train, test = (EncodedImages(*part, size, channels, corrupt) for part in parts)
     area = size * size * channels
     check_memory(f"data.size={size}: one image of {size}×{size}×{channels}", area, "a smaller data.size")
