@@ -22,6 +22,7 @@ from jaxconv.cli.explain import EXPLAIN, explain
 from jaxconv.cli.export import EXPORT, export
 from jaxconv.cli.launch import LAUNCH, end_with_launcher, launch
 from jaxconv.cli.options import Overrides, examples
+from jaxconv.cli.pack import PACK, pack
 from jaxconv.cli.plot import plot
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ nets.add_to(app)
 app.command(epilog=DATA)(data)
 app.command(epilog=EXPLAIN)(explain)
 app.command(epilog=EXPORT)(export)
+app.command(epilog=PACK)(pack)
 
 
 @app.command(epilog=examples("jaxconv doctor --quick"))

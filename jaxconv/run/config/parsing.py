@@ -138,7 +138,7 @@ def with_changes(section: str, record: T, changes: Sequence[str]) -> T:
 
     Args:
       section: its name.
-      record: the section; its keys alone, no arguments of functions.
+      record: the section.
       changes: `key=value` each, see `read`.
 
     Raises:
@@ -152,7 +152,7 @@ def with_changes(section: str, record: T, changes: Sequence[str]) -> T:
     for change in changes:
         _set(table, f"{section}.{change}")
     try:
-        return TypeAdapter(type(record)).validate_json(json.dumps(table[section], default=str), strict=True)
+        return TypeAdapter(type(record)).validate_json(json.dumps(_nest(table)[section], default=str), strict=True)
     except ValidationError as error:
         raise ConfigError("\n".join(line_of(*found) for found in by_key(error, table[section], section))) from None
 

@@ -1,0 +1,172 @@
+"""Datasets packed by `jaxconv pack`: ArrayRecord shards, and a manifest of labels, classes and checksums."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxconv._base import checksums
+from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.files import read_text
+from jaxconv.data.encoded import Listed
+
+__all__ = ["MANIFEST", "PARTIAL", "PROGRESS", "Records", "array_record", "check", "is_packed", "packed"]
+
+MANIFEST = "packed.json"
+PROGRESS = "progress.json"  # the manifest of what is packed so far
+PARTIAL = ".partial"  # ending of a folder's name until it is complete
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """Images in ArrayRecord shards.
+
+    Args:
+      base: folder of the shards.
+      shards: their names.
+      sums: their checksums.
+      starts: first row of each, then the number of rows: int64 [shards + 1].
+    """
+
+    base: Path
+    shards: tuple[str, ...]
+    sums: tuple[str, ...]
+    starts: np.ndarray
+
+    def _place(self, row: int) -> tuple[int, int]:
+        shard = int(np.searchsorted(self.starts, row, "right")) - 1
+        return shard, row - int(self.starts[shard])
+
+    def key(self, row: int) -> str:
+        shard, record = self._place(row)
+        return f"{self.shards[shard]}: record {record}"
+
+    def mark(self, row: int) -> str:
+        return self.sums[self._place(row)[0]]
+
+    def read(self, row: int) -> bytes:
+        shard, record = self._place(row)
+        try:
+            return bytes(_reader(self.base / self.shards[shard]).read([record])[0])
+        except (RuntimeError, IndexError) as error:
+            raise DataError(f"{self.base / self.key(row)} is damaged: {str(error).split(';')[0]}") from None
+
+
+def array_record() -> Any:
+    """The module of readers and writers.
+
+    Raises:
+      ConfigError: if it is not installed.
+    """
+    try:
+        return importlib.import_module("array_record.python.array_record_module")
+    except ImportError:
+        raise ConfigError("packed datasets need array_record: python -m pip install array_record") from None
+
+
+def is_packed(root: Path) -> bool:
+    """Whether a folder is a packed dataset, or a half-written one."""
+    return any((root / name).is_file() for name in (MANIFEST, PROGRESS)) or root.name.endswith(PARTIAL)
+
+
+def packed(root: Path, size: int, channels: int) -> tuple[Listed, Listed | None]:
+    """The images of a packed dataset.
+
+    Args:
+      root: its folder.
+      size: side of the square that images are wanted of.
+      channels: number of channels that are wanted.
+
+    Raises:
+      ConfigError: if the images were packed smaller, or with fewer channels.
+      DataError: if the manifest is damaged, or does not match the shards.
+    """
+    manifest = _manifest(root)
+    if (own := manifest["pixels"]) is not None and (size > own["size"] or channels > own["channels"]):
+        raise ConfigError(
+            f"{root} was packed with data.size = {own['size']} and data.channels = {own['channels']}; "
+            f"got data.size = {size} and data.channels = {channels}, which need another packing"
+        )
+    parts: list[Listed] = []
+    try:
+        for part in ("train", "test"):
+            shards = [shard for shard in manifest["shards"] if shard["part"] == part]
+            names, sums = (tuple(str(shard[key]) for shard in shards) for key in ("name", "sha256"))
+            for shard in shards:
+                _check_shard(root, shard)
+            starts = np.cumsum([0, *(len(shard["labels"]) for shard in shards)])
+            labels = np.array([label for shard in shards for label in shard["labels"]])
+            store = Records(root, names, sums, starts)
+            parts.append(Listed(part, store, labels, tuple(map(str, manifest["classes"]))))
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{root / MANIFEST} is no manifest of a packed dataset: {error!r}") from None
+    return parts[0], parts[1]
+
+
+def check(root: Path) -> dict[str, int]:
+    """Verify the checksums of all shards of a packed dataset.
+
+    Args:
+      root: its folder.
+
+    Returns:
+      Number of images of each part, and of shards.
+
+    Raises:
+      DataError: if a shard is missing or was altered.
+    """
+    parts = packed(root, 1, 1)
+    shards = _manifest(root)["shards"]
+    for shard in shards:
+        if checksums.of_file(root / shard["name"]) != shard["sha256"]:
+            raise DataError(f"{root / shard['name']} was altered: its checksum differs from that in {MANIFEST}")
+    return {part.part: len(part.labels) for part in parts if part is not None} | {"shards": len(shards)}
+
+
+def _manifest(root: Path) -> dict[str, Any]:
+    if not (root / MANIFEST).is_file():
+        raise DataError(f"{root} is a half-written packed dataset: the same jaxconv pack again completes it")
+    try:
+        found = json.loads(read_text(root / MANIFEST))
+        if {"pixels", "shards", "classes"} <= found.keys():
+            return dict(found)
+        reason = "it has other keys"
+    except (OSError, ValueError, AttributeError) as error:
+        reason = str(error)
+    raise DataError(f"{root / MANIFEST} is no manifest of a packed dataset: {reason}")
+
+
+def _check_shard(root: Path, shard: dict[str, Any]) -> None:
+    """Raise DataError if a shard is missing, or has another size or number of records than the manifest says."""
+    path = root / shard["name"]
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    if size != shard["bytes"]:
+        raise DataError(f"{path} was truncated or altered: it must have {shard['bytes']:,} bytes, found {size:,}")
+    reader = _opened(path)
+    records = reader.num_records() if reader.ok() else 0
+    with contextlib.suppress(RuntimeError):  # that of a damaged shard
+        reader.close()
+    if records != len(shard["labels"]):
+        raise DataError(f"{path} does not match {MANIFEST}: expected {len(shard['labels'])} records, found {records}")
+
+
+@functools.lru_cache(256)
+def _reader(path: Path) -> Any:
+    """The reader of a shard, which threads share."""
+    return _opened(path)
+
+
+def _opened(path: Path) -> Any:
+    return array_record().ArrayRecordReader(str(path), "readahead_buffer_size:0,max_parallelism:0")
