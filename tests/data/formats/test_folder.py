@@ -158,7 +158,7 @@ def test_what_a_folder_must_not_be(photographs, tmp_path):
     assert error(nowhere) == f"data.root = {nowhere} must be a folder of images: there is no such folder"
     assert (
         error(file)
-        == f"data.root = {file} must be a folder of images, or end in .zip, .csv, .tsv, .parquet, .arrow: it is a file"
+        == f"data.root = {file} must be a folder of images, or end in .zip, .csv, .tsv, .parquet, .arrow, .tar: it is a file"
     )
     empty = tmp_path / "empty"
     empty.mkdir()
