@@ -29,9 +29,9 @@ def npz(root: str | Path) -> Dataset[Arrays]:
     """Images and labels from one `.npz` file, as written by `np.savez`.
 
     Its arrays are `train_images` and `test_images`, uint8 [N, H, W, C] or [N, H, W]; `train_labels` and `test_labels`,
-    integers [N] from 0, or of multi-label classification integers or bools [N, labels] of 0 and 1; and optionally
-    `classes`, the names of classes or labels. Keras' names `x_train`, `y_train`, `x_test` and
-    `y_test` are accepted. Mean and standard deviation are measured.
+    integers [N] from 0, of multi-label classification integers or bools [N, labels] of 0 and 1, and of regression
+    floating [N, targets]; and optionally `classes`, the names of classes, labels or targets. Keras' names `x_train`,
+    `y_train`, `x_test` and `y_test` are accepted. Mean and standard deviation are measured.
 
     Args:
       root: the file.
@@ -51,11 +51,12 @@ def npz(root: str | Path) -> Dataset[Arrays]:
     for part in ("train", "test"):
         key, labels = named[f"{part}_images"], named[f"{part}_labels"]
         parts[part] = Arrays(*_pair(path, key, arrays[key], labels, arrays[labels]))
-    shapes = {part: list(found.labels.shape[1:]) for part, found in parts.items()}
-    if shapes["train"] != shapes["test"]:
-        found = ", ".join(
-            f"{named[f'{part}_labels']} [{', '.join(map(str, ['N', *each]))}]" for part, each in shapes.items()
-        )
+    kinds = {
+        part: f"{found.labels.dtype} [{', '.join(map(str, ['N', *found.labels.shape[1:]]))}]"
+        for part, found in parts.items()
+    }
+    if kinds["train"] != kinds["test"]:
+        found = ", ".join(f"{named[f'{part}_labels']} {kind}" for part, kind in kinds.items())
         raise DataError(f"{path}: the labels of both parts must be of one kind, found {found}")
     if parts["train"].labels.ndim == 2:
         return _several(path, parts, arrays.get("classes"))
@@ -74,14 +75,15 @@ def npz(root: str | Path) -> Dataset[Arrays]:
 
 
 def _several(path: Path, parts: dict[str, Arrays], names: np.ndarray | None) -> Dataset[Arrays]:
-    """The dataset of images with several labels each."""
+    """The dataset of images with several labels or targets each."""
     train, test = parts["train"], parts["test"]
     classes = _classes(path, names) if names is not None else tuple(map(str, range(train.labels.shape[1])))
-    return Dataset(path.stem, train, test, classes, *moments(train.images), task="multilabel")
+    task = "regression" if train.labels.dtype.kind == "f" else "multilabel"
+    return Dataset(path.stem, train, test, classes, *moments(train.images), task=task)
 
 
 def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.ndarray) -> list[np.ndarray]:
-    """Images [N, H, W, C] and labels int32 [N] or [N, labels]; raises DataError if they are invalid."""
+    """Images [N, H, W, C] and labels, int32 [N] or [N, labels] or floating [N, targets]; DataError if invalid."""
     where = f"{path}: {key}"
     if images.dtype != np.uint8:
         raise DataError(f"{where} must be uint8, found {images.dtype}{_as_bytes(images)}")
@@ -95,14 +97,20 @@ def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.
     if len(images) == 0 or 0 in images.shape:
         raise DataError(f"{where} holds no images: {list(images.shape)}")
     where = f"{path}: {labels_key}"
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels  # as in Keras
+    numbers = _numbers(labels)
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 and not numbers else labels  # as in Keras
     several = labels.ndim == 2 and labels.dtype.kind in "biu" and not _one_hot(labels)
-    if not several and (labels.dtype.kind not in "iu" or labels.ndim != 1):
+    if not (several or numbers) and (labels.dtype.kind not in "iu" or labels.ndim != 1):
         raise DataError(
             f"{where} must be whole numbers [N], found {labels.dtype} {list(labels.shape)}{_as_whole(labels)}"
         )
     if len(labels) != len(images):
         raise DataError(f"{path}: {len(images):,} {key} but {len(labels):,} {labels_key}")
+    if numbers:
+        if not np.isfinite(labels).all():
+            row, column = np.argwhere(~np.isfinite(labels))[0]
+            raise DataError(f"{where} [N, targets] must be finite, found {labels[row, column]} in row {row}")
+        return [images, labels]
     if several:
         if (wrong := (labels != 0) & (labels != 1)).any():
             row, column = np.argwhere(wrong)[0]
@@ -111,6 +119,13 @@ def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.
     if labels.min() < 0 or labels.max() >= 1 << 31:
         raise DataError(f"{where} must count classes from 0, found {labels.min()} to {labels.max()}")
     return [images, labels.astype(np.int32)]
+
+
+def _numbers(labels: np.ndarray) -> bool:
+    """Whether these are numbers [N, targets] of regression: floating, and no classes or labels of a floating type."""
+    if labels.ndim != 2 or labels.dtype.kind != "f" or labels.size == 0:
+        return False
+    return bool((labels != np.round(labels)).any() or (labels.shape[1] > 1 and not np.isin(labels, (0, 1)).all()))
 
 
 def _one_hot(labels: np.ndarray) -> bool:
@@ -124,7 +139,7 @@ def _as_whole(labels: np.ndarray) -> str:
         return ""
     if _one_hot(labels):
         return "; one-hot rows: labels.argmax(1)"
-    if labels.ndim == 1 and np.isfinite(labels).all() and (labels == labels.astype(np.int64)).all():
+    if labels.ndim in (1, 2) and np.isfinite(labels).all() and (labels == labels.astype(np.int64)).all():
         return "; labels.astype('int32')"
     return ""
 

@@ -84,8 +84,8 @@ def test_a_channel_that_never_varies_can_be_divided_by(write, arrays):
         (lambda a: a.update(train_images=np.moveaxis(np.zeros([9, 6, 5, 3], np.uint8), -1, 1)),
          "{path}: train_images [9, 3, 6, 5] looks channels-first; "
          "np.moveaxis(images, 1, -1) puts the channels last"),
-        (lambda a: a.update(train_labels=np.eye(9) / 2), "{path}: train_labels must be whole numbers [N], "
-         "found float64 [9, 9]"),
+        (lambda a: a.update(train_labels=np.eye(9) / 2), "{path}: the labels of both parts must be of one kind, "
+         "found train_labels float32 [N, 9], test_labels int32 [N]"),
         (lambda a: a.update(train_labels=np.arange(8)), "{path}: 9 train_images but 8 train_labels"),
         (lambda a: a.update(train_labels=np.arange(9) - 1), "{path}: train_labels must count classes from 0, "
          "found -1 to 7"),
@@ -284,11 +284,40 @@ def test_several_labels_of_each_image(write, arrays, rng, dtype):
         assert getattr(found, part).labels.dtype == np.int32
 
 
+@pytest.mark.parametrize("targets", [1, 3])
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_numbers_of_each_image(write, arrays, rng, targets, dtype):
+    labels = {p: rng.normal(size=(len(arrays[f"{p}_images"]), targets)).astype(dtype) for p in ("train", "test")}
+    names = np.array(["height", "width", "angle"][:targets])
+    found = data.load("npz", write(arrays | {f"{p}_labels": own for p, own in labels.items()} | {"classes": names}))
+    assert (found.task, found.classes) == ("regression", tuple(names))
+    for part, own in labels.items():
+        np.testing.assert_array_equal(getattr(found, part).labels, own.astype(np.float32))
+
+
+def test_numbers_that_do_not_fit(write, arrays, rng):
+    labels = {f"{p}_labels": rng.normal(size=(len(arrays[f"{p}_images"]), 2)) for p in ("train", "test")}
+    damaged = labels["train_labels"].copy()
+    damaged[1, 1] = np.nan
+    ones = np.ones([len(damaged), 2])
+    for change, words in [
+        ({"train_labels": damaged}, "train_labels [N, targets] must be finite, found nan in row 1"),
+        ({"test_labels": np.ones([len(labels["test_labels"]), 2], int)},
+         "must be of one kind, found train_labels float32 [N, 2], test_labels int32 [N, 2]"),
+        ({"train_labels": ones},
+         f"must be whole numbers [N], found float64 {list(ones.shape)}; labels.astype('int32')"),
+        ({"classes": np.array(["a"])}, "labels must be 1 numbers, but are 2"),
+    ]:  # fmt: skip
+        with pytest.raises(DataError) as caught:
+            data.load("npz", write(arrays | labels | change))
+        assert str(caught.value).endswith(words)
+
+
 def test_several_labels_that_do_not_fit(write, arrays):
     several = {f"{part}_labels": np.ones([len(arrays[f"{part}_images"]), 3], int) for part in ("train", "test")}
     for change, words in [
         ({"test_labels": np.zeros(len(arrays["test_images"]), int)},
-         "the labels of both parts must be of one kind, found train_labels [N, 3], test_labels [N]"),
+         "the labels of both parts must be of one kind, found train_labels int32 [N, 3], test_labels int32 [N]"),
         ({"train_labels": 2 * several["train_labels"]},
          "train_labels [N, labels] must be 0 or 1, found 2 in row 0"),
         ({"classes": np.array(["a", "b"])}, "labels must be 2 of 0 or 1, but are 3"),

@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(root):
     (root / "bare.toml").write_text(re.sub(r"weights = .*\n", "", CONFIG.format(root=root)))
     with pytest.raises(ConfigError) as caught:
         run.build(config.read(root / "bare.toml"))
-    assert str(caught.value) == "pretrained.skip, ignore and entry require pretrained.weights, got none"
+    assert str(caught.value) == "pretrained.skip, ignore, entry and part require pretrained.weights, got none"
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 from support.config_text import config_text
 from support.tiny_run import invoke, killed_at_step_8, settings
 
@@ -79,6 +80,27 @@ def test_an_auxiliary_classifier_trains_and_is_saved(tmp_path):
     assert str(caught.value) == (
         "loss.auxiliary needs a net with an auxiliary output, as fcn with net.aux=true; got fcn"
     )
+
+
+@pytest.mark.slow
+def test_an_encoder_starts_from_a_run_of_classification(tmp_path):
+    small = {"blocks": [1, 1], "width": 8}
+    shared = {"optim": {"name": "adam", "learning_rate": 0.01}, "train": {"epochs": 1, "batch_size": 64}}
+    text = config_text({"name": "resnet", **small}, data={"name": "digits"}, **shared)
+    run.train(settings(tmp_path, text=text), tmp_path / "classifier")
+    gray = ["backbone/conv1"]  # of one channel
+    text = config_text(
+        {"name": "fcn", "encoder": "ENCODER"},
+        data={"name": "shapes", "size": 16, "num_classes": 3, "train": 64, "test": 8},
+        pretrained={"weights": str(tmp_path / "classifier"), "part": "backbone", "ignore": ["fc"], "skip": gray},
+        **shared,
+    ).replace('"ENCODER"', '{ name = "resnet", blocks = [1, 1], width = 8 }')
+    params = run.build(settings(tmp_path, text=text))[2].start().params
+    theirs = load_file(tmp_path / "classifier" / "params.safetensors")
+    np.testing.assert_array_equal(
+        params["backbone"]["layer2"]["0"]["conv2"]["kernel"], theirs["params/layer2/0/conv2/kernel"]
+    )
+    assert run.train(settings(tmp_path, text=text), tmp_path / "run")["test_miou"] > 0
 
 
 @pytest.mark.slow

@@ -28,7 +28,10 @@ def batch(rng):
     return Batch(rng.normal(size=SHAPE).astype("f4"), labels, np.ones(2, "f4"))
 
 
-@pytest.mark.parametrize(("weight", "accumulate"), [(0.4, 1), (2.0, 1), (0.4, 2)])
+@pytest.mark.parametrize(
+    ("weight", "accumulate"),
+    [(0.4, 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in [(2.0, 1), (0.4, 2)])],
+)
 def test_the_gradient_is_that_of_the_sum(batch, weight, accumulate):
     """Of an auxiliary classifier at the first of two stages; the loss and both heads are written out here."""
     net, tx = NETS["fcn"](True), optax.sgd(1.0)
@@ -59,6 +62,7 @@ def test_the_gradient_is_that_of_the_sum(batch, weight, accumulate):
     assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(gradient["aux_classifier"])) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_prediction_is_the_program_without_it(name, batch):
     net, plain = NETS[name](True), NETS[name](False)

@@ -15,6 +15,7 @@ from jaxconv.port.diagnose.hints import hints
 from jaxconv.port.weights.leaves import leaves_of
 from jaxconv.port.weights.match import PortError, match, mismatch_message, selected
 from jaxconv.port.weights.names import Source, name_leaves
+from jaxconv.port.weights.parts import leaves_in, of_run
 from jaxconv.port.weights.read import plain_names, read
 
 __all__ = ["load"]
@@ -32,6 +33,7 @@ def load(
     ignore: str | Iterable[str] = (),
     key: Any = None,
     entry: str | None = None,
+    part: str | None = None,
 ) -> tuple[Params, State]:
     """Load weights of torch or of a run into a net's params and state: matched by name, converted to our layout.
 
@@ -52,6 +54,9 @@ def load(
       ignore: patterns of unexpected names in the file that are no error ("fc", "aux1.*").
       key: random key for skipped parameters.
       entry: key of the state dict in a checkpoint that has several, such as "model_ema"; see `read`.
+      part: path of the part that the weights are for, such as the "backbone" of a segmentation net, of which a
+        classifier's file has the weights; all other parts are skipped. Their names are those of the classifier, of
+        whose `features` such a part may be made. None for the complete net.
 
     Returns:
       (params, state) in the net's dtypes. Running variances are torch's unbiased ones, unchanged.
@@ -73,12 +78,15 @@ def load(
     net = lift(net)
     leaves = leaves_of(net, x)
     found = read(weights, entry)
+    inside = {leaf.path: leaf for leaf in leaves} if part is None else leaves_in(leaves, part)
     if found and all(name.startswith(_OURS) for name in found):
-        found, source = leaves.to_torch(found), "torchvision"
-    skipped = selected(skip, [leaf.path for leaf in leaves], "skip")
+        found, source = leaves.to_torch(found) if part is None else of_run(leaves, found, inside), "torchvision"
+    skipped = selected(skip, inside, "skip") | {leaf.path for leaf in leaves if leaf.path not in inside}
     if skipped and key is None:
-        raise ConfigError("skip initializes weights randomly, and needs a key\n  fix: key=jax.random.key(0)")
-    names = name_leaves(leaves, source, found)
+        word = "skip" if part is None else "part"
+        raise ConfigError(f"{word} initializes weights randomly, and needs a key\n  fix: key=jax.random.key(0)")
+    theirs = name_leaves(list(inside.values()), source, found)
+    names = {path: theirs[leaf.path] for path, leaf in inside.items()}
     plain = plain_names(names.values())
     names = {path: name if name in found else plain.get(name, name) for path, name in names.items()}
     ignored = selected(ignore, found, "ignore")

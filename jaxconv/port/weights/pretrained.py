@@ -24,6 +24,7 @@ def pretrained(
     skip: str | Iterable[str] = (),
     ignore: str | Iterable[str] = (),
     entry: str | None = None,
+    part: str | None = None,
 ) -> Layer:
     """The net with an `init` that loads pretrained weights; parameters that are skipped are initialized randomly.
 
@@ -34,6 +35,7 @@ def pretrained(
       skip: patterns of parameter paths to initialize from the key: a new head.
       ignore: patterns of unexpected names in the file that are no error.
       entry: key of the state dict in a checkpoint that has several, as in `load`.
+      part: path of the part that the weights are for, as in `load`; all others are initialized from the key.
 
     Returns:
       A Layer with the same `apply`, parts and parameter structure.
@@ -52,7 +54,8 @@ def pretrained(
     net = lift(net)
 
     def init(key: Any, x: Any) -> Any:
-        return load(net, _fetched(weights), source, x=x, skip=skip, ignore=ignore, key=key, entry=entry)
+        words: Any = {"skip": skip, "ignore": ignore, "entry": entry, "part": part}
+        return load(net, _fetched(weights), source, x=x, key=key, **words)
 
     return dataclasses.replace(net, init=init)
 

@@ -87,10 +87,11 @@ def _pretrained(net: Layer, settings: Config) -> Layer:
     """The net, initialized from the config's pretrained weights if there are any."""
     wanted = settings.pretrained
     if wanted.weights is None:
-        if wanted.skip or wanted.ignore or wanted.entry:
-            raise ConfigError("pretrained.skip, ignore and entry require pretrained.weights, got none")
+        if wanted.skip or wanted.ignore or wanted.entry or wanted.part:
+            raise ConfigError("pretrained.skip, ignore, entry and part require pretrained.weights, got none")
         return net
-    return pretrained(net, wanted.weights, wanted.source, skip=wanted.skip, ignore=wanted.ignore, entry=wanted.entry)
+    words: Any = {"skip": wanted.skip, "ignore": wanted.ignore, "entry": wanted.entry, "part": wanted.part}
+    return pretrained(net, wanted.weights, wanted.source, **words)
 
 
 def _first(source: Source) -> np.ndarray:

@@ -97,6 +97,9 @@ class PretrainedConfig:
     """Patterns of names in the file that the net lacks."""
     entry: Annotated[str | None, example("model_ema")] = None
     """Key of the state dict in a checkpoint that has several; the trained weights if unset."""
+    part: Annotated[str | None, example("backbone")] = None
+    """Path of the part that the weights are for, such as the encoder of a segmentation net, of a classifier's file; all
+    other parameters keep their random init."""
 
 
 @dataclasses.dataclass(frozen=True)
