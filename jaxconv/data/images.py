@@ -21,6 +21,7 @@ from jaxconv.data.formats.csv import csv_table
 from jaxconv.data.formats.folder import folder
 from jaxconv.data.formats.packed import is_packed, packed
 from jaxconv.data.formats.shards import part_files
+from jaxconv.data.formats.tar import tar_shards
 from jaxconv.data.formats.zip import zip_tree
 from jaxconv.data.moments import moments
 from jaxconv.data.split import stratified
@@ -41,8 +42,9 @@ TABLES: dict[str, Callable[[list[Path], Columns], Listed]] = {
     ".tsv": csv_table,
     ".parquet": arrow_table,
     ".arrow": arrow_table,
+    ".tar": tar_shards,
 }
-"""Formats of tables, by the ending of their files."""
+"""Formats of files whose columns have names, by their ending."""
 
 
 def images(
@@ -69,6 +71,8 @@ def images(
     - a `.parquet` file with a column of images and a column `label`, or a folder of such files, `train-*.parquet` and
       `test-*.parquet`, also in its subfolder `data`, as in a repository of Hugging Face; or a folder that its
       `save_to_disk` wrote. Class names are those of the file. Needs the extra `data`;
+    - `.tar` files of WebDataset, in which `key.jpg` and `key.cls` are an image and its label, `train-*.tar` and
+      `val-*.tar`, or in folders `train` and `val`;
     - a folder that `jaxconv pack` wrote.
 
     Extensions are those of `jaxconv.data.picture.FORMATS`; hidden files are ignored; images in folders of a class
@@ -89,8 +93,8 @@ def images(
         device memory.
       corrupt: "fail" stops at a damaged image; "skip" skips it: in memory it is listed in `skipped`, in a stream it has
         weight 0.
-      image_column: column of the images, or of their paths, in a table.
-      label_column: column of the labels.
+      image_column: column of the images, or of their paths, in a table; ending of their names in a `.tar` file.
+      label_column: column of the labels, or ending, likewise.
       targets: columns of numbers to predict, instead of a label: regression.
 
     Returns:

@@ -13,8 +13,9 @@ import numpy as np
 from jaxconv._base.errors import DataError
 from jaxconv._base.files import open_file, read_text
 from jaxconv.data.encoded import Listed, some_of
-from jaxconv.data.formats.arrow_files import Contents, Stamp, contents, pyarrow, row_group, schema, stamp
+from jaxconv.data.formats.arrow_files import Contents, contents, pyarrow, row_group, schema
 from jaxconv.data.formats.columns import Columns, check_numbers, present
+from jaxconv.data.formats.shards import Stamp, stamp
 from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
 
 __all__ = ["ImageColumn", "arrow_table", "saved_parts"]

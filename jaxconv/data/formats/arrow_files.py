@@ -13,10 +13,10 @@ import numpy as np
 
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import open_file
+from jaxconv.data.formats.shards import Stamp, check_unchanged
 
-__all__ = ["Contents", "Stamp", "contents", "pyarrow", "row_group", "schema", "stamp"]
+__all__ = ["Contents", "contents", "pyarrow", "row_group", "schema"]
 
-Stamp = tuple[int, int]  # bytes and time of change of a file
 Result = TypeVar("Result")
 _CACHED_GROUPS = (
     4  # threads read neighboring rows by turns; of a shuffled order, nearly every image needs another group
@@ -53,12 +53,6 @@ def pyarrow() -> Any:
         fix = 'python -m pip install "jaxconv[data]"'
         raise ConfigError(f'Parquet and Arrow files need pyarrow, the "data" extra: {fix}') from None
     return pyarrow
-
-
-def stamp(path: Path) -> Stamp:
-    """What changes if a file is replaced while it is read."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
 
 
 def schema(path: Path) -> Any:
@@ -120,14 +114,9 @@ def _is_arrow(path: Path) -> bool:
     return path.suffix.lower() == ".arrow"
 
 
-def _check_unchanged(path: Path, when: Stamp) -> None:
-    if stamp(path) != when:
-        raise DataError(f"{path} was changed while it was read; begin again")
-
-
 @functools.lru_cache(_CACHED_GROUPS)
 def _group(path: Path, when: Stamp, column: str, number: int) -> Any:
-    _check_unchanged(path, when)
+    check_unchanged(path, when)
 
     def read() -> Any:
         with pyarrow().parquet.ParquetFile(str(path), metadata=_footer(path, when)) as file:
@@ -143,7 +132,7 @@ def _footer(path: Path, when: Stamp) -> Any:
 
 @functools.lru_cache(_CACHED_FILES)
 def _arrow_chunks(path: Path, when: Stamp, column: str) -> Any:
-    _check_unchanged(path, when)
+    check_unchanged(path, when)
     return _arrow(path).column(column).chunks
 
 

@@ -9,7 +9,9 @@ from jaxconv._base.errors import DataError
 from jaxconv.data.encoded import some_of
 from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
 
-__all__ = ["part_files"]
+__all__ = ["Stamp", "check_unchanged", "part_files", "stamp"]
+
+Stamp = tuple[int, int]  # bytes of a file, and time of its last change
 
 _NAME = re.compile(r"(?P<part>.*?)(?:[-_.]?(?P<number>\d+)(?:-of-(?P<count>\d+))?)?")
 
@@ -18,7 +20,8 @@ def part_files(root: Path, suffix: str) -> list[list[Path]]:
     """The files of the training images, and those of the test images if there are some.
 
     Args:
-      root: a folder of files, or with these in its subfolder `data`, as a repository of Hugging Face.
+      root: a folder of files, or of a folder for each part, or with these in its subfolder `data`, as a repository of
+        Hugging Face.
       suffix: ending of the format's files, in lower case.
 
     Returns:
@@ -35,12 +38,15 @@ def part_files(root: Path, suffix: str) -> list[list[Path]]:
         for file in inside:
             if file.suffix.lower() == suffix and file not in folders:
                 parts.setdefault(_part(file), []).append(file)
+        for each in folders:
+            if first_of((*TRAIN_NAMES, *TEST_NAMES), [each.name]) and (inner := sorted(each.glob(f"*{suffix}"))):
+                parts.setdefault(each.name, []).extend(inner)
         train, test = (first_of(names, parts) for names in (TRAIN_NAMES, TEST_NAMES))
         trees = (each.name for each in folders if any(below.is_dir() for below in each.iterdir()))
         chosen = list(parts.values())
         if train is not None and first_of(TRAIN_NAMES, trees) is None:
             chosen = [parts[train], *([] if test is None else [parts[test]])]
-        elif folders or not parts:
+        elif folders or not parts or folder != root:
             continue
         for shards in chosen:
             _check_complete(shards)
@@ -63,3 +69,15 @@ def _check_complete(shards: list[Path]) -> None:
     expected = [f"{start}{number:0{width}}{end}" for number in range(int(found["count"]))]
     if missing := sorted({*expected} - {shard.name for shard in shards}):
         raise DataError(f"{shards[0].parent} must have {len(expected)} shards of {name}, it lacks {some_of(missing)}")
+
+
+def stamp(path: Path) -> Stamp:
+    """What changes if a file is replaced while it is read."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def check_unchanged(path: Path, when: Stamp) -> None:
+    """Raise DataError if a file has another stamp than it had."""
+    if stamp(path) != when:
+        raise DataError(f"{path} was changed while it was read; begin again")

@@ -146,5 +146,5 @@ def test_files_that_are_no_text_and_columns_that_nothing_has(table):
     path.write_bytes(b"path,label\n\xff\xfe")
     assert error(path).startswith(f"cannot read {path}: 'utf-8' codec can't decode")
     assert error(path.parent, ConfigError, label_column="label") == (
-        f"data.image_column, label_column and targets are for .csv, .tsv, .parquet, .arrow, not for {path.parent}"
+        f"data.image_column, label_column and targets are for .csv, .tsv, .parquet, .arrow, .tar, not for {path.parent}"
     )
