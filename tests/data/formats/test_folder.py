@@ -301,3 +301,9 @@ def test_a_folder_that_may_not_be_read(photographs, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert error(root) == f"cannot read the folder {root / 'a'}: Permission denied"
+
+
+def test_the_former_name_of_the_dataset(photographs):
+    root = photographs({"a": 4, "b": 2})
+    former = data.load("folder", root, size=16, in_memory=False)
+    assert (former.train.files, former.classes) == (load(root).train.files, ("a", "b"))
