@@ -48,7 +48,7 @@ def pack(
         if check:
             display.table(console, {name: f"{count:,}" for name, count in packed.check(source).items()})
             return
-        if out is None:
+        if out is None or "=" in out.name:  # the first override
             raise ConfigError("pack needs a folder to write: jaxconv pack CONFIG OUT")
         changes = overrides or []
         if source.suffix == ".toml":

@@ -66,6 +66,8 @@ def test_a_folder_with_files_that_are_damaged(photos, tmp_path):
     ("arguments", "message"),
     [
         (["photos"], "pack needs a folder to write: jaxconv pack CONFIG OUT"),
+        (["photos", "size=8"], "pack needs a folder to write: jaxconv pack CONFIG OUT"),
+        (["photos", "--check"], "photos is no packed dataset: it has no packed.json"),
         (["photos", "out", "sise=8"], "data.sise: images takes"),
         (["x.toml", "out"], "jaxconv pack needs data.name = \"images\", got 'digits'"),
         (["nowhere", "out"], "data.root = nowhere must be a folder of images: there is no such folder"),

@@ -87,9 +87,11 @@ def arrow_table(files: list[Path], columns: Columns) -> Listed:
     features = _features(first)
     image = _image_column(files[0], columns.image, first, features)
     names = list(columns.targets) or [_label_column(files[0], columns.label, first, features)]
+    key = "targets" if columns.targets else "label_column"
     for path in files:
         found = schema(path)
-        for key, name in (("image_column", image), *(("targets", name) for name in names)):
+        present(path, "image_column", image, found.names)
+        for name in names:
             present(path, key, name, found.names)
         if (other := _classes(found, names[0])) != _classes(first, names[0]):
             raise DataError(f"{path} must have the classes of {files[0].name}, found {some_of(other or ['none'])}")

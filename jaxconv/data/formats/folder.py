@@ -10,6 +10,7 @@ from pathlib import Path
 from jaxconv._base.errors import DataError
 from jaxconv._base.files import open_file
 from jaxconv.data.encoded import Listed, some_of
+from jaxconv.data.formats.shards import entries
 from jaxconv.data.formats.tree import IGNORED_FILES, SUFFIXES, class_folders
 
 __all__ = ["Files", "folder"]
@@ -60,21 +61,13 @@ class _Disk:
     def folders(self, base: Path) -> list[str]:
         if not base.is_dir():
             return []
-        found = [entry for entry in _entries(base) if not entry.name.startswith(".")]
+        found = [entry for entry in entries(base) if not entry.name.startswith(".")]
         if lost := [entry.name for entry in found if _is_broken_link(entry)]:
             raise DataError(f"{base} has broken links: {some_of(lost)}")
         return [entry.name for entry in found if entry.is_dir()]
 
     def below(self, base: Path, folder: str) -> Iterator[tuple[str, int | None]]:
         return _below(base, folder, ())
-
-
-def _entries(base: Path) -> list[os.DirEntry[str]]:
-    """Entries of a folder, sorted by name."""
-    try:
-        return sorted(os.scandir(base), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"cannot read the folder {base}: {error.strerror or error}") from None
 
 
 def _is_broken_link(entry: os.DirEntry[str]) -> bool:
@@ -89,7 +82,7 @@ def _is_broken_link(entry: os.DirEntry[str]) -> bool:
 def _below(base: Path, folder: str, above: tuple[Path, ...]) -> Iterator[tuple[str, int | None]]:
     """Paths of all files below a folder, with the size of each image; None for others, and for a link to a parent."""
     above = (*above, (base / folder).resolve())
-    for entry in _entries(base / folder):
+    for entry in entries(base / folder):
         path = f"{folder}/{entry.name}"
         if entry.name.startswith(".") or entry.name in IGNORED_FILES:
             continue

@@ -133,6 +133,8 @@ def check(root: Path) -> dict[str, int]:
 
 
 def _manifest(root: Path) -> dict[str, Any]:
+    if not is_packed(root):
+        raise DataError(f"{root} is no packed dataset: it has no {MANIFEST}")
     if not (root / MANIFEST).is_file():
         raise DataError(f"{root} is a half-written packed dataset: the same jaxconv pack again completes it")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from jaxconv._base.errors import DataError
 from jaxconv.data.encoded import some_of
 from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
 
-__all__ = ["Stamp", "check_unchanged", "part_files", "stamp"]
+__all__ = ["Stamp", "check_unchanged", "entries", "part_files", "stamp"]
 
 Stamp = tuple[int, int]  # bytes of a file, and time of its last change
 
@@ -25,24 +26,25 @@ def part_files(root: Path, suffix: str) -> list[list[Path]]:
       suffix: ending of the format's files, in lower case.
 
     Returns:
-      Sorted files of each part; one part if no name is that of a part. None if there are no such files, or folders of
-      classes beside them.
+      Sorted files of each part; one part if no name is that of a part; no part if there are no such files, or folders
+      of classes beside them.
 
     Raises:
-      DataError: if a shard of `-of-00002` is missing.
+      DataError: if a shard of `-of-00002` is missing, or a folder cannot be read.
     """
     for folder in (root, root / "data"):
-        inside = sorted(each for each in folder.iterdir() if each.name[0] != ".") if folder.is_dir() else []
-        folders = [each for each in inside if each.is_dir()]
+        inside = [each for each in (entries(folder) if folder.is_dir() else []) if not each.name.startswith(".")]
+        folders = [Path(each) for each in inside if each.is_dir()]
+        of_parts = [each for each in folders if each.name.lower() in (*TRAIN_NAMES, *TEST_NAMES)]
         parts: dict[str, list[Path]] = {}
-        for file in inside:
-            if file.suffix.lower() == suffix and file not in folders:
+        for file in (Path(each) for each in inside if each.is_file()):
+            if file.suffix.lower() == suffix:
                 parts.setdefault(_part(file), []).append(file)
-        for each in folders:
-            if first_of((*TRAIN_NAMES, *TEST_NAMES), [each.name]) and (inner := sorted(each.glob(f"*{suffix}"))):
-                parts.setdefault(each.name, []).extend(inner)
+        for each in of_parts:
+            if found := [Path(file) for file in entries(each) if Path(file).suffix.lower() == suffix]:
+                parts.setdefault(each.name, []).extend(found)
         train, test = (first_of(names, parts) for names in (TRAIN_NAMES, TEST_NAMES))
-        trees = (each.name for each in folders if any(below.is_dir() for below in each.iterdir()))
+        trees = (each.name for each in of_parts if any(below.is_dir() for below in entries(each)))
         chosen = list(parts.values())
         if train is not None and first_of(TRAIN_NAMES, trees) is None:
             chosen = [parts[train], *([] if test is None else [parts[test]])]
@@ -52,6 +54,18 @@ def part_files(root: Path, suffix: str) -> list[list[Path]]:
             _check_complete(shards)
         return chosen if train is not None else [sorted(file for shards in chosen for file in shards)]
     return []
+
+
+def entries(base: Path) -> list[os.DirEntry[str]]:
+    """Entries of a folder, sorted by name.
+
+    Raises:
+      DataError: if it cannot be read.
+    """
+    try:
+        return sorted(os.scandir(base), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"cannot read the folder {base}: {error.strerror or error}") from None
 
 
 def _part(file: Path) -> str:

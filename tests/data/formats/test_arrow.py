@@ -242,6 +242,10 @@ def test_values_and_shards_that_do_not_fit(files, tmp_path):
     path = write(table(files), tmp_path / "set" / "train-0.parquet")
     second = write(table(files), tmp_path / "set" / "train-1.parquet", ["x", "y", "z"])
     assert error(path.parent) == f"{second} must have the classes of train-0.parquet, found x, y, z"
+    write(table(files).rename_columns(["image", "labels"]), second)
+    assert error(path.parent) == (
+        f"{second} must have a column 'label', found image, labels; data.label_column = 'labels'?"
+    )  # fmt: skip
     second.unlink()
     write(table(files), tmp_path / "set" / "test.parquet", ["zebra", "ape", "dog"])
     assert error(path.parent) == (

@@ -156,10 +156,8 @@ def test_what_a_folder_must_not_be(photographs, tmp_path):
     nowhere, file = tmp_path / "nowhere", tmp_path / "file"
     file.write_text("")
     assert error(nowhere) == f"data.root = {nowhere} must be a folder of images: there is no such folder"
-    assert (
-        error(file)
-        == f"data.root = {file} must be a folder of images, or end in .zip, .csv, .tsv, .parquet, .arrow, .tar: it is a file"
-    )
+    endings = ".zip, .csv, .tsv, .parquet, .arrow, .tar"
+    assert error(file) == f"data.root = {file} must be a folder of images, or end in {endings}: it is a file"
     empty = tmp_path / "empty"
     empty.mkdir()
     assert error(empty) == (
@@ -303,3 +301,9 @@ def test_a_folder_that_may_not_be_read(photographs, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert error(root) == f"cannot read the folder {root / 'a'}: Permission denied"
+
+
+def test_the_former_name_of_the_dataset(photographs):
+    root = photographs({"a": 4, "b": 2})
+    former = data.load("folder", root, size=16, in_memory=False)
+    assert (former.train.files, former.classes) == (load(root).train.files, ("a", "b"))

@@ -123,7 +123,7 @@ def test_every_mistake_at_once(refusal):
     ]
 
 
-SETS = "digits, shapes, mnist, fashion_mnist, cifar10, cifar100, folder, masks, coco, npz"
+SETS = "digits, shapes, mnist, fashion_mnist, cifar10, cifar100, images, folder, masks, coco, npz"
 SGD = "momentum, nesterov, accumulator_dtype, weight_decay"
 NETS = ", ".join(registry)
 SINGLE = [
