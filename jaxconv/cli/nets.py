@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxconv._base.files import user_path, write_atomically, writing
+from jaxconv.analysis.columns import COLUMNS
 from jaxconv.cli.errors import user_errors
 from jaxconv.cli.options import ConfigPath, Invert, Overrides, Tta, examples
 
@@ -30,7 +31,8 @@ Paths = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command(epilog=examples("jaxconv predict runs/digits-20261129-170000 three.png --top 3"))(predict)
-    app.command(epilog=examples("jaxconv summary configs/digits.toml --html net.html"))(summary)
+    meanings = "\n\n".join(["Columns:", *(f"{column.head}: {column.meaning}" for column in COLUMNS)])
+    app.command(epilog=f"{examples('jaxconv summary configs/digits.toml --html net.html')}\n\n{meanings}")(summary)
     app.command(epilog=examples("jaxconv tune configs/digits.toml"))(tune)
 
 
