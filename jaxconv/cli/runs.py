@@ -149,12 +149,13 @@ def watch(
     with user_errors():
         import webbrowser
 
-        from jaxconv.run.live import serve
+        from jaxconv.run.live import open_page, serve
 
         server, address = serve(folder, port)
         typer.echo(f"{folder} at {address} (Ctrl-C to stop)")
         if browser:
-            webbrowser.open(address)
+            with contextlib.suppress(webbrowser.Error):
+                open_page(address)
         with server, contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
 
