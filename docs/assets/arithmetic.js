@@ -32,7 +32,7 @@ const Arithmetic = {
 
   /** First and last input pixel that unit i of a layer sees, clipped to the n pixels of the image. */
   seen(i, field, n) {
-    const middle = field.center + i * field.jump;
+    const middle = field.center + i * field.stride;
     const first = Math.round(middle - (field.size - 1) / 2);
     return [Math.max(0, first), Math.min(n - 1, first + field.size - 1)];
   },

@@ -25,16 +25,16 @@
 
     function list() {
       layers.replaceChildren(...models[choice.value].layers.map(([path, out, size]) =>
-        make("option", {}, `${path}  ${out}×${out}  sees ${size}×${size}`)));
+        make("option", {}, `${path}  ${out}×${out}  receptive field ${size}×${size}`)));
       layers.selectedIndex = Math.min(layers.length - 1, Math.floor(layers.length / 2));
       draw();
     }
 
     function draw() {
       const n = models[choice.value].size;
-      const [path, out, size, jump, center] = layer();
+      const [path, out, size, stride, center] = layer();
       const unit = place.map((share) => Math.min(out - 1, Math.floor(share * out)));
-      const [rows, columns] = unit.map((i) => Arithmetic.seen(i, { size, jump, center }, n));
+      const [rows, columns] = unit.map((i) => Arithmetic.seen(i, { size, stride, center }, n));
       const pen = canvas.getContext("2d"), scale = canvas.width / n;
       pen.fillStyle = color("--jc-image");
       pen.fillRect(0, 0, canvas.width, canvas.height);
@@ -53,8 +53,8 @@
       const whole = rows[0] === 0 && rows[1] === n - 1 && columns[0] === 0 && columns[1] === n - 1;
       text.textContent =
         `${path}: unit (${unit}) of ${out}×${out} sees rows ${rows[0]} to ${rows[1]} and columns ${columns[0]} to ` +
-        `${columns[1]} of the ${n}×${n} image${whole ? ", all of it" : ""}. Its receptive field is ${size}×${size}; the ` +
-        `next unit's is ${jump} pixel${jump === 1 ? "" : "s"} further.`;
+        `${columns[1]} of the ${n}×${n} image${whole ? ", all of it" : ""}. Its receptive field, not clipped to the image, ` +
+        `is ${size}×${size}; the effective stride is ${stride} pixel${stride === 1 ? "" : "s"}.`;
     }
 
     choice.addEventListener("change", list);

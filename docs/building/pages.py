@@ -188,11 +188,17 @@ def summary_of(name: str) -> Any:
 
 
 def receptive_fields() -> str:
-    """A script with the receptive fields of the models' layers: path, units, size, jump and center along an axis."""
+    """A script with the receptive fields of layers along an axis: path, units, size, effective stride and center."""
     models = {}
     for name, shape in SHAPES.items():
-        rows = [row for row in summary_of(name).rows if row.size and len(row.field) == 2 and row.field[0].jump]
-        layers = [[row.path, row.output[1], f.size, float(f.jump), f.center] for row in rows for f in row.field[:1]]
+        rows = [
+            row for row in summary_of(name).rows if row.size and len(row.field) == 2 and row.field[0].effective_stride
+        ]
+        layers = [
+            [row.path, row.output[1], f.unclipped, float(f.effective_stride), f.center]
+            for row in rows
+            for f in row.field[:1]
+        ]
         models[name] = {"size": shape[0], "layers": layers}
     return f"window.RECEPTIVE_FIELDS = {json.dumps(models, separators=(',', ':'))};\n"
 
@@ -223,4 +229,4 @@ def model_row(name: str) -> str:
 def _field(found: Any) -> str:
     """The receptive field of the last map with more than one unit."""
     maps = [row for row in found.rows if len(row.output) == 4 and math.prod(row.output[1:3]) > 1 and row.field]
-    return "×".join(str(field.size) for field in maps[-1].field)
+    return "×".join(str(field.unclipped) for field in maps[-1].field)

@@ -101,7 +101,8 @@ check("2.1", answer)
 
 # %% [markdown]
 # **2.2** Write the receptive field of a stack of windows: `field([(k, s), …])` for layers with kernel $k$ and stride
-# $s$, from input to output. Each layer adds $(k - 1)$ times the *jump*, the product of the strides before it.
+# $s$, from input to output. Each layer adds $(k - 1)$ times the *effective stride*, the product of the strides
+# before it.
 
 
 # %%

@@ -28,7 +28,7 @@ nets = {"lenet5": (28, 28, 1), "vgg11": (224, 224, 3), "resnet18": (224, 224, 3)
 for name, shape in nets.items():
     table = jc.summary(getattr(jc.models, name)(), (1, *shape))
     deep = [row for row in table.rows if row.macs and "downsample" not in row.path]  # not on shortcuts
-    convs = [row.field[0].size for row in deep if len(row.output) == 4]
+    convs = [row.field[0].unclipped for row in deep if len(row.output) == 4]
     print(f"{name:9} {len(deep):3} layers {table.parameters:>12,} parameters {table.macs:>14,} MACs,", end=" ")
     print(f"the last convolution sees {convs[-1]} pixels")
 

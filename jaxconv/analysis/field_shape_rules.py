@@ -48,8 +48,8 @@ def cut(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], ou
 def reverse(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
     (field,) = fields
     assert field is not None
-    jump = -field.jump if field.jump is not None and field.dim in params["dimensions"] else field.jump
-    return field.each(lambda a, _: np.flip(a, params["dimensions"]), jump=jump)
+    stride = -field.stride if field.stride is not None and field.dim in params["dimensions"] else field.stride
+    return field.each(lambda a, _: np.flip(a, params["dimensions"]), stride=stride)
 
 
 def transpose(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
@@ -70,7 +70,7 @@ def broadcast(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | Non
 
     old = field.dim
     dim = dims[old] if old is not None and out[dims[old]] == shapes[0][old] else None
-    return field.each(spread, dim=dim, jump=field.jump if dim is not None else None)
+    return field.each(spread, dim=dim, stride=field.stride if dim is not None else None)
 
 
 def squeeze(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
@@ -100,7 +100,7 @@ def reshape(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None]
         return np.broadcast_to(a, full).reshape(new)
 
     dim = place.get(field.dim) if field.dim is not None else None
-    field = field.each(change, dim=dim, jump=field.jump if dim is not None else None)
+    field = field.each(change, dim=dim, stride=field.stride if dim is not None else None)
     return field.tight() if dim is not None else field.clipped().tight()
 
 
@@ -127,7 +127,7 @@ def concatenate(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | N
     lead = max(sized, key=lambda pair: (pair[1].dim is not None, pair[0]))[1]  # not a wrapped border
     first = found[0]
     if dim != lead.dim and len(found) == len(fields) and all(
-        f.dim == first.dim and f.jump == first.jump and f.low.shape[dim] == 1 and
+        f.dim == first.dim and f.stride == first.stride and f.low.shape[dim] == 1 and
         all(np.array_equal(a, b) for a, b in zip(f.arrays, first.arrays, strict=True)) for f in found
     ):  # fmt: skip
         return first
@@ -142,11 +142,11 @@ def concatenate(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | N
 
     whole = any(f.whole for f in found)
     low, high, seen_low, seen_high = map(join, range(4))
-    joined = Reach(low, high, seen_low, seen_high, lead.dim, lead.jump, whole, lead.period)
+    joined = Reach(low, high, seen_low, seen_high, lead.dim, lead.stride, whole, lead.period)
     if lead.dim is None:  # a new axis of windows, as adaptive pools make it
         centers = [float(a.min() + b.max()) / 2 for a, b in _along(joined, dim)]
         steps = {b - a for a, b in itertools.pairwise(centers)}
-        joined = dataclasses.replace(joined, dim=dim, jump=Fraction(steps.pop()) if len(steps) == 1 else None)
+        joined = dataclasses.replace(joined, dim=dim, stride=Fraction(steps.pop()) if len(steps) == 1 else None)
     return joined.clipped() if whole else joined
 
 

@@ -50,7 +50,7 @@ class Reach:
       low, high: first and last input cell, arrays that broadcast to the array's shape; empty where low > high.
       seen_low, seen_high: the same on an unbounded input, with padding counted as input.
       dim: the dimension of the array that corresponds to the input axis, if there is one.
-      jump: input cells from one cell along `dim` to the next.
+      stride: input cells from one cell along `dim` to the next.
       period: cells along `dim` after which fields repeat, moved by a whole number of input cells.
       whole: whether the field comes from a reduction or gather, so that nothing lies beyond the borders.
     """
@@ -60,7 +60,7 @@ class Reach:
     seen_low: np.ndarray
     seen_high: np.ndarray
     dim: int | None
-    jump: Fraction | None
+    stride: Fraction | None
     whole: bool = False
     period: int = 1
 
@@ -89,7 +89,7 @@ class Reach:
         """The hull over dimensions, which keep length 1."""
         dims = tuple(dims)
         hull = self.each(lambda a, f: f(a, axis=dims, keepdims=True))
-        return dataclasses.replace(hull.clipped(), dim=None, jump=None) if self.dim in dims else hull
+        return dataclasses.replace(hull.clipped(), dim=None, stride=None) if self.dim in dims else hull
 
     def windows(self, dim: int, n: int, axis: Axis) -> Reach:
         """Field of windows along a dimension of n cells."""
@@ -107,7 +107,7 @@ class Reach:
         """
         inside = real & (at >= 0) & (at < n)
         own = dim == self.dim
-        step = self.jump * stride if own and self.jump is not None else self.jump
+        step = self.stride * stride if own and self.stride is not None else self.stride
         period = self.period
         if own:
             period = math.lcm(period * stride.denominator, stride.numerator) // stride.numerator
@@ -134,12 +134,12 @@ class Reach:
 
     def _beyond(self, at: np.ndarray, n: int) -> tuple[np.ndarray, Any]:
         """For cells that may be outside an array of n: an inner cell, whole periods away, and the shift."""
-        if self.jump is None:
+        if self.stride is None:
             return np.clip(at, 0, n - 1), 0
         period = min(self.period, n)
         before, after = at // period, 1 + (at - n) // period
         periods = np.where(at < 0, before, np.where(at >= n, after, 0))
-        shift = (periods * (self.jump * period).numerator) // (self.jump * period).denominator
+        shift = (periods * (self.stride * period).numerator) // (self.stride * period).denominator
         return at - periods * period, shift
 
     def tight(self) -> Reach:
@@ -152,18 +152,23 @@ class Reach:
                 field = field.each(functools.partial(_first, dim=dim))
         return field
 
-    def summary(self, shape: Sequence[int]) -> tuple[int, Fraction | None, float] | None:
-        """Largest field, jump, and center of output 0's field; None if the field is empty."""
-        low, high = (self.low, self.high) if self.whole else (self.seen_low, self.seen_high)
-        low, high = np.broadcast_arrays(low, high)
+    def summary(self) -> tuple[int, int | None, Fraction | None, float | None] | None:
+        """Largest field clipped to the input, unclipped, stride, and center of output 0's unclipped field.
+
+        All but the first are None if no dimension corresponds to the input axis. None for all if the field is empty.
+        """
+        low, high = np.broadcast_arrays(self.low, self.high)
         if low.size == 0 or not (low <= high).any():
             return None
         size = int((high - low).max()) + 1
-        keep = [d for d in range(low.ndim) if d != self.dim]
-        first, last = low.min(axis=tuple(keep)).ravel(), high.max(axis=tuple(keep)).ravel()
+        if self.dim is None:
+            return size, None, None, None
+        low, high = np.broadcast_arrays(self.seen_low, self.seen_high)
+        others = tuple(d for d in range(low.ndim) if d != self.dim)
+        first, last = low.min(axis=others), high.max(axis=others)
         at = int((first <= last).argmax())
-        center = (int(first[at]) + int(last[at])) / 2 - at * (self.jump or 0)
-        return size, self.jump, float(center)
+        center = (int(first[at]) + int(last[at])) / 2 - at * (self.stride or 0)
+        return size, int((high - low).max()) + 1, self.stride, float(center)
 
 
 def _first(a: np.ndarray, _: Any, dim: int) -> np.ndarray:
@@ -190,7 +195,7 @@ def union(fields: Sequence[Reach | None], rank: int) -> Reach | None:
         name: functools.reduce(np.maximum if "high" in name else np.minimum, (getattr(f, name) for f in found))
         for name in _ARRAYS
     }
-    jumps = [f.jump for f in found if f.jump is not None]
+    strides = [f.stride for f in found if f.stride is not None]
     period = math.lcm(*(f.period for f in found))
-    joined = Reach(**words, dim=lead.dim, jump=max(jumps) if jumps else None, whole=whole, period=period).tight()
+    joined = Reach(**words, dim=lead.dim, stride=max(strides) if strides else None, whole=whole, period=period).tight()
     return joined.clipped() if whole else joined

@@ -18,15 +18,22 @@ __all__ = ["Field", "Row", "gather"]
 class Field:
     """Receptive field of a layer's output along one axis of the input, in input cells.
 
+    The last three describe maps: they are None if no axis of the output corresponds to the input's, as after a flatten,
+    a global pool or a dense layer. Output cell i of a map depends on the `unclipped` cells around
+    `center + i * effective_stride`, as far as they are in the input.
+
     Attributes:
-      size: cells of the largest field; padding counts as cells, except after a reduction such as a global pool.
-      jump: from one output cell to the next; None if no axis of the output corresponds to the input's.
-      center: of output 0's field.
+      size: cells of the largest field, clipped to the input: padding does not count.
+      unclipped: the same on an input without borders, as published for architectures; after a global pool, as in
+        squeeze-and-excitation, equal to `size`.
+      effective_stride: from the field of one output cell to that of the next; also None if it varies.
+      center: of output 0's field, unclipped.
     """
 
     size: int
-    jump: Fraction | None
-    center: float
+    unclipped: int | None
+    effective_stride: Fraction | None
+    center: float | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +155,7 @@ def _row(name: str, operations: list[Operation], outs: list[Array], parameters: 
 
 
 def _field(output: Array) -> tuple[Field, ...]:
-    found = [None if f is None else f.summary(output.shape) for f in output.fields or ()]
+    found = [None if f is None else f.summary() for f in output.fields or ()]
     return tuple(Field(*f) for f in found if f is not None) if all(found) else ()
 
 

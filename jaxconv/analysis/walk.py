@@ -240,7 +240,7 @@ def _alike(a: Any, b: Any) -> bool:
         return a is b
     pairs = [(f, g) for f, g in zip(a, b, strict=True) if f is not g]
     return all(
-        f is not None and g is not None and all(map(np.array_equal, f.arrays, g.arrays)) and f.jump == g.jump
+        f is not None and g is not None and all(map(np.array_equal, f.arrays, g.arrays)) and f.stride == g.stride
         for f, g in pairs
     )
 

@@ -89,6 +89,9 @@ def train(
     profile: Annotated[
         int, typer.Option(metavar="STEPS", help="Trace so many steps into RUN/profile, and print where the time goes.")
     ] = 0,
+    page: Annotated[
+        bool, typer.Option("--open", help="Show the run's page in the browser while it trains, as jaxconv watch does.")
+    ] = False,
     coordinator: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Address of process 0, where JAX finds no cluster.")
     ] = None,
@@ -105,6 +108,7 @@ def train(
         from jaxconv.cli import display
         from jaxconv.cli.programs import keep_programs
         from jaxconv.run.build import make_deterministic
+        from jaxconv.run.live import open_page, serving
         from jaxconv.run.profiling import read_profile
         from jaxconv.run.settings import read_settings
 
@@ -121,6 +125,8 @@ def train(
             if out is not None:
                 raise ConfigError("--resume continues in the run's own folder; leave out --out")
             settings = _changed(resume, config_path, overrides or [])
+        if page and dry_run:
+            raise ConfigError("--open shows a run while it trains; leave out --dry-run")
         keep_programs()
         if dry_run:
             display.described(console, run.describe(settings, devices))
@@ -137,7 +143,8 @@ def train(
         try:
             shown = display.progress(console) if first() else contextlib.nullcontext(lambda event: None)
             with interrupt.saying(lambda: _left_behind(folder)), shown as report:
-                result = go(report=report)
+                follow = stack.enter_context(serving(folder, report, open_page)) if page and first() else report
+                result = go(report=follow)
         except KeyboardInterrupt:
             fail(_left_behind(folder), INTERRUPTED)
         if first():

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jaxconv.analysis.collectives import Collective
     from jaxconv.run.dry_run import Described
 
-__all__ = ["clock", "columns", "described", "progress", "size", "table"]
+__all__ = ["clock", "columns", "described", "fits", "progress", "size", "table"]
 
 _ROOMY = 72
 _FOLDED = 10  # columns below which a longer value is not folded
@@ -223,18 +223,35 @@ def columns(console: Console, rows: list[dict[str, str]]) -> None:
         for row in [{key: key for key in rows[0]}, *rows]:
             print("\t".join(row.values()), file=console.file)
         return
-    least = [max(len(name), min(_FOLDED, max(len(row[name]) for row in rows))) for name in rows[0]]
-    if sum(least) + 2 * (len(least) - 1) > console.width:  # would break words into letters
+    if not fits(console, rows):  # would break words into letters
         for row in rows:
             table(console, row)
         return
+    broken = _width(rows, map(len, rows[0])) > console.width
     grid = Table(box=None, pad_edge=False, header_style="dim")
     for name in rows[0]:
         number = all(row[name][:1].isdigit() or not row[name] for row in rows)
-        grid.add_column(name, overflow="fold", justify="right" if number else "left")
+        head = "\n".join(name.split()) if broken else name
+        grid.add_column(head, overflow="fold", justify="right" if number else "left")
     for row in rows:
         grid.add_row(*map(Text, row.values()))
     console.print(grid)
+
+
+def fits(console: Console, rows: list[dict[str, str]]) -> bool:
+    """Whether rows under a header, whose words may be on lines of their own, are no wider than a terminal.
+
+    Args:
+      console: the output.
+      rows: each with the same keys.
+    """
+    return _width(rows, [max(map(len, name.split()), default=0) for name in rows[0]]) <= console.width
+
+
+def _width(rows: list[dict[str, str]], heads: Iterable[int]) -> int:
+    """Characters that keep words together, with heads of such lengths."""
+    values = (min(_FOLDED, max(len(row[name]) for row in rows)) for name in rows[0])
+    return sum(map(max, heads, values)) + 2 * (len(rows[0]) - 1)
 
 
 def table(console: Console, rows: dict[str, str]) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jaxconv._base.files import user_path, write_atomically, writing
+from jaxconv.analysis.columns import COLUMNS
 from jaxconv.cli.errors import user_errors
 from jaxconv.cli.options import ConfigPath, Invert, Overrides, Tta, examples
+from jaxconv.cli.pictures import Pictures, beside, kind_of
 
 if TYPE_CHECKING:
     from jaxconv.engine.form import Form
@@ -30,7 +33,8 @@ Paths = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command(epilog=examples("jaxconv predict runs/digits-20261129-170000 three.png --top 3"))(predict)
-    app.command(epilog=examples("jaxconv summary configs/digits.toml --html net.html"))(summary)
+    meanings = "\n\n".join(["Columns:", *(f"{column.head}: {column.meaning}" for column in COLUMNS)])
+    app.command(epilog=f"{examples('jaxconv summary configs/digits.toml --html net.html')}\n\n{meanings}")(summary)
     app.command(epilog=examples("jaxconv tune configs/digits.toml"))(tune)
 
 
@@ -54,16 +58,19 @@ def predict(
         typer.Option(parser=user_path, metavar="DIR", help="Folder of masks and overlays (default: RUN/predictions)."),
     ] = None,
     tta: Tta = None,
+    pictures: Pictures = "auto",
 ) -> None:
     """Print the most probable classes of images, or write what else a net predicts: masks, with overlays."""
     with user_errors():
         import numpy as np
+        from PIL import Image
         from rich.console import Console
 
         from jaxconv import run
         from jaxconv._base.errors import ConfigError
         from jaxconv.cli.programs import keep_programs
         from jaxconv.run.predict import Predictor, class_names, pretrained
+        from jaxconv.viz.style import rgb
 
         keep_programs()
         if net is None:
@@ -80,16 +87,25 @@ def predict(
             images = paths
         if not images:
             raise ConfigError("predict needs at least one image: jaxconv predict RUN photo.jpg")
-        pictures = [finished.picture(path, invert) for path in images]
-        pixels = [picture.pixels for picture in pictures]
+        read = [finished.picture(path, invert) for path in images]
+        pixels = [picture.pixels for picture in read]
         stacks = [np.stack(pixels)] if len({each.shape for each in pixels}) == 1 else [each[None] for each in pixels]
         outputs = [each for stack in stacks for each in np.asarray(finished.outputs(stack))]
         target = paths[0] / "predictions" if out is None else out
-        terminal = Console().is_terminal
-        for path, picture, output in zip(images, pictures, outputs, strict=True):
+        console = Console()
+        kind = kind_of(pictures, console)
+        for path, picture, output in zip(images, read, outputs, strict=True):
             note = "  (light background: inverted)" if picture.inverted and invert is None else ""
-            shown = finished.task.show(output, finished.shown(path, picture), finished.input, top)
-            typer.echo(_answer(str(path), shown.lines, note, terminal))
+            image = finished.shown(path, picture)
+            shown = finished.task.show(output, image, finished.input, top)
+            if kind == "none":
+                typer.echo(_answer(str(path), shown.lines, note, console.is_terminal))
+            else:
+                drawn = rgb(image, finished.input.peak)
+                if shown.files:  # an overlay, a reconstruction
+                    drawn = Image.open(io.BytesIO([*shown.files.values()][-1]))
+                head, *lines = _answer(str(path), shown.lines, note, True).split("\n")
+                typer.echo(f"{head}\n{beside(drawn, lines, kind, console)}", color=True)
             if shown.files and [each.stem for each in images].count(path.stem) > 1:
                 raise ConfigError(f"files are named after their images, whose names must differ; got {path.stem} twice")
             for ending, content in shown.files.items():

@@ -12,8 +12,11 @@ import typer
 from jaxconv._base.files import user_path
 from jaxconv.cli.errors import user_errors
 from jaxconv.cli.options import ConfigPath, Root, RunFolder, SweepValues, Tta, examples
+from jaxconv.cli.pictures import Pictures, kind_of
 
 __all__ = ["add_to"]
+
+_CURVES = (10, 6)  # characters, which a table does not fold; with less room there are no curves
 
 RunsFolder = Annotated[Path, typer.Argument(parser=user_path, metavar="DIR", help="A folder of runs.")]
 
@@ -79,15 +82,20 @@ def sweep(
         typer.echo(f"wrote {folder}")
 
 
-def runs(folder: RunsFolder = Path("runs")) -> None:
-    """Compare the runs in a folder and their configs."""
+def runs(folder: RunsFolder = Path("runs"), pictures: Pictures = "auto") -> None:
+    """Compare the runs in a folder and their configs; in a terminal with curves of loss and metric over the steps."""
     with user_errors():
         from rich.console import Console
 
         from jaxconv import run
         from jaxconv.cli import display
 
-        display.columns(Console(), run.compare(folder))
+        console = Console()
+        rows = run.compare(folder)
+        if kind_of(pictures, console) != "none":
+            drawn = (run.compare(folder, curves) for curves in _CURVES)
+            rows = next((each for each in drawn if display.fits(console, each)), rows)
+        display.columns(console, rows)
 
 
 def evaluate(folder: RunFolder, root: Root = None, tta: Tta = None) -> None:
@@ -141,12 +149,13 @@ def watch(
     with user_errors():
         import webbrowser
 
-        from jaxconv.run.live import serve
+        from jaxconv.run.live import open_page, serve
 
         server, address = serve(folder, port)
         typer.echo(f"{folder} at {address} (Ctrl-C to stop)")
         if browser:
-            webbrowser.open(address)
+            with contextlib.suppress(webbrowser.Error):
+                open_page(address)
         with server, contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
 

@@ -263,21 +263,23 @@ def looks_channels_first(shape: Sequence[int]) -> bool:
 class ReceptiveField:
     """Receptive field of the outputs along one axis, in input cells.
 
-    Output i depends on the `size` cells from `first + i * jump`; cells at negative positions are padding.
+    Output i depends on the `size` cells from `first + i * effective_stride`; cells at negative positions are padding.
 
     >>> field = ReceptiveField().through(5).through(2, stride=2).through(5).through(2, stride=2)
-    >>> field.size, field.jump, field.center
+    >>> field.size, field.effective_stride, field.center
     (16, 4, 7.5)
     """
 
     size: int = 1
-    jump: int = 1
+    effective_stride: int = 1
     first: int = 0
 
     def through(self, kernel_size: int, *, stride: int = 1, low: int = 0, dilation: int = 1) -> "ReceptiveField":
         """Receptive field of the outputs of one more windowed operation, applied after this field's."""
         return ReceptiveField(
-            self.size + dilation * (kernel_size - 1) * self.jump, self.jump * stride, self.first - low * self.jump
+            self.size + dilation * (kernel_size - 1) * self.effective_stride,
+            self.effective_stride * stride,
+            self.first - low * self.effective_stride,
         )
 
     @property

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.run.page import page, run_content
+from jaxconv.training.progress import Notice
 
-__all__ = ["serve"]
+__all__ = ["open_page", "serve", "serving"]
+
+
+_POLL_SECONDS = 0.1  # most that the end of a run waits for its server
+_IN_TERMINAL = {"elinks", "links", "lynx", "w3m", "www-browser"}
 
 
 def serve(folder: Path, port: int = 0) -> tuple[ThreadingHTTPServer, str]:
@@ -54,6 +64,58 @@ def serve(folder: Path, port: int = 0) -> tuple[ThreadingHTTPServer, str]:
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     return server, f"http://127.0.0.1:{server.server_port}/{token}/"
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, report: Callable[[Any], None], show: Callable[[str], None]
+) -> Iterator[Callable[[Any], None]]:
+    """Serve the page of a run while it trains. A page that cannot be served or shown costs no run.
+
+    Args:
+      folder: the run's, which need not exist yet.
+      report: called with each event of the run.
+      show: called once with the address.
+
+    Yields:
+      The function to call with each event instead; with the first one the page is served, until the end of the block.
+    """
+    running: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
+    waiting = True
+
+    def first(event: Any) -> None:
+        nonlocal waiting
+        if waiting and (folder / "config.toml").is_file():
+            waiting = False
+            try:
+                server, address = serve(folder)
+                thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True)
+                thread.start()
+                running.append((server, thread))
+                report(Notice(f"{folder} at {address}"))
+                show(address)
+            except (ConfigError, DataError, OSError, webbrowser.Error) as error:
+                report(Notice(f"the page of the run cannot be shown: {error}"))
+        report(event)
+
+    try:
+        yield first
+    finally:
+        for server, thread in running:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def open_page(address: str) -> None:
+    """Open an address in the default browser, without waiting for it; not in one that takes this terminal.
+
+    Raises:
+      webbrowser.Error: if there is none.
+    """
+    browser = webbrowser.get()
+    if Path(getattr(browser, "name", "")).name not in _IN_TERMINAL:
+        threading.Thread(target=browser.open, args=(address,), daemon=True).start()
 
 
 def _content(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv._base.errors import ShapeError
-from jaxconv.analysis.render import window
+from jaxconv.analysis.columns import window
 from jaxconv.analysis.rows import Row
 from jaxconv.analysis.summary import summary
 from jaxconv.data import Dataset
@@ -214,8 +214,8 @@ def network_content(net: Layer, params: Any, image: np.ndarray | None, peak: flo
 
 
 def _layer(row: Row, shape: tuple[int, ...], params: Any, left: list[int]) -> dict[str, Any]:
-    fields = [(field.size, field.jump, field.center) for field in row.field]
-    placed = len(fields) == 2 and all(jump is not None for _, jump, _ in fields)
+    fields = [(field.unclipped, field.effective_stride, field.center) for field in row.field]
+    placed = len(fields) == 2 and all(None not in field for field in fields)
     kernel = _kernel(params, row.path)
     drawn = kernel is not None and kernel.ndim == 4 and max(kernel.shape[:2]) > 1 and left[0] > 0
     left[0] -= drawn
@@ -225,10 +225,10 @@ def _layer(row: Row, shape: tuple[int, ...], params: Any, left: list[int]) -> di
         "window": window(row),
         "parameters": row.parameters,
         "macs": row.macs,
-        "seen": "×".join(str(min(field.size, n)) for field, n in zip(row.field, shape, strict=False)),
+        "seen": "×".join(str(field.size) for field in row.field),
         "formula": _formula(row),
         "units": list(row.output[1:-1]) if placed else None,
-        "field": [{"size": n, "jump": float(j or 0), "center": float(c or 0)} for n, j, c in fields if placed],
+        "field": [{"size": n, "stride": float(s or 0), "center": float(c or 0)} for n, s, c in fields if placed],
         "kernel": kernel_picture(kernel) if drawn else None,
     }
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["encoded", "gray", "panels", "unit_range"]
+__all__ = ["encoded", "gray", "panels", "rgb", "unit_range"]
 
 _WIDEST = 10.0
 
@@ -36,6 +36,14 @@ def encoded(picture: Any) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def rgb(pixels: np.ndarray, peak: float) -> Any:
+    """A `PIL.Image` in color of an image [H, W, C] of 1 or 3 channels in 0..peak."""
+    from PIL import Image
+
+    scaled = np.clip(np.asarray(pixels, np.float64) * (255 / peak), 0, 255).astype(np.uint8)
+    return Image.fromarray(scaled[..., 0] if scaled.shape[-1] == 1 else scaled).convert("RGB")
 
 
 def gray(image: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Receptive fields, by the support of the gradient of linear nets and by the formula."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +45,11 @@ def held_to_the_gradient(net, shape, jit):
         np.testing.assert_array_equal(high[~nothing], last[~nothing])
         empty |= low > high
     np.testing.assert_array_equal(empty, nothing)
+
+
+def placed(field):
+    """What says where a map's fields are."""
+    return field.unclipped, field.effective_stride, field.center
 
 
 def random_net(rng, rank):
@@ -142,22 +149,68 @@ def test_fields_follow_the_formula():
         steps = zip(field, size, stride, low, d, strict=True)
         field = [f.through(k, stride=s, low=p, dilation=e) for f, k, s, p, e in steps]
         (*_, last) = summary(jc.chain(*layers), (1, 40, 50, 1)).rows
-        assert [(f.size, f.jump, f.center) for f in last.field] == [(f.size, f.jump, f.center) for f in field]
+        assert [placed(f) for f in last.field] == [(f.size, f.effective_stride, f.center) for f in field]
 
 
 def test_fields_of_maps_of_one_cell_and_of_squeeze_and_excitation():
     same = jc.Conv(2, 3, padding=1)
     (*_, last) = summary(jc.chain(jc.Conv(2, 4, stride=4), same, same), (1, 4, 4, 1)).rows
-    assert [(f.size, f.jump, f.center) for f in last.field] == [(20, 4, 1.5)] * 2
+    assert [placed(f) for f in last.field] == [(20, 4, 1.5)] * 2
     gate = jc.chain(jc.global_avg_pool, jc.Dense(2), jax.nn.sigmoid)
     excite = jc.compose("excite", {"gate": gate}, lambda call, x: x * call("gate", x)[:, None, None])
     (*_, last) = summary(jc.chain(jc.Conv(2, 3, stride=2), excite), (1, 9, 9, 1)).rows
-    assert [(f.size, f.jump, f.center) for f in last.field] == [(9, 2, 4.0)] * 2
+    assert [placed(f) for f in last.field] == [(9, 2, 4.0)] * 2
 
 
 def test_fields_of_a_decoder():
-    """Resizing halves the jump, and adds the taps between."""
+    """Resizing halves the effective stride, and adds the taps between."""
     net = jc.chain(jc.Conv(2, 3, stride=2, padding=1), jc.Upsample(scale=2, mode="linear"), jc.Conv(2, 3, padding=1))
     fields = [row.field[0] for row in summary(net, (1, 32, 32, 1)).rows]
-    assert [(field.size, field.jump) for field in fields] == [(3, 2), (5, 1), (7, 1)]
+    assert [(field.size, field.effective_stride) for field in fields] == [(3, 2), (5, 1), (7, 1)]
     assert [row.path for row in summary(lambda x: jc.resize(x, scale=(2, 3)), (1, 8, 8, 1)).rows] == ["resize0"]
+
+
+def same(features=2, size=3, **given):
+    return jc.Conv(features, size, padding="same", **given)
+
+
+CLIPPED = {
+    "pools and a flatten": jc.chain(same(), jc.MaxPool(2), same(), jc.MaxPool(2), jc.flatten, jc.Dense(3)),
+    "dilated": jc.chain(same(dilation=3), same(dilation=3), jc.MaxPool(2), same(), jc.global_avg_pool, jc.Dense(3)),
+    "wider than the image": jc.chain(same(size=(9, 1)), same(size=(9, 5)), jc.flatten),
+    "maps of one cell": jc.chain(jc.Conv(2, 4, stride=4), same(), same(), jc.global_max_pool),
+    "squeeze and excitation": jc.chain(same(), jc.SqueezeExcite(2, 1), same(), jc.AvgPool(2), jc.flatten),
+    "adaptive pool": jc.chain(same(), jc.AdaptiveAvgPool(3), jc.flatten, jc.Dense(3)),
+    "decoder": jc.chain(jc.Conv(2, 3, stride=2, padding=1), same(), jc.ConvTranspose(2, 2, stride=2), same()),
+    "resized": jc.chain(same(stride=2), jc.Upsample(scale=2, mode="linear"), same(), jc.flatten),
+}
+
+
+@pytest.mark.parametrize("name", CLIPPED)
+def test_fields_are_clipped_to_the_input_in_every_row(name):
+    """And equal to the most cells, from the first to the last, that change an output cell, by perturbing each."""
+    net, shape = CLIPPED[name], (8, 7)
+    rows = summary(net, (1, *shape, 1)).rows
+    for row in rows:
+        assert all(1 <= field.size <= n for field, n in zip(row.field, shape, strict=True)), row
+        assert all(field.unclipped is None or field.unclipped >= field.size for field in row.field)
+        assert (row.field[0].unclipped is None) == (len(row.output) == 2)
+    for before, after in itertools.pairwise(rows):
+        assert all(b.size <= a.size for b, a in zip(before.field, after.field, strict=True)), after
+    params, state = net.init(jax.random.key(0), (1, *shape, 1))
+    image = jax.random.uniform(jax.random.key(1), (*shape, 1), minval=1, maxval=2)
+    jacobian = jax.jacobian(lambda x: net.apply(params, state, x[None])[0][0])(image)
+    seen = np.asarray(jacobian[..., 0] != 0).reshape(-1, *shape)
+    for axis, field in enumerate(rows[-1].field):
+        along = seen.any(axis=2 - axis)
+        spans = [np.ptp(np.flatnonzero(cells)) + 1 for cells in along if cells.any()]
+        assert field.size >= max(spans)
+        if "Max" not in str(net) and "relu" not in str(net):  # whose derivatives are zero for other reasons
+            assert field.size == max(spans)
+
+
+def test_a_pool_and_the_flatten_after_it_have_one_field():
+    rows = summary(CLIPPED["pools and a flatten"], (1, 8, 8, 1)).rows
+    assert [row.field[0].size for row in rows] == [3, 4, 7, 7, 7, 8]
+    assert [row.field[0].unclipped for row in rows] == [3, 4, 8, 10, None, None]
+    assert [row.field[0].effective_stride for row in rows] == [1, 2, 2, 4, None, None]

@@ -80,9 +80,9 @@ def test_names_and_symbols_of_jax_are_the_same():
 def test_what_it_looks_like():
     found = summary(jc.chain(jc.Conv(20, 5), jc.flatten, head=jc.Dense(10)), ("batch", 28, 28, 1))
     lines = [" ".join(line.split()) for line in str(found).splitlines()]
-    assert lines[2] == "conv0 batch×24×24×20 5×5 520 batch·288.00 k 5×5"
+    assert lines[3] == "conv0 batch×24×24×20 5×5 520 batch·288.00 k 5×5"
     assert "input batch×28×28×1" in lines
-    assert "MACs batch·403,200; batch·403,200 without the taps on padding" in lines
+    assert "MACs batch·403,200; batch·403,200 excluding taps on padding" in lines
     assert max(map(len, str(found).splitlines()[:6])) <= 80
     assert found.intensity == 2 * 403_200 / found.moved.each
     data = json.loads(found.json())

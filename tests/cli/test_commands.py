@@ -339,8 +339,8 @@ def test_a_summary_says_what_the_net_is(finished, tmp_path):
     result = invoke("summary", config)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert " ".join(lines[2].split()) == "conv0 8×8×8 3×3 p1 80 5.8% 4.61 k 3.87 k 2.05 kB 3×3"
-    assert "MACs              5,888; 5,152 without the taps on padding" in lines
+    assert " ".join(lines[4].split()) == "conv0 8×8×8 3×3 p1 80 4.61 k 3.87 k 2.05 kB 3×3"
+    assert "MACs              5,888; 5,152 excluding taps on padding" in lines
     files = [tmp_path / name for name in ("net.md", "net.json", "net.html")]
     result = invoke("summary", config, "--markdown", files[0], "--json", files[1], "--html", files[2])
     assert (result.exit_code, result.stdout) == (0, "".join(f"wrote {file}\n" for file in files))

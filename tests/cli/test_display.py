@@ -55,6 +55,9 @@ def read(descriptor):
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_what_others_write_to_standard_error_goes_above_the_bar(width, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv(
+        "COLORTERM", raising=False
+    )  # with more colors the bar fills the terminal, which is read at the end
     with terminal(width) as (file, text):
         with display.progress(Console(file=file, width=width, force_terminal=True)) as report:
             os.write(2, ALARM.encode())

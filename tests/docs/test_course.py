@@ -26,9 +26,9 @@ def test_a_page_runs(page, capsys):
 
 
 def field(layers):
-    size = jump = 1
+    size = stride = 1
     for k, s in layers:
-        size, jump = size + (k - 1) * jump, jump * s
+        size, stride = size + (k - 1) * stride, stride * s
     return size
 
 

@@ -59,7 +59,7 @@ def test_what_a_unit_sees_is_where_its_gradient_is():
     net = jc.chain(jc.Conv(2, 3, padding="same"), jc.AvgPool(2), jc.Conv(2, 4, stride=2, padding="same"))
     params, state = net.init(jax.random.key(0), (1, 24, 24, 1))
     field = jc.summary(net, (1, 24, 24, 1)).rows[-1].field[0]
-    like = {"size": field.size, "jump": float(field.jump), "center": field.center}
+    like = {"size": field.unclipped, "stride": float(field.effective_stride), "center": field.center}
     for i, (first, last) in enumerate(
         node(f"[0, 1, 2, 3, 4, 5].map((i) => Arithmetic.seen(i, {json.dumps(like)}, 24))")
     ):
@@ -139,7 +139,7 @@ def test_the_receptive_fields(browser, tmp_path, monkeypatch):
     )
     layers.select_option(index=layers.locator("option").count() - 1)
     assert "435×435" in text.text_content()
-    assert "the next unit's is 32 pixels further" in text.text_content()
+    assert "the effective stride is 32 pixels" in text.text_content()
     page.get_by_label("network").select_option("lenet5")
     page.get_by_label("layer").select_option(index=0)
     assert "5×5" in text.text_content()

@@ -63,7 +63,7 @@ def test_receptive_field_by_tracking_dependencies():
         seen = [set().union(*(padded[o * s + t * d] for t in range(k))) for o in range(out)]
         field = field.through(k, stride=s, low=lo, dilation=d)
     middle = len(seen) // 2
-    first = field.first + middle * field.jump
+    first = field.first + middle * field.effective_stride
     assert min(seen[middle]) == first
     assert max(seen[middle]) == first + field.size - 1
     assert field.center == field.first + (field.size - 1) / 2

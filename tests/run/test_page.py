@@ -120,7 +120,7 @@ def test_a_network_with_its_kernels_and_fields(rng):
     conv, pool, small, *_ = content["layers"]
     assert conv["formula"] == ["out = floor((n + 1 + 1 - 1*(3 - 1) - 1) / 2) + 1 = 8"]
     assert conv["units"] == [8, 8]
-    assert conv["field"][0] == {"size": 3, "jump": 2.0, "center": 0.0}
+    assert conv["field"][0] == {"size": 3, "stride": 2.0, "center": 0.0}
     assert conv["kernel"]["words"] == "4 kernels of 3×3 as red, green and blue; gray is 0"
     assert pool["kernel"] is None
     assert small["kernel"] is None  # 1×1

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.viz.kernels import kernel_pixels
-from jaxconv.viz.style import encoded
+from jaxconv.viz.style import encoded, rgb
 
 __all__ = ["data_uri", "draw_page", "kernel_picture", "picture", "sprite"]
 
@@ -67,7 +67,7 @@ def sprite(images: Sequence[np.ndarray], peak: float) -> dict[str, Any]:
     across = max(1, int(np.ceil(np.sqrt(len(images)))))
     whole = Image.new("RGB", (across * side, max(1, -(-len(images) // across)) * side), (128, 128, 128))
     for number, pixels in enumerate(images):
-        picture = _picture(pixels, peak)
+        picture = rgb(pixels, peak)
         picture.thumbnail((side, side))
         left, top = (side - picture.width) // 2, (side - picture.height) // 2
         whole.paste(picture, (number % across * side + left, number // across * side + top))
@@ -76,7 +76,7 @@ def sprite(images: Sequence[np.ndarray], peak: float) -> dict[str, Any]:
 
 def picture(pixels: np.ndarray, peak: float) -> dict[str, Any]:
     """An image [H, W, C] of 1 or 3 channels in 0..peak: its address and its size."""
-    return {"src": data_uri(encoded(_picture(pixels, peak))), "height": pixels.shape[0], "width": pixels.shape[1]}
+    return {"src": data_uri(encoded(rgb(pixels, peak))), "height": pixels.shape[0], "width": pixels.shape[1]}
 
 
 def kernel_picture(kernel: Any) -> dict[str, Any]:
@@ -93,10 +93,3 @@ def kernel_picture(kernel: Any) -> dict[str, Any]:
     pixels, words = kernel_pixels(kernel)
     width = max(160, min(420, 8 * pixels.shape[1]))
     return {"src": data_uri(encoded(Image.fromarray(pixels))), "width": width, "words": words}
-
-
-def _picture(pixels: np.ndarray, peak: float) -> Any:
-    from PIL import Image
-
-    scaled = np.clip(np.asarray(pixels, np.float64) * (255 / peak), 0, 255).astype(np.uint8)
-    return Image.fromarray(scaled[..., 0] if scaled.shape[-1] == 1 else scaled).convert("RGB")

@@ -252,7 +252,7 @@ function seen(image, layer) {
     const sides = [image.height, image.width];
     const unit = place.map((share, a) => Math.min(layer.units[a] - 1, Math.floor(share * layer.units[a])));
     const range = unit.map((i, a) => {
-      const { size, jump, center } = layer.field[a], first = center + i * jump - (size - 1) / 2;
+      const { size, stride, center } = layer.field[a], first = center + i * stride - (size - 1) / 2;
       return [Math.max(0, first), Math.min(sides[a] - 1, first + size - 1)];
     });
     const [[top, bottom], [left, right]] = range;
