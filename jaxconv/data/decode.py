@@ -13,7 +13,7 @@ from jaxconv._base.errors import DataError
 from jaxconv._base.limits import cpu_cores
 from jaxconv.data.picture import has_alpha, open_picture
 
-__all__ = ["in_threads", "mask_to_square", "read_all", "read_square", "read_whole", "to_square"]
+__all__ = ["in_threads", "mask_to_square", "pixmap_header", "read_all", "read_square", "read_whole", "to_square"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,10 +39,30 @@ def read_square(
     Raises:
       DataError: if the file is missing, not an image, damaged, or too large.
     """
+    stored = None if content is None else _stored(content, size, channels)
+    if stored is not None and shorter in (None, size):
+        return stored
     mode = "L" if channels == 1 else "RGB"
     # JPEG draft mode at twice the size: its blur is beyond the pass band of the filter.
     picture = open_picture(path, near=2 * (shorter or size), mode=mode, content=content)
     return to_square(picture, size, channels, shorter)
+
+
+def _stored(content: bytes, size: int, channels: int) -> np.ndarray | None:
+    """The pixels of a PPM or PGM file of just this size, as `jaxconv pack` writes them: no decoding."""
+    header = pixmap_header(size, channels)
+    if not content.startswith(header) or len(content) != len(header) + size * size * channels:
+        return None
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(size, size, channels)
+
+
+def pixmap_header(size: int, channels: int) -> bytes:
+    """Header of a PPM (3 channels) or PGM file (1) of a square image of 8 bits.
+
+    >>> pixmap_header(32, 3)
+    b'P6 32 32 255\\n'
+    """
+    return f"P{6 if channels == 3 else 5} {size} {size} 255\n".encode()
 
 
 def to_square(picture: Any, size: int, channels: int = 3, shorter: int | None = None) -> np.ndarray:

@@ -166,7 +166,7 @@ def _copies(dataset: Dataset[Any], places: list[tuple[str, int]], labels: Any, g
 def image_name(source: Any, part: str, index: int) -> str:
     """An image's file, or the part of the dataset and its index in it."""
     name = getattr(source, "name", None)
-    return name(index) if callable(name) else f"{part} {index:,}"
+    return str(name(index)) if callable(name) else f"{part} {index:,}"
 
 
 def _equal(digests: list[bytes]) -> list[list[int]]:

@@ -16,7 +16,7 @@ from jaxconv._base import checksums
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import WriteError, read_text, write_atomically, writing
 from jaxconv.data.dataset import Dataset
-from jaxconv.data.decode import in_threads
+from jaxconv.data.decode import in_threads, pixmap_header
 from jaxconv.data.encoded import EncodedImages
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.data.formats.packed import MANIFEST, PARTIAL, PROGRESS, array_record
@@ -140,7 +140,7 @@ def _write(path: Path, source: EncodedImages, keep: bool) -> Shard:
             if source.corrupt == "fail":
                 raise
             return str(error)
-        header = f"P{6 if source.channels == 3 else 5} {source.size} {source.size} 255\n".encode()
+        header = pixmap_header(source.size, source.channels)
         return source.content(index) if keep else header + image.tobytes()
 
     try:
