@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections import Counter
 from fractions import Fraction
 from typing import Any
@@ -34,6 +35,12 @@ class Field:
     unclipped: int | None
     effective_stride: Fraction | None
     center: float | None
+
+    @property
+    def jump(self) -> Fraction | None:
+        """The former name of `effective_stride`."""
+        warnings.warn("Field.jump is now Field.effective_stride", DeprecationWarning, stacklevel=2)
+        return self.effective_stride
 
 
 @dataclasses.dataclass(frozen=True)

@@ -131,3 +131,9 @@ def contrast(a, b):
 
     low, high = sorted((luminance(a), luminance(b)))
     return (high + 0.05) / (low + 0.05)
+
+
+def test_the_former_name_of_the_effective_stride():
+    field = jc.summary(jc.Conv(4, 3, stride=2), (1, 9, 9, 3)).rows[0].field[0]
+    with pytest.warns(DeprecationWarning, match=r"Field\.jump is now Field\.effective_stride"):
+        assert field.jump == field.effective_stride == 2
