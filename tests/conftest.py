@@ -11,6 +11,7 @@ import zlib
 import jax
 import numpy as np
 import pytest
+from support.browser import chromium
 from support.quick import QUICK
 from support.update_messages import Updater
 
@@ -84,6 +85,13 @@ def no_pictures():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("jaxconv.run.artifacts._write", lambda *arguments: {})
         yield
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; where there is none, the test is skipped."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

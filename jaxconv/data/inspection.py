@@ -1,4 +1,4 @@
-"""What a dataset holds: sizes, class balance, damaged images, and images that are in it more than once."""
+"""What a dataset holds: sizes, class balance, damaged images, and copies of images."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class PartReport:
     """The images of one part of a dataset.
 
     Args:
-      images: their number, with those that cannot be read.
+      images: their number, with unreadable ones.
       counts: images, or of masks pixels, of each class, or with each label: int [classes]; None where labels are
         numbers.
       mean: of each channel, in pixel units.
       std: of each channel, in pixel units.
-      damaged: a message for each image that cannot be read.
+      damaged: a message for each unreadable image.
     """
 
     images: int

@@ -6,7 +6,6 @@ import re
 
 import jax
 import pytest
-from support.browser import chromium
 
 import jaxconv as jc
 from jaxconv.analysis.columns import COLUMNS
@@ -79,12 +78,6 @@ def test_the_help_has_the_meanings():
 def test_the_page_has_the_meanings():
     text = (ROOT / "docs/how-to/read-a-summary.md").read_text("utf-8")
     assert re.findall(r"^\| (.+?) \| (.+) \|$", text, re.M)[1:] == [(c.head, c.meaning) for c in COLUMNS]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.mark.slow

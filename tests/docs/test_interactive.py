@@ -7,7 +7,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-from support.browser import chromium, opened
+from support.browser import opened
 
 import jaxconv as jc
 from jaxconv import geometry
@@ -68,12 +68,6 @@ def test_what_a_unit_sees_is_where_its_gradient_is():
         )
         rows = np.flatnonzero(np.abs(gradient[0]).sum((1, 2)))
         assert (rows.min(), rows.max()) == (first, last)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 def page_of(browser, tmp_path, name, *scripts):

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from support import finished_run
-from support.browser import chromium, opened
+from support.browser import opened
 from typer.testing import CliRunner
 
 import jaxconv as jc
@@ -215,12 +215,6 @@ def test_the_server_shows_its_run_to_who_has_the_token(finished):
 
 
 # ---------------------------------------------------------------- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.mark.slow

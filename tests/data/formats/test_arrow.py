@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from support.small_images import error, load
 
-from jaxconv import data
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.data.stream import evaluation_stream
@@ -16,16 +16,6 @@ from jaxconv.data.stream import evaluation_stream
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 NAMES = ["zebra", "ape", "猫"]
-
-
-def load(root, **arguments):
-    return data.load("images", root, **{"size": 16, "in_memory": False} | arguments)
-
-
-def error(root, kind=DataError, **arguments):
-    with pytest.raises(kind) as caught:
-        load(root, **arguments)
-    return str(caught.value)
 
 
 def metadata(names=NAMES, column="label"):

@@ -2,21 +2,11 @@
 
 import numpy as np
 import pytest
+from support.small_images import error, load
 
-from jaxconv import data
-from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.errors import ConfigError
 from jaxconv.data.fingerprint import fingerprint
 from jaxconv.data.stream import evaluation_stream
-
-
-def load(root, **arguments):
-    return data.load("images", root, **{"size": 16, "in_memory": False} | arguments)
-
-
-def error(root, kind=DataError, **arguments):
-    with pytest.raises(kind) as caught:
-        load(root, **arguments)
-    return str(caught.value)
 
 
 @pytest.fixture

@@ -6,21 +6,12 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
+from support.small_images import error, load
 
 from jaxconv import data
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data import Arrays
 from jaxconv.data.encoded import EncodedImages
-
-
-def load(root, **arguments):
-    return data.load("images", root, **{"size": 16, "in_memory": False} | arguments)
-
-
-def error(root, kind=DataError, **arguments):
-    with pytest.raises(kind) as caught:
-        load(root, **arguments)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(

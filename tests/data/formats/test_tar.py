@@ -7,20 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from support.small_images import error, load
 
-from jaxconv import data
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv.data.fingerprint import fingerprint
-
-
-def load(root, **arguments):
-    return data.load("images", root, **{"size": 16, "in_memory": False} | arguments)
-
-
-def error(root, kind=DataError, **arguments):
-    with pytest.raises(kind) as caught:
-        load(root, **arguments)
-    return str(caught.value)
 
 
 def write(path, members):

@@ -6,20 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from support.small_images import error, load
 
-from jaxconv import data
 from jaxconv._base.errors import DataError
 from jaxconv.data.fingerprint import fingerprint
-
-
-def load(root, **arguments):
-    return data.load("images", root, **{"size": 16, "in_memory": False} | arguments)
-
-
-def error(root, **arguments):
-    with pytest.raises(DataError) as caught:
-        load(root, **arguments)
-    return str(caught.value)
 
 
 def packed(folder, path, method=zipfile.ZIP_DEFLATED, above="", folders=False):
