@@ -87,12 +87,12 @@ def build(work: Work, peers: tuple[str, ...], check: bool) -> Iterator[Peer]:
         yield peer
 
 
-def measure(peers: list[Peer], repeats: int, sleep: float) -> None:
-    """Times the peers in turn, after two runs each."""
+def measure(peers: list[Peer], repeats: int, sleep: float, group: int) -> None:
+    """Times groups of runs of the peers in turn, after two runs each."""
     for peer in peers:
         numbers = peer.run(), peer.run()
         assert math.isfinite(numbers[0]), f"{peer.name}: the first run gives {numbers[0]}"
-    times = in_turn({peer.name: peer.run for peer in peers}, repeats, sleep)
+    times = in_turn({peer.name: peer.run for peer in peers}, repeats, sleep, group)
     for peer in peers:
         peer.ms += times[peer.name]
 
@@ -121,6 +121,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--side", type=int, default=128, help="height and width of the photographs")
     parser.add_argument("--batch", type=int, default=8, help="photographs in a batch")
     parser.add_argument("--repeats", type=int, default=15, help="timed runs of each peer")
+    parser.add_argument("--group", type=int, default=1, help="timed runs in a row, as in training, after one untimed")
     parser.add_argument("--sleep", type=float, default=0.03, help="seconds for the last peer's threads to fall asleep")
     parser.add_argument("--memory", action="store_true", help="also what was compiled: temporaries and outputs, in MB")
     parser.add_argument("--check", action="store_true", help="one run of each peer: its parameters and loss")
@@ -138,7 +139,7 @@ def main() -> None:
     on_two_threads()
     jax.config.update("jax_enable_compilation_cache", False)
     what = "; inference" if args.inference else ""
-    print(f"{machine('jax', 'jaxlib', 'flax', 'torch')}{what}; n = {args.repeats}, medians (min to max)")
+    print(f"{machine('jax', 'jaxlib', 'flax', 'torch')}{what}; n = {args.repeats * args.group}, medians (min to max)")
     names, rows = available(args.peers), []
     for net in args.nets:
         now = work(net, args)
@@ -148,7 +149,7 @@ def main() -> None:
                 print(f"{now.title}, {peer.name}: {sum(peer.sizes)} parameters, {number} {peer.run():.4f}", flush=True)
             continue
         peers = list(build(now, names, check=False))
-        measure(peers, args.repeats, args.sleep)
+        measure(peers, args.repeats, args.sleep, args.group)
         rows.append(row(now.title, peers))
         if args.memory:
             sizes = (f"{p.name} {p.memory_mb:.1f} MB" for p in peers if p.memory_mb is not None)
