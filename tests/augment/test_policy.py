@@ -9,7 +9,8 @@ from port.originals import original
 
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.augment import augmix, rand_augment, trivial_augment
-from jaxconv.augment.policy import AUGMIX, OPERATIONS, RAND, TRIVIAL, _dirichlet, applied, drawn, magnitudes
+from jaxconv.augment.operations import OPERATIONS, applied, drawn, magnitudes
+from jaxconv.augment.policy import AUGMIX, RAND, TRIVIAL, _dirichlet
 from jaxconv.data import Batch, Mask
 
 THEIRS = {
