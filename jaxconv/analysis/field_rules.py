@@ -125,14 +125,15 @@ def _pool(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], 
 
 def _resample(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:
     """Each cell of the result depends on its taps; those beyond the borders stand for the border's cells."""
-    field, resampling, axis = alone(fields), params["resampling"], params["axis"]
+    field = alone(fields)
     if field is None:
         return NotImplemented
-    at, weights = resampling.taps()
-    n = shapes[0][axis]
-    edges = field.taken(axis, n, np.clip(at, 0, n - 1), weights != 0, resampling.stride)
-    beyond = field.taken(axis, n, at, weights != 0, resampling.stride)
-    return dataclasses.replace(beyond, low=edges.low, high=edges.high)
+    for axis, resampling in params["maps"]:
+        (at, weights), n = resampling.taps(), shapes[0][axis]
+        edges = field.taken(axis, n, np.clip(at, 0, n - 1), weights != 0, resampling.stride)
+        beyond = field.taken(axis, n, at, weights != 0, resampling.stride)
+        field = dataclasses.replace(beyond, low=edges.low, high=edges.high)
+    return field
 
 
 def _normalize(params: Any, shapes: Sequence[Shape], fields: Sequence[Reach | None], out: Shape) -> Any:

@@ -287,8 +287,7 @@ def _label(o: Operation, current: dict[str, Any]) -> str | None:
     if o.name.startswith("reduce_window"):
         return "max_pool" if "max" in o.name else "avg_pool" if "sum" in o.name else "pool"
     if o.name == "jaxconv_resample":
-        before = o.operands[0].maker
-        return "resize" if before is None or before.name != o.name else None
+        return "resize"
     alike = {id(a) for a in seen if a.shape == o.results[0].shape} if o.results else set()
     if o.name in ("reshape", "concatenate", "stack", "pad") or o.name.startswith("reduce_") or len(alike) > 1:
         return o.name

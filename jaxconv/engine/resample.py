@@ -1,4 +1,7 @@
-"""Resampling of one axis by a fixed matrix with few weights in each row: interpolation, and its adjoint."""
+"""Resampling of axes by fixed matrices with few weights in each row: interpolation, and its adjoint.
+
+On one CPU device it is a native kernel where that fits, elsewhere the formula, which XLA partitions.
+"""
 
 import dataclasses
 import functools
@@ -10,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv._base.compat import Primitive, ad, batching, mlir, register_taylor_rule
-from jaxconv.engine.placement import local_lowering, resharded, result_sharding, run_compiled
+from jaxconv.engine import native
+from jaxconv.engine.placement import local_lowering, one_device, resharded, result_sharding, run_compiled
 
 CATMULL_ROM, KEYS = -0.5, -0.75
 """Slopes of the cubic kernel: of antialiased resizing, as in Pillow, and of torch's, as in OpenCV."""
@@ -132,14 +136,23 @@ def _transposed(r: Resampling) -> tuple[np.ndarray, np.ndarray]:
 
 resample_p = Primitive("jaxconv_resample")
 
-
-def resample(x: jax.Array, resampling: Resampling, axis: int) -> jax.Array:
-    """The linear map along one axis of x."""
-    return resample_p.bind(x, resampling=resampling, axis=axis)
+Maps = tuple[tuple[int, Resampling], ...]
+"""The axes along which an array is resampled, in this order, and how."""
 
 
-def apply_taps(x: jax.Array, *, resampling: Resampling, axis: int) -> jax.Array:
-    """A weighted sum of gathered slices."""
+def resample(x: jax.Array, maps: Maps) -> jax.Array:
+    """Linear maps along axes of x [N, *spatial, C]."""
+    return resample_p.bind(x, maps=maps) if maps else x
+
+
+def apply_taps(x: jax.Array, *, maps: Maps) -> jax.Array:
+    """Weighted sums of gathered slices, axis by axis."""
+    for axis, resampling in maps:
+        x = _along(x, resampling, axis)
+    return x
+
+
+def _along(x: jax.Array, resampling: Resampling, axis: int) -> jax.Array:
     n = x.shape[axis]
     if 0 in x.shape:
         return jnp.zeros((*x.shape[:axis], resampling.size, *x.shape[axis + 1 :]), x.dtype)
@@ -154,25 +167,41 @@ def apply_taps(x: jax.Array, *, resampling: Resampling, axis: int) -> jax.Array:
     return functools.reduce(jnp.add, map(term, range(cells.shape[1])))
 
 
-def _abstract(x: Any, *, resampling: Resampling, axis: int) -> Any:
-    names = [None if a == axis else f"{a}" for a in range(x.ndim)]
-    shape = (*x.shape[:axis], resampling.size, *x.shape[axis + 1 :])
+def _native(x: jax.Array, *, maps: Maps) -> jax.Array:
+    if not native.fits_resample(x):
+        return apply_taps(x, maps=maps)
+    found = {axis: resampling.taps() for axis, resampling in maps}
+    return native.resample_native(
+        x, [(axis, (np.clip(cells, 0, x.shape[axis] - 1), weights)) for axis, (cells, weights) in found.items()]
+    )
+
+
+def _lower(ctx: Any, x: Any, **params: Any) -> Any:
+    return local_lowering(_native if one_device(ctx.module_context) else apply_taps)(ctx, x, **params)
+
+
+def _abstract(x: Any, *, maps: Maps) -> Any:
+    sizes = {axis: resampling.size for axis, resampling in maps}
+    names = [None if axis in sizes else f"{axis}" for axis in range(x.ndim)]
+    shape = tuple(sizes.get(axis, n) for axis, n in enumerate(x.shape))
     return x.update(shape=shape, weak_type=False, sharding=result_sharding(x, names, [(x, names)]))
 
 
-def _transpose(ct: Any, x: Any, *, resampling: Resampling, axis: int) -> list[Any]:
+def _transpose(ct: Any, x: Any, *, maps: Maps) -> list[Any]:
     if isinstance(ct, ad.Zero):
         return [ad.Zero(x.aval)]
-    return [resharded(resample(ct, resampling.transposed, axis), x.aval)]
+    back = tuple((axis, resampling.transposed) for axis, resampling in reversed(maps))
+    return [resharded(resample(ct, back), x.aval)]
 
 
 def _tangent(tangent: jax.Array, x: jax.Array, **params: Any) -> jax.Array:
     return resample_p.bind(tangent, **params)
 
 
-def _batch(arrays: Any, axes: Any, *, resampling: Resampling, axis: int) -> tuple[jax.Array, int]:
+def _batch(arrays: Any, axes: Any, *, maps: Maps) -> tuple[jax.Array, int]:
     """The new axis is the first: no axis is merged."""
-    return resample(jnp.moveaxis(arrays[0], axes[0], 0), resampling, axis + 1), 0
+    moved = tuple((axis + 1, resampling) for axis, resampling in maps)
+    return resample(jnp.moveaxis(arrays[0], axes[0], 0), moved), 0
 
 
 def _taylor(primals: Any, series: Any, **params: Any) -> tuple[jax.Array, list[jax.Array]]:
@@ -180,9 +209,10 @@ def _taylor(primals: Any, series: Any, **params: Any) -> tuple[jax.Array, list[j
 
 
 resample_p.def_abstract_eval(_abstract)
-run_compiled(resample_p, "resampling", "axis")
+run_compiled(resample_p, "maps")
 ad.defjvp(resample_p, _tangent)
 ad.primitive_transposes[resample_p] = _transpose
 batching.primitive_batchers[resample_p] = _batch
 mlir.register_lowering(resample_p, local_lowering(apply_taps))
+mlir.register_lowering(resample_p, _lower, platform="cpu")
 register_taylor_rule(resample_p, _taylor)

@@ -72,13 +72,14 @@ def resize(
         return adaptive_avg_pool(x, sizes)
     y = x if mode.startswith("nearest") else upcast(x)
     wide = x.dtype in (jnp.float64, jnp.complex128)
+    maps = list[tuple[int, Resampling]]()
     for axis in sorted(range(len(shape)), key=lambda axis: sizes[axis] / shape[axis]):  # the smallest results first
         n, out = shape[axis], sizes[axis]
         step = (n - 1) / max(out - 1, 1) if align_corners else steps[axis]
         copied = n == out and (step == 1 or mode in ("linear", "area") or antialias)  # whatever the scale, as in torch
         if not copied:
-            y = resample(y, Resampling(n, out, mode, step, align_corners, antialias, wide), axis + 1)
-    return assert_shape(cast_back(y, x), (x.shape[0], *sizes, x.shape[-1]))
+            maps.append((axis + 1, Resampling(n, out, mode, step, align_corners, antialias, wide)))
+    return assert_shape(cast_back(resample(y, tuple(maps)), x), (x.shape[0], *sizes, x.shape[-1]))
 
 
 def check_resize(mode: str, align_corners: bool, antialias: bool) -> None:

@@ -21,7 +21,7 @@ TARGETS = (
     *(f"jaxconv_{kind}_{slot}" for kind in KINDS for slot in "ykx"),
     *(
         f"jaxconv_{name}"
-        for name in ("moments", "sums", "layer_norm", "layer_norm_gradient", "first_maximum", "window_sum")
+        for name in ("moments", "sums", "layer_norm", "layer_norm_gradient", "first_maximum", "window_sum", "resample")
     ),
 )
 ISAS = ("x86-64-v4", "x86-64-v3", "baseline")

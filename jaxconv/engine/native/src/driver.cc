@@ -257,6 +257,46 @@ bool check_pool(std::mt19937& random) {
   return true;
 }
 
+// Interpolation with random cells and weights, of an axis or two, against the definition.
+bool check_resample(std::mt19937& random) {
+  auto any = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
+  std::vector<int64_t> cell[2];
+  std::vector<float> weight[2];
+  Taps taps[2];
+  int64_t one = any(0, 3);  // an axis that stays as it is, mostly none
+  for (int a = 0; a < 2; a++) {
+    Taps& t = taps[a];
+    t.cells = any(1, 9), t.out = any(1, 13), t.count = any(1, 4);
+    if (one == a) t.cells = t.out = t.count = 1;
+    bool copied = one == a || any(0, 2) == 0;
+    if (copied) t.count = 1;
+    for (int64_t i = 0; i < t.out * t.count; i++) {
+      cell[a].push_back(any(0, t.cells - 1));
+      weight[a].push_back(copied ? 1 : float(any(-8, 8)) / 4);
+    }
+    t.cell = cell[a].data(), t.weight = weight[a].data();
+  }
+  Resampling r{any(1, 3), any(1, any(0, 1) ? 70 : 20), taps[0], taps[1]};
+  std::vector<float> x(r.n * r.rows.cells * r.columns.cells * r.c), y(r.n * r.rows.out * r.columns.out * r.c, NAN);
+  for (float& e : x) e = float(any(-8, 8));
+  TABLE.resample(Host{nullptr, threads, run, take, give}, r, x.data(), y.data());
+  for (size_t e = 0; e < y.size(); e++) {
+    int64_t c = e % r.c, j = e / r.c % r.columns.out, i = e / r.c / r.columns.out % r.rows.out, n = e / r.c / r.columns.out / r.rows.out;
+    float sum = 0;  // exact, of quarters
+    for (int64_t s = 0; s < r.rows.count; s++)
+      for (int64_t t = 0; t < r.columns.count; t++) {
+        int64_t a = i * r.rows.count + s, b = j * r.columns.count + t;
+        int64_t at = (n * r.rows.cells + r.rows.cell[a]) * r.columns.cells + r.columns.cell[b];
+        sum += r.rows.weight[a] * r.columns.weight[b] * x[at * r.c + c];
+      }
+    if (y[e] != sum) {
+      std::printf("resample[%zu]: expected %g, got %g\n", e, sum, y[e]);
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -264,7 +304,7 @@ int main(int argc, char** argv) {
   threads = argc > 3 ? std::atoi(argv[3]) : 2;
   for (int i = 0; i < cases; i++) {
     std::mt19937 random(seed + i), other(seed + i);
-    if (!check_norm(other) || !check_pool(other)) return 1;
+    if (!check_norm(other) || !check_pool(other) || !check_resample(other)) return 1;
     auto any = [&](int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random); };
     Window w;
     int rank = any(1, 3);

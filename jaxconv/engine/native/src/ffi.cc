@@ -130,6 +130,7 @@ using Array = ffi::Buffer<ffi::F32>;
 using Result = ffi::ResultBuffer<ffi::F32>;
 using Ints = ffi::Span<const int64_t>;
 using Dims = ffi::Span<const int64_t>;
+using Weights = ffi::Span<const float>;
 
 // The window of arrays x [N, *n, C], k [*k, C/groups, O] and y [N, *out, O]; false where their shapes disagree.
 bool window_of(Dims x, Dims k, Dims y, Ints stride, Ints low, Ints dilation, int64_t groups, Window& w) {
@@ -224,6 +225,27 @@ ffi::Error window_sum(ffi::ThreadPool pool, Ints size, Ints stride, Ints low, In
   return ffi::Error::Success();
 }
 
+// The taps of an axis from tables of `out` rows; false where a cell is beyond the axis.
+bool taps_of(int64_t cells, int64_t out, Ints cell, Weights weight, Taps& taps) {
+  taps = {cells, out, out < 1 ? 0 : int64_t(cell.size()) / out, cell.begin(), weight.begin()};
+  return taps.count >= 1 && cell.size() == size_t(out * taps.count) && weight.size() == cell.size() &&
+         std::all_of(cell.begin(), cell.end(), [=](int64_t at) { return at >= 0 && at < cells; });
+}
+
+ffi::Error resample(ffi::ThreadPool pool, Ints row_cells, Weights row_weights, Ints column_cells,
+                    Weights column_weights, Array x, Result y) {
+  Resampling r{};
+  Dims from = x.dimensions(), to = y->dimensions();
+  if (from.size() != 4 || to.size() != 4 || from[0] != to[0] || from[3] != to[3] || std::min(from[0], from[3]) < 1 ||
+      !taps_of(from[1], to[1], row_cells, row_weights, r.rows) ||
+      !taps_of(from[2], to[2], column_cells, column_weights, r.columns))
+    return ffi::Error::InvalidArgument("jaxconv: the shapes of a native interpolation do not agree");
+  r.n = from[0], r.c = from[3];
+  Host host{&pool, std::max<int64_t>(1, pool.num_threads()), run, take, give};
+  current()->kernels->resample(host, r, x.typed_data(), y->typed_data());
+  return ffi::Error::Success();
+}
+
 size_t size(const Array& v) { return v.element_count(); }
 size_t size(Result& v) { return v->element_count(); }
 
@@ -306,6 +328,17 @@ PUBLIC XLA_FFI_Error* jaxconv_first_maximum(XLA_FFI_CallFrame*);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_first_maximum, first_maximum, POOL.Arg<Array>().Ret<Array>().Ret<ffi::Buffer<ffi::S8>>());
 PUBLIC XLA_FFI_Error* jaxconv_window_sum(XLA_FFI_CallFrame*);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_window_sum, window_sum, POOL.Attr<bool>("mean").Arg<Array>().Ret<Array>());
+
+PUBLIC XLA_FFI_Error* jaxconv_resample(XLA_FFI_CallFrame*);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_resample, resample,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<Ints>("row_cells")
+                                  .Attr<Weights>("row_weights")
+                                  .Attr<Ints>("column_cells")
+                                  .Attr<Weights>("column_weights")
+                                  .Arg<Array>()
+                                  .Ret<Array>());
 
 #define NORM ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Ints>("sizes")
 #define ARRAYS2 .Arg<Array>().Arg<Array>()

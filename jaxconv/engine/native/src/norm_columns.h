@@ -24,9 +24,6 @@ struct Columns {
 };
 
 // f(column, how many vectors: a type) for all columns, some vectors at a time.
-template <int N> struct Count {
-  static constexpr int value = N;
-};
 template <class F> INLINE void columns(int64_t width, F f) {
   int64_t c = 0;
   for (; c + 4 * VL <= width; c += 4 * VL) f(c, Count<4>());

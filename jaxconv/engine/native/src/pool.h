@@ -53,14 +53,6 @@ template <class F> void each_window(const Host& host, const Pool& p, const float
   });
 }
 
-// f(channel, vectors: a type, lanes) for all channels; the last vector goes over some again, or has fewer lanes.
-template <class F> INLINE void channels(int64_t all, F f) {
-  int64_t c = 0;
-  for (; c + 4 * VL <= all; c += 4 * VL) f(c, Count<4>(), VL);
-  for (; c + VL <= all; c += VL) f(c, Count<1>(), VL);
-  if (c < all) all >= VL ? f(all - VL, Count<1>(), VL) : f(c, Count<1>(), all);
-}
-
 typedef int8_t bytes __attribute__((vector_size(VL)));
 
 void first_maximum(const Host& host, const Pool& p, const float* x, float* y, int8_t* code) {

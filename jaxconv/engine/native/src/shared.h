@@ -24,6 +24,19 @@ struct Pool {
   bool mean;  // of the cells that a window has, not their sum
 };
 
+// Each of `out` cells of an axis is a sum of `count` of its `cells`, each times a weight: tables [out, count].
+struct Taps {
+  int64_t cells, out, count;
+  const int64_t* cell;
+  const float* weight;
+};
+
+// x [n, rows.cells, columns.cells, c] to y [n, rows.out, columns.out, c]
+struct Resampling {
+  int64_t n, c;
+  Taps rows, columns;
+};
+
 // What the caller provides. `run` calls task(arg, i) for every i below count, on several threads, and returns when
 // all have returned; `take` gives memory aligned to 64 bytes, which `give` takes back.
 struct Host {
@@ -61,6 +74,7 @@ struct Kernels {
   // the maximum of each window with the code of the first cell that has it, and the sum of each window
   void (*first_maximum)(const Host&, const Pool&, const float* x, float* y, int8_t* code);
   void (*window_sum)(const Host&, const Pool&, const float* x, float* y);
+  void (*resample)(const Host&, const Resampling&, const float* x, float* y);
 };
 
 #ifdef VL  // floats of a vector: kernels.cc sets it
@@ -134,6 +148,19 @@ __attribute__((noinline, unused)) void turn(const float* from, int64_t row, int6
   }
   for (; i < rows; i++)
     for (int64_t j = 0; j < columns; j++) to[j * to_row + i] = from[i * row + j];
+}
+
+// A number as a type, for loops that are unrolled.
+template <int N> struct Count {
+  static constexpr int value = N;
+};
+
+// f(channel, vectors: a type, lanes) for all channels; the last vector goes over some again, or has fewer lanes.
+template <class F> INLINE void channels(int64_t all, F f) {
+  int64_t c = 0;
+  for (; c + 4 * VL <= all; c += 4 * VL) f(c, Count<4>(), VL);
+  for (; c + VL <= all; c += VL) f(c, Count<1>(), VL);
+  if (c < all) all >= VL ? f(all - VL, Count<1>(), VL) : f(c, Count<1>(), all);
 }
 
 INLINE int64_t cells(const int64_t (&a)[3]) { return a[0] * a[1] * a[2]; }
