@@ -3,6 +3,7 @@
 import atexit
 import collections
 import functools
+import gc
 import itertools
 import os
 import random
@@ -54,6 +55,15 @@ def pytest_collection_modifyitems(config, items):
         quick = random.Random(config.getoption("sample")).sample(group, -(-len(group) // 32))
         for item in set(group).difference(quick):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_collections():
+    """What earlier modules left, mostly programs in JAX's caches, is not walked through by garbage collections: after
+    thousands of tests each would take seconds."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "bfloat16": 2e-2}

@@ -1,6 +1,5 @@
 """Rolling checkpoints: every flipped bit, the state before a damaged one, and what cannot be read or written."""
 
-import gc
 import json
 import os
 import shutil
@@ -52,15 +51,6 @@ def restored(folder):
     return step, same(tree, state(step)) and notes == NOTES, lines
 
 
-@pytest.fixture
-def frozen():
-    """Garbage collections, one for each damaged checkpoint, do not walk through what earlier tests left."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 def flipped(saved, tmp_path, count):
     """Restore with `count` flipped bits in each file of the latest state; the number of those that were damage."""
     damaged = 0
@@ -97,13 +87,11 @@ def test_the_best_state_is_kept_across_processes(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("frozen")
 def test_a_flipped_bit_in_any_file_is_found_or_changes_nothing(saved, tmp_path):
     assert flipped(saved, tmp_path, 1) >= 3
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("frozen")
 def test_many_flipped_bits(saved, tmp_path):
     assert flipped(saved, tmp_path, 12) >= 36
 
