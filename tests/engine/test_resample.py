@@ -12,8 +12,8 @@ from jaxconv.engine import native
 
 MODES = [("nearest", {}), ("nearest-exact", {}), ("area", {})]
 MODES += [(mode, words) for mode in ("linear", "cubic") for words in ({}, {"align_corners": True}, {"antialias": True})]
-SIZES = [((7,), 16), ((16,), (5,)), ((9, 6), (13, 6)), ((5, 8), 11), ((6, 1), (9, 1)), ((12, 9), (5, 4)), ((3, 5, 4), (6, 3, 7)),
-         ((3, 5, 4), (3, 7, 4)), ((4, 3, 5), (9, 3, 8))]  # fmt: skip
+SIZES = [((7,), 16), ((16,), (5,)), ((9, 6), (13, 6)), ((5, 8), 11), ((6, 1), (9, 1)), ((12, 9), (5, 4)),
+         ((3, 5, 4), (6, 3, 7)), ((3, 5, 4), (3, 7, 4)), ((4, 3, 5), (9, 3, 8))]  # fmt: skip
 
 
 def calls(function, *args):
