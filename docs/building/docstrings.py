@@ -17,8 +17,8 @@ class Doctests(griffe.Extension):
 
 
 def markdown(text: str) -> str:
-    """A docstring with its doctests fenced, and the asterisks of its formulas and shapes escaped."""
+    """A docstring with its doctests fenced, and what its formulas and shapes have in common with Markdown escaped."""
     text = DOCTEST.sub(r"```pycon\n\1\n```", text)
     parts = re.split(r"(```.*?```|`[^`\n]*`)", text, flags=re.S)
-    parts[::2] = [re.sub(r"([*<])", r"\\\1", part) for part in parts[::2]]
+    parts[::2] = [part.replace("*", r"\*").replace("<", "&lt;") for part in parts[::2]]
     return "".join(parts)

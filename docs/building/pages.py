@@ -227,6 +227,7 @@ def model_row(name: str) -> str:
 
 
 def _field(found: Any) -> str:
-    """The receptive field of the last map with more than one unit."""
+    """The receptive field of the last map with more than one unit; "all" behind a dense layer."""
     maps = [row for row in found.rows if len(row.output) == 4 and math.prod(row.output[1:3]) > 1 and row.field]
-    return "×".join(str(field.unclipped) for field in maps[-1].field)
+    sides = [field.unclipped for field in maps[-1].field]
+    return "all" if None in sides else "×".join(map(str, sides))

@@ -67,3 +67,11 @@ def test_published_accuracies_are_torchvisions(pages):
 def test_the_table_has_the_numbers_of_the_summary(pages):
     row = pages.model_row("resnet20")
     assert row == "| `resnet20` | 32×32×3 | 269,722 | 40,551,040 | 81×81 |  |  |"
+    assert pages.model_row("autoencoder").split(" | ")[4] == "all"  # each pixel depends on all, through a dense layer
+
+
+def test_docstrings_are_markdown(pages):
+    found = importlib.import_module("building.docstrings").markdown(
+        "x [N, *spatial, C], if n < 1; `a < *b`\n\n>>> 2 * 3\n6"
+    )
+    assert found == "x [N, \\*spatial, C], if n &lt; 1; `a < *b`\n\n```pycon\n>>> 2 * 3\n6\n```"
