@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.errors import ConfigError, DataError, raise_problems
 from jaxconv._base.files import user_path
 from jaxconv._base.limits import check_memory
 from jaxconv.data.dataset import Arrays, Dataset, Source
@@ -16,7 +16,7 @@ from jaxconv.data.decode import read_all
 from jaxconv.data.encoded import EncodedImages, Listed, Store
 from jaxconv.data.formats.arrow import arrow_table, saved_parts
 from jaxconv.data.formats.classes import numbered
-from jaxconv.data.formats.columns import Columns
+from jaxconv.data.formats.columns import Columns, check_columns
 from jaxconv.data.formats.csv import csv_table
 from jaxconv.data.formats.folder import folder
 from jaxconv.data.formats.packed import is_packed, packed
@@ -60,6 +60,8 @@ def images(
     image_column: str | None = None,
     label_column: str | None = None,
     targets: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
+    label_separator: str | None = None,
 ) -> Dataset[Source]:
     """Photographs in a folder: `root/train/<class>/*.jpg` and `root/val/<class>/*.jpg`, or `root/<class>/*.jpg`.
 
@@ -96,6 +98,8 @@ def images(
       image_column: column of the images, or of their paths, in a table; ending of their names in a `.tar` file.
       label_column: column of the labels, or ending, likewise.
       targets: columns of numbers to predict, instead of a label: regression.
+      labels: columns of 0 and 1, one for each label, of which an image may have several: multi-label classification.
+      label_separator: what separates several labels in `label_column`, likewise; an empty text has none.
 
     Returns:
       The dataset, with classes in the order that the format gives them, or else in alphabetical order.
@@ -107,9 +111,10 @@ def images(
     """
     path = user_path(root)
     _check(size=size, channels=channels, test_share=test_share, seed=seed, mean=mean, std=std)
-    columns = Columns(image_column, label_column, targets)
+    columns = Columns(image_column, label_column, targets, labels, label_separator)
+    raise_problems(check_columns(columns))
     listed = packed(path, size, channels) if is_packed(path) else _listed(path, columns)
-    parts, classes = _split(path, listed, test_share, seed)
+    parts, classes = _split(path, listed, columns.separator, test_share, seed)
     train, test = (EncodedImages(*part, size, channels, corrupt) for part in parts)
     area = size * size * channels
     check_memory(f"data.size={size}: one image of {size}×{size}×{channels}", area, "a smaller data.size")
@@ -134,8 +139,13 @@ def images(
         std=_moment(std, IMAGENET_STD[channels], measured[1]),
         skipped=tuple(skipped),
         photographs=True,
-        task="regression" if train.labels.ndim == 2 else "classification",
+        task=_task(train.labels),
     )
+
+
+def _task(labels: np.ndarray) -> str:
+    """The task of labels [N], or of floating targets or integers 0 and 1 [N, …]."""
+    return "classification" if labels.ndim == 1 else "regression" if labels.dtype.kind == "f" else "multilabel"
 
 
 def _moment(given: Moments, default: tuple[float, ...], measured: tuple[float, ...]) -> tuple[float, ...]:
@@ -158,8 +168,7 @@ def _check(*, size: int, channels: int, test_share: float, seed: int, mean: Mome
             lines.append(f"data.{name}: must have a number for each of {channels} channels, got {list(value)}")
     if isinstance(std, tuple) and min(std, default=1) <= 0:
         lines.append(f"data.std: must be greater than 0, got {list(std)}")
-    if lines:
-        raise ConfigError("\n".join(lines))
+    raise_problems(lines)
 
 
 def _listed(path: Path, columns: Columns) -> Parts:
@@ -172,9 +181,8 @@ def _listed(path: Path, columns: Columns) -> Parts:
     if suffix in TABLES:
         train, *test = (TABLES[suffix](files, columns) for files in parts)
         return train, test[0] if test else None
-    if any(columns):
-        keys = "data.image_column, label_column and targets"
-        raise ConfigError(f"{keys} are for {', '.join(TABLES)}, not for {path}")
+    if columns.given:
+        raise ConfigError(f"data.{columns.given[0]}: must be for a table, {', '.join(TABLES)}; got {path}")
     if path.is_dir():
         return folder(path)
     if suffix != ".zip":
@@ -191,11 +199,11 @@ def _tables(path: Path) -> tuple[str, list[list[Path]]]:
 
 
 def _split(
-    path: Path, listed: Parts, test_share: float, seed: int
+    path: Path, listed: Parts, separator: str | None, test_share: float, seed: int
 ) -> tuple[list[tuple[Store, np.ndarray, np.ndarray]], tuple[str, ...]]:
     """Store, rows and labels of the training images and of the test images; and the classes."""
     train, test = listed
-    (labels, *rest), classes = numbered(path, [train] if test is None else [train, test])
+    (labels, *rest), classes = numbered(path, [train] if test is None else [train, test], separator)
     if test is not None:
         pairs = ((train.store, labels), (test.store, rest[0]))
         return [(store, np.arange(len(own)), own) for store, own in pairs], classes

@@ -14,7 +14,7 @@ from jaxconv._base.errors import DataError
 from jaxconv._base.files import open_file, read_text
 from jaxconv.data.encoded import Listed, some_of
 from jaxconv.data.formats.arrow_files import Contents, contents, pyarrow, row_group, schema
-from jaxconv.data.formats.columns import Columns, check_numbers, present
+from jaxconv.data.formats.columns import Columns, numbers, present
 from jaxconv.data.formats.shards import Stamp, stamp
 from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
 
@@ -86,8 +86,8 @@ def arrow_table(files: list[Path], columns: Columns) -> Listed:
     first = schema(files[0])
     features = _features(first)
     image = _image_column(files[0], columns.image, first, features)
-    names = list(columns.targets) or [_label_column(files[0], columns.label, first, features)]
-    key = "targets" if columns.targets else "label_column"
+    names = list(columns.numbers) or [_label_column(files[0], columns.label, first, features)]
+    key = columns.key if columns.numbers else "label_column"
     for path in files:
         found = schema(path)
         present(path, "image_column", image, found.names)
@@ -101,14 +101,12 @@ def arrow_table(files: list[Path], columns: Columns) -> Listed:
         raise DataError(f"{files[0]} holds no images")
     keys = tuple(path.name for path in files), image, starts, groups
     store = ImageColumn(files[0].parent, *keys, tuple(each.mark for each in read), stamps)
-    kinds = "iuf" if columns.targets else "iuU"
-    values = [_values(path, each.columns, names, kinds) for path, each in zip(files, read, strict=True)]
-    if not columns.targets:
-        labels = np.concatenate([each[:, 0] for each in values])
-        return Listed(files[0].name, store, labels, _classes(first, names[0]))
-    for path, each in zip(files, values, strict=True):
-        check_numbers(path, names, each)
-    return Listed(files[0].name, store, np.concatenate(values), columns.targets)
+    kinds = "biuf" if columns.numbers else "iuU"
+    values = np.concatenate([_values(path, each.columns, names, kinds) for path, each in zip(files, read, strict=True)])
+    if not columns.numbers:
+        return Listed(files[0].name, store, values[:, 0], _classes(first, names[0]))
+    labels = numbers(columns, values.astype(np.float64), lambda row: str(store.base / store.key(row)))
+    return Listed(files[0].name, store, labels, columns.numbers)
 
 
 def saved_parts(root: Path) -> list[list[Path]]:
@@ -171,7 +169,7 @@ def _values(path: Path, table: Any, names: Sequence[str], kinds: str) -> np.ndar
         if array.dtype.kind == "O" and all(isinstance(value, str) for value in array):
             array = array.astype(str)
         if array.dtype.kind not in kinds:
-            must = "numbers" if kinds == "iuf" else "whole numbers or text"
+            must = "numbers" if "f" in kinds else "whole numbers or text"
             raise DataError(f"{path}: column {name!r} must be {must}, found {column.type}")
         found.append(array)
     return np.stack(found, 1)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.errors import DataError
 from jaxconv._base.files import open_file
 from jaxconv.data.encoded import Listed, some_of
-from jaxconv.data.formats.columns import Columns
+from jaxconv.data.formats.columns import Columns, no_numbers
 from jaxconv.data.formats.shards import Stamp, check_unchanged, stamp
 from jaxconv.data.formats.tree import SUFFIXES
 
@@ -73,8 +73,7 @@ def tar_shards(files: list[Path], columns: Columns) -> Listed:
       ConfigError: if there are targets.
       DataError: if a shard is truncated, two files have one name, or an image has no label or a label no image.
     """
-    if columns.targets:
-        raise ConfigError(f"data.targets are columns of tables; {files[0]} has none")
+    no_numbers(columns, files[0])
     stamps = tuple(stamp(path) for path in files)
     spans: list[Span] = []
     labels: list[str] = []
