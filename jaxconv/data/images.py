@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from jaxconv._base.errors import ConfigError, DataError, raise_problems
-from jaxconv._base.files import user_path
+from jaxconv._base.errors import raise_problems
 from jaxconv._base.limits import check_memory
 from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.decode import read_all
-from jaxconv.data.encoded import EncodedImages, Listed, Store
-from jaxconv.data.formats.arrow import arrow_table, saved_parts
+from jaxconv.data.encoded import EncodedImages, Store
 from jaxconv.data.formats.classes import numbered
 from jaxconv.data.formats.columns import Columns, check_columns
-from jaxconv.data.formats.csv import csv_table
-from jaxconv.data.formats.folder import folder
-from jaxconv.data.formats.packed import is_packed, packed
-from jaxconv.data.formats.shards import part_files
-from jaxconv.data.formats.tar import tar_shards
-from jaxconv.data.formats.zip import zip_tree
+from jaxconv.data.formats.recognized import Parts, listed
 from jaxconv.data.moments import moments
 from jaxconv.data.split import stratified
 
@@ -35,16 +27,6 @@ IMAGENET_MEAN: dict[int, tuple[float, ...]] = {3: (0.485 * 255, 0.456 * 255, 0.4
 IMAGENET_STD: dict[int, tuple[float, ...]] = {3: (0.229 * 255, 0.224 * 255, 0.225 * 255), 1: (0.226 * 255,)}
 
 Moments = tuple[float, ...] | Literal["measure"] | None
-Parts = tuple[Listed, Listed | None]
-
-TABLES: dict[str, Callable[[list[Path], Columns], Listed]] = {
-    ".csv": csv_table,
-    ".tsv": csv_table,
-    ".parquet": arrow_table,
-    ".arrow": arrow_table,
-    ".tar": tar_shards,
-}
-"""Formats of files whose columns have names, by their ending."""
 
 
 def images(
@@ -75,7 +57,10 @@ def images(
       `save_to_disk` wrote. Class names are those of the file. Needs the extra `data`;
     - `.tar` files of WebDataset, in which `key.jpg` and `key.cls` are an image and its label, `train-*.tar` and
       `val-*.tar`, or in folders `train` and `val`;
-    - a folder that `jaxconv pack` wrote.
+    - a `.h5` or `.hdf5` file with datasets of images, as pixels or encoded, and of labels, also in groups of parts;
+    - an LMDB environment of encoded images with classes in their keys, with numbered labels, or with `labels.csv`;
+    - a folder that TensorFlow Datasets built as ArrayRecord;
+    - a folder that `jaxconv pack` wrote;
 
     Extensions are those of `jaxconv.data.picture.FORMATS`; hidden files are ignored; images in folders of a class
     belong to it, as in torchvision and Keras. `train` may also be called `training`, and `val` `valid`, `validation`,
@@ -95,8 +80,9 @@ def images(
         device memory.
       corrupt: "fail" stops at a damaged image; "skip" skips it: in memory it is listed in `skipped`, in a stream it has
         weight 0.
-      image_column: column of the images, or of their paths, in a table; ending of their names in a `.tar` file.
-      label_column: column of the labels, or ending, likewise.
+      image_column: column of the images, or of their paths, in a table; ending of their names in a `.tar` file; HDF5's
+        dataset of them, or feature of TensorFlow Datasets.
+      label_column: column, ending, dataset or feature of the labels, likewise.
       targets: columns of numbers to predict, instead of a label: regression.
       labels: columns of 0 and 1, one for each label, of which an image may have several: multi-label classification.
       label_separator: what separates several labels in `label_column`, likewise; an empty text has none.
@@ -109,12 +95,11 @@ def images(
       DataError: if there are no classes, a class has no images or is in one part only, files are not images, or one is
         damaged.
     """
-    path = user_path(root)
     _check(size=size, channels=channels, test_share=test_share, seed=seed, mean=mean, std=std)
     columns = Columns(image_column, label_column, targets, labels, label_separator)
     raise_problems(check_columns(columns))
-    listed = packed(path, size, channels) if is_packed(path) else _listed(path, columns)
-    parts, classes = _split(path, listed, columns.separator, test_share, seed)
+    path, found = listed(root, columns, size, channels)
+    parts, classes = _split(path, found, columns.separator, test_share, seed)
     train, test = (EncodedImages(*part, size, channels, corrupt) for part in parts)
     area = size * size * channels
     check_memory(f"data.size={size}: one image of {size}×{size}×{channels}", area, "a smaller data.size")
@@ -171,38 +156,11 @@ def _check(*, size: int, channels: int, test_share: float, seed: int, mean: Mome
     raise_problems(lines)
 
 
-def _listed(path: Path, columns: Columns) -> Parts:
-    """The images of a folder or file, by the reader of its format."""
-    if not path.exists():
-        raise DataError(f"data.root = {path} must be a folder of images: there is no such folder")
-    suffix, parts = path.suffix.lower(), [[path]]
-    if path.is_dir():
-        suffix, parts = _tables(path)
-    if suffix in TABLES:
-        train, *test = (TABLES[suffix](files, columns) for files in parts)
-        return train, test[0] if test else None
-    if columns.given:
-        raise ConfigError(f"data.{columns.given[0]}: must be for a table, {', '.join(TABLES)}; got {path}")
-    if path.is_dir():
-        return folder(path)
-    if suffix != ".zip":
-        endings = ", ".join((".zip", *TABLES))
-        raise DataError(f"data.root = {path} must be a folder of images, or end in {endings}: it is a file")
-    return zip_tree(path)
-
-
-def _tables(path: Path) -> tuple[str, list[list[Path]]]:
-    """Ending and files of the tables in a folder, for each part; empty if there are none."""
-    if parts := saved_parts(path):
-        return ".arrow", parts
-    return next(((suffix, parts) for suffix in TABLES if (parts := part_files(path, suffix))), ("", []))
-
-
 def _split(
-    path: Path, listed: Parts, separator: str | None, test_share: float, seed: int
+    path: Path, found: Parts, separator: str | None, test_share: float, seed: int
 ) -> tuple[list[tuple[Store, np.ndarray, np.ndarray]], tuple[str, ...]]:
     """Store, rows and labels of the training images and of the test images; and the classes."""
-    train, test = listed
+    train, test = found
     (labels, *rest), classes = numbered(path, [train] if test is None else [train, test], separator)
     if test is not None:
         pairs = ((train.store, labels), (test.store, rest[0]))

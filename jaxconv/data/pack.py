@@ -20,7 +20,8 @@ from jaxconv.data.dataset import Dataset
 from jaxconv.data.decode import in_threads, pixmap_header
 from jaxconv.data.encoded import EncodedImages
 from jaxconv.data.fingerprint import fingerprint
-from jaxconv.data.formats.packed import MANIFEST, PARTIAL, PROGRESS, array_record
+from jaxconv.data.formats.packed import MANIFEST, PARTIAL, PROGRESS
+from jaxconv.data.formats.records import array_record
 
 __all__ = ["pack"]
 
@@ -151,7 +152,7 @@ def _write(path: Path, source: EncodedImages, keep: bool) -> Shard:
             if source.corrupt == "fail":
                 raise
             return str(error)
-        header = pixmap_header(source.size, source.channels)
+        header = pixmap_header(source.size, source.size, source.channels)
         return source.content(index) if keep else header + image.tobytes()
 
     try:

@@ -129,10 +129,13 @@ def test_shards_that_do_not_match_the_manifest(root, tmp_path):
     pack(load(root), out)
     shard, manifest = out / "train-00001-of-00004.array_record", out / "packed.json"
     content, listed = shard.read_bytes(), json.loads(manifest.read_text())
+    before = load(out).train
     damaged = bytearray(content)
     damaged[1000] ^= 1
     shard.write_bytes(damaged)
     assert error(check, out) == f"{shard} was altered: its checksum differs from that in packed.json"
+    with pytest.raises(DataError, match=r"train-00001-of-00004\.array_record was changed while it was read"):
+        [before[index] for index in range(len(before))]
     source = load(out).train
     with pytest.raises(DataError, match=r"train-00001-of-00004\.array_record: record \d is damaged: "):
         [source[index] for index in range(len(source))]
@@ -170,7 +173,7 @@ def test_what_cannot_be_packed(root, tmp_path, monkeypatch):
     assert error(pack, load(root, in_memory=True), tmp_path / "x", kind=ConfigError) == message
     monkeypatch.setitem(sys.modules, "array_record.python.array_record_module", None)
     assert error(pack, load(root), tmp_path / "x", kind=ConfigError) == (
-        "packed datasets need array_record: python -m pip install array_record"
+        "ArrayRecord files need array_record: python -m pip install array_record"
     )
     assert not (tmp_path / "x.partial").exists()
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from jaxconv._base.errors import DataError
-from jaxconv._base.files import open_file, read_text
+from jaxconv._base.files import open_file
 from jaxconv.data.encoded import Listed, some_of
 from jaxconv.data.formats.arrow_files import Contents, contents, pyarrow, row_group, schema
 from jaxconv.data.formats.columns import Columns, numbers, present
+from jaxconv.data.formats.reading import json_value
 from jaxconv.data.formats.shards import Stamp, stamp
 from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
 
@@ -125,7 +126,7 @@ def saved_parts(root: Path) -> list[list[Path]]:
         return [_data_files(root)]
     if not (root / "dataset_dict.json").is_file():
         return []
-    names = [str(name) for name in _json(root / "dataset_dict.json", "splits")]
+    names = [str(name) for name in json_value(root / "dataset_dict.json", "splits", "datasets")]
     train, test = (first_of(wanted, names) for wanted in (TRAIN_NAMES, TEST_NAMES))
     if train is None:
         raise DataError(f"{root} must have a part train, found {some_of(names)}; data.root = {root / names[0]}?")
@@ -133,17 +134,10 @@ def saved_parts(root: Path) -> list[list[Path]]:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    files = [folder / str(each["filename"]) for each in _json(folder / "state.json", "_data_files")]
+    files = [folder / str(each["filename"]) for each in json_value(folder / "state.json", "_data_files", "datasets")]
     if lost := [file.name for file in files if not file.is_file()]:
         raise DataError(f"{folder / 'state.json'} lists files that are not in {folder}: {some_of(lost)}")
     return files
-
-
-def _json(path: Path, key: str) -> Any:
-    try:
-        return json.loads(read_text(path))[key]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} must be JSON with {key!r}, as datasets writes it: {error!r}") from None
 
 
 def _groups(read: list[Contents]) -> tuple[np.ndarray, np.ndarray]:

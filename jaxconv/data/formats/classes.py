@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxconv._base.errors import ConfigError, DataError, did_you_mean
 from jaxconv.data.encoded import Listed, some_of
+from jaxconv.data.labels import kind_of
 
 __all__ = ["numbered"]
 
@@ -52,20 +53,20 @@ def numbered(path: Path, parts: list[Listed], separator: str | None = None) -> t
     if any(part.labels.ndim == 2 for part in parts):
         kinds = {(part.labels.dtype.kind == "f", part.labels.shape[1:]) for part in parts}
         if len(kinds) > 1:
-            found = ", ".join(f"{part.part} {part.labels.dtype} {['N', *part.labels.shape[1:]]}" for part in parts)
+            found = ", ".join(f"{part.part} {kind_of(part.labels)}" for part in parts)
             raise DataError(f"{path}: the labels of both parts must be of one kind, found {found}")
         converted = [part.labels.astype(np.float32 if part.labels.dtype.kind == "f" else np.int32) for part in parts]
         return converted, first.classes or tuple(map(str, range(first.labels.shape[1])))
     if separator is None:
         return _numbers(path, [_Labels(part, part.labels, np.arange(len(part.labels))) for part in parts])
     given = [_separated(part, separator) for part in parts]
-    found, names = _numbers(path, given) if len(given[0].values) else ([], ())
+    numbers, names = _numbers(path, given) if len(given[0].values) else ([], ())
     if len(names) < 2:
         raise DataError(
             f"{path} must have at least two labels, with {separator!r} between those of an image; found "
             f"{', '.join(names) or 'none'}"
         )
-    return [_present(labels, own, len(names)) for labels, own in zip(given, found, strict=True)], names
+    return [_present(labels, own, len(names)) for labels, own in zip(given, numbers, strict=True)], names
 
 
 def _numbers(path: Path, parts: list[_Labels]) -> tuple[list[np.ndarray], tuple[str, ...]]:

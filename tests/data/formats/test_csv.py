@@ -229,5 +229,6 @@ def test_files_that_are_no_text_and_columns_that_nothing_has(table):
     path.write_bytes(b"path,label\n\xff\xfe")
     assert error(path).startswith(f"cannot read {path}: 'utf-8' codec can't decode")
     assert error(path.parent, ConfigError, label_column="label") == (
-        f"data.label_column: must be for a table, .csv, .tsv, .parquet, .arrow, .tar; got {path.parent}"
+        "data.label_column: must be for a table, .csv, .tsv, .parquet, .arrow, .tar, .h5, .hdf5, .lmdb; got "
+        f"{path.parent}"
     )
