@@ -61,6 +61,7 @@ def images(
     - an LMDB environment of encoded images with classes in their keys, with numbered labels, or with `labels.csv`;
     - a folder that TensorFlow Datasets built as ArrayRecord;
     - a folder that `jaxconv pack` wrote;
+    - any of these at a URL of fsspec, copied into the user's cache; `hf://` and the name of a dataset of Hugging Face.
 
     Extensions are those of `jaxconv.data.picture.FORMATS`; hidden files are ignored; images in folders of a class
     belong to it, as in torchvision and Keras. `train` may also be called `training`, and `val` `valid`, `validation`,
@@ -68,7 +69,7 @@ def images(
     of each class is held out for testing.
 
     Args:
-      root: the folder or file.
+      root: the folder or file, or its URL.
       size: side of the square that images are resized (shorter side) and center-cropped to.
       channels: 3 for color, 1 for luminance.
       test_share: fraction of each class to hold out, if there are no test images.

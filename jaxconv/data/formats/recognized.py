@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxconv._base.errors import ConfigError, DataError
-from jaxconv._base.files import user_path
 from jaxconv.data.encoded import Listed
 from jaxconv.data.formats.arrow import arrow_table, saved_parts
 from jaxconv.data.formats.columns import Columns
@@ -20,6 +19,7 @@ from jaxconv.data.formats.shards import is_file, part_files
 from jaxconv.data.formats.tar import tar_shards
 from jaxconv.data.formats.tfds import build_parts, built_table
 from jaxconv.data.formats.zip import zip_tree
+from jaxconv.data.remote import hub_name, hub_parts, local
 
 __all__ = ["Parts", "listed"]
 
@@ -62,7 +62,7 @@ def listed(root: str | Path, columns: Columns, size: int, channels: int) -> tupl
     """The images of a folder or file, and its path.
 
     Args:
-      root: the folder or file.
+      root: the folder or file, its URL, or `hf://` and the name of a dataset of Hugging Face's hub.
       columns: names of columns, for tables.
       size: side of the square that images are wanted of.
       channels: number of channels that are wanted.
@@ -71,7 +71,9 @@ def listed(root: str | Path, columns: Columns, size: int, channels: int) -> tupl
       ConfigError: if columns are given, but the format has none; if a package is missing.
       DataError: if there are no images, or they or their labels are not those of a format.
     """
-    path = user_path(root)
+    if (name := hub_name(root)) is not None:
+        return Path(name), _read((arrow_table, hub_parts(name)), columns)
+    path = local(root)
     if is_packed(path):
         return path, packed(path, size, channels)
     if not path.exists():
