@@ -52,11 +52,15 @@ def local(root: str | Path) -> Path:
     system, path = _file_system(url)
     if "file" in _protocols(system):
         return Path(path)
-    files = _guarded(url, lambda: _found(system, path))
-    if not files:
-        raise DataError(f"data.root = {url} holds no files")
     folder = cache_folder("remote") / hashlib.sha256(url.encode()).hexdigest()[:16]
     target = folder / (PurePosixPath(path.rstrip("/")).name or "root")
+    try:
+        files = _guarded(url, lambda: _found(system, path))
+    except DataError as error:
+        copy = f"; a copy that was made before is {target}" if target.exists() else ""
+        raise DataError(f"{error}{copy}") from None
+    if not files:
+        raise DataError(f"data.root = {url} holds no files")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with file_lock(folder / ".lock", None):
@@ -184,8 +188,9 @@ def _guarded(url: str, read: Callable[[], Result]) -> Result:
     """Call a function that reads a URL; file systems raise errors of many types."""
     try:
         return read()
-    except FileNotFoundError:
-        raise DataError(f"data.root = {url}: there is no such file or folder") from None
+    except FileNotFoundError as error:
+        reason = f": {error.__cause__}" if error.__cause__ else ""  # of a server that does not answer, too
+        raise DataError(f"data.root = {url}: there is no such file or folder{reason}") from None
     except Exception as error:
         raise _unreadable(url, error) from None
 

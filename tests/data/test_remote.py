@@ -145,7 +145,13 @@ def test_a_server(folder, serve, tmp_path):
         for file in folder.rglob("*.jpg"):
             archive.write(file, file.relative_to(folder))
     same(load(f"{serve(tmp_path)}x.zip"), load(tmp_path / "x.zip"))
-    assert error(f"{serve(tmp_path)}y.zip").startswith("data.root = http://127.0.0.1:")
+    url = f"{serve(tmp_path)}x.zip"
+    copy = remote.local(url)
+    (tmp_path / "x.zip").unlink()
+    message = error(url)
+    assert message.startswith(f"data.root = {url}: there is no such file or folder: 404, message='File not found'")
+    assert message.endswith(f"; a copy that was made before is {copy}")
+    assert copy.is_file()
 
 
 @pytest.mark.parametrize(
