@@ -54,8 +54,7 @@ class Values:
 
     def read(self, row: int) -> bytes:
         check_unchanged(_data(self.base), self.when)
-        with readable(self.base, _lmdb().Error), _environment(self.base, self.when).begin() as reading:
-            return bytes(reading.get(_bytes(self.keys[row])))
+        return _value(self.base, self.keys[row], self.when)
 
 
 def lmdb_parts(path: Path) -> list[Path]:
@@ -134,8 +133,7 @@ def _pairs(path: Path, columns: Columns, sizes: dict[str, int]) -> list[tuple[st
 
 def _text(path: Path, key: str, when: Stamp) -> str:
     """A label; raises DataError if it is no text, or empty."""
-    with readable(path, _lmdb().Error), _environment(path, when).begin() as reading:
-        content = bytes(reading.get(_bytes(key)))
+    content = _value(path, key, when)
     try:
         text = content.decode().strip()
     except UnicodeDecodeError:
@@ -143,6 +141,15 @@ def _text(path: Path, key: str, when: Stamp) -> str:
     if not text:
         raise DataError(f"{path / key} must be a class number or name in UTF-8, got {content[:20]!r}")
     return text
+
+
+def _value(path: Path, key: str, when: Stamp) -> bytes:
+    """The value of a key; raises DataError if the environment is damaged."""
+    with readable(path, _lmdb().Error), _environment(path, when).begin() as reading:
+        value = reading.get(key.encode(errors="surrogateescape"))
+    if value is None:
+        raise DataError(f"{path} is damaged: it lists the key {key}, and does not find it")
+    return bytes(value)
 
 
 @functools.lru_cache(4)
@@ -188,10 +195,6 @@ def _opened(path: Path, when: Stamp) -> Any:
 def _data(path: Path) -> Path:
     """The file of an environment's data."""
     return path / ENVIRONMENT if path.is_dir() else path
-
-
-def _bytes(key: str) -> bytes:
-    return key.encode(errors="surrogateescape")
 
 
 def _lmdb() -> Any:

@@ -1,11 +1,13 @@
 """HDF5 files: pixels and encoded images, labels of all kinds, groups and shards, and files that are wrong."""
 
+import contextlib
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from support.damage import survives
 from support.small_images import error, load
 
 from jaxconv._base.errors import ConfigError, DataError
@@ -218,3 +220,24 @@ def test_without_h5py(write, files, monkeypatch):
     path = write("x.h5", images=files, labels=[0, 1] * 6)
     monkeypatch.setitem(sys.modules, "h5py", None)
     assert error(path, ConfigError) == 'HDF5 files need h5py, the "data" extra: python -m pip install "jaxconv[data]"'
+
+
+@pytest.mark.slow
+def test_damage_anywhere(write, files, rng):
+    path = write(
+        "x.h5", train__images=files[:8], train__labels=[0, 1] * 4, test__images=files[8:], test__labels=["0"] * 4
+    )
+
+    def read(path):
+        hdf5._file.cache_clear()
+        loaded = load(path, corrupt="skip")
+        with contextlib.suppress(DataError):  # of an image
+            for index in range(8):
+                loaded.train[index]
+        return loaded
+
+    content = path.read_bytes()
+    path = path.with_name("y.h5")
+    refused, whole = survives(read, path, content, lambda loaded: len(loaded.train) == 8, rng, 100)
+    assert refused > 90
+    assert whole > 20

@@ -1,11 +1,13 @@
 """LMDB environments: the three layouts of keys, parts, processes, and environments that are wrong."""
 
+import contextlib
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from support.damage import survives
 from support.small_images import error, load
 
 from jaxconv._base.errors import ConfigError, DataError
@@ -180,3 +182,22 @@ def test_without_lmdb(tree, write, monkeypatch):
         error(path, ConfigError)
         == 'LMDB environments need lmdb, the "data" extra: python -m pip install "jaxconv[data]"'
     )
+
+
+@pytest.mark.slow
+def test_damage_anywhere(tree, write, rng):
+    content = write("x.lmdb", values(tree), subdir=False).read_bytes()
+
+    def read(path):
+        if path in formats._OPEN:
+            formats._OPEN.pop(path)[2].close()
+        loaded = load(path)
+        with contextlib.suppress(DataError):  # of an image
+            for index in range(len(loaded.train)):
+                loaded.train[index]
+        return loaded
+
+    path = write("y.lmdb", {}, subdir=False)
+    refused, whole = survives(read, path, content, lambda loaded: len(loaded.classes) >= 1, rng, 100)
+    assert refused > 90
+    assert whole > 20

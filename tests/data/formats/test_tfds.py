@@ -1,11 +1,13 @@
 """Folders that TensorFlow Datasets built as ArrayRecord: images, labels of all kinds, and builds that are wrong."""
 
+import io
 import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.examples import example
 from support.small_images import error, load
 
@@ -182,3 +184,46 @@ def test_features_and_examples_that_are_wrong(build, files):
     with pytest.raises(DataError) as caught:
         load(root, in_memory=True)
     assert str(caught.value) == f"{root / shard}: record 0 is not a readable picture"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_what_tensorflow_datasets_builds(tmp_path, rng):
+    tfds = pytest.importorskip("tensorflow_datasets", exc_type=ImportError)
+
+    class Photos(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.2.3")
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(None, None, 3)),
+                "label": tfds.features.ClassLabel(names=["z", "y", "x"]),
+                "tags": tfds.features.Sequence(tfds.features.ClassLabel(names=["p", "q"])),
+                "age": tfds.features.Scalar(np.float32),
+            }
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples(9), "test": self._generate_examples(3)}
+
+        def _generate_examples(self, count):
+            for k in range(count):
+                file = io.BytesIO()
+                Image.fromarray(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)).save(file, "PNG")
+                file.seek(0)
+                yield k, {"image": file, "label": k % 3, "tags": [0] * (k % 2) + [1] * (k % 3 > 0), "age": k / 7}
+
+    builder = Photos(data_dir=tmp_path, file_format="array_record")
+    builder.download_and_prepare()
+    root = tmp_path / "photos" / "1.2.3"
+    for arguments, classes in (({}, "zyx"), ({"label_column": "tags"}, "pq"), ({"targets": ["age"]}, ["age"])):
+        loaded = load(root, **arguments)
+        assert loaded.classes == tuple(classes)
+        for part in ("train", "test"):
+            items_of_part, source = builder.as_data_source(part), getattr(loaded, part)
+            assert len(items_of_part) == len(source)
+            for index, item in enumerate(items_of_part):
+                image, label = source[index]
+                np.testing.assert_array_equal(image, item["image"])
+                tags = [int(k in item["tags"]) for k in range(2)]
+                assert np.array_equal(label, {1: [item["age"]], 2: tags, 3: item["label"]}[len(classes)])
