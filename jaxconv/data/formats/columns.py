@@ -11,7 +11,7 @@ import numpy as np
 from jaxconv._base.errors import ConfigError, DataError, nearest
 from jaxconv.data.encoded import some_of
 
-__all__ = ["Columns", "check_columns", "no_numbers", "numbers", "present"]
+__all__ = ["Columns", "check_columns", "no_numbers", "numbers", "present", "text_label"]
 
 
 class Columns(NamedTuple):
@@ -94,6 +94,28 @@ def present(path: Path, key: str, name: str, known: Iterable[str]) -> str:
         fix = f"data.{key} = {near!r}?" if near else f"data.{key} names another"
         raise DataError(f"{path} must have a column {name!r}, found {some_of(known, 20) or 'none'}; {fix}")
     return name
+
+
+def text_label(place: str, content: bytes) -> str:
+    """A label that is stored as text.
+
+    Args:
+      place: where it is, for messages.
+      content: its bytes.
+
+    Raises:
+      DataError: if it is no UTF-8, or empty.
+
+    >>> text_label("x.tar/1.cls", b" dog ")
+    'dog'
+    """
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError:
+        text = ""
+    if not text:
+        raise DataError(f"{place} must be a class number or name in UTF-8, got {content[:20]!r}")
+    return text
 
 
 def numbers(columns: Columns, values: np.ndarray, place: Callable[[int], str]) -> np.ndarray:

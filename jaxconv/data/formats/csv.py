@@ -103,7 +103,10 @@ def _lines(path: Path, names: list[str], columns: Columns) -> list[Line]:
         number = reader.line_num + 1
         for row in reader:
             if any(row):
-                lines.append(Line(number, _cells(f"{path}, line {number}", row, places, names, columns)))
+                cells = [row[place].strip() if place < len(row) else "" for place in places]
+                lines.append(Line(number, cells))
+                if "" in cells:
+                    _check_empty(path, lines[-1], len(row), places, names, columns)
             number = reader.line_num + 1
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
@@ -112,14 +115,12 @@ def _lines(path: Path, names: list[str], columns: Columns) -> list[Line]:
     return lines
 
 
-def _cells(where: str, row: list[str], places: list[int], names: list[str], columns: Columns) -> list[str]:
-    """The cells of a line; only one of several labels may be empty, for an image without any."""
-    cells = [row[place].strip() if place < len(row) else "" for place in places]
-    for number, (name, place, cell) in enumerate(zip(names, places, cells, strict=True)):
-        may_be_empty = columns.separator is not None and number > 0 and place < len(row)
+def _check_empty(path: Path, line: Line, length: int, places: list[int], names: list[str], columns: Columns) -> None:
+    """Raise DataError at a cell that is empty, but for one of several labels, whose image has none."""
+    for number, cell in enumerate(line.cells):
+        may_be_empty = columns.separator is not None and number > 0 and places[number] < length
         if not (cell or may_be_empty):
-            raise DataError(f"{where}: {name} has no value")
-    return cells
+            raise DataError(f"{path}, line {line.number}: {names[number]} has no value")
 
 
 def _number(path: Path, line: Line, column: int, columns: Columns) -> float:

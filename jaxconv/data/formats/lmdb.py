@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxconv._base.errors import DataError
 from jaxconv.data.encoded import Listed, Store, some_of
-from jaxconv.data.formats.columns import Columns, no_numbers
+from jaxconv.data.formats.columns import Columns, no_numbers, text_label
 from jaxconv.data.formats.csv import listed_by
 from jaxconv.data.formats.reading import package, readable
 from jaxconv.data.formats.shards import ENVIRONMENT, Stamp, check_unchanged, stamp
@@ -102,7 +102,7 @@ def lmdb_table(files: list[Path], columns: Columns) -> Listed:
     if not sizes:
         raise DataError(f"{path} holds no images")
     if pairs := _pairs(path, columns, sizes):
-        texts = [_text(path, label, when) for _, label in pairs]
+        texts = [text_label(str(path / label), _value(path, label, when)) for _, label in pairs]
         return Listed(given.name, store([image for image, _ in pairs])[0], np.array(texts))
     keys = sorted(sizes)
     if wrong := [key for key in keys if "/" not in key[len(inner) :] or not key.lower().endswith(SUFFIXES)]:
@@ -129,18 +129,6 @@ def _pairs(path: Path, columns: Columns, sizes: dict[str, int]) -> list[tuple[st
         if lost := [some[number] for number in sorted(some.keys() - others.keys())]:
             raise DataError(f"{path} has samples without a key {lacking}-…: {some_of(lost)}")
     return [(images[number], labels[number]) for number in sorted(images)]
-
-
-def _text(path: Path, key: str, when: Stamp) -> str:
-    """A label; raises DataError if it is no text, or empty."""
-    content = _value(path, key, when)
-    try:
-        text = content.decode().strip()
-    except UnicodeDecodeError:
-        text = ""
-    if not text:
-        raise DataError(f"{path / key} must be a class number or name in UTF-8, got {content[:20]!r}")
-    return text
 
 
 def _value(path: Path, key: str, when: Stamp) -> bytes:

@@ -23,21 +23,6 @@ def metadata(names=NAMES, column="label"):
     return {"huggingface": json.dumps({"info": {"features": features}})}
 
 
-@pytest.fixture
-def files(photographs):
-    """Images as bytes."""
-    return [path.read_bytes() for path in sorted(photographs({"a": 12}).rglob("*.jpg"))]
-
-
-@pytest.fixture
-def expected(files, photographs):
-    """The same images, decoded."""
-    source = load(photographs({}), test_share=0.01)
-    found = dict(zip((*source.train.files, *source.test.files), range(12), strict=True))
-    parts = [*(source.train[k][0] for k in range(11)), source.test[0][0]]
-    return np.stack([parts[found[name]] for name in sorted(found)])
-
-
 def table(files, rows=range(12), labels=None, structs=True, **columns):
     images = [{"bytes": files[k], "path": f"{k}.jpg"} if structs else files[k] for k in rows]
     return pa.table({"image": images, "label": [k % 3 for k in rows] if labels is None else labels} | columns)

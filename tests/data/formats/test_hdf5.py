@@ -21,18 +21,6 @@ VLEN = h5py.vlen_dtype(np.uint8)
 
 
 @pytest.fixture
-def files(photographs):
-    """Twelve images, encoded."""
-    return [path.read_bytes() for path in sorted(photographs({"a": 12}).rglob("*.jpg"))]
-
-
-@pytest.fixture
-def expected(photographs, files):
-    """The same, decoded and resized."""
-    return np.stack([read_square(path, 16) for path in sorted(photographs({}).rglob("*.jpg"))])
-
-
-@pytest.fixture
 def write(tmp_path):
     """`write(name, **datasets)`: an HDF5 file; names may have groups, as in `train__images`."""
 

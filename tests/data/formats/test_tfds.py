@@ -12,7 +12,6 @@ from support.examples import example
 from support.small_images import error, load
 
 from jaxconv._base.errors import DataError
-from jaxconv.data.decode import read_square
 from jaxconv.data.fingerprint import fingerprint
 
 records = pytest.importorskip("array_record.python.array_record_module")
@@ -27,18 +26,6 @@ SEVERAL = {
 }
 TEXT = {"pythonClassName": "tensorflow_datasets.core.features.text_feature.Text", "text": {}}
 NUMBER = {"pythonClassName": "tensorflow_datasets.core.features.scalar.Scalar", "tensor": {"dtype": "float32"}}
-
-
-@pytest.fixture
-def files(photographs):
-    """Twelve images, encoded."""
-    return [path.read_bytes() for path in sorted(photographs({"a": 12}).rglob("*.jpg"))]
-
-
-@pytest.fixture
-def expected(photographs, files):
-    """The same, decoded and resized."""
-    return np.stack([read_square(path, 16) for path in sorted(photographs({}).rglob("*.jpg"))])
 
 
 @pytest.fixture
