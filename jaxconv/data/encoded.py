@@ -52,8 +52,10 @@ class Listed(NamedTuple):
     Args:
       part: name of the part in messages.
       store: the images.
-      labels: for each row of the store, integers [N], texts [N], floating [N, targets], or 0 and 1 [N, labels].
+      labels: for each row of the store, integers [N], texts [N], floating [N, targets], or 0 and 1 [N, labels]; those
+        of all rows, one after the other, if a row has a list of them.
       classes: names of classes or labels, in their order, or of the targets; None if the format has none.
+      counts: number of labels of each row, int [N], if these are lists.
       where: `row -> place`: where its label is, for messages; None if it is known by its image.
     """
 
@@ -61,6 +63,7 @@ class Listed(NamedTuple):
     store: Store
     labels: np.ndarray
     classes: tuple[str, ...] | None = None
+    counts: np.ndarray | None = None
     where: Callable[[int], str] | None = None
 
     def place(self, row: int) -> str:

@@ -18,11 +18,16 @@ MOST_CLASSES = 1 << 16
 
 
 class _Labels(NamedTuple):
-    """The labels of a part: integers or texts [M], and the row of the image of each, [M]."""
+    """The labels of a part: integers or texts [M], and the number of them at each image, [N]."""
 
     part: Listed
     values: np.ndarray
-    rows: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Row of the image of each label, [M]."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def place(self, index: int) -> str:
         return self.part.place(int(self.rows[index]))
@@ -50,23 +55,29 @@ def numbered(path: Path, parts: list[Listed], separator: str | None = None) -> t
     for part in parts[1:]:
         if part.classes != first.classes:
             raise DataError(_differences(path, first, part))
-    if any(part.labels.ndim == 2 for part in parts):
-        kinds = {(part.labels.dtype.kind == "f", part.labels.shape[1:]) for part in parts}
-        if len(kinds) > 1:
-            found = ", ".join(f"{part.part} {kind_of(part.labels)}" for part in parts)
-            raise DataError(f"{path}: the labels of both parts must be of one kind, found {found}")
-        converted = [part.labels.astype(np.float32 if part.labels.dtype.kind == "f" else np.int32) for part in parts]
-        return converted, first.classes or tuple(map(str, range(first.labels.shape[1])))
-    if separator is None:
-        return _numbers(path, [_Labels(part, part.labels, np.arange(len(part.labels))) for part in parts])
-    given = [_separated(part, separator) for part in parts]
-    numbers, names = _numbers(path, given) if len(given[0].values) else ([], ())
-    if len(names) < 2:
-        raise DataError(
-            f"{path} must have at least two labels, with {separator!r} between those of an image; found "
-            f"{', '.join(names) or 'none'}"
+    if len({_kind(part) for part in parts}) > 1:
+        found = ", ".join(
+            f"{part.part} {'lists of ' * (part.counts is not None)}{kind_of(part.labels)}" for part in parts
         )
+        raise DataError(f"{path}: the labels of both parts must be of one kind, found {found}")
+    if first.labels.ndim == 2:
+        kind = np.float32 if first.labels.dtype.kind == "f" else np.int32
+        names = first.classes or tuple(map(str, range(first.labels.shape[1])))
+        return [part.labels.astype(kind) for part in parts], names
+    if first.counts is None and separator is None:
+        return _numbers(path, [_Labels(part, part.labels, np.ones(len(part.labels), int)) for part in parts])
+    given = [_lists(part, separator) for part in parts]
+    known = first.classes or len(given[0].values)
+    numbers, names = _numbers(path, given) if known else ([], ())
+    if len(names) < 2:
+        raise DataError(f"{path} must have at least two labels, found {', '.join(names) or 'none'}")
     return [_present(labels, own, len(names)) for labels, own in zip(given, numbers, strict=True)], names
+
+
+def _kind(part: Listed) -> tuple[object, ...]:
+    """What the labels of all parts must agree in."""
+    several = part.labels.ndim == 2
+    return part.counts is not None, several and part.labels.dtype.kind == "f", part.labels.shape[1:]
 
 
 def _numbers(path: Path, parts: list[_Labels]) -> tuple[list[np.ndarray], tuple[str, ...]]:
@@ -85,20 +96,22 @@ def _numbers(path: Path, parts: list[_Labels]) -> tuple[list[np.ndarray], tuple[
     return [column.astype(np.int32) for column in columns], classes
 
 
-def _separated(part: Listed, separator: str) -> _Labels:
-    """Several labels of each image in a text."""
-    if part.labels.dtype.kind not in "U":
+def _lists(part: Listed, separator: str | None) -> _Labels:
+    """The labels of a part as lists: those of the format, or what a separator divides texts into."""
+    if part.counts is not None:
+        return _Labels(part, part.labels, part.counts)
+    if part.labels.dtype.kind != "U" or separator is None:
         raise ConfigError(f"data.label_separator: labels must be texts, {part.part} has {part.labels.dtype}")
     texts = [[label for each in text.split(separator) if (label := each.strip())] for text in part.labels.tolist()]
-    rows = np.repeat(np.arange(len(texts)), [len(each) for each in texts])
-    return _Labels(part, np.array([label for each in texts for label in each], str), rows)
+    counts = np.array([len(each) for each in texts])
+    return _Labels(part, np.array([label for each in texts for label in each], str), counts)
 
 
 def _present(labels: _Labels, numbers: np.ndarray, count: int) -> np.ndarray:
     """Which labels each image has: 0 or 1, int32 [N, labels]."""
-    found = np.zeros([len(labels.part.labels), count], np.int32)
-    np.add.at(found, (labels.rows, numbers), 1)
-    if len(twice := np.flatnonzero(found[labels.rows, numbers] > 1)):
+    found, rows = np.zeros([len(labels.counts), count], np.int32), labels.rows
+    np.add.at(found, (rows, numbers), 1)
+    if len(twice := np.flatnonzero(found[rows, numbers] > 1)):
         raise DataError(f"{labels.place(int(twice[0]))}: {labels.values[twice[0]].item()!r} is among its labels twice")
     return found
 

@@ -86,7 +86,7 @@ def listed_by(path: Path, columns: Columns, store: Callable[[Sequence[str]], tup
     if not columns.numbers:
         return Listed(path.name, found, np.array([line.cells[1] for line in lines]), where=place)
     values = np.array([[_number(path, line, k, columns) for k in range(len(columns.numbers))] for line in lines])
-    return Listed(path.name, found, numbers(columns, values, place), columns.numbers, place)
+    return Listed(path.name, found, numbers(columns, values, place), columns.numbers, where=place)
 
 
 def _lines(path: Path, names: list[str], columns: Columns) -> list[Line]:

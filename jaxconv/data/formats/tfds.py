@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,20 +107,22 @@ def built_table(files: list[Path], columns: Columns) -> Listed:
         marks.append(f"{len(content)} {zlib.crc32(content):08x}")
         found.append([_number(place, name, parsed) for name in names] if names else parsed.get(label, []))
     store = Examples(records, image, tuple(marks))
-
-    def place_of(row: int) -> str:
-        return str(root / records.key(row))
-
     if names:
-        return Listed(files[0].name, store, numbers(columns, np.array(found, np.float64), place_of), columns.numbers)
-    classes = _classes(root, label, features[label])
-    if _kind(features[label]) == "Sequence":
-        return Listed(files[0].name, store, _several(found, classes or (), place_of), classes)
-    values = [_single(place_of(row), label, {label: each}) for row, each in enumerate(found)]
-    labels = np.array([each.decode(errors="replace") if isinstance(each, bytes) else each for each in values])
-    if labels.dtype.kind == "f":
+        labels = numbers(columns, np.array(found, np.float64), lambda row: str(root / records.key(row)))
+        return Listed(files[0].name, store, labels, columns.numbers)
+    several = _kind(features[label]) == "Sequence"
+    for row, values in enumerate(found if not several else []):
+        _single(str(root / records.key(row)), label, {label: values})
+    labels = _classes_in(root, label, [value for values in found for value in values])
+    counts = np.array([len(values) for values in found]) if several else None
+    return Listed(files[0].name, store, labels, _classes(root, label, features[label]), counts)
+
+
+def _classes_in(root: Path, label: str, values: list[Any]) -> np.ndarray:
+    """The values of a feature as class numbers or names [N]."""
+    if any(isinstance(value, float) for value in values):
         raise DataError(f"{root}: {label!r} must be classes, found numbers; data.targets = [{label!r}] predicts them")
-    return Listed(files[0].name, store, labels, classes)
+    return np.array([value.decode(errors="replace") if isinstance(value, bytes) else value for value in values])
 
 
 def _shards(root: Path, split: dict[str, Any]) -> list[Path]:
@@ -198,16 +199,6 @@ def _classes(root: Path, label: str, feature: Any) -> tuple[str, ...] | None:
         return tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _several(found: list[Any], classes: tuple[str, ...], place: Callable[[int], str]) -> np.ndarray:
-    """Lists of class numbers as 0 and 1, int32 [N, labels]."""
-    labels = np.zeros([len(found), len(classes)], np.int32)
-    for row, numbers_of in enumerate(found):
-        if wrong := [each for each in numbers_of if not (isinstance(each, int) and 0 <= each < len(classes))]:
-            raise DataError(f"{place(row)}: its labels must lie in 0..{len(classes) - 1}, got {wrong[0]}")
-        labels[row, numbers_of] = 1
-    return labels
 
 
 def _parsed(place: str, record: bytes, names: list[str]) -> dict[str, list[Any]]:

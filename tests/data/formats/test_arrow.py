@@ -235,3 +235,46 @@ def test_without_pyarrow(files, tmp_path, monkeypatch):
     assert error(path, ConfigError) == (
         'Parquet and Arrow files need pyarrow, the "data" extra: python -m pip install "jaxconv[data]"'
     )
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_lists_of_labels(files, tmp_path, classes):
+    several = [[k for k in range(3) if row >> k & 1] for row in range(12)]
+    labels = several if classes else [[NAMES[k] for k in each] for each in several]
+    described = {
+        "image": {"_type": "Image"},
+        "label": {"feature": {"names": NAMES, "_type": "ClassLabel"}, "_type": "List"},
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": described}})} if classes else None
+    path = tmp_path / "x.parquet"
+    pq.write_table(table(files, labels=labels).replace_schema_metadata(metadata), path, row_group_size=5)
+    loaded = load(path)
+    names = NAMES if classes else sorted(NAMES)
+    assert (loaded.task, loaded.classes) == ("multilabel", tuple(names))
+    for row, found in zip(loaded.train.rows.tolist(), loaded.train.labels.tolist(), strict=True):
+        assert {names[k] for k in np.flatnonzero(found)} == {NAMES[k] for k in several[row]}
+    assert error(path, targets=["label"]).startswith(f"{path}: column 'label' must be numbers, found list<")
+    wrong = [*labels[:11], labels[11][:1] * 2]
+    pq.write_table(table(files, labels=wrong), path)
+    assert error(path) == f"{path}: row 11: {wrong[11][0]!r} is among its labels twice"
+    pq.write_table(table(files, labels=[*labels[:11], [None]]), path)
+    assert error(path) == f"{path}: row 11 lacks a value of label"
+    pq.write_table(table(files, labels=[*labels[:11], None]), path)
+    assert error(path) == f"{path}: row 11 has no label"
+    if classes:
+        pq.write_table(table(files, labels=[*labels[:10], [5], []]).replace_schema_metadata(metadata), path)
+        assert error(path) == f"{path}: row 10: its label must lie in 0..2, got 5"
+
+
+def test_what_datasets_saves_of_lists(photographs, files, tmp_path):
+    hf = pytest.importorskip("datasets")
+    hf.disable_progress_bars()
+    paths = [str(path) for path in sorted(photographs({}).rglob("*.jpg"))]
+    features = hf.Features({"tags": hf.Sequence(hf.ClassLabel(names=NAMES)), "image": hf.Image()})
+    hf.Dataset.from_dict({"image": paths, "tags": [[k % 3, (k + 1) % 3] for k in range(12)]}, features).save_to_disk(
+        tmp_path / "saved"
+    )
+    loaded = load(tmp_path / "saved")
+    assert (loaded.task, loaded.classes) == ("multilabel", tuple(NAMES))
+    for row, found in zip(loaded.train.rows.tolist(), loaded.train.labels.tolist(), strict=True):
+        assert sorted(np.flatnonzero(found)) == sorted([row % 3, (row + 1) % 3])

@@ -160,7 +160,7 @@ def test_features_and_examples_that_are_wrong(build, files):
         root = build({"train": [items(files, **change)]})
         assert error(root) == f"{root / shard}: record 11: {message}"
     root = build({"train": [items(files, label=[[0, 1]] * 11 + [[3]])]}, label=SEVERAL)
-    assert error(root) == f"{root / shard}: record 11: its labels must lie in 0..2, got 3"
+    assert error(root) == f"{root / shard}: record 11: its label must lie in 0..2, got 3"
     root = build({"train": [items(files)]})
     writer = records.ArrayRecordWriter(str(root / shard), "group_size:1")
     for _ in range(12):
