@@ -27,7 +27,7 @@ _FILES_OF_HUB = ("hf://datasets/", "hf://models/", "hf://spaces/", "hf://buckets
 _LISTED = "files.json"
 _THREADS = 8
 _MARKS = (
-    *("size", "etag", "content-md5", "content_md5", "digest", "md5hash", "crc", "blob_id"),
+    *("size", "etag", "content-md5", "content_md5", "digest", "md5hash", "crc", "crc32c", "generation", "blob_id"),
     *("mtime", "last-modified", "lastmodified", "last_modified", "updated", "created", "date_time"),
 )
 """Entries of fsspec's description of a file, in lower case, that change with it."""
@@ -53,7 +53,7 @@ def local(root: str | Path) -> Path:
     if "file" in _protocols(system):
         return Path(path)
     folder = cache_folder("remote") / hashlib.sha256(url.encode()).hexdigest()[:16]
-    target = folder / (PurePosixPath(path.rstrip("/")).name or "root")
+    target = folder / _name(path)
     try:
         files = _guarded(url, lambda: _found(system, path))
     except DataError as error:
@@ -136,10 +136,22 @@ def _found(system: Any, path: str) -> dict[str, tuple[str, str, int]]:
         return {"": (path, _mark(about), int(about.get("size") or 0))}
     base = str(about["name"]).strip("/")
     found = system.find(path, detail=True)
-    below = {name.strip("/").removeprefix(base).lstrip("/"): name for name in found}
+    files = (name for name in found if not name.endswith("/"))  # object stores may mark folders by such names
+    below = {name.strip("/").removeprefix(base).lstrip("/"): name for name in files}
     if outside := [name for name in below if ".." in PurePosixPath(name).parts]:
         raise ValueError(f"a file must be below its folder, found {outside[0]}")
     return {name: (whole, _mark(found[whole]), int(found[whole].get("size") or 0)) for name, whole in below.items()}
+
+
+def _name(path: str) -> str:
+    """The last part of a path, whose ending is the format; without a query if it has an ending before.
+
+    >>> _name("https://host/x.zip?token=1"), _name("bucket/photos/"), _name("")
+    ('x.zip', 'photos', 'root')
+    """
+    name = PurePosixPath(path).name
+    plain = name.partition("?")[0]
+    return (plain if PurePosixPath(plain).suffix else name) or "root"
 
 
 def _mark(about: dict[str, Any]) -> str:

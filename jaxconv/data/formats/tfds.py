@@ -57,7 +57,7 @@ class Examples:
 
 
 def build_parts(root: Path) -> list[list[Path]]:
-    """The files of the parts of a folder that TensorFlow Datasets built: `cifar10/3.0.2`.
+    """The files of the parts that TensorFlow Datasets built in a folder: `cifar10/3.0.2`, or `cifar10` of one version.
 
     Args:
       root: any folder.
@@ -66,11 +66,17 @@ def build_parts(root: Path) -> list[list[Path]]:
       Files of each part, as `jaxconv.data.formats.shards.part_files`; none if the folder is not one of these.
 
     Raises:
-      DataError: if it was built in another file format, there is no training part, a shard is missing, or a file that
-        lists them is damaged.
+      DataError: if there are several versions, it was built in another file format, there is no training part, a shard
+        is missing, or a file that lists them is damaged.
     """
-    if not ((root / FEATURES).is_file() and (root / INFO).is_file()):
+    found = sorted(root.glob(FEATURES)) or sorted(root.glob(f"*/{FEATURES}"))
+    builds = [path.parent for path in found if (path.parent / INFO).is_file()]
+    if not builds:
         return []
+    if len(builds) > 1:
+        names = some_of([folder.name for folder in builds])
+        raise DataError(f"{root} has {len(builds)} builds of {_WRITER}, {names}; data.root names one")
+    root = builds[0]
     try:
         splits = {str(split["name"]): split for split in json_value(root / INFO, "splits", _WRITER)}
     except (KeyError, TypeError) as error:

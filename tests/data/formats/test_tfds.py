@@ -75,6 +75,13 @@ def test_the_images_are_those_of_the_examples(build, files, expected):
             np.testing.assert_array_equal(found, expected[:9])
     np.testing.assert_array_equal([loaded.test[k][0] for k in range(3)], expected[9:])
     assert loaded.train.files[5] == "photos-train.array_record-00001-of-00002: record 0"
+    assert (load(root.parent).name, load(root.parent).train.files) == ("photos", loaded.train.files)
+    root.with_name("1.0.1").mkdir()
+    for name in ("features.json", "dataset_info.json"):
+        (root.with_name("1.0.1") / name).write_bytes((root / name).read_bytes())
+    assert error(root.parent) == (
+        f"{root.parent} has 2 builds of TensorFlow Datasets, 1.0.0, 1.0.1; data.root names one"
+    )  # fmt: skip
     root = build({"train": [items(files)], "validation": [items(files, range(2))]}, names=None)
     (root / "label.labels.txt").unlink()
     assert load(root).classes == ("0", "1", "2")
