@@ -121,7 +121,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise ConfigError(f"data.root = {url}: {error}") from None
     except Exception as error:  # of a file system that connects
-        raise _unreadable(url, error) from None
+        raise DataError(f"cannot read data.root = {url}: {_reason(error)}") from None
 
 
 def _protocols(system: Any) -> tuple[str, ...]:
@@ -161,14 +161,17 @@ def _mark(about: dict[str, Any]) -> str:
 def _update(url: str, system: Any, files: dict[str, tuple[str, str, int]], folder: Path, target: Path) -> None:
     """Copy the files that are not in the cache as they are at the URL, and remove those that are no longer there."""
     known = _known(folder)
-    new = [name for name, (_, mark, _) in files.items() if known.get(name) != mark or not (target / name).is_file()]
+    new = [
+        name
+        for name, (_, mark, _) in files.items()
+        if not mark or known.get(name) != mark or not (target / name).is_file()
+    ]
     needed, free = sum(files[name][2] for name in new), shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
             f"{url} has {needed / 1e9:,.1f} GB of files to copy, but {folder} has {free / 1e9:,.1f} GB free; "
             "XDG_CACHE_HOME can name another disk"
         )
-
     done = {name: mark for name, (_, mark, _) in files.items() if name not in new}
 
     def copy(name: str) -> None:
@@ -181,7 +184,7 @@ def _update(url: str, system: Any, files: dict[str, tuple[str, str, int]], folde
 
     threads = _THREADS if getattr(system, "async_impl", False) else 1
     try:
-        _guarded(url, lambda: list(in_threads(copy, new, threads)))
+        _guarded(url, lambda: list(in_threads(copy, new, threads)), f"cannot copy {url} to {folder}")
         for name in known.keys() - files.keys():
             (target / name).unlink(missing_ok=True)
     finally:  # what is copied need not be copied again
@@ -196,7 +199,7 @@ def _known(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _guarded(url: str, read: Callable[[], Result]) -> Result:
+def _guarded(url: str, read: Callable[[], Result], problem: str = "") -> Result:
     """Call a function that reads a URL; file systems raise errors of many types."""
     try:
         return read()
@@ -204,9 +207,8 @@ def _guarded(url: str, read: Callable[[], Result]) -> Result:
         reason = f": {error.__cause__}" if error.__cause__ else ""  # of a server that does not answer, too
         raise DataError(f"data.root = {url}: there is no such file or folder{reason}") from None
     except Exception as error:
-        raise _unreadable(url, error) from None
+        raise DataError(f"{problem or f'cannot read data.root = {url}'}: {_reason(error)}") from None
 
 
-def _unreadable(url: str, error: Exception) -> DataError:
-    reason = getattr(error, "strerror", None) or str(error).split("\n")[0] or type(error).__name__
-    return DataError(f"cannot read data.root = {url}: {reason}")
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).split("\n")[0] or type(error).__name__

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -85,7 +86,8 @@ def test_an_interrupted_copy_continues(folder, memory, copied, monkeypatch, cach
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", full)
-        assert error("memory://photos") == "cannot read data.root = memory://photos: No space left on device"
+        message = error("memory://photos")
+    assert re.fullmatch(rf"cannot copy memory://photos to {cache}/\w+: No space left on device", message)
     begun = len(copied)
     same(load("memory://photos"), load(folder))
     assert 0 < len(copied) - begun < 6
