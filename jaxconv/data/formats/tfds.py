@@ -92,7 +92,7 @@ def built_table(files: list[Path], columns: Columns) -> Listed:
 
     Args:
       files: its shards.
-      columns: the only feature of images, and `label` or the only feature of classes, if they are not given.
+      columns: `image` or the only feature of images, and `label` or the only one of classes, if they are not given.
 
     Raises:
       ConfigError: if array_record is missing.
@@ -136,7 +136,7 @@ def _shards(root: Path, split: dict[str, Any]) -> list[Path]:
     info = root / INFO
     if (built := json_value(info, "fileFormat", _WRITER, "tfrecord")) != FORMAT:
         raise DataError(
-            f"{root} was built as {built}, which cannot be read in any order; "
+            f"{root} was built as {built}, which has no random access; "
             f'tfds.builder(name, file_format="{FORMAT}").download_and_prepare() builds it as {FORMAT}'
         )
     try:
@@ -177,11 +177,11 @@ def _kind(feature: Any) -> str:
 
 
 def _chosen(root: Path, key: str, name: str | None, features: dict[str, Any], kind: str, usual: str) -> str:
-    """Name of a feature that the config names, or the only one of a kind, or the usual one."""
+    """Name of a feature: the config's, the usual one, or the only one of a kind."""
     path = root / FEATURES
     if name is None:
         of_kind = [each for each, feature in features.items() if kind in (_kind(feature), _kind(_inner(feature)))]
-        name = of_kind[0] if len(of_kind) == 1 else usual
+        name = of_kind[0] if usual not in features and len(of_kind) == 1 else usual
     present(path, key, name, features)
     if kind == "Image" and _kind(features[name]) != kind:
         raise DataError(f"{path}: {name!r} must be an Image, found {_kind(features[name]) or 'another feature'}")

@@ -132,7 +132,7 @@ def test_shards_that_are_missing_or_damaged(build, files):
     listed = json.loads(info.read_text())
     for change, message in [
         ({"fileFormat": "tfrecord"},
-         f"{root} was built as tfrecord, which cannot be read in any order; "
+         f"{root} was built as tfrecord, which has no random access; "
          'tfds.builder(name, file_format="array_record").download_and_prepare() builds it as array_record'),
         ({"splits": [{"name": "all", "shardLengths": ["6"]}]}, f"{root} must have a part train, found all"),
         ({"splits": [{"name": "train"}]},
