@@ -116,6 +116,8 @@ def arrow_table(files: list[Path], columns: Columns) -> Listed:
         [_values(path, names[0], each, "iuU") for path, (each, _) in zip(files, lists, strict=True)]
     )
     counts = [each for _, each in lists if each is not None]
+    if 0 < len(counts) < len(lists):
+        raise DataError(f"{files[0].parent}: column {names[0]!r} must have lists in all files or in none")
     return Listed(files[0].name, store, labels, _classes(first, names[0]), np.concatenate(counts) if counts else None)
 
 

@@ -18,7 +18,7 @@ from jaxconv.data.formats.columns import Columns, numbers, present
 from jaxconv.data.formats.reading import package, readable
 from jaxconv.data.formats.shards import Stamp, check_unchanged, placed, stamp
 from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
-from jaxconv.data.labels import one_hot
+from jaxconv.data.labels import kind_of, one_hot
 
 __all__ = ["Hdf5Images", "hdf5_parts", "hdf5_table"]
 
@@ -104,6 +104,9 @@ def hdf5_table(files: list[Path], columns: Columns) -> Listed:
         if each.classes != first.classes:
             found = some_of(each.classes or ["none"])
             raise DataError(f"{path} must have the classes of {files[0].name}, found {found}")
+        if each.labels.shape[1:] != first.labels.shape[1:]:
+            kinds = f"{kind_of(first.labels)}, found {kind_of(each.labels)}"
+            raise DataError(f"{path} must have labels as {files[0].name}, {kinds}")
     starts = np.cumsum([0, *(len(each.labels) for each in read)])
     if starts[-1] == 0:
         raise DataError(f"{files[0]} holds no images")

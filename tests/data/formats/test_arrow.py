@@ -266,6 +266,20 @@ def test_lists_of_labels(files, tmp_path, classes):
         assert error(path) == f"{path}: row 10: its label must lie in 0..2, got 5"
 
 
+def test_lists_in_some_shards(files, tmp_path):
+    write(table(files), tmp_path / "set" / "train-0.parquet")
+    write(table(files, labels=[[0]] * 12), tmp_path / "set" / "train-1.parquet")
+    message = f"{tmp_path / 'set'}: column 'label' must have lists in all files or in none"
+    assert error(tmp_path / "set") == message
+    write(table(files, labels=[[0, 1], [2]] * 6), tmp_path / "set" / "train-0.parquet")
+    assert load(tmp_path / "set").task == "multilabel"
+    write(table(files), tmp_path / "set" / "test.parquet")
+    assert error(tmp_path / "set") == (
+        f"{tmp_path / 'set'}: the labels of both parts must be of one kind, found train-0.parquet lists of int64 [N], "
+        "test.parquet int64 [N]"
+    )
+
+
 def test_what_datasets_saves_of_lists(photographs, files, tmp_path):
     hf = pytest.importorskip("datasets")
     hf.disable_progress_bars()

@@ -193,6 +193,8 @@ def test_shards_and_parts_of_other_kinds(write, files, tmp_path):
     write("set/train-0.h5", images=files, labels=[0] * 12, classes=["a"])
     second = write("set/train-1.h5", images=files, labels=[0] * 12)
     assert error(second.parent) == f"{second} must have the classes of train-0.h5, found none"
+    write("set/train-1.h5", images=files, labels=[[0, 1], [1, 1]] * 6, classes=["a"])
+    assert error(second.parent) == f"{second} must have labels as train-0.h5, int64 [N], found int64 [N, 2]"
     second.unlink()
     write("set/test.h5", images=files, labels=[[0.5, 1]] * 12, classes=["a"])
     write("set/train-0.h5", images=files, labels=[0] * 12, classes=["a"])
