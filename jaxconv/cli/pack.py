@@ -22,8 +22,7 @@ PACK = examples(
 
 def pack(
     source: Annotated[
-        Path,
-        typer.Argument(parser=user_path, metavar="CONFIG|SOURCE", help="Config file, or what its data.root can be."),
+        str, typer.Argument(metavar="CONFIG|SOURCE", help="Config file, or what its data.root can be: a path or a URL.")
     ],
     out: Annotated[Path | None, typer.Argument(parser=user_path, metavar="OUT", help="Folder to write.")] = None,
     overrides: Overrides = None,
@@ -46,15 +45,15 @@ def pack(
 
         console = Console()
         if check:
-            display.table(console, {name: f"{count:,}" for name, count in packed.check(source).items()})
+            display.table(console, {name: f"{count:,}" for name, count in packed.check(user_path(source)).items()})
             return
         if out is None or "=" in out.name:  # the first override
             raise ConfigError("pack needs a folder to write: jaxconv pack CONFIG OUT")
         changes = overrides or []
-        if source.suffix == ".toml":
-            given = read_settings(source, changes).data
+        if source.endswith(".toml"):
+            given = read_settings(user_path(source), changes).data
         else:
-            given = with_changes("data", DataConfig("images", str(source)), [c.removeprefix("data.") for c in changes])
+            given = with_changes("data", DataConfig("images", source), [c.removeprefix("data.") for c in changes])
         arguments = given.arguments | {"in_memory": False, "mean": None, "std": None}
         if given.name not in ("images", "folder"):
             raise ConfigError(f'jaxconv pack needs data.name = "images", got {given.name!r}')

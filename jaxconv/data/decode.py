@@ -50,19 +50,19 @@ def read_square(
 
 def _stored(content: bytes, size: int, channels: int) -> np.ndarray | None:
     """The pixels of a PPM or PGM file of just this size, as `jaxconv pack` writes them: no decoding."""
-    header = pixmap_header(size, channels)
+    header = pixmap_header(size, size, channels)
     if not content.startswith(header) or len(content) != len(header) + size * size * channels:
         return None
     return np.frombuffer(content, np.uint8, offset=len(header)).reshape(size, size, channels)
 
 
-def pixmap_header(size: int, channels: int) -> bytes:
-    """Header of a PPM (3 channels) or PGM file (1) of a square image of 8 bits.
+def pixmap_header(width: int, height: int, channels: int) -> bytes:
+    """Header of a PPM (3 channels) or PGM file (1) of 8 bits.
 
-    >>> pixmap_header(32, 3)
-    b'P6 32 32 255\\n'
+    >>> pixmap_header(32, 24, 3)
+    b'P6 32 24 255\\n'
     """
-    return f"P{6 if channels == 3 else 5} {size} {size} 255\n".encode()
+    return f"P{6 if channels == 3 else 5} {width} {height} 255\n".encode()
 
 
 def to_square(picture: Any, size: int, channels: int = 3, shorter: int | None = None) -> np.ndarray:

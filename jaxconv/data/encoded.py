@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -52,14 +52,23 @@ class Listed(NamedTuple):
     Args:
       part: name of the part in messages.
       store: the images.
-      labels: for each row of the store, integers [N], class names [N], or floating [N, targets].
-      classes: class names, in label order, or names of the targets; None if the format has none.
+      labels: for each row of the store, integers [N], texts [N], floating [N, targets], or 0 and 1 [N, labels]; those
+        of all rows, one after the other, if a row has a list of them.
+      classes: names of classes or labels, in their order, or of the targets; None if the format has none.
+      counts: number of labels of each row, int [N], if these are lists.
+      where: `row -> place`: where its label is, for messages; None if it is known by its image.
     """
 
     part: str
     store: Store
     labels: np.ndarray
     classes: tuple[str, ...] | None = None
+    counts: np.ndarray | None = None
+    where: Callable[[int], str] | None = None
+
+    def place(self, row: int) -> str:
+        """Where the label of a row is, for messages."""
+        return str(self.store.base / self.store.key(row)) if self.where is None else self.where(row)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

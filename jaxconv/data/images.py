@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from jaxconv._base.errors import ConfigError, DataError
-from jaxconv._base.files import user_path
+from jaxconv._base.errors import raise_problems
 from jaxconv._base.limits import check_memory
 from jaxconv.data.dataset import Arrays, Dataset, Source
 from jaxconv.data.decode import read_all
-from jaxconv.data.encoded import EncodedImages, Listed, Store
-from jaxconv.data.formats.arrow import arrow_table, saved_parts
+from jaxconv.data.encoded import EncodedImages, Store
 from jaxconv.data.formats.classes import numbered
-from jaxconv.data.formats.columns import Columns
-from jaxconv.data.formats.csv import csv_table
-from jaxconv.data.formats.folder import folder
-from jaxconv.data.formats.packed import is_packed, packed
-from jaxconv.data.formats.shards import part_files
-from jaxconv.data.formats.tar import tar_shards
-from jaxconv.data.formats.zip import zip_tree
+from jaxconv.data.formats.columns import Columns, check_columns
+from jaxconv.data.formats.recognized import Parts, listed
 from jaxconv.data.moments import moments
 from jaxconv.data.split import stratified
 
@@ -35,16 +27,6 @@ IMAGENET_MEAN: dict[int, tuple[float, ...]] = {3: (0.485 * 255, 0.456 * 255, 0.4
 IMAGENET_STD: dict[int, tuple[float, ...]] = {3: (0.229 * 255, 0.224 * 255, 0.225 * 255), 1: (0.226 * 255,)}
 
 Moments = tuple[float, ...] | Literal["measure"] | None
-Parts = tuple[Listed, Listed | None]
-
-TABLES: dict[str, Callable[[list[Path], Columns], Listed]] = {
-    ".csv": csv_table,
-    ".tsv": csv_table,
-    ".parquet": arrow_table,
-    ".arrow": arrow_table,
-    ".tar": tar_shards,
-}
-"""Formats of files whose columns have names, by their ending."""
 
 
 def images(
@@ -60,6 +42,8 @@ def images(
     image_column: str | None = None,
     label_column: str | None = None,
     targets: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
+    label_separator: str | None = None,
 ) -> Dataset[Source]:
     """Photographs in a folder: `root/train/<class>/*.jpg` and `root/val/<class>/*.jpg`, or `root/<class>/*.jpg`.
 
@@ -73,7 +57,11 @@ def images(
       `save_to_disk` wrote. Class names are those of the file. Needs the extra `data`;
     - `.tar` files of WebDataset, in which `key.jpg` and `key.cls` are an image and its label, `train-*.tar` and
       `val-*.tar`, or in folders `train` and `val`;
-    - a folder that `jaxconv pack` wrote.
+    - a `.h5` or `.hdf5` file with datasets of images, as pixels or encoded, and of labels, also in groups of parts;
+    - an LMDB environment of encoded images with classes in their keys, with numbered labels, or with `labels.csv`;
+    - a folder that TensorFlow Datasets built as ArrayRecord;
+    - a folder that `jaxconv pack` wrote;
+    - any of these at a URL of fsspec, copied into the user's cache; `hf://` and the name of a dataset of Hugging Face.
 
     Extensions are those of `jaxconv.data.picture.FORMATS`; hidden files are ignored; images in folders of a class
     belong to it, as in torchvision and Keras. `train` may also be called `training`, and `val` `valid`, `validation`,
@@ -81,7 +69,7 @@ def images(
     of each class is held out for testing.
 
     Args:
-      root: the folder or file.
+      root: the folder or file, or its URL.
       size: side of the square that images are resized (shorter side) and center-cropped to.
       channels: 3 for color, 1 for luminance.
       test_share: fraction of each class to hold out, if there are no test images.
@@ -93,9 +81,12 @@ def images(
         device memory.
       corrupt: "fail" stops at a damaged image; "skip" skips it: in memory it is listed in `skipped`, in a stream it has
         weight 0.
-      image_column: column of the images, or of their paths, in a table; ending of their names in a `.tar` file.
-      label_column: column of the labels, or ending, likewise.
+      image_column: column of the images, or of their paths, in a table; ending of their names in a `.tar` file; HDF5's
+        dataset of them, or feature of TensorFlow Datasets.
+      label_column: column, ending, dataset or feature of the labels, likewise.
       targets: columns of numbers to predict, instead of a label: regression.
+      labels: columns of 0 and 1, one for each label, of which an image may have several: multi-label classification.
+      label_separator: what separates several labels in `label_column`, likewise; an empty text has none.
 
     Returns:
       The dataset, with classes in the order that the format gives them, or else in alphabetical order.
@@ -105,11 +96,11 @@ def images(
       DataError: if there are no classes, a class has no images or is in one part only, files are not images, or one is
         damaged.
     """
-    path = user_path(root)
     _check(size=size, channels=channels, test_share=test_share, seed=seed, mean=mean, std=std)
-    columns = Columns(image_column, label_column, targets)
-    listed = packed(path, size, channels) if is_packed(path) else _listed(path, columns)
-    parts, classes = _split(path, listed, test_share, seed)
+    columns = Columns(image_column, label_column, targets, labels, label_separator)
+    raise_problems(check_columns(columns))
+    path, found = listed(root, columns, size, channels)
+    parts, classes = _split(path, found, columns.separator, test_share, seed)
     train, test = (EncodedImages(*part, size, channels, corrupt) for part in parts)
     area = size * size * channels
     check_memory(f"data.size={size}: one image of {size}×{size}×{channels}", area, "a smaller data.size")
@@ -134,8 +125,13 @@ def images(
         std=_moment(std, IMAGENET_STD[channels], measured[1]),
         skipped=tuple(skipped),
         photographs=True,
-        task="regression" if train.labels.ndim == 2 else "classification",
+        task=_task(train.labels),
     )
+
+
+def _task(labels: np.ndarray) -> str:
+    """The task of labels [N], or of floating targets or integers 0 and 1 [N, …]."""
+    return "classification" if labels.ndim == 1 else "regression" if labels.dtype.kind == "f" else "multilabel"
 
 
 def _moment(given: Moments, default: tuple[float, ...], measured: tuple[float, ...]) -> tuple[float, ...]:
@@ -158,44 +154,15 @@ def _check(*, size: int, channels: int, test_share: float, seed: int, mean: Mome
             lines.append(f"data.{name}: must have a number for each of {channels} channels, got {list(value)}")
     if isinstance(std, tuple) and min(std, default=1) <= 0:
         lines.append(f"data.std: must be greater than 0, got {list(std)}")
-    if lines:
-        raise ConfigError("\n".join(lines))
-
-
-def _listed(path: Path, columns: Columns) -> Parts:
-    """The images of a folder or file, by the reader of its format."""
-    if not path.exists():
-        raise DataError(f"data.root = {path} must be a folder of images: there is no such folder")
-    suffix, parts = path.suffix.lower(), [[path]]
-    if path.is_dir():
-        suffix, parts = _tables(path)
-    if suffix in TABLES:
-        train, *test = (TABLES[suffix](files, columns) for files in parts)
-        return train, test[0] if test else None
-    if any(columns):
-        keys = "data.image_column, label_column and targets"
-        raise ConfigError(f"{keys} are for {', '.join(TABLES)}, not for {path}")
-    if path.is_dir():
-        return folder(path)
-    if suffix != ".zip":
-        endings = ", ".join((".zip", *TABLES))
-        raise DataError(f"data.root = {path} must be a folder of images, or end in {endings}: it is a file")
-    return zip_tree(path)
-
-
-def _tables(path: Path) -> tuple[str, list[list[Path]]]:
-    """Ending and files of the tables in a folder, for each part; empty if there are none."""
-    if parts := saved_parts(path):
-        return ".arrow", parts
-    return next(((suffix, parts) for suffix in TABLES if (parts := part_files(path, suffix))), ("", []))
+    raise_problems(lines)
 
 
 def _split(
-    path: Path, listed: Parts, test_share: float, seed: int
+    path: Path, found: Parts, separator: str | None, test_share: float, seed: int
 ) -> tuple[list[tuple[Store, np.ndarray, np.ndarray]], tuple[str, ...]]:
     """Store, rows and labels of the training images and of the test images; and the classes."""
-    train, test = listed
-    (labels, *rest), classes = numbered(path, [train] if test is None else [train, test])
+    train, test = found
+    (labels, *rest), classes = numbered(path, [train] if test is None else [train, test], separator)
     if test is not None:
         pairs = ((train.store, labels), (test.store, rest[0]))
         return [(store, np.arange(len(own)), own) for store, own in pairs], classes

@@ -11,7 +11,7 @@ import numpy as np
 from jaxconv._base.errors import DataError
 from jaxconv.data.spatial import Mask
 
-__all__ = ["as_label", "checked_labels", "label_problem", "range_problem", "stacked", "taken"]
+__all__ = ["as_label", "checked_labels", "kind_of", "label_problem", "one_hot", "range_problem", "stacked", "taken"]
 
 
 def taken(labels: Any, index: Any) -> Any:
@@ -26,6 +26,24 @@ def stacked(labels: Sequence[Any]) -> Any:
     array([3, 5], dtype=int32)
     """
     return jax.tree.map(lambda *values: np.stack(values), *labels)
+
+
+def kind_of(labels: np.ndarray) -> str:
+    """Type and shape of labels, for messages.
+
+    >>> kind_of(np.zeros([4, 2], np.int32))
+    'int32 [N, 2]'
+    """
+    return f"{labels.dtype} [{', '.join(map(str, ('N', *labels.shape[1:])))}]"
+
+
+def one_hot(labels: np.ndarray) -> bool:
+    """Whether labels are one-hot: [N, labels], each row 1 in one place and 0 elsewhere.
+
+    >>> one_hot(np.array([[0, 1], [1, 0]])), one_hot(np.array([[0, 1], [1, 1]])), one_hot(np.array([0, 1]))
+    (True, False, False)
+    """
+    return bool(labels.ndim == 2 and labels.size and np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all())
 
 
 def as_label(label: Any) -> Any:

@@ -10,6 +10,7 @@ from jaxconv._base.errors import DataError
 from jaxconv._base.files import user_path
 from jaxconv._base.npz import read_arrays
 from jaxconv.data.dataset import Arrays, Dataset
+from jaxconv.data.labels import kind_of, one_hot
 from jaxconv.data.moments import moments
 
 __all__ = ["npz"]
@@ -51,10 +52,7 @@ def npz(root: str | Path) -> Dataset[Arrays]:
     for part in ("train", "test"):
         key, labels = named[f"{part}_images"], named[f"{part}_labels"]
         parts[part] = Arrays(*_pair(path, key, arrays[key], labels, arrays[labels]))
-    kinds = {
-        part: f"{found.labels.dtype} [{', '.join(map(str, ['N', *found.labels.shape[1:]]))}]"
-        for part, found in parts.items()
-    }
+    kinds = {part: kind_of(found.labels) for part, found in parts.items()}
     if kinds["train"] != kinds["test"]:
         found = ", ".join(f"{named[f'{part}_labels']} {kind}" for part, kind in kinds.items())
         raise DataError(f"{path}: the labels of both parts must be of one kind, found {found}")
@@ -99,7 +97,7 @@ def _pair(path: Path, key: str, images: np.ndarray, labels_key: str, labels: np.
     where = f"{path}: {labels_key}"
     numbers = _numbers(labels)
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 and not numbers else labels  # as in Keras
-    several = labels.ndim == 2 and labels.dtype.kind in "biu" and not _one_hot(labels)
+    several = labels.ndim == 2 and labels.dtype.kind in "biu" and not one_hot(labels)
     if not (several or numbers) and (labels.dtype.kind not in "iu" or labels.ndim != 1):
         raise DataError(
             f"{where} must be whole numbers [N], found {labels.dtype} {list(labels.shape)}{_as_whole(labels)}"
@@ -128,16 +126,11 @@ def _numbers(labels: np.ndarray) -> bool:
     return bool((labels != np.round(labels)).any() or (labels.shape[1] > 1 and not np.isin(labels, (0, 1)).all()))
 
 
-def _one_hot(labels: np.ndarray) -> bool:
-    """Whether each row is 1 in one place and 0 elsewhere."""
-    return bool(labels.ndim == 2 and labels.size and np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all())
-
-
 def _as_whole(labels: np.ndarray) -> str:
     """How to make whole numbers [N] of labels that are one-hot, or whole numbers of another type."""
     if labels.dtype.kind not in "biuf":
         return ""
-    if _one_hot(labels):
+    if one_hot(labels):
         return "; one-hot rows: labels.argmax(1)"
     if labels.ndim in (1, 2) and np.isfinite(labels).all() and (labels == labels.astype(np.int64)).all():
         return "; labels.astype('int32')"

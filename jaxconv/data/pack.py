@@ -15,17 +15,21 @@ import numpy as np
 from jaxconv._base import checksums
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import WriteError, read_text, write_atomically, writing
+from jaxconv._base.locks import file_lock
 from jaxconv.data.dataset import Dataset
 from jaxconv.data.decode import in_threads, pixmap_header
 from jaxconv.data.encoded import EncodedImages
 from jaxconv.data.fingerprint import fingerprint
-from jaxconv.data.formats.packed import MANIFEST, PARTIAL, PROGRESS, array_record
+from jaxconv.data.formats.packed import MANIFEST, PARTIAL, PROGRESS
+from jaxconv.data.formats.records import array_record
 
 __all__ = ["pack"]
 
 SHARD_BYTES = 256 * 2**20
 SHARD_FILES = 4096
 """Images in a shard of files, whose sizes are not known before."""
+
+_LOCK = ".lock"
 
 Shard = dict[str, Any]
 
@@ -52,15 +56,14 @@ def pack(
       A message for each damaged image that was left out, if the dataset skips them.
 
     Raises:
-      ConfigError: if the folder exists, the dataset is none of `images`, or another packing was begun there.
+      ConfigError: if the folder exists, the dataset is none of `images`, or another packing was begun or runs there.
       DataError: if an image is damaged.
       WriteError: if a file cannot be written.
     """
     sources = {part: getattr(dataset, part) for part in ("train", "test")}
     if not all(isinstance(source, EncodedImages) for source in sources.values()):
         raise ConfigError('jaxconv pack needs images in files: data.name = "images" with data.in_memory = false')
-    if out.exists():
-        raise ConfigError(f"{out} exists; jaxconv pack never overwrites")
+    _check_new(out)
     partial = out.with_name(out.name + PARTIAL)
     image = sources["train"]
     plan = {
@@ -68,28 +71,48 @@ def pack(
         "classes": list(dataset.classes),
         "pixels": None if keep else {"size": image.size, "channels": image.channels},
     }
-    shards = _begun(partial, plan)
-    done = len(shards)
-    total = sum(map(len, sources.values()))
-    for number, (name, part, rows) in enumerate(_division(sources, keep)):
-        if number >= done:
-            with _empty_removed(partial):
+    with _alone(partial):
+        _check_new(out)  # another packing may have written it since
+        shards = _begun(partial, plan)
+        done = len(shards)
+        total = sum(map(len, sources.values()))
+        for number, (name, part, rows) in enumerate(_division(sources, keep)):
+            if number >= done:
                 shards.append({"name": name, "part": part, **_write(partial / name, sources[part].take(rows), keep)})
-            write_atomically(partial / PROGRESS, json.dumps(plan | {"shards": shards}).encode())
-        report(sum(len(shard["labels"]) + len(shard["skipped"]) for shard in shards), total)
-    for part, source in sources.items():
-        if not any(shard["labels"] for shard in shards if shard["part"] == part):
-            raise DataError(f"none of the {len(source):,} images in {source.base} can be read")
-    with writing(out):
-        os.replace(partial / PROGRESS, partial / MANIFEST)
-        os.rename(partial, out)
+                write_atomically(partial / PROGRESS, json.dumps(plan | {"shards": shards}).encode())
+            report(sum(len(shard["labels"]) + len(shard["skipped"]) for shard in shards), total)
+        for part, source in sources.items():
+            if not any(shard["labels"] for shard in shards if shard["part"] == part):
+                raise DataError(f"none of the {len(source):,} images in {source.base} can be read")
+        with writing(out):
+            os.replace(partial / PROGRESS, partial / MANIFEST)
+            (partial / _LOCK).unlink()
+            os.rename(partial, out)
     return [message for shard in shards for message in shard["skipped"]]
 
 
-def _begun(partial: Path, plan: dict[str, Any]) -> list[Shard]:
-    """The shards that are complete already; makes the folder."""
+def _check_new(out: Path) -> None:
+    if out.exists():
+        raise ConfigError(f"{out} exists; jaxconv pack never overwrites")
+
+
+@contextlib.contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """Make the folder and lock it against other packings; at the end of the block, it is removed if it is empty."""
     with writing(partial):
         partial.mkdir(parents=True, exist_ok=True)
+    with file_lock(partial / _LOCK, f"{partial} is being written by another jaxconv pack; wait for it, or stop it"):
+        try:
+            yield
+        finally:
+            (partial / _LOCK).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it is not empty, or has its name
+                partial.rmdir()
+
+
+def _begun(partial: Path, plan: dict[str, Any]) -> list[Shard]:
+    """The shards that are complete already."""
+    with writing(partial):
         if (partial / MANIFEST).is_file():  # interrupted before the folder got its name
             os.replace(partial / MANIFEST, partial / PROGRESS)
     if not (partial / PROGRESS).is_file():
@@ -106,17 +129,6 @@ def _begun(partial: Path, plan: dict[str, Any]) -> list[Shard]:
         if not path.is_file() or checksums.of_file(path) != shard["sha256"]:
             raise DataError(f"{path} is missing or was altered; remove {partial}")
     return shards
-
-
-@contextlib.contextmanager
-def _empty_removed(folder: Path) -> Iterator[None]:
-    """Remove a folder without a file if the block fails."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        raise
 
 
 def _division(sources: dict[str, EncodedImages], keep: bool) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -140,7 +152,7 @@ def _write(path: Path, source: EncodedImages, keep: bool) -> Shard:
             if source.corrupt == "fail":
                 raise
             return str(error)
-        header = pixmap_header(source.size, source.channels)
+        header = pixmap_header(source.size, source.size, source.channels)
         return source.content(index) if keep else header + image.tobytes()
 
     try:

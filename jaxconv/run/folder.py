@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
-import fcntl
 import hashlib
 import itertools
 import os
@@ -15,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jaxconv._base.errors import ConfigError
-from jaxconv._base.files import WriteError, write_atomically, writing
+from jaxconv._base.files import write_atomically, writing
+from jaxconv._base.locks import file_lock
 from jaxconv._base.processes import agreed, first
 
 __all__ = ["at_once", "check_new", "combination_name", "locked", "made", "new_folder", "reserved", "short_name"]
@@ -152,14 +151,5 @@ def locked(folder: Path) -> Iterator[None]:
     if not first():
         yield
         return
-    with writing(folder / _LOCK):
-        handle = open(folder / _LOCK, "w", encoding="utf-8")  # noqa: SIM115
-    with handle:
-        try:
-            with writing(folder / _LOCK):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except WriteError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
-            raise ConfigError(f"{folder} is being written by another process; wait for it, or stop it") from None
+    with file_lock(folder / _LOCK, f"{folder} is being written by another process; wait for it, or stop it"):
         yield

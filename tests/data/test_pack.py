@@ -1,5 +1,6 @@
 """Packed datasets: the same batches, resumed packings, and sets that are half-written or altered."""
 
+import contextlib
 import functools
 import json
 import sys
@@ -128,11 +129,14 @@ def test_shards_that_do_not_match_the_manifest(root, tmp_path):
     pack(load(root), out)
     shard, manifest = out / "train-00001-of-00004.array_record", out / "packed.json"
     content, listed = shard.read_bytes(), json.loads(manifest.read_text())
-    source = load(out).train
+    before = load(out).train
     damaged = bytearray(content)
     damaged[1000] ^= 1
     shard.write_bytes(damaged)
     assert error(check, out) == f"{shard} was altered: its checksum differs from that in packed.json"
+    with pytest.raises(DataError, match=r"train-00001-of-00004\.array_record was changed while it was read"):
+        [before[index] for index in range(len(before))]
+    source = load(out).train
     with pytest.raises(DataError, match=r"train-00001-of-00004\.array_record: record \d is damaged: "):
         [source[index] for index in range(len(source))]
     shard.write_bytes(content[:-100])
@@ -169,6 +173,39 @@ def test_what_cannot_be_packed(root, tmp_path, monkeypatch):
     assert error(pack, load(root, in_memory=True), tmp_path / "x", kind=ConfigError) == message
     monkeypatch.setitem(sys.modules, "array_record.python.array_record_module", None)
     assert error(pack, load(root), tmp_path / "x", kind=ConfigError) == (
-        "packed datasets need array_record: python -m pip install array_record"
+        "ArrayRecord files need array_record: python -m pip install array_record"
     )
     assert not (tmp_path / "x.partial").exists()
+
+
+def test_two_packings_of_one_folder(root, tmp_path, monkeypatch):
+    out, given = tmp_path / "packed", load(root)
+    partial = tmp_path / "packed.partial"
+    busy = f"{partial} is being written by another jaxconv pack; wait for it, or stop it"
+    original, messages = packing._write, []
+
+    def write(path, *arguments):
+        messages.append(error(pack, given, out, kind=ConfigError))
+        return original(path, *arguments)
+
+    monkeypatch.setattr(packing, "_write", write)
+    pack(given, out)
+    assert messages == [busy] * 5
+    assert check(out) == {"train": 15, "test": 3, "shards": 5}
+    assert not any(path.name == ".lock" for path in out.iterdir())
+
+
+def test_a_packing_that_another_one_completes_meanwhile(root, tmp_path, monkeypatch):
+    out, given = tmp_path / "packed", load(root)
+
+    @contextlib.contextmanager
+    def late(partial, original=packing._alone):
+        monkeypatch.setattr(packing, "_alone", original)
+        pack(given, out)
+        with original(partial):
+            yield
+
+    monkeypatch.setattr(packing, "_alone", late)
+    assert error(pack, given, out, kind=ConfigError) == f"{out} exists; jaxconv pack never overwrites"
+    assert check(out) == {"train": 15, "test": 3, "shards": 5}
+    assert not (tmp_path / "packed.partial").exists()

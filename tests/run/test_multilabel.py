@@ -8,16 +8,16 @@ from PIL import Image
 from support.config_text import config_text
 from support.tiny_run import invoke, settings
 
-from jaxconv import run
+from jaxconv import data, run
 from jaxconv._base.errors import ConfigError
 
-DIGITS = config_text(
-    {"features": [8], "kernel_size": 3, "hidden": [], "dropout": 0.0},
-    data={"name": "digits", "properties": True},
-    loss={"name": "bce"},
-    optim={"name": "adam", "learning_rate": 0.01},
-    train={"epochs": 3, "batch_size": 64, "eval_every": 0},
-)
+SMALL_NET = {"features": [8], "kernel_size": 3, "hidden": [], "dropout": 0.0}
+REST = {
+    "loss": {"name": "bce"},
+    "optim": {"name": "adam", "learning_rate": 0.01},
+    "train": {"epochs": 3, "batch_size": 64, "eval_every": 0},
+}
+DIGITS = config_text(SMALL_NET, data={"name": "digits", "properties": True}, **REST)
 
 
 @pytest.mark.slow
@@ -39,6 +39,26 @@ def test_a_run_and_its_files(tmp_path):
     assert shown.stdout.splitlines()[0].split() == ["test", "map", f"{result['test_map']:.2%}"]
     flipped = invoke("evaluate", tmp_path / "run", "--tta", "shift=1")
     assert flipped.exit_code == 0, flipped.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_table_of_the_same_images_gives_the_same_run(tmp_path, in_memory):
+    digits = data.load("digits", properties=True)
+    for part in ("train", "test"):
+        source, names = getattr(digits, part), [f"{part}{k:04}.png" for k in range(len(getattr(digits, part)))]
+        for name, image in zip(names, source.images, strict=True):
+            Image.fromarray(image[..., 0]).save(tmp_path / name)
+        lines = (",".join([name, *map(str, row)]) for name, row in zip(names, source.labels.tolist(), strict=True))
+        (tmp_path / f"{part}.csv").write_text("\n".join([f"path,{','.join(digits.classes)}", *lines]))
+    images = {"name": "images", "root": str(tmp_path), "size": 8, "channels": 1, "in_memory": in_memory}
+    images |= {"labels": list(digits.classes), "mean": list(digits.mean), "std": list(digits.std)}
+    found = []
+    for given in ({"name": "digits", "properties": True}, images):
+        text = config_text(SMALL_NET, data=given, **REST)
+        result = run.train(settings(tmp_path, "train.epochs=1", text=text), tmp_path / f"run{len(found)}")
+        found.append((result["test_loss"], result["test_map"]))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
 @pytest.mark.slow

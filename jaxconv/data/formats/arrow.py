@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxconv._base.errors import DataError
-from jaxconv._base.files import open_file, read_text
+from jaxconv._base.files import open_file
 from jaxconv.data.encoded import Listed, some_of
 from jaxconv.data.formats.arrow_files import Contents, contents, pyarrow, row_group, schema
-from jaxconv.data.formats.columns import Columns, check_numbers, present
+from jaxconv.data.formats.columns import Columns, numbers, present
+from jaxconv.data.formats.reading import json_value
 from jaxconv.data.formats.shards import Stamp, stamp
 from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
 
@@ -86,8 +86,8 @@ def arrow_table(files: list[Path], columns: Columns) -> Listed:
     first = schema(files[0])
     features = _features(first)
     image = _image_column(files[0], columns.image, first, features)
-    names = list(columns.targets) or [_label_column(files[0], columns.label, first, features)]
-    key = "targets" if columns.targets else "label_column"
+    names = list(columns.numbers) or [_label_column(files[0], columns.label, first, features)]
+    key = columns.key if columns.numbers else "label_column"
     for path in files:
         found = schema(path)
         present(path, "image_column", image, found.names)
@@ -101,14 +101,24 @@ def arrow_table(files: list[Path], columns: Columns) -> Listed:
         raise DataError(f"{files[0]} holds no images")
     keys = tuple(path.name for path in files), image, starts, groups
     store = ImageColumn(files[0].parent, *keys, tuple(each.mark for each in read), stamps)
-    kinds = "iuf" if columns.targets else "iuU"
-    values = [_values(path, each.columns, names, kinds) for path, each in zip(files, read, strict=True)]
-    if not columns.targets:
-        labels = np.concatenate([each[:, 0] for each in values])
-        return Listed(files[0].name, store, labels, _classes(first, names[0]))
-    for path, each in zip(files, values, strict=True):
-        check_numbers(path, names, each)
-    return Listed(files[0].name, store, np.concatenate(values), columns.targets)
+    tables = {path: each.columns for path, each in zip(files, read, strict=True)}
+    if columns.numbers:
+        values = [
+            np.stack([_values(path, name, _present(path, table, name), "biuf") for name in names], 1)
+            for path, table in tables.items()
+        ]
+        labels = numbers(
+            columns, np.concatenate(values).astype(np.float64), lambda row: str(store.base / store.key(row))
+        )
+        return Listed(files[0].name, store, labels, columns.numbers)
+    lists = [_lists(path, names[0], _present(path, table, names[0])) for path, table in tables.items()]
+    labels = np.concatenate(
+        [_values(path, names[0], each, "iuU") for path, (each, _) in zip(files, lists, strict=True)]
+    )
+    counts = [each for _, each in lists if each is not None]
+    if 0 < len(counts) < len(lists):
+        raise DataError(f"{files[0].parent}: column {names[0]!r} must have lists in all files or in none")
+    return Listed(files[0].name, store, labels, _classes(first, names[0]), np.concatenate(counts) if counts else None)
 
 
 def saved_parts(root: Path) -> list[list[Path]]:
@@ -127,7 +137,7 @@ def saved_parts(root: Path) -> list[list[Path]]:
         return [_data_files(root)]
     if not (root / "dataset_dict.json").is_file():
         return []
-    names = [str(name) for name in _json(root / "dataset_dict.json", "splits")]
+    names = [str(name) for name in json_value(root / "dataset_dict.json", "splits", "datasets")]
     train, test = (first_of(wanted, names) for wanted in (TRAIN_NAMES, TEST_NAMES))
     if train is None:
         raise DataError(f"{root} must have a part train, found {some_of(names)}; data.root = {root / names[0]}?")
@@ -135,17 +145,10 @@ def saved_parts(root: Path) -> list[list[Path]]:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    files = [folder / str(each["filename"]) for each in _json(folder / "state.json", "_data_files")]
+    files = [folder / str(each["filename"]) for each in json_value(folder / "state.json", "_data_files", "datasets")]
     if lost := [file.name for file in files if not file.is_file()]:
         raise DataError(f"{folder / 'state.json'} lists files that are not in {folder}: {some_of(lost)}")
     return files
-
-
-def _json(path: Path, key: str) -> Any:
-    try:
-        return json.loads(read_text(path))[key]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} must be JSON with {key!r}, as datasets writes it: {error!r}") from None
 
 
 def _groups(read: list[Contents]) -> tuple[np.ndarray, np.ndarray]:
@@ -158,37 +161,54 @@ def _groups(read: list[Contents]) -> tuple[np.ndarray, np.ndarray]:
     return np.cumsum([0, *sizes]), np.array(groups, np.int64)
 
 
-def _values(path: Path, table: Any, names: Sequence[str], kinds: str) -> np.ndarray:
-    """The values [N, names] of columns, of these kinds of NumPy's dtypes."""
-    found = []
-    for name in names:
-        column = table.column(name)
-        if pyarrow().types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if column.null_count:
-            raise DataError(f"{path}: row {column.is_null().to_pylist().index(True)} has no {name}")
-        array = column.to_numpy()
-        if array.dtype.kind == "O" and all(isinstance(value, str) for value in array):
-            array = array.astype(str)
-        if array.dtype.kind not in kinds:
-            must = "numbers" if kinds == "iuf" else "whole numbers or text"
-            raise DataError(f"{path}: column {name!r} must be {must}, found {column.type}")
-        found.append(array)
-    return np.stack(found, 1)
+def _values(path: Path, name: str, column: Any, kinds: str) -> np.ndarray:
+    """The values [N] of a column, of these kinds of NumPy's dtypes."""
+    if pyarrow().types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    array = column.to_numpy()
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array):
+        array = array.astype(str)
+    if array.dtype.kind not in kinds:
+        must = "numbers" if "f" in kinds else "whole numbers or text"
+        raise DataError(f"{path}: column {name!r} must be {must}, found {column.type}")
+    return np.asarray(array)
+
+
+def _lists(path: Path, name: str, column: Any) -> tuple[Any, np.ndarray | None]:
+    """The values of all lists in a column, and the length of each list; the column itself if these are no lists."""
+    arrow = pyarrow()
+    if not (arrow.types.is_list(column.type) or arrow.types.is_large_list(column.type)):
+        return column, None
+    values, counts = arrow.compute.list_flatten(column), arrow.compute.list_value_length(column).to_numpy()
+    if values.null_count:
+        row = np.repeat(np.arange(len(counts)), counts)[values.is_null().to_numpy()][0]
+        raise DataError(f"{path}: row {row} lacks a value of {name}")
+    return values, np.asarray(counts)
+
+
+def _present(path: Path, table: Any, name: str) -> Any:
+    """A column without missing values."""
+    column = table.column(name)
+    if column.null_count:
+        raise DataError(f"{path}: row {column.is_null().to_pylist().index(True)} has no {name}")
+    return column
 
 
 def _features(found: Any) -> dict[str, Any]:
     """Hugging Face's description of the columns, in the metadata of a schema."""
     try:
         features = json.loads((found.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+        listed = {name: {"feature": each[0]} for name, each in features.items() if isinstance(each, list)}  # older
+        return listed | {name: feature for name, feature in features.items() if isinstance(feature, dict)}
     except (KeyError, ValueError, TypeError, AttributeError):
         return {}
 
 
 def _classes(found: Any, column: str) -> tuple[str, ...] | None:
     """Names of the classes of a column, if a schema has them."""
-    names = _features(found).get(column, {}).get("names")
+    feature = _features(found).get(column, {})
+    inner = feature.get("feature")
+    names = feature.get("names") or (inner.get("names") if isinstance(inner, dict) else None)
     return tuple(map(str, names)) if names else None
 
 
@@ -218,7 +238,7 @@ def _image_column(path: Path, name: str | None, found: Any, features: dict[str, 
 
 def _label_column(path: Path, name: str | None, found: Any, features: dict[str, Any]) -> str:
     """The column of labels."""
-    of_classes = [each for each, feature in features.items() if feature.get("_type") == "ClassLabel"]
+    of_classes = [each for each in features if _classes(found, each)]
     if name is None and "label" not in found.names and len(of_classes) == 1:
         return of_classes[0]
     return present(path, "label_column", name or "label", found.names)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import open_file
+from jaxconv.data.formats.reading import package, readable
 from jaxconv.data.formats.shards import Stamp, check_unchanged
 
 __all__ = ["Contents", "contents", "pyarrow", "row_group", "schema"]
@@ -45,14 +45,9 @@ def pyarrow() -> Any:
     Raises:
       ConfigError: if it is not installed.
     """
-    try:
-        import pyarrow.compute
-        import pyarrow.ipc
-        import pyarrow.parquet
-    except ImportError:
-        fix = 'python -m pip install "jaxconv[data]"'
-        raise ConfigError(f'Parquet and Arrow files need pyarrow, the "data" extra: {fix}') from None
-    return pyarrow
+    for module in ("compute", "ipc", "parquet"):
+        package(f"pyarrow.{module}", "Parquet and Arrow files")
+    return package("pyarrow", "Parquet and Arrow files")
 
 
 def schema(path: Path) -> Any:
@@ -151,11 +146,8 @@ def _arrow(path: Path) -> Any:
 
 def _guarded(path: Path, read: Callable[[], Result]) -> Result:
     """Call a function that reads a file by pyarrow."""
-    try:
+    with readable(path, pyarrow().ArrowException):
         return read()
-    except (pyarrow().ArrowException, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error).split("\n")[0].rstrip(".")
-        raise DataError(f"cannot read {path}, which is truncated, damaged or of another format: {reason}") from None
 
 
 def _footer_sum(path: Path) -> str:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import functools
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,59 +12,14 @@ from jaxconv._base import checksums
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import read_text
 from jaxconv.data.encoded import Listed
+from jaxconv.data.formats.records import Records, count_records
+from jaxconv.data.formats.shards import stamp
 
-__all__ = ["MANIFEST", "PARTIAL", "PROGRESS", "Records", "array_record", "check", "is_packed", "packed"]
+__all__ = ["MANIFEST", "PARTIAL", "PROGRESS", "check", "is_packed", "packed"]
 
 MANIFEST = "packed.json"
 PROGRESS = "progress.json"  # the manifest of what is packed so far
 PARTIAL = ".partial"  # ending of a folder's name until it is complete
-
-
-@dataclasses.dataclass(frozen=True)
-class Records:
-    """Images in ArrayRecord shards.
-
-    Args:
-      base: folder of the shards.
-      shards: their names.
-      sums: their checksums.
-      starts: first row of each, then the number of rows: int64 [shards + 1].
-    """
-
-    base: Path
-    shards: tuple[str, ...]
-    sums: tuple[str, ...]
-    starts: np.ndarray
-
-    def _place(self, row: int) -> tuple[int, int]:
-        shard = int(np.searchsorted(self.starts, row, "right")) - 1
-        return shard, row - int(self.starts[shard])
-
-    def key(self, row: int) -> str:
-        shard, record = self._place(row)
-        return f"{self.shards[shard]}: record {record}"
-
-    def mark(self, row: int) -> str:
-        return self.sums[self._place(row)[0]]
-
-    def read(self, row: int) -> bytes:
-        shard, record = self._place(row)
-        try:
-            return bytes(_reader(self.base / self.shards[shard]).read([record])[0])
-        except (RuntimeError, IndexError) as error:
-            raise DataError(f"{self.base / self.key(row)} is damaged: {str(error).split(';')[0]}") from None
-
-
-def array_record() -> Any:
-    """The module of readers and writers.
-
-    Raises:
-      ConfigError: if it is not installed.
-    """
-    try:
-        return importlib.import_module("array_record.python.array_record_module")
-    except ImportError:
-        raise ConfigError("packed datasets need array_record: python -m pip install array_record") from None
 
 
 def is_packed(root: Path) -> bool:
@@ -103,7 +54,7 @@ def packed(root: Path, size: int, channels: int) -> tuple[Listed, Listed | None]
                 _check_shard(root, shard)
             starts = np.cumsum([0, *(len(shard["labels"]) for shard in shards)])
             labels = np.array([label for shard in shards for label in shard["labels"]])
-            store = Records(root, names, sums, starts)
+            store = Records(root, names, sums, starts, tuple(stamp(root / name) for name in names))
             parts.append(Listed(part, store, labels, tuple(map(str, manifest["classes"]))))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
@@ -156,19 +107,5 @@ def _check_shard(root: Path, shard: dict[str, Any]) -> None:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
     if size != shard["bytes"]:
         raise DataError(f"{path} was truncated or altered: it must have {shard['bytes']:,} bytes, found {size:,}")
-    reader = _opened(path)
-    records = reader.num_records() if reader.ok() else 0
-    with contextlib.suppress(RuntimeError):  # that of a damaged shard
-        reader.close()
-    if records != len(shard["labels"]):
+    if (records := count_records(path)) != len(shard["labels"]):
         raise DataError(f"{path} does not match {MANIFEST}: expected {len(shard['labels'])} records, found {records}")
-
-
-@functools.lru_cache(256)
-def _reader(path: Path) -> Any:
-    """The reader of a shard, which threads share."""
-    return _opened(path)
-
-
-def _opened(path: Path) -> Any:
-    return array_record().ArrayRecordReader(str(path), "readahead_buffer_size:0,max_parallelism:0")

@@ -6,13 +6,17 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+
 from jaxconv._base.errors import DataError
 from jaxconv.data.encoded import some_of
 from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
 
-__all__ = ["Stamp", "check_unchanged", "entries", "part_files", "stamp"]
+__all__ = ["ENVIRONMENT", "Stamp", "check_unchanged", "entries", "is_file", "part_files", "placed", "stamp"]
 
 Stamp = tuple[int, int]  # bytes of a file, and time of its last change
+ENVIRONMENT = "data.mdb"
+"""The file in a folder that LMDB makes: such a folder is what a file is for other formats."""
 
 _NAME = re.compile(r"(?P<part>.*?)(?:[-_.]?(?P<number>\d+)(?:-of-(?P<count>\d+))?)?")
 
@@ -34,11 +38,11 @@ def part_files(root: Path, suffix: str) -> list[list[Path]]:
     """
     for folder in (root, root / "data"):
         inside = [each for each in (entries(folder) if folder.is_dir() else []) if not each.name.startswith(".")]
-        folders = [Path(each) for each in inside if each.is_dir()]
+        folders = [Path(each) for each in inside if each.is_dir() and not is_file(Path(each))]
         of_parts = [each for each in folders if each.name.lower() in (*TRAIN_NAMES, *TEST_NAMES)]
         parts: dict[str, list[Path]] = {}
-        for file in (Path(each) for each in inside if each.is_file()):
-            if file.suffix.lower() == suffix:
+        for file in (Path(each) for each in inside):
+            if file.suffix.lower() == suffix and is_file(file):
                 parts.setdefault(_part(file), []).append(file)
         for each in of_parts:
             if found := [Path(file) for file in entries(each) if Path(file).suffix.lower() == suffix]:
@@ -54,6 +58,11 @@ def part_files(root: Path, suffix: str) -> list[list[Path]]:
             _check_complete(shards)
         return chosen if train is not None else [sorted(file for shards in chosen for file in shards)]
     return []
+
+
+def is_file(path: Path) -> bool:
+    """Whether this is a file, or a folder that LMDB makes."""
+    return path.is_file() or (path / ENVIRONMENT).is_file()
 
 
 def entries(base: Path) -> list[os.DirEntry[str]]:
@@ -83,6 +92,20 @@ def _check_complete(shards: list[Path]) -> None:
     expected = [f"{start}{number:0{width}}{end}" for number in range(int(found["count"]))]
     if missing := sorted({*expected} - {shard.name for shard in shards}):
         raise DataError(f"{shards[0].parent} must have {len(expected)} shards of {name}, it lacks {some_of(missing)}")
+
+
+def placed(starts: np.ndarray, row: int) -> tuple[int, int]:
+    """The shard of a row, and its place there.
+
+    Args:
+      starts: first row of each shard, then the number of rows: int64 [shards + 1].
+      row: the row.
+
+    >>> placed(np.array([0, 3, 3, 5]), 3)
+    (2, 0)
+    """
+    shard = int(np.searchsorted(starts, row, "right")) - 1
+    return shard, row - int(starts[shard])
 
 
 def stamp(path: Path) -> Stamp:

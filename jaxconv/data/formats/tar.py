@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.errors import DataError
 from jaxconv._base.files import open_file
 from jaxconv.data.encoded import Listed, some_of
-from jaxconv.data.formats.columns import Columns
+from jaxconv.data.formats.columns import Columns, no_numbers, text_label
 from jaxconv.data.formats.shards import Stamp, check_unchanged, stamp
 from jaxconv.data.formats.tree import SUFFIXES
 
@@ -73,8 +73,7 @@ def tar_shards(files: list[Path], columns: Columns) -> Listed:
       ConfigError: if there are targets.
       DataError: if a shard is truncated, two files have one name, or an image has no label or a label no image.
     """
-    if columns.targets:
-        raise ConfigError(f"data.targets are columns of tables; {files[0]} has none")
+    no_numbers(columns, files[0])
     stamps = tuple(stamp(path) for path in files)
     spans: list[Span] = []
     labels: list[str] = []
@@ -113,21 +112,10 @@ def _indexed(path: Path, number: int, columns: Columns) -> tuple[dict[str, Span]
                 if is_image:
                     images[key] = Span(number, member.name, member.offset_data, member.size)
                 elif (content := archive.extractfile(member)) is not None:
-                    labels[key] = _text(f"{path}/{member.name}", content.read())
+                    labels[key] = text_label(f"{path}/{member.name}", content.read())
             file.seek(end)
             if len(file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:  # the end of an archive is marked by zeros
                 raise tarfile.ReadError("unexpected end of data")
     except (tarfile.TarError, OSError) as error:
         raise DataError(f"{path} must be a complete .tar file: {getattr(error, 'strerror', None) or error}") from None
     return images, labels
-
-
-def _text(name: str, content: bytes) -> str:
-    """A label; raises DataError if it is no text, or empty."""
-    try:
-        text = content.decode().strip()
-    except UnicodeDecodeError:
-        text = ""
-    if not text:
-        raise DataError(f"{name} must be a class number or name in UTF-8, got {content[:20]!r}")
-    return text

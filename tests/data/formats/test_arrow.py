@@ -23,21 +23,6 @@ def metadata(names=NAMES, column="label"):
     return {"huggingface": json.dumps({"info": {"features": features}})}
 
 
-@pytest.fixture
-def files(photographs):
-    """Images as bytes."""
-    return [path.read_bytes() for path in sorted(photographs({"a": 12}).rglob("*.jpg"))]
-
-
-@pytest.fixture
-def expected(files, photographs):
-    """The same images, decoded."""
-    source = load(photographs({}), test_share=0.01)
-    found = dict(zip((*source.train.files, *source.test.files), range(12), strict=True))
-    parts = [*(source.train[k][0] for k in range(11)), source.test[0][0]]
-    return np.stack([parts[found[name]] for name in sorted(found)])
-
-
 def table(files, rows=range(12), labels=None, structs=True, **columns):
     images = [{"bytes": files[k], "path": f"{k}.jpg"} if structs else files[k] for k in rows]
     return pa.table({"image": images, "label": [k % 3 for k in rows] if labels is None else labels} | columns)
@@ -250,3 +235,60 @@ def test_without_pyarrow(files, tmp_path, monkeypatch):
     assert error(path, ConfigError) == (
         'Parquet and Arrow files need pyarrow, the "data" extra: python -m pip install "jaxconv[data]"'
     )
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_lists_of_labels(files, tmp_path, classes):
+    several = [[k for k in range(3) if row >> k & 1] for row in range(12)]
+    labels = several if classes else [[NAMES[k] for k in each] for each in several]
+    described = {
+        "image": {"_type": "Image"},
+        "label": {"feature": {"names": NAMES, "_type": "ClassLabel"}, "_type": "List"},
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": described}})} if classes else None
+    path = tmp_path / "x.parquet"
+    pq.write_table(table(files, labels=labels).replace_schema_metadata(metadata), path, row_group_size=5)
+    loaded = load(path)
+    names = NAMES if classes else sorted(NAMES)
+    assert (loaded.task, loaded.classes) == ("multilabel", tuple(names))
+    for row, found in zip(loaded.train.rows.tolist(), loaded.train.labels.tolist(), strict=True):
+        assert {names[k] for k in np.flatnonzero(found)} == {NAMES[k] for k in several[row]}
+    assert error(path, targets=["label"]).startswith(f"{path}: column 'label' must be numbers, found list<")
+    wrong = [*labels[:11], labels[11][:1] * 2]
+    pq.write_table(table(files, labels=wrong), path)
+    assert error(path) == f"{path}: row 11: {wrong[11][0]!r} is among its labels twice"
+    pq.write_table(table(files, labels=[*labels[:11], [None]]), path)
+    assert error(path) == f"{path}: row 11 lacks a value of label"
+    pq.write_table(table(files, labels=[*labels[:11], None]), path)
+    assert error(path) == f"{path}: row 11 has no label"
+    if classes:
+        pq.write_table(table(files, labels=[*labels[:10], [5], []]).replace_schema_metadata(metadata), path)
+        assert error(path) == f"{path}: row 10: its label must lie in 0..2, got 5"
+
+
+def test_lists_in_some_shards(files, tmp_path):
+    write(table(files), tmp_path / "set" / "train-0.parquet")
+    write(table(files, labels=[[0]] * 12), tmp_path / "set" / "train-1.parquet")
+    message = f"{tmp_path / 'set'}: column 'label' must have lists in all files or in none"
+    assert error(tmp_path / "set") == message
+    write(table(files, labels=[[0, 1], [2]] * 6), tmp_path / "set" / "train-0.parquet")
+    assert load(tmp_path / "set").task == "multilabel"
+    write(table(files), tmp_path / "set" / "test.parquet")
+    assert error(tmp_path / "set") == (
+        f"{tmp_path / 'set'}: the labels of both parts must be of one kind, found train-0.parquet lists of int64 [N], "
+        "test.parquet int64 [N]"
+    )
+
+
+def test_what_datasets_saves_of_lists(photographs, files, tmp_path):
+    hf = pytest.importorskip("datasets")
+    hf.disable_progress_bars()
+    paths = [str(path) for path in sorted(photographs({}).rglob("*.jpg"))]
+    features = hf.Features({"tags": hf.Sequence(hf.ClassLabel(names=NAMES)), "image": hf.Image()})
+    hf.Dataset.from_dict({"image": paths, "tags": [[k % 3, (k + 1) % 3] for k in range(12)]}, features).save_to_disk(
+        tmp_path / "saved"
+    )
+    loaded = load(tmp_path / "saved")
+    assert (loaded.task, loaded.classes) == ("multilabel", tuple(NAMES))
+    for row, found in zip(loaded.train.rows.tolist(), loaded.train.labels.tolist(), strict=True):
+        assert sorted(np.flatnonzero(found)) == sorted([row % 3, (row + 1) % 3])

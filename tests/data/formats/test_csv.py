@@ -21,6 +21,11 @@ def table(photographs):
     return write
 
 
+def labels_by_file(loaded):
+    parts = loaded.train, loaded.test
+    return {name: row.tolist() for part in parts for name, row in zip(part.files, part.labels, strict=True)}
+
+
 ROWS = ["a/000.jpg,x", "a/001.jpg,x", "b/000.jpg,y", "b/001.jpg,y"]
 
 
@@ -55,7 +60,7 @@ def test_train_and_val_files_of_a_folder(table):
     assert (loaded.test.files, loaded.test.labels.tolist()) == (("a/001.jpg",), [0])
     table(["path,label", "a/001.jpg,zz"], "Val.csv")
     assert error(path.parent) == (
-        f"{path.parent / 'a' / '001.jpg'}: its label must be one of x, y, z, the classes of the training images; "
+        f"{path.parent / 'Val.csv'}, line 2: its label must be one of x, y, z, the classes of the training images; "
         "got 'zz'; did you mean 'z'?"
     )
     table(["path,label", "a/001.jpg,x"], "train-1.csv")
@@ -95,10 +100,95 @@ def test_targets_make_a_regression(table):
     assert streamed.train.label_struct.shape == (2,)
     with evaluation_stream(streamed.train, 2, classes=2) as batches:
         assert next(batches).label.shape == (2, 2)
-    table(["age,path", "old,a/000.jpg"])
-    assert error(path, targets=["age"]) == f"{path}: age must be numbers, got 'old' in row 0"
-    table(["age,path", "1,a/000.jpg", "nan,a/001.jpg"])
-    assert error(path, targets=["age"]) == f"{path}: age must be a finite number in every row, got nan in row 1"
+
+
+def test_several_labels_in_a_column(table):
+    path = table(
+        ["path,label", "a/000.jpg,sun | Sea", "a/001.jpg,", '"a/002.jpg","|sea"', "b/000.jpg,猫", "b/001.jpg,Sea"]
+    )
+    loaded = load(path, label_separator="|", in_memory=True)
+    assert (loaded.task, loaded.classes) == ("multilabel", ("Sea", "sea", "sun", "猫"))
+    streamed = load(path, label_separator="|")
+    assert labels_by_file(streamed) == {
+        "a/000.jpg": [1, 0, 1, 0], "a/001.jpg": [0] * 4, "a/002.jpg": [0, 1, 0, 0], "b/000.jpg": [0, 0, 0, 1],
+        "b/001.jpg": [1, 0, 0, 0],
+    }  # fmt: skip
+    np.testing.assert_array_equal(loaded.train.labels, streamed.train.labels)
+    assert (streamed.train.label_struct.shape, streamed.train.label_struct.dtype) == ((4,), np.int32)
+    with evaluation_stream(streamed.train, 3, classes=4) as batches:
+        np.testing.assert_array_equal(np.concatenate([batch.label for batch in batches])[:4], streamed.train.labels)
+    table(["path,label", "a/000.jpg,0 10", "a/001.jpg,2"])
+    assert load(path, label_separator=" ").classes == tuple(map(str, range(11)))
+
+
+def test_several_labels_of_both_parts(table):
+    root = table(["path,label", "a/000.jpg,x;y", "a/001.jpg,"], "train.csv").parent
+    path = table(["path,label", "b/000.jpg,", "b/001.jpg,y;x"], "val.csv")
+    loaded = load(root, label_separator=";")
+    assert (loaded.train.labels.tolist(), loaded.test.labels.tolist()) == ([[1, 1], [0, 0]], [[0, 0], [1, 1]])
+    table(["path,label", "b/000.jpg,", "b/001.jpg,y;X"], "val.csv")
+    assert error(root, label_separator=";") == (
+        f"{path}, line 3: its label must be one of x, y, the classes of the training images; got 'X'; did you mean 'x'?"
+    )
+    table(["path,label", "b/000.jpg,x;y;x"], "val.csv")
+    assert error(root, label_separator=";") == f"{path}, line 2: 'x' is among its labels twice"
+    table(["path,label", "b/000.jpg"], "val.csv")
+    assert error(root, label_separator=";") == f"{path}, line 2: label has no value"
+    for cells, found in (([",", ";"], "none"), (["x", "x"], "x")):
+        table(["path,label", *(f"a/00{k}.jpg,{cell}" for k, cell in enumerate(cells))], "train.csv")
+        table(["path,label", "b/000.jpg,"], "val.csv")
+        assert error(root, label_separator=";") == (f"{root} must have at least two labels, found {found}")
+
+
+def test_a_column_for_each_label(table):
+    path = table(["sea,path,sun,note", "1,a/000.jpg,0,", "0.0,a/001.jpg,1.0,?", "True,b/000.jpg,FALSE,"])
+    loaded = load(path, labels=["sun", "sea"])
+    assert (loaded.task, loaded.classes) == ("multilabel", ("sun", "sea"))
+    assert labels_by_file(loaded) == {"a/000.jpg": [0, 1], "a/001.jpg": [1, 0], "b/000.jpg": [0, 1]}
+    prints = [fingerprint(loaded)]
+    table(["sea,path,sun", "1,a/000.jpg,0", "0,a/001.jpg,1", "1,b/000.jpg,1"])
+    assert fingerprint(load(path, labels=["sun", "sea"])) not in prints
+
+
+@pytest.mark.parametrize(
+    ("key", "cell", "must"),
+    [
+        ("targets", "old", "a finite number, got 'old'"),
+        ("targets", "nan", "a finite number, got nan"),
+        ("targets", "-inf", "a finite number, got -inf"),
+        ("targets", "1e39", "a finite number, got 1e+39"),
+        ("targets", " ", None),
+        ("labels", "2", "0 or 1, got '2'"),
+        ("labels", "-1", "0 or 1, got '-1'"),
+        ("labels", "nan", "0 or 1, got 'nan'"),
+        ("labels", "yes", "0 or 1, got 'yes'"),
+        ("labels", "", None),
+    ],
+)  # fmt: skip
+def test_cells_that_are_no_numbers(table, key, cell, must):
+    path = table(["path,a,b", '"a/\n000.jpg",0,1', "", "a/001.jpg,1,1", f"b/000.jpg,1,{cell}"])
+    (path.parent / "a" / "000.jpg").rename(path.parent / "a" / "\n000.jpg")
+    message = "b has no value" if must is None else f"b must be {must}"
+    assert error(path, **{key: ["a", "b"]}) == f"{path}, line 6: {message}"
+
+
+def test_keys_that_contradict_each_other(table):
+    path = table(["path,label", *ROWS])
+    for arguments, message in [
+        ({"targets": ["a"], "labels": ["b", "c"]},
+         "data.targets: at most one of targets, labels and label_separator, got also labels"),
+        ({"labels": ["b", "c"], "label_separator": ";"},
+         "data.labels: at most one of targets, labels and label_separator, got also label_separator"),
+        ({"labels": ["b"]},
+         "data.labels: must name at least two columns of 0 and 1, got b; data.label_column = 'b' makes it two classes"),
+        ({"labels": ["b", "c", "b"]}, "data.labels: must name each column once, got b twice"),
+        ({"label_separator": ""}, "data.label_separator: must not be empty"),
+    ]:  # fmt: skip
+        assert error(path, ConfigError, **arguments) == message
+    assert (
+        error(path, labels=["labl", "x"])
+        == f"{path} must have a column 'labl', found path, label; data.labels = 'label'?"
+    )
 
 
 def test_the_fingerprint_sees_labels_and_files(table):
@@ -120,9 +210,10 @@ def test_the_fingerprint_sees_labels_and_files(table):
         (["path,label"], "{path} lists no images"),
         (["path,label", "a/000.jpg,x", "a/001.jpg"], "{path}, line 3: label has no value"),
         (["path,label", ",x"], "{path}, line 2: path has no value"),
-        (["path,label", "a/0.jpg,x", "a/000.jpg,x"], "{path} lists files that are not in {root}: a/0.jpg"),
+        (["path,label", "a/0.jpg,x", "a/000.jpg,x"], "{path} lists images that are not in {root}: a/0.jpg (line 2)"),
         (["path,label", *ROWS, "a/../a/000.jpg,x"],
-         "{path} lists files twice: a/../a/000.jpg; remove all but one line of each"),
+         "{path}, line 6: a/../a/000.jpg is listed in line 2 already; remove one of the two"),
+        (["path,label,label", "a/000.jpg,x,y"], "{path} has two columns 'label'; remove or rename one"),
         (["path,label", 'a/000.jpg,"x'], "cannot read {path}: unexpected end of data"),
     ],
 )  # fmt: skip
@@ -136,5 +227,6 @@ def test_files_that_are_no_text_and_columns_that_nothing_has(table):
     path.write_bytes(b"path,label\n\xff\xfe")
     assert error(path).startswith(f"cannot read {path}: 'utf-8' codec can't decode")
     assert error(path.parent, ConfigError, label_column="label") == (
-        f"data.image_column, label_column and targets are for .csv, .tsv, .parquet, .arrow, .tar, not for {path.parent}"
+        "data.label_column: must be for a table, .csv, .tsv, .parquet, .arrow, .tar, .h5, .hdf5, .lmdb; got "
+        f"{path.parent}"
     )
