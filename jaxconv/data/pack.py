@@ -66,7 +66,7 @@ def pack(
     plan = {
         "source": fingerprint(dataset),
         "classes": list(dataset.classes),
-        "pixels": None if keep else {"size": image.size, "channels": image.channels},
+        "pixels": None if keep else {name: getattr(image, name) for name in ("size", "channels", "interpolation")},
     }
     shards = _begun(partial, plan)
     done = len(shards)
