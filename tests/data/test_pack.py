@@ -176,7 +176,8 @@ def test_another_filter_than_it_was_packed_with(root, tmp_path):
     files = load(tmp_path / "files", interpolation="bilinear")
     np.testing.assert_array_equal(files.train[3][0], smooth.train[3][0])
     assert error(load, out, kind=ConfigError) == (
-        f'{out} was packed with data.interpolation = "bilinear"; got "lanczos", which needs another packing'
+        f'{out} was packed with data.interpolation = "bilinear"; got "lanczos": '
+        'give data.interpolation="bilinear", or pack the images again'
     )
     assert check(out)["train"] == 15
     manifest = json.loads((out / "packed.json").read_text())

@@ -96,7 +96,8 @@ def packed(
     used = (manifest["pixels"] or {}).get("interpolation", "lanczos")
     if manifest["pixels"] is not None and interpolation not in (None, used):
         raise ConfigError(
-            f'{root} was packed with data.interpolation = "{used}"; got "{interpolation}", which needs another packing'
+            f'{root} was packed with data.interpolation = "{used}"; got "{interpolation}": '
+            f'give data.interpolation="{used}", or pack the images again'
         )
     if (own := manifest["pixels"]) is not None and (size > own["size"] or channels > own["channels"]):
         raise ConfigError(
