@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxconv._base.compat import JaxprEqn, bind
 from jaxconv._base.jaxpr import called, interpret, opened
@@ -249,10 +248,10 @@ def _sum(terms: Sequence[_Term], rank: int) -> _Term | None:
     shape = *map(len, joined), first.shape[-2] * terms[0].groups // groups, first.shape[-1]
     if math.prod(shape) > sum(term.cost for term in terms):
         return None
-    kernel = jnp.zeros(shape, first.dtype)
-    for number, term in enumerate(terms):
-        place = [[cells.index(cell) for cell in own[number]] for cells, own in zip(joined, axes, strict=True)]
-        kernel = kernel.at[np.ix_(*place)].add(_in_groups(term, groups))
+    kernel = jnp.zeros((), first.dtype)
+    for term, *own in zip(terms, *axes, strict=True):
+        space = [_around(cells, wide) for cells, wide in zip(own, joined, strict=True)]
+        kernel += jax.lax.pad(_in_groups(term, groups), jnp.zeros((), first.dtype), [*space, (0, 0, 0), (0, 0, 0)])
     padding = tuple((-cells[0], cells[-1] + end) for cells, (end,) in zip(joined, ends, strict=True))
     return _Term(kernel, terms[0].stride, padding, tuple(cells.step for cells in joined), groups)
 
@@ -270,9 +269,17 @@ def _joined(cells: Sequence[range]) -> range:
     return range(low, high + 1, step)
 
 
+def _around(cells: range, wide: range) -> tuple[int, int, int]:
+    """How many cells of `wide` are before, after and between some of them."""
+    between = cells.step // wide.step - 1 if len(cells) > 1 else 0
+    return (cells[0] - wide[0]) // wide.step, (wide[-1] - cells[-1]) // wide.step, between
+
+
 def _in_groups(term: _Term, groups: int) -> Any:
     """The kernel of a convolution in fewer groups, a divisor of its own: zero between its groups."""
     taps, (inputs, features), parts = term.kernel.shape[:-2], term.kernel.shape[-2:], term.groups // groups
+    if parts == 1:
+        return term.kernel
     kernel = term.kernel.reshape(*taps, 1, inputs, groups, parts, features // term.groups)
     own = jnp.eye(parts, dtype=kernel.dtype).reshape(parts, 1, 1, parts, 1)
     return (kernel * own).reshape(*taps, parts * inputs, features)
