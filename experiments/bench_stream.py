@@ -1,11 +1,15 @@
 """Benchmark of the input pipeline: images per second beside torch's DataLoader, and how long a run waits for data.
 
     python experiments/bench_stream.py
+    python experiments/bench_stream.py --cpu 5
 
 Writes JPEG and PNG files to a temporary folder, and reads them as jaxconv does and by torch's DataLoader with two
 workers, decoded by Pillow and by torchvision; then images in memory, of the size of MNIST's and CIFAR's. Passes are
 taken in turn, the time of each is that from its first batch to its last. Then ResNet-18 and a small residual net are
 trained on the PNG files, streamed; every file is read and decoded at every use.
+
+`--cpu` prints instead the processor's time of reading a JPEG file by each filter, in one thread, which depends less on
+what else the machine does.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from jaxconv.training.loop import fit
 from jaxconv.training.step import init_state, make_step
 
 BATCH = 32
+FILTERS = "lanczos", "bicubic", "bilinear", "box", "nearest"
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -200,17 +205,43 @@ def load_rates(folder: Path, rounds: int) -> None:
         compare(title, peers, 128, rounds)
 
 
+def cpu_times(folder: Path, rounds: int) -> None:
+    """The table of the processor's time."""
+    side, count = 224, 100
+    write_photographs(folder, count)
+    sources = {name: data.load("images", folder, size=side, in_memory=False, interpolation=name) for name in FILTERS}
+    readers: dict[str, Any] = {f"jaxconv, {name}": dataset.train for name, dataset in sources.items()}
+    readers["torchvision's transforms, Pillow, bilinear"] = Pictures(sources["lanczos"].train, side)
+    times: dict[str, list[float]] = {name: [] for name in readers}
+    for _ in range(rounds + 1):
+        for name, reader in readers.items():
+            began = time.process_time()
+            for index in range(count):
+                reader[index]
+            times[name].append((time.process_time() - began) / count * 1e3)
+    print(f"{'JPEG, 500×375 to 224²':48}{'CPU ms':>8}{'range':>20}")
+    for name, found in times.items():
+        found = found[1:]  # but for the first pass, of cold files
+        print(f"{name:48}{statistics.median(found):8.2f}{f'{min(found):.2f} to {max(found):.2f}':>20}")
+
+
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5, help="passes of each loader; 0 leaves the table of rates out")
+    parser.add_argument(
+        "--cpu", type=int, default=0, metavar="ROUNDS", help="only the processor's time, of so many passes"
+    )
     args = parser.parse_args()
     on_two_threads()
     print(machine("jax", "grain", "pillow", "torch", "torchvision"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if args.cpu:
+            cpu_times(folder, args.cpu)
+            return
         if args.rounds:
             load_rates(folder, args.rounds)
         write_images(folder / "train32", args.images)

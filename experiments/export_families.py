@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests python experiments/export_families.py
 
-The small nets of tests/models/families.py with random parameters and statistics, batch norms folded; 20 random images,
-the first of them also alone. Prints the table of docs/export.md.
+The small nets of tests/models/families.py with random parameters and statistics, branches merged and batch norms
+folded; 20 random images, the first of them also alone. Prints the table of docs/export.md.
 """
 
 import jax
@@ -20,7 +20,8 @@ IMAGES = 20
 def measured(name):
     """Number of parameters and nodes, and the largest difference as a share of the largest output."""
     rng, net, shape = np.random.default_rng(0), small(name), FAMILIES[name].shape[1:]
-    net, params, state = jc.fold_batch_norms(net, *trained(net, (1, *shape), rng), (1, *shape))
+    net, params, state = jc.reparameterize(net, *trained(net, (1, *shape), rng), (1, *shape))
+    net, params, state = jc.fold_batch_norms(net, params, state, (1, *shape))
     model = jc.export.to_onnx(lambda x: net.apply(params, state, x)[0], ("n", *shape))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     images = rng.normal(size=(IMAGES, *shape)).astype(np.float32)

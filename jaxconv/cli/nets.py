@@ -51,6 +51,9 @@ def predict(
     entry: Annotated[str | None, typer.Option(help="State dict in a checkpoint of several: model_ema.")] = None,
     size: Annotated[int, typer.Option(help="Side of the center crop of --net in pixels.", min=1)] = 224,
     shorter: Annotated[int, typer.Option(help="Size of the shorter side before the crop.", min=1)] = 256,
+    interpolation: Annotated[
+        str, typer.Option(help="Filter of the resizing for --net: lanczos, bicubic, bilinear, ….")
+    ] = "lanczos",
     top: Annotated[int, typer.Option(help="Number of classes to print.", min=1)] = _TOP,
     invert: Invert = None,
     out: Annotated[
@@ -81,9 +84,8 @@ def predict(
         else:
             if weights is None or names is None:
                 raise ConfigError("--net requires --weights FILE and --names FILE")
-            finished = pretrained(
-                net, weights, class_names(names), source, size=size, shorter=shorter, entry=entry, tta=tta or ()
-            )
+            options: dict[str, Any] = {"size": size, "shorter": shorter, "interpolation": interpolation}
+            finished = pretrained(net, weights, class_names(names), source, entry=entry, tta=tta or (), **options)
             images = paths
         if not images:
             raise ConfigError("predict needs at least one image: jaxconv predict RUN photo.jpg")

@@ -15,6 +15,7 @@ from jaxconv._base.errors import ConfigError, DataError, not_one_of
 from jaxconv._base.files import read_text, user_path
 from jaxconv.data.coco_masks import segment
 from jaxconv.data.dataset import Dataset, Source
+from jaxconv.data.decode import Interpolation
 from jaxconv.data.encoded import some_of
 from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES
 from jaxconv.data.mask_source import MaskSource, check_mask_arguments, mask_dataset, split_pairs
@@ -46,6 +47,7 @@ def coco(
     seed: int = 0,
     in_memory: bool | Literal["auto"] = "auto",
     corrupt: Literal["fail", "skip"] = "fail",
+    interpolation: Interpolation = "lanczos",
 ) -> Dataset[Source]:
     """Images with the annotations of COCO, as masks of classes.
 
@@ -70,6 +72,7 @@ def coco(
       seed: seed of that split.
       in_memory: whether to decode all images now; "auto" does so up to 512 MB.
       corrupt: as in `folder`; an annotation that does not fit its image is damaged.
+      interpolation: filter of the resizing of images, as in `folder`; masks take the nearest pixel.
 
     Raises:
       ConfigError: if an argument is out of range, or a category unknown.
@@ -85,16 +88,16 @@ def coco(
     names = (_BACKGROUND, *(name for name in chosen if name != _BACKGROUND)) if others else tuple(chosen)
     if len(names) < 2:
         raise ConfigError(f"data.categories: must leave two or more classes, got {', '.join(names)}")
-    given = {"size": size, "channels": channels, "ignore_index": ignore_index}
+    given: dict[str, Any] = {"size": size, "channels": channels, "ignore_index": ignore_index}
     check_mask_arguments(names, test_share=test_share, seed=seed, **given)
     labels: dict[str, Any] = {"classes": {key: names.index(name) for name, key in chosen.items()}}
     labels |= {"ignore_index": ignore_index} | ({"other": 0} if kind == "panoptic" else {})
     read = functools.partial(_panoptic if kind == "panoptic" else _instances, **labels)
     parts: list[Any] = [_pairs(path, *each, kind) for each in zip(files, contents, strict=True)]
-    sources = []
+    sources, given = [], given | {"corrupt": corrupt, "interpolation": interpolation}
     for pairs in parts if len(parts) == 2 else split_pairs(parts[0], files[0], test_share, seed):
         images, annotated, sizes = zip(*pairs, strict=True) if pairs else ((), (), ())
-        sources.append(MaskSource(path, images, annotated, sizes, read, corrupt=corrupt, **given))
+        sources.append(MaskSource(path, images, annotated, sizes, read, **given))
     return mask_dataset(sources, names, in_memory)
 
 

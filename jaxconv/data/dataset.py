@@ -107,6 +107,7 @@ class Dataset(Generic[S]):
       skipped: a message for each damaged image that was skipped while loading.
       photographs: whether to center-crop images to predict (photos) rather than letterbox them (drawings).
       task: what its labels are for, a task of `jaxconv.run.tasks`.
+      interpolation: filter that photographs are resized by, see `jaxconv.data.decode.Interpolation`.
 
     Raises:
       DataError: if a part is empty, labels are outside the classes, or image shapes differ between the parts.
@@ -126,6 +127,7 @@ class Dataset(Generic[S]):
     skipped: tuple[str, ...] = ()
     photographs: bool = False
     task: str = "classification"
+    interpolation: str = "lanczos"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(map(_printable, self.classes)))

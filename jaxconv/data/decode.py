@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
 
@@ -13,24 +13,38 @@ from jaxconv._base.errors import DataError
 from jaxconv._base.limits import cpu_cores
 from jaxconv.data.picture import has_alpha, open_picture
 
-__all__ = ["in_threads", "mask_to_square", "pixmap_header", "read_all", "read_square", "read_whole", "to_square"]
+__all__ = [
+    "INTERPOLATIONS", "Interpolation", "crop_box", "in_threads", "mask_to_square", "pixmap_header", "read_all",
+    "read_square", "read_whole", "to_square", "to_whole", "whole_size",
+]  # fmt: skip
+
+Interpolation: TypeAlias = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+"""Filters of Pillow, by its names and torchvision's; all but the nearest pixel are widened where an image shrinks."""
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def read_square(
-    path: str | Path, size: int, channels: int = 3, shorter: int | None = None, *, content: bytes | None = None
+    path: str | Path,
+    size: int,
+    channels: int = 3,
+    shorter: int | None = None,
+    *,
+    interpolation: Interpolation = "lanczos",
+    content: bytes | None = None,
 ) -> np.ndarray:
     """Read a photograph: resize the shorter side to `size` and center-crop.
 
-    EXIF orientation is applied, resizing uses an antialiased Lanczos filter, and transparency is composited on white.
+    EXIF orientation is applied, and transparency is composited on white.
 
     Args:
       path: a file in one of `jaxconv.data.picture.FORMATS`, with any extension.
       size: side of the square, in pixels.
       channels: 3 for color, 1 for luminance.
       shorter: size of the shorter side before the crop, `size` by default: 256 for ImageNet's usual 224.
+      interpolation: filter of the resizing.
       content: as of `jaxconv.data.picture.open_picture`.
 
     Returns:
@@ -43,9 +57,10 @@ def read_square(
     if stored is not None and shorter in (None, size):
         return stored
     mode = "L" if channels == 1 else "RGB"
-    # JPEG draft mode at twice the size: its blur is beyond the pass band of the filter.
-    picture = open_picture(path, near=2 * (shorter or size), mode=mode, content=content)
-    return to_square(picture, size, channels, shorter)
+    # JPEG draft mode at twice the size: its blur is beyond the pass band of the filters, but for the nearest pixel.
+    near = None if interpolation == "nearest" else 2 * (shorter or size)
+    picture = open_picture(path, near=near, mode=mode, content=content)
+    return to_square(picture, size, channels, shorter, interpolation)
 
 
 def _stored(content: bytes, size: int, channels: int) -> np.ndarray | None:
@@ -65,7 +80,13 @@ def pixmap_header(width: int, height: int, channels: int) -> bytes:
     return f"P{6 if channels == 3 else 5} {width} {height} 255\n".encode()
 
 
-def to_square(picture: Any, size: int, channels: int = 3, shorter: int | None = None) -> np.ndarray:
+def to_square(
+    picture: Any,
+    size: int,
+    channels: int = 3,
+    shorter: int | None = None,
+    interpolation: Interpolation = "lanczos",
+) -> np.ndarray:
     """A picture resized and center-cropped as by `read_square`, uint8 [size, size, channels].
 
     Args:
@@ -73,47 +94,92 @@ def to_square(picture: Any, size: int, channels: int = 3, shorter: int | None = 
       size: side of the square, in pixels.
       channels: 3 for color, 1 for luminance.
       shorter: size of the shorter side before the crop, `size` by default.
+      interpolation: filter of the resizing.
     """
-    from PIL import Image
-
-    squared = _squared(_to_mode(picture, "L" if channels == 1 else "RGB"), size, shorter, Image.Resampling.LANCZOS)
+    squared = _squared(_to_mode(picture, "L" if channels == 1 else "RGB"), size, shorter, interpolation)
     return np.asarray(squared, np.uint8).reshape(size, size, channels)
 
 
-def read_whole(path: str | Path, shorter: int | None, channels: int = 3) -> np.ndarray:
+def read_whole(
+    path: str | Path, shorter: int | None, channels: int = 3, interpolation: Interpolation = "lanczos"
+) -> np.ndarray:
     """Read a picture whose shorter side becomes `shorter` pixels, without a crop: uint8 [H, W, channels].
 
     Args:
       path: as of `read_square`.
       shorter: size of the shorter side; None for the picture's own.
       channels: 3 for color, 1 for luminance.
+      interpolation: filter of the resizing.
 
     Raises:
       DataError: as `read_square`.
     """
-    from PIL import Image
+    return to_whole(open_picture(path), shorter, channels, interpolation)
 
-    picture = _to_mode(open_picture(path), "L" if channels == 1 else "RGB")
-    shorter = shorter or min(picture.size)
-    width, height = (max(shorter, round(length * shorter / min(picture.size))) for length in picture.size)
+
+def to_whole(picture: Any, shorter: int | None, channels: int = 3, interpolation: Interpolation = "lanczos") -> Any:
+    """A picture resized as by `read_whole`, uint8 [H, W, channels].
+
+    Args:
+      picture: from `jaxconv.data.picture.open_picture`.
+      shorter, channels, interpolation: as of `read_whole`.
+    """
+    picture = _to_mode(picture, "L" if channels == 1 else "RGB")
+    width, height = whole_size(picture.size, shorter)
     if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+        picture = picture.resize((width, height), _filter(interpolation))
     return np.asarray(picture, np.uint8).reshape(height, width, channels)
+
+
+def whole_size(picture: tuple[int, int], shorter: int | None) -> tuple[int, int]:
+    """Width and height of a picture whose shorter side becomes `shorter` pixels.
+
+    Args:
+      picture: its width and height.
+      shorter: size of the shorter side; None for the picture's own.
+
+    >>> whole_size((500, 375), 224)
+    (299, 224)
+    """
+    shorter = shorter or min(picture)
+    width, height = (max(shorter, round(length * shorter / min(picture))) for length in picture)
+    return width, height
 
 
 def mask_to_square(mask: np.ndarray, size: int) -> np.ndarray:
     """A mask uint8 [H, W] resized by the nearest pixel and cropped as its image by `to_square`: uint8 [size, size]."""
     from PIL import Image
 
-    return np.asarray(_squared(Image.fromarray(mask), size, None, Image.Resampling.NEAREST), np.uint8)
+    return np.asarray(_squared(Image.fromarray(mask), size, None, "nearest"), np.uint8)
 
 
-def _squared(picture: Any, size: int, shorter: int | None, filter: Any) -> Any:
-    side = min(picture.size) * size / (shorter or size)
-    if picture.size == (size, size) and side == size:
+def crop_box(picture: tuple[int, int], size: int, shorter: int | None = None) -> tuple[float, float, float, float]:
+    """The square in the middle of a picture that `read_square` resizes: left, top, right and bottom in pixels.
+
+    Args:
+      picture: its width and height.
+      size: side of the result.
+      shorter: what the picture's shorter side is resized to, `size` by default.
+
+    >>> crop_box((500, 375), 224)
+    (62.5, 0.0, 437.5, 375.0)
+    """
+    side = min(picture) * size / (shorter or size)
+    left, top = ((length - side) / 2 for length in picture)
+    return left, top, left + side, top + side
+
+
+def _squared(picture: Any, size: int, shorter: int | None, interpolation: Interpolation) -> Any:
+    box = crop_box(picture.size, size, shorter)
+    if picture.size == (size, size) and box == (0, 0, size, size):
         return picture
-    left, top = ((length - side) / 2 for length in picture.size)
-    return picture.resize((size, size), filter, box=(left, top, left + side, top + side))
+    return picture.resize((size, size), _filter(interpolation), box=box)
+
+
+def _filter(interpolation: Interpolation) -> Any:
+    from PIL import Image
+
+    return Image.Resampling[interpolation.upper()]
 
 
 def _to_mode(picture: Any, mode: str) -> Any:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxconv._base.errors import DataError
-from jaxconv.data.decode import read_square
+from jaxconv.data.decode import Interpolation, read_square
 
 __all__ = ["EncodedImages", "Listed", "Store", "some_of"]
 
@@ -82,6 +82,7 @@ class EncodedImages:
       size: side of the square that each is resized to.
       channels: 3 for color, 1 for luminance.
       corrupt: "fail" or "skip" at damaged images while streaming.
+      interpolation: filter of the resizing.
     """
 
     store: Store
@@ -90,13 +91,15 @@ class EncodedImages:
     size: int
     channels: int
     corrupt: Literal["fail", "skip"] = "fail"
+    interpolation: Interpolation = "lanczos"
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, Any]:
         label = self.labels[index]
-        image = read_square(self.name(index), self.size, self.channels, content=self.content(index))
+        how: Any = {"interpolation": self.interpolation, "content": self.content(index)}
+        image = read_square(self.name(index), self.size, self.channels, **how)
         return image, int(label) if label.ndim == 0 else label
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from jaxconv._base.errors import raise_problems
 from jaxconv._base.limits import check_memory
 from jaxconv.data.dataset import Arrays, Dataset, Source
-from jaxconv.data.decode import read_all
+from jaxconv.data.decode import Interpolation, read_all
 from jaxconv.data.encoded import EncodedImages, Store
 from jaxconv.data.formats.classes import numbered
 from jaxconv.data.formats.columns import Columns, check_columns
@@ -44,6 +44,7 @@ def images(
     targets: tuple[str, ...] = (),
     labels: tuple[str, ...] = (),
     label_separator: str | None = None,
+    interpolation: Interpolation = "lanczos",
 ) -> Dataset[Source]:
     """Photographs in a folder: `root/train/<class>/*.jpg` and `root/val/<class>/*.jpg`, or `root/<class>/*.jpg`.
 
@@ -87,6 +88,8 @@ def images(
       targets: columns of numbers to predict, instead of a label: regression.
       labels: columns of 0 and 1, one for each label, of which an image may have several: multi-label classification.
       label_separator: what separates several labels in `label_column`, likewise; an empty text has none.
+      interpolation: filter of the resizing, by Pillow's name, which evaluation, prediction and export use, too:
+        "lanczos" is the sharpest one; "bilinear", torchvision's default, takes half of the time.
 
     Returns:
       The dataset, with classes in the order that the format gives them, or else in alphabetical order.
@@ -99,9 +102,9 @@ def images(
     _check(size=size, channels=channels, test_share=test_share, seed=seed, mean=mean, std=std)
     columns = Columns(image_column, label_column, targets, labels, label_separator)
     raise_problems(check_columns(columns))
-    path, found = listed(root, columns, size, channels)
+    path, found = listed(root, columns, size, channels, interpolation)
     parts, classes = _split(path, found, columns.separator, test_share, seed)
-    train, test = (EncodedImages(*part, size, channels, corrupt) for part in parts)
+    train, test = (EncodedImages(*part, size, channels, corrupt, interpolation) for part in parts)
     area = size * size * channels
     check_memory(f"data.size={size}: one image of {size}×{size}×{channels}", area, "a smaller data.size")
     sample = np.random.default_rng(seed).permutation(len(train))[:MEASURED_IMAGES]
@@ -125,6 +128,7 @@ def images(
         std=_moment(std, IMAGENET_STD[channels], measured[1]),
         skipped=tuple(skipped),
         photographs=True,
+        interpolation=interpolation,
         task=_task(train.labels),
     )
 

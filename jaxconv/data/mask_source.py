@@ -15,7 +15,7 @@ import numpy as np
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.limits import check_memory
 from jaxconv.data.dataset import Arrays, Dataset, Source
-from jaxconv.data.decode import mask_to_square, read_all, to_square
+from jaxconv.data.decode import Interpolation, mask_to_square, read_all, to_square
 from jaxconv.data.images import IMAGENET_MEAN, IMAGENET_STD, IN_MEMORY_BYTES
 from jaxconv.data.picture import open_picture
 from jaxconv.data.spatial import Mask
@@ -39,6 +39,7 @@ class MaskSource:
       size: side of the square that both are resized to.
       channels: 3 for color, 1 for luminance.
       corrupt: "fail" or "skip" at damaged images while streaming.
+      interpolation: filter of the resizing of images.
     """
 
     base: Path
@@ -50,6 +51,7 @@ class MaskSource:
     size: int = 256
     channels: int = 3
     corrupt: Literal["fail", "skip"] = "fail"
+    interpolation: Interpolation = "lanczos"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -70,7 +72,8 @@ class MaskSource:
         if mask.shape != (picture.height, picture.width):
             sizes = f"{mask.shape[1]}×{mask.shape[0]}, its image {path} is {picture.width}×{picture.height}"
             raise DataError(f"{self.masks[index]} must be as large as its image: it is {sizes}")
-        return to_square(picture, self.size, self.channels), Mask(mask_to_square(mask, self.size), self.ignore_index)
+        image = to_square(picture, self.size, self.channels, interpolation=self.interpolation)
+        return image, Mask(mask_to_square(mask, self.size), self.ignore_index)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -146,6 +149,7 @@ def mask_dataset(parts: Sequence[MaskSource], classes: tuple[str, ...], in_memor
         std=IMAGENET_STD[channels],
         skipped=tuple(skipped),
         photographs=True,
+        interpolation=parts[0].interpolation,
         task="segmentation",
     )
 

@@ -11,6 +11,7 @@ from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import read_text, user_path
 from jaxconv.data.class_names import VOC
 from jaxconv.data.dataset import Dataset, Source
+from jaxconv.data.decode import Interpolation
 from jaxconv.data.encoded import some_of
 from jaxconv.data.formats.tree import SUFFIXES, TEST_NAMES, TRAIN_NAMES
 from jaxconv.data.mask_files import MaskFiles, voc_colors
@@ -35,6 +36,7 @@ def masks(
     seed: int = 0,
     in_memory: bool | Literal["auto"] = "auto",
     corrupt: Literal["fail", "skip"] = "fail",
+    interpolation: Interpolation = "lanczos",
 ) -> Dataset[Source]:
     """Images with masks: `root/images/*.jpg` and `root/masks/*.png`, or the layout of PASCAL VOC.
 
@@ -54,6 +56,7 @@ def masks(
       seed: seed of that split.
       in_memory: whether to decode all images now; "auto" does so up to 512 MB.
       corrupt: as in `folder`; a mask that does not fit its image or the classes is damaged.
+      interpolation: filter of the resizing of images, as in `folder`; masks take the nearest pixel.
 
     Raises:
       ConfigError: if an argument is out of range.
@@ -75,7 +78,7 @@ def masks(
     for pairs in _voc_pairs(path) if voc else _pairs(path, test_share, seed):
         both = tuple((_bytes(path / image), _bytes(path / mask)) for image, mask in pairs)
         images, own = tuple(str(image) for image, _ in pairs), tuple(path / mask for _, mask in pairs)
-        sources.append(MaskSource(path, images, own, both, read, corrupt=corrupt, **given))
+        sources.append(MaskSource(path, images, own, both, read, corrupt=corrupt, interpolation=interpolation, **given))
     return mask_dataset(sources, names, in_memory)
 
 

@@ -69,7 +69,7 @@ def pack(
     plan = {
         "source": fingerprint(dataset),
         "classes": list(dataset.classes),
-        "pixels": None if keep else {"size": image.size, "channels": image.channels},
+        "pixels": None if keep else {name: getattr(image, name) for name in ("size", "channels", "interpolation")},
     }
     with _alone(partial):
         _check_new(out)  # another packing may have written it since

@@ -1,4 +1,4 @@
-"""Gathers: indexing with ints, which may depend on the input, and with integer arrays."""
+"""Gathers: indexing with ints, which may depend on the input, and with integer arrays; updates of slices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxconv._base.compat import JaxprEqn
 from jaxconv._base.errors import ConfigError
 from jaxconv.export._graph import Graph
 from jaxconv.export._layout import taken
-from jaxconv.export._slices import bound, slice_node
+from jaxconv.export._slices import bound, pad_node, slice_node
 from jaxconv.export._tensors import Tensor, operand_shape, refuse, result, without
 
 __all__ = ["GATHERS"]
@@ -43,6 +43,24 @@ def _slice_at(g: Graph, eqn: JaxprEqn, x: Tensor, starts: Mapping[int, Tensor], 
         name = g.node("Slice", name, at, end, g.ints([x.order.index(axis) for axis in axes]))
     name = g.node("Squeeze", name, g.ints(sorted(x.order.index(axis) for axis in gone))) if gone else name
     return result(eqn, name, without(x.order, gone))
+
+
+def dynamic_update_slice(g: Graph, eqn: JaxprEqn, x: Tensor, update: Tensor, *starts: Tensor) -> Tensor:
+    """The update padded to the size of the array, and selected by a constant mask."""
+    x, shape, sizes = g.written(x), operand_shape(eqn, 0), operand_shape(eqn, 1)
+    axes = [axis for axis in range(x.rank) if sizes[axis] != shape[axis]]
+    static = all(isinstance(shape[axis], int) and isinstance(sizes[axis], int) for axis in axes)
+    if not static or any(starts[axis].value is None for axis in axes):
+        raise refuse("ONNX replaces slices at constants", f"a slice {sizes} of {shape}, at places of the input")
+    pairs, mask = [(0, 0)] * x.rank, np.ones((1,) * x.rank, bool)
+    for axis in axes:
+        low = min(max(int(starts[axis].value), 0), shape[axis] - sizes[axis])
+        pairs[axis] = low, shape[axis] - sizes[axis] - low
+        mask = np.repeat(mask, sizes[axis], axis)
+    mask = np.pad(mask, pairs)
+    name = pad_node(g, g.full(update, sizes, x.order), [pairs[axis] for axis in x.order], g.number(0, x.dtype))
+    found = g.node("Where", g.constant(mask.transpose(x.order)), name, g.full(x, shape, x.order))
+    return result(eqn, found, x.order)
 
 
 def gather(g: Graph, eqn: JaxprEqn, x: Tensor, indices: Tensor) -> Tensor:
@@ -110,5 +128,9 @@ def _grid(indices: np.ndarray) -> list[np.ndarray] | None:
     return vectors if np.array_equal(np.stack(np.meshgrid(*vectors, indexing="ij"), -1), indices) else None
 
 
-GATHERS: dict[str, Any] = {"dynamic_slice": dynamic_slice, "gather": gather}
+GATHERS: dict[str, Any] = {
+    "dynamic_slice": dynamic_slice,
+    "dynamic_update_slice": dynamic_update_slice,
+    "gather": gather,
+}
 """JAX's primitive -> `(graph, equation, *operands) -> result`."""

@@ -10,6 +10,7 @@ from jaxconv.layers.dense import Dense
 from jaxconv.layers.dropout import Dropout, DropPath, SpatialDropout
 from jaxconv.layers.folding import fold_batch_norms
 from jaxconv.layers.local_conv import LocalConv
+from jaxconv.layers.merging import reparameterize
 from jaxconv.layers.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from jaxconv.layers.pool import (
     AdaptiveAvgPool,
@@ -35,8 +36,8 @@ __all__ = [
     "DropPath", "Dropout", "GroupNorm", "InstanceNorm", "L2Pool", "LayerNorm", "LocalConv", "LocalResponseNorm",
     "LpPool", "MaxPool", "RMSNorm", "SeparableConv", "SpatialDropout", "SpatiallySeparableConv", "SqueezeExcite",
     "StochasticPool", "Upsample", "adjoint", "assume_channels_last", "backbone", "branch", "cast", "chain",
-    "fold_batch_norms", "freeze_statistics", "ghost_batch_norm", "masked", "remat", "repeat", "replace", "residual",
-    "spectral_norm", "stateless", "weight_norm",
+    "fold_batch_norms", "freeze_statistics", "ghost_batch_norm", "masked", "remat", "reparameterize", "repeat",
+    "replace", "residual", "spectral_norm", "stateless", "weight_norm",
 ]  # fmt: skip
 
 

@@ -39,6 +39,16 @@ from jaxconv.models._lraspp import lraspp, lraspp_mobilenet_v3_large
 from jaxconv.models._mobilenet_v2 import mobilenet_v2
 from jaxconv.models._mobilenet_v3 import mobilenet_v3_large, mobilenet_v3_small
 from jaxconv.models._pspnet import pspnet
+from jaxconv.models._repvgg import (
+    repvgg,
+    repvgg_a0,
+    repvgg_a1,
+    repvgg_a2,
+    repvgg_b0,
+    repvgg_b1,
+    repvgg_b2,
+    repvgg_b3,
+)
 from jaxconv.models._residual import small_residual
 from jaxconv.models._resnet import (
     resnet,
@@ -88,6 +98,7 @@ __all__ = [
     "mobilenet_v3_large", "mobilenet_v3_small",
     "pspnet",
     "registry",
+    "repvgg", "repvgg_a0", "repvgg_a1", "repvgg_a2", "repvgg_b0", "repvgg_b1", "repvgg_b2", "repvgg_b3",
     "resnet", "resnet18", "resnet20", "resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet101",
     "resnet110", "resnet152", "resnet_cifar", "resnext50_32x4d", "resnext101_32x8d",
     "small_residual",

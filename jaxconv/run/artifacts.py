@@ -115,7 +115,7 @@ def finish(
         "seed": settings.train.seed,
         "input": {"shape": list(dataset.image_shape), "peak": dataset.peak}
         | {"mean": list(dataset.mean), "std": list(dataset.std), "classes": list(dataset.classes)}
-        | {"photographs": dataset.photographs},
+        | {"photographs": dataset.photographs, "interpolation": dataset.interpolation},
         "device": device(),
         "command": command(),
     }

@@ -19,9 +19,10 @@ from jaxconv._accelerate.plain import plain
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import write_atomically
 from jaxconv.export import to_onnx
-from jaxconv.layers import fold_batch_norms
+from jaxconv.layers import fold_batch_norms, reparameterize
 from jaxconv.layers.layer import Layer
 from jaxconv.models._registry import make_net
+from jaxconv.run.export_resizing import Size, resizing
 from jaxconv.run.finished import Run
 from jaxconv.run.manifest import versions
 
@@ -31,7 +32,6 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 TOLERANCE = 1e-4
 """Of predictions, as a share of the largest, or of 1 if that is smaller."""
 _BATCHES = (1, 3, *[16] * 6)  # of the images that an exported program is checked on
-_OUTPUTS = {"classification": "log_probabilities", "segmentation": "log_probabilities"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Program:
       run: images [N, H, W, C] -> predictions [N, …], those of `jaxconv predict`.
       images: shape and dtype of the images, with a symbolic batch.
       output: name of the predictions.
-      metadata: classes, input and versions, each as JSON.
+      metadata: classes, input, output and versions, each as JSON.
     """
 
     run: Callable[[jax.Array], jax.Array]
@@ -51,15 +51,23 @@ class Program:
     metadata: dict[str, str]
 
 
-def program(run: Run, *, fold: bool = True, preprocess: bool = True) -> Program:
+def program(run: Run, *, fold: bool = True, preprocess: bool = True, image_size: Size | None = None) -> Program:
     """The program of a finished run, in float32.
 
     Args:
       run: from `jaxconv.run.load`; its test-time augmentation, ensemble and temperature are part of the program.
-      fold: whether batch norms are folded into the layers before them.
+      fold: whether batch norms are folded into the layers before them, and parallel branches merged.
       preprocess: whether images are uint8 from 0 to 255, which the program normalizes; else float32, normalized.
+      image_size: height and width of the images, which the program resizes and crops as `Run.picture` does; None for
+        images of the run's size.
+
+    Raises:
+      ConfigError: if images are to be resized without `preprocess`, or cannot be, see `resizing`.
     """
+    if image_size is not None and not preprocess:
+        raise ConfigError("images that are normalized already cannot be resized; leave out --image-size or preprocess")
     shape = run.input.shape
+    resize = None if image_size is None else resizing(run, image_size)
     net, params, state = _net(run), run.params, run.state
     if fold:
         net, params, state = _folded(net, params, state, shape, run.members)
@@ -68,12 +76,15 @@ def program(run: Run, *, fold: bool = True, preprocess: bool = True) -> Program:
     scale = run.input.peak / 255
 
     def outputs(images: jax.Array) -> jax.Array:
-        pixels = images.astype(jnp.float32)
+        pixels = images.astype(jnp.float32) if resize is None else resize(images.astype(jnp.float32))
         return predict(params, state, pixels * scale if preprocess and scale != 1 else pixels)
 
     batch = jax.export.symbolic_shape("n")
-    images = jax.ShapeDtypeStruct((*batch, *shape), jnp.uint8 if preprocess else jnp.float32)
-    return Program(outputs, images, _OUTPUTS.get(run.task_name, "predictions"), _metadata(run, preprocess))
+    given = (*(image_size or shape[:2]), shape[2])
+    images = jax.ShapeDtypeStruct((*batch, *given), jnp.uint8 if preprocess else jnp.float32)
+    about = {**run.task.prediction._asdict(), "shape": list(jax.eval_shape(outputs, images).shape[1:])}
+    metadata = _metadata(run, preprocess, image_size) | {"output": json.dumps(about)}
+    return Program(outputs, images, run.task.prediction.name, metadata)
 
 
 def _net(run: Run) -> Layer:
@@ -82,39 +93,51 @@ def _net(run: Run) -> Layer:
 
 
 def _folded(net: Any, params: Any, state: Any, shape: Sequence[int], members: bool) -> tuple[Any, Any, Any]:
-    """A net without its batch norms; of an ensemble, each member's."""
+    """A net without its batch norms and parallel branches; of an ensemble, each member's."""
+
+    def fold(params: Any, state: Any) -> tuple[Any, Any, Any]:
+        return fold_batch_norms(*reparameterize(net, params, state, (1, *shape)), (1, *shape))
+
     if not members:
-        return fold_batch_norms(net, params, state, (1, *shape))
-    one, its_state = jax.tree.map(lambda leaf: leaf[0], (params, state))
-    fold = jax.vmap(lambda params, state: fold_batch_norms(net, params, state, (1, *shape))[1:])
-    return fold_batch_norms(net, one, its_state, (1, *shape))[0], *fold(params, state)
+        return fold(params, state)
+    one = jax.tree.map(lambda leaf: leaf[0], (params, state))
+    return fold(*one)[0], *jax.vmap(lambda params, state: fold(params, state)[1:])(params, state)
 
 
-def _metadata(run: Run, preprocess: bool) -> dict[str, str]:
-    scale = 255 / run.input.peak
+def _metadata(run: Run, preprocess: bool, image_size: Size | None = None) -> dict[str, str]:
+    scale, shape = 255 / run.input.peak, run.input.shape
+    resized = {"size": shape[:2], "shorter": run.input.shorter or min(shape[:2]), "filter": run.input.interpolation}
     found = {
         "task": run.task_name,
         "net": run.settings.net.name,
         "classes": list(run.input.classes),
         "input": {
-            "shape": list(run.input.shape),
+            "shape": [*(image_size or shape[:2]), shape[2]],
             "dtype": "uint8" if preprocess else "float32",
             "range": [0, 255] if preprocess else "(pixel - mean) / std, of pixels from 0 to 255",
             "mean": [value * scale for value in run.input.mean],
             "std": [value * scale if value > 0 else scale for value in run.input.std],
+            **({} if image_size is None else {"resize": resized}),
         },
         "versions": {name: versions()[name] for name in ("jaxconv", "jax")},
     }
     return {key: json.dumps(value, ensure_ascii=False) for key, value in found.items()}
 
 
-def export(run: Run, path: Path, *, fold: bool | None = None, preprocess: bool | None = None) -> dict[str, str]:
+def export(
+    run: Run,
+    path: Path,
+    *,
+    fold: bool | None = None,
+    preprocess: bool | None = None,
+    image_size: Size | None = None,
+) -> dict[str, str]:
     """Write a finished run as a file for other runtimes.
 
     Args:
       run: from `jaxconv.run.load`.
       path: the file; its ending is one of `FORMATS`.
-      fold, preprocess: see `program`; not for .safetensors, which has the weights alone.
+      fold, preprocess, image_size: see `program`; not for .safetensors, which has the weights alone.
 
     Returns:
       What was measured, by name, to be printed.
@@ -127,11 +150,11 @@ def export(run: Run, path: Path, *, fold: bool | None = None, preprocess: bool |
     if path.suffix not in FORMATS:
         ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise ConfigError(f"the file to export must end in {', '.join(FORMATS)}; {path.name} {ending}")
-    given = {} if fold is None else {"fold": fold}
-    return FORMATS[path.suffix](run, path, given if preprocess is None else {**given, "preprocess": preprocess})
+    options = {"fold": fold, "preprocess": preprocess, "image_size": image_size}
+    return FORMATS[path.suffix](run, path, {name: value for name, value in options.items() if value is not None})
 
 
-def _onnx(run: Run, path: Path, options: dict[str, bool]) -> dict[str, str]:
+def _onnx(run: Run, path: Path, options: dict[str, Any]) -> dict[str, str]:
     content, found = onnx_file(program(run, **options))
     write_atomically(path, content)
     return found
@@ -151,7 +174,7 @@ def onnx_file(made: Program) -> tuple[bytes, dict[str, str]]:
     return content, {"nodes": f"{len(model.graph.node)}", **found}
 
 
-def _jaxexport(run: Run, path: Path, options: dict[str, bool]) -> dict[str, str]:
+def _jaxexport(run: Run, path: Path, options: dict[str, Any]) -> dict[str, str]:
     made = program(run, **options)
     exported = jax.export.export(jax.jit(plain(made.run)), platforms=PLATFORMS)(made.images)
     content = bytes(exported.serialize())
@@ -165,9 +188,9 @@ def _jaxexport(run: Run, path: Path, options: dict[str, bool]) -> dict[str, str]
     return {"platforms": ", ".join(PLATFORMS), **found}
 
 
-def _safetensors(run: Run, path: Path, options: dict[str, bool]) -> dict[str, str]:
+def _safetensors(run: Run, path: Path, options: dict[str, Any]) -> dict[str, str]:
     if options:
-        flags = " and ".join(f"--{'' if value else 'no-'}{name}" for name, value in options.items())
+        flags = " and ".join(f"--{'' if value else 'no-'}{name.replace('_', '-')}" for name, value in options.items())
         raise ConfigError(
             f"a .safetensors file has the weights alone; leave out {flags}, or export .onnx or .jaxexport"
         )
@@ -180,7 +203,7 @@ def _safetensors(run: Run, path: Path, options: dict[str, bool]) -> dict[str, st
     return {"names": "of torchvision"}
 
 
-FORMATS: dict[str, Callable[[Run, Path, dict[str, bool]], dict[str, str]]] = {
+FORMATS: dict[str, Callable[[Run, Path, dict[str, Any]], dict[str, str]]] = {
     ".onnx": _onnx,
     ".jaxexport": _jaxexport,
     ".safetensors": _safetensors,

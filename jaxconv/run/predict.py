@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import port
-from jaxconv._base.errors import ConfigError, DataError
+from jaxconv._base.errors import ConfigError, DataError, not_one_of
 from jaxconv._base.files import read_text
 from jaxconv.augment import normalize
-from jaxconv.data.decode import read_square, read_whole
+from jaxconv.data.decode import INTERPOLATIONS, Interpolation, read_square, read_whole
 from jaxconv.data.images import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
 from jaxconv.layers.layer import Layer
@@ -41,6 +41,7 @@ class Input:
       classes: class names in label order.
       photographs: whether images are center-cropped (photographs) rather than letterboxed (drawings).
       shorter: size in pixels that a photograph's shorter side is resized to before the crop; the crop's if None.
+      interpolation: filter that photographs are resized by.
     """
 
     shape: tuple[int, int, int]
@@ -50,6 +51,12 @@ class Input:
     classes: tuple[str, ...]
     photographs: bool = False
     shorter: int | None = None
+    interpolation: Interpolation = "lanczos"
+
+    @property
+    def squares(self) -> bool:
+        """Whether images are resized and center-cropped, by `jaxconv.data.decode.read_square`."""
+        return self.photographs and self.shape[0] == self.shape[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +105,9 @@ class Predictor:
         height, width, channels = self.input.shape
         if self.task.dense:
             return self._whole(path, min(height, width), bool(invert))
-        if self.input.photographs and height == width:
-            pixels = read_square(path, height, channels, self.input.shorter).astype(np.float32)
+        if self.input.squares:
+            options: dict[str, Any] = {"shorter": self.input.shorter, "interpolation": self.input.interpolation}
+            pixels = read_square(path, height, channels, **options).astype(np.float32)
             return Picture(np.float32(self.input.peak) - pixels if invert else pixels, bool(invert))
         return read_picture(path, self.input.shape, self.input.peak, invert)
 
@@ -116,7 +124,8 @@ class Predictor:
         return self._whole(path, None, picture.inverted).pixels if self.task.dense else picture.pixels
 
     def _whole(self, path: str | Path, shorter: int | None, invert: bool) -> Picture:
-        pixels = read_whole(path, shorter, self.input.shape[-1]) * np.float32(self.input.peak / 255)
+        whole = read_whole(path, shorter, self.input.shape[-1], self.input.interpolation)
+        pixels = whole * np.float32(self.input.peak / 255)
         return Picture(np.float32(self.input.peak) - pixels if invert else pixels, invert)
 
     def probabilities(self, images: jax.typing.ArrayLike) -> jax.Array:
@@ -152,6 +161,7 @@ def pretrained(
     channels: int = 3,
     entry: str | None = None,
     tta: Sequence[str] = (),
+    interpolation: str = "lanczos",
 ) -> Predictor:
     """A net of the registry with pretrained weights and ImageNet's preprocessing.
 
@@ -165,15 +175,19 @@ def pretrained(
       channels: 3 for color, 1 for luminance.
       entry: key of the state dict in a checkpoint that has several.
       tta: keys of a config's test-time augmentation, such as "flip=true".
+      interpolation: filter of the resizing; torchvision's weights are evaluated with "bilinear", timm's with "bicubic".
 
     Raises:
-      ConfigError, DataError: if there is no such net, the weights do not match it, or a key of `tta` is invalid.
+      ConfigError, DataError: if there is no such net or filter, the weights do not match the net, or a key of `tta` is
+        invalid.
     """
+    if interpolation not in INTERPOLATIONS:
+        raise ConfigError(not_one_of("--interpolation", interpolation, INTERPOLATIONS))
     net, shape = make_net(name, {}, len(classes)), (size, size, channels)
     params, state = port.load(net, weights, source, x=(1, *shape), entry=entry)
     check_finite(weights, params, state)
     moments = IMAGENET_MEAN[channels], IMAGENET_STD[channels]
-    wanted = Input(shape, 255, *moments, tuple(classes), True, shorter)
+    wanted = Input(shape, 255, *moments, tuple(classes), True, shorter, interpolation)
     views = make_views(with_changes("tta", TtaConfig(), tta))
     return Predictor(net, params, state, wanted, members=False, views=views)
 

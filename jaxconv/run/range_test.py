@@ -114,7 +114,7 @@ def _rising(settings: Config, low: float, high: float, steps: int, images: int) 
     return dataclasses.replace(
         settings,
         train=dataclasses.replace(settings.train, epochs=(steps - 0.5) * size / images),
-        optim=dataclasses.replace(settings.optim, learning_rate=low, schedule=schedule, swa=None),
+        optim=dataclasses.replace(settings.optim, learning_rate=low, schedule=schedule, swa=None, pruning=None),
     )
 
 

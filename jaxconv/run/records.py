@@ -15,6 +15,7 @@ from typing_extensions import TypedDict  # pydantic accepts typing's from Python
 from jaxconv._base.arguments import must
 from jaxconv._base.errors import DataError, not_one_of
 from jaxconv._base.files import write_atomically
+from jaxconv.data.decode import Interpolation
 from jaxconv.run.tasks import tasks
 
 __all__ = [
@@ -79,6 +80,7 @@ class Inputs(TypedDict):
     classes: Annotated[list[str], Field(min_length=1)]
     photographs: NotRequired[bool]
     shorter: NotRequired[Positive | None]
+    interpolation: NotRequired[Interpolation]
 
 
 def _by_channel(found: Inputs) -> Inputs:

@@ -12,6 +12,7 @@ import jax
 
 from jaxconv._base.errors import ConfigError
 from jaxconv._base.files import writing
+from jaxconv.run.export_resizing import Size
 from jaxconv.run.exporting import Program, onnx_file, program
 from jaxconv.run.finished import Run
 
@@ -21,13 +22,15 @@ _TYPES = {"uint8": "TYPE_UINT8", "float32": "TYPE_FP32"}
 _MAX_BATCH = 64
 
 
-def write_repository(run: Run, folder: Path, *, fold: bool = True, preprocess: bool = True) -> dict[str, str]:
+def write_repository(
+    run: Run, folder: Path, *, fold: bool = True, preprocess: bool = True, image_size: Size | None = None
+) -> dict[str, str]:
     """Write a finished run into a model repository of Triton Inference Server, as a model of the run's name.
 
     Args:
       run: from `jaxconv.run.load`.
       folder: the repository; it gets `NAME/config.pbtxt`, `NAME/labels.txt` and `NAME/1/model.onnx`.
-      fold, preprocess: see `program`.
+      fold, preprocess, image_size: see `program`.
 
     Returns:
       What was measured, by name, to be printed.
@@ -44,7 +47,7 @@ def write_repository(run: Run, folder: Path, *, fold: bool = True, preprocess: b
         raise ConfigError(
             f"the repository must not have a model of this name; {target} exists: remove it, or rename the run"
         )
-    made = program(run, fold=fold, preprocess=preprocess)
+    made = program(run, fold=fold, preprocess=preprocess, image_size=image_size)
     content, found = onnx_file(made)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)

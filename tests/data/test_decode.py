@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from jaxconv._base.errors import DataError
-from jaxconv.data.decode import in_threads, read_square
+from jaxconv.data.decode import INTERPOLATIONS, in_threads, read_square, read_whole
 
 
 def lanczos(length, start, side, size):
@@ -35,6 +35,26 @@ def test_the_shorter_side_is_resized_and_the_middle_kept(tmp_path, rng, shape, c
     across = np.einsum("jw,hwc->hjc", columns, pixels.reshape(*shape, -1).astype(np.float64))
     expected = np.einsum("ih,hjc->ijc", rows, np.round(np.clip(across, 0, 255)))
     assert np.abs(found - np.clip(expected, 0, 255)).max() <= 1.5
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_every_filter_is_pillows(tmp_path, rng, interpolation):
+    """Of a whole image and of a crop; a JPEG four times as large is decoded at half its size, but for the nearest."""
+    pixels = np.asarray(Image.fromarray(rng.integers(0, 256, (12, 16, 3)).astype(np.uint8)).resize((96, 72)))
+    filter = getattr(Image.Resampling, interpolation.upper())
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    want = Image.fromarray(pixels).resize((16, 16), filter, box=(12, 0, 84, 72))
+    np.testing.assert_array_equal(read_square(tmp_path / "x.png", 16, interpolation=interpolation), np.asarray(want))
+    want = Image.fromarray(pixels).resize((32, 24), filter)
+    np.testing.assert_array_equal(read_whole(tmp_path / "x.png", 24, interpolation=interpolation), np.asarray(want))
+    Image.fromarray(pixels).save(tmp_path / "x.jpg", quality=95)
+    with Image.open(tmp_path / "x.jpg") as whole:
+        if interpolation != "nearest":
+            whole.draft("RGB", (32, 32))
+        side = whole.height
+        left = (whole.width - side) / 2
+        want = whole.resize((16, 16), filter, box=(left, 0, left + side, side))
+    np.testing.assert_array_equal(read_square(tmp_path / "x.jpg", 16, interpolation=interpolation), np.asarray(want))
 
 
 def test_a_reduced_jpeg_is_near_the_whole_one(tmp_path, rng):

@@ -168,6 +168,29 @@ def test_other_sizes_than_it_was_packed_with(root, tmp_path):
     )
 
 
+def test_another_filter_than_it_was_packed_with(root, tmp_path):
+    """Sets without a filter in their manifest were packed with lanczos."""
+    out = tmp_path / "pixels"
+    pack(load(root, interpolation="bilinear"), out)
+    pack(load(root), tmp_path / "files", keep=True)
+    smooth = load(out, interpolation="bilinear")
+    assert smooth.interpolation == "bilinear"
+    np.testing.assert_array_equal(smooth.train[3][0], load(root, interpolation="bilinear").train[3][0])
+    assert (smooth.train[3][0] != load(root).train[3][0]).any()
+    files = load(tmp_path / "files", interpolation="bilinear")
+    np.testing.assert_array_equal(files.train[3][0], smooth.train[3][0])
+    assert error(load, out, kind=ConfigError) == (
+        f'{out} was packed with data.interpolation = "bilinear"; got "lanczos": '
+        'give data.interpolation="bilinear", or pack the images again'
+    )
+    assert check(out)["train"] == 15
+    manifest = json.loads((out / "packed.json").read_text())
+    del manifest["pixels"]["interpolation"]
+    (out / "packed.json").write_text(json.dumps(manifest))
+    assert load(out).interpolation == "lanczos"
+    assert 'data.interpolation = "lanczos"; got "box"' in error(load, out, interpolation="box", kind=ConfigError)
+
+
 def test_what_cannot_be_packed(root, tmp_path, monkeypatch):
     message = 'jaxconv pack needs images in files: data.name = "images" with data.in_memory = false'
     assert error(pack, load(root, in_memory=True), tmp_path / "x", kind=ConfigError) == message

@@ -99,6 +99,8 @@ LAYOUT = {
     "ints that depend on the input": lambda x: jnp.take(jnp.arange(3.0) + 1, x.argmax(2), mode="clip"),
     "take": lambda x: jnp.take(x, jnp.asarray([1, 1, 0]), axis=3),
     "dynamic_slice": lambda x: lax.dynamic_slice(x, (0, x[0, 0].argmax(), 3, 0), (x.shape[0], 2, 5, 2)),
+    "dynamic_update_slice": lambda x: lax.dynamic_update_slice(x, 2 * x[:, 1:3, :2], (0, jnp.asarray(9), 1, 0)),
+    "dynamic_update_slice of nan": lambda x: lax.dynamic_update_slice_in_dim(x + jnp.nan, x[:, :, 1:], 1, 2),
     "dynamic_slice at constants": lambda x: lax.dynamic_slice_in_dim(x, jnp.asarray(9), 2, 1),
     "rev": lambda x: x[:, ::-1, :, ::-1],
     "concatenate": lambda x: jnp.concatenate([x, jnp.ones_like(x), 2 * x[:, :1]], 1),

@@ -127,7 +127,8 @@ def _both(call, x):
 FOLDED = {
     "airbench": 3, "deeplabv3": 19, "deeplabv3_plus": 21, "densenet": 5, "efficientnet": 10, "encoder_unet": 21,
     "fcn": 14, "fpn": 13, "googlenet": 15, "inception_v3": 94, "lraspp": 35, "mobilenet_v2": 10,
-    "mobilenet_v3_small": 34, "pspnet": 16, "resnet": 9, "resnet_cifar": 7, "small_residual": 2, "wide_resnet": 3,
+    "mobilenet_v3_small": 34, "pspnet": 16, "repvgg": 8, "resnet": 9, "resnet_cifar": 7, "small_residual": 2,
+    "wide_resnet": 3,
 }  # fmt: skip
 
 

@@ -63,6 +63,7 @@ FAMILIES = {
     "pspnet": Family(
         {"encoder": ENCODER, "width": 16, "sizes": (1, 2), "dropout": 0.0}, (2, 33, 40, 3), "backbone/layer1", "regions"
     ),
+    "repvgg": Family({"blocks": (1, 2), "widths": (8, 16)}, (2, 33, 40, 3), "stages/0"),
     "resnet": Family({"blocks": (1, 1), "width": 8}, (2, 33, 40, 3), "layer1"),
     "resnet_cifar": Family({"depth": 8, "width": 8}, (2, 13, 16, 3), "stage2"),
     "small_residual": Family({"stem": 8, "features": (8, 16)}, (2, 17, 20, 3), ""),

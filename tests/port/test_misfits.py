@@ -101,7 +101,7 @@ every key of source must fit a path of this net
         {}, {"source": "timm"},
         """\
 source 'timm' knows the names of resnet, densenet, convnext, vgg, mobilenet_v2, mobilenet_v3, efficientnet, \
-inception_v3; this net is none of them
+inception_v3, repvgg; this net is none of them
   fix: a mapping of our paths to their names, {'head/bias': '…'}""",
     ),
     "no key": (

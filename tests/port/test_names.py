@@ -135,6 +135,9 @@ NETS = {
     ("timm", "resnet"): {name: name for name in ("conv1", "bn1", "layer1.0.conv1", "layer2.0.downsample.1", "fc")},
     ("timm", "densenet"): {n: n for n in ("features.conv0", "features.denseblock1.denselayer2.norm1", "classifier")},
     ("timm", "inception_v3"): {n: n for n in ("Conv2d_1a_3x3.conv", "Mixed_5b.branch1x1.conv", "fc")},
+    ("timm", "repvgg"): {f"{block}.branches.{part}": f"{block}.{part}" for block in ("stem", "stages.2.13")
+                         for part in ("conv_kxk.conv", "conv_kxk.bn", "conv_1x1.conv", "conv_1x1.bn", "identity")}
+    | {"head.fc": "head.fc"},
     ("transformers", "resnet"): resnet_transformers(),
     ("transformers", "convnext"): convnext(
         ("convnext.embeddings.patch_embeddings", "convnext.embeddings.layernorm"),

@@ -31,6 +31,7 @@ VALUES = {
     ("torchvision", "googlenet"): ("googlenet", {}),
     ("timm", "convnext_tiny"): ("convnext_tiny", {}),
     ("timm", "mobilenet_v2"): ("mobilenetv2_100", {}),
+    ("timm", "repvgg_a0"): ("repvgg_a0", {}),
     ("timm", "mobilenet_v3_large"): ("mobilenetv3_large_100", {"eps": 1e-5}),
 }
 

@@ -7,7 +7,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from jaxconv import port
+from jaxconv._base.errors import ConfigError
 from jaxconv.cli.commands import app
+from jaxconv.data.decode import read_square
 from jaxconv.models import lenet5
 from jaxconv.run.predict import pretrained
 
@@ -45,3 +47,19 @@ def test_a_net_of_the_registry_with_weights_and_names_alone(tmp_path):
     ]:
         result = CliRunner().invoke(app, ["predict", str(tmp_path / "tree.png"), *wrong])
         assert (result.exit_code, result.stderr.strip()) == (2, message)
+
+
+@pytest.mark.slow
+def test_another_filter(tmp_path, rng):
+    net = lenet5(num_classes=2)
+    params, state = net.init(jax.random.key(1), (1, 32, 32, 3))
+    file = tmp_path / "lenet.safetensors"
+    port.save(file, net, params, state, x=(1, 32, 32, 3))
+    Image.fromarray(rng.integers(0, 256, (40, 64, 3)).astype(np.uint8)).save(tmp_path / "x.png")
+    named = pretrained("lenet5", file, ["a", "b"], size=32, shorter=36, interpolation="bilinear")
+    want = read_square(tmp_path / "x.png", 32, 3, 36, interpolation="bilinear")
+    np.testing.assert_array_equal(named.picture(tmp_path / "x.png").pixels, want)
+    with pytest.raises(ConfigError) as caught:
+        pretrained("lenet5", file, ["a", "b"], interpolation="linear")
+    known = "nearest, box, bilinear, hamming, bicubic, lanczos"
+    assert str(caught.value) == (f"--interpolation: must be one of {known}; got 'linear'; did you mean 'bilinear'?")

@@ -25,6 +25,10 @@ BASE = config_text(
 WATCHED = BASE.replace('"digits"', '"digits"\nvalidation = 100').replace(
     "[train]", "[optim.plateau]\npatience = 3\n[train]\neval_every = 5"
 )
+TABLES = {
+    "optim.plateau": WATCHED,
+    "optim.pruning": BASE.replace("[train]", "[optim.pruning]\nsparsity = 0.5\n[train]"),
+}
 FOLDER = BASE.replace('"digits"', '"images"\nroot = "pictures"\nsize = 8')
 VALUES = [
     "-1", "0", "1", "3", "2147483648", "4294967296", "9223372036854775808", "1" + "0" * 40, "1" + "0" * 400,
@@ -40,7 +44,7 @@ def keys():
         yield from ((BASE, f"{section}.{field.name}") for field in dataclasses.fields(record))
     for path, record in NESTED.items():
         if path != "optim.schedule":
-            text = WATCHED if path == "optim.plateau" else BASE
+            text = TABLES.get(path, BASE)  # with what the table requires
             yield from ((text, f"{path}.{field.name}") for field in dataclasses.fields(record))
     yield from ((BASE, f"net.{key}") for key in inspect.signature(conv_pool).parameters)
     yield from ((BASE, f"optim.{key}") for key in inspect.signature(optax.adamw).parameters)

@@ -190,5 +190,12 @@ COMBINATORS = [
     Entry("replace", lambda: jc.replace(jc.chain(a=jc.Conv(4, 3), b=jnp.tanh), "b", jnp.sin)),
 ]
 
-NOT_LAYERS = {"assume_channels_last", "fold_batch_norms", "freeze_statistics", "ghost_batch_norm", "stateless"}
+NOT_LAYERS = {
+    "assume_channels_last",
+    "fold_batch_norms",
+    "freeze_statistics",
+    "ghost_batch_norm",
+    "reparameterize",
+    "stateless",
+}
 TABLE = OPS + LAYERS + COMBINATORS

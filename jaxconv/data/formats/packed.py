@@ -11,6 +11,7 @@ import numpy as np
 from jaxconv._base import checksums
 from jaxconv._base.errors import ConfigError, DataError
 from jaxconv._base.files import read_text
+from jaxconv.data.decode import Interpolation
 from jaxconv.data.encoded import Listed
 from jaxconv.data.formats.records import Records, count_records
 from jaxconv.data.formats.shards import stamp
@@ -27,19 +28,28 @@ def is_packed(root: Path) -> bool:
     return any((root / name).is_file() for name in (MANIFEST, PROGRESS)) or root.name.endswith(PARTIAL)
 
 
-def packed(root: Path, size: int, channels: int) -> tuple[Listed, Listed | None]:
+def packed(
+    root: Path, size: int, channels: int, interpolation: Interpolation | None = None
+) -> tuple[Listed, Listed | None]:
     """The images of a packed dataset.
 
     Args:
       root: its folder.
       size: side of the square that images are wanted of.
       channels: number of channels that are wanted.
+      interpolation: filter of the resizing that is wanted; None for any.
 
     Raises:
-      ConfigError: if the images were packed smaller, or with fewer channels.
+      ConfigError: if the images were packed smaller, with fewer channels, or resized by another filter.
       DataError: if the manifest is damaged, or does not match the shards.
     """
     manifest = _manifest(root)
+    used = (manifest["pixels"] or {}).get("interpolation", "lanczos")
+    if manifest["pixels"] is not None and interpolation not in (None, used):
+        raise ConfigError(
+            f'{root} was packed with data.interpolation = "{used}"; got "{interpolation}": '
+            f'give data.interpolation="{used}", or pack the images again'
+        )
     if (own := manifest["pixels"]) is not None and (size > own["size"] or channels > own["channels"]):
         raise ConfigError(
             f"{root} was packed with data.size = {own['size']} and data.channels = {own['channels']}; "

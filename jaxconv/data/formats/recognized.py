@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxconv._base.errors import ConfigError, DataError
+from jaxconv.data.decode import Interpolation
 from jaxconv.data.encoded import Listed
 from jaxconv.data.formats.arrow import arrow_table, saved_parts
 from jaxconv.data.formats.columns import Columns
@@ -58,7 +59,9 @@ FOLDERS = ((saved_parts, arrow_table), (build_parts, built_table))
 """Formats of folders: `folder -> files of each part`, none if it is of another format; and the reader of these."""
 
 
-def listed(root: str | Path, columns: Columns, size: int, channels: int) -> tuple[Path, Parts]:
+def listed(
+    root: str | Path, columns: Columns, size: int, channels: int, interpolation: Interpolation | None = None
+) -> tuple[Path, Parts]:
     """The images of a folder or file, and its path.
 
     Args:
@@ -66,6 +69,7 @@ def listed(root: str | Path, columns: Columns, size: int, channels: int) -> tupl
       columns: names of columns, for tables.
       size: side of the square that images are wanted of.
       channels: number of channels that are wanted.
+      interpolation: filter of the resizing that is wanted of packed images; None for any.
 
     Raises:
       ConfigError: if columns are given, but the format has none; if a package is missing.
@@ -75,7 +79,7 @@ def listed(root: str | Path, columns: Columns, size: int, channels: int) -> tupl
         return Path(name), _read((arrow_table, hub_parts(name)), columns)
     path = local(root)
     if is_packed(path):
-        return path, packed(path, size, channels)
+        return path, packed(path, size, channels, interpolation)
     if not path.exists():
         raise DataError(f"data.root = {path} must be a folder of images: there is no such folder")
     if found := _tables(path):

@@ -1,6 +1,6 @@
 """Parameter names of timm and transformers, for each model family.
 
-Sources: pytorch-image-models 1.0 (Wightman, 2019), timm/models/{convnext,vgg,efficientnet,mobilenetv3}.py;
+Sources: pytorch-image-models 1.0 (Wightman, 2019), timm/models/{byobnet,convnext,vgg,efficientnet,mobilenetv3}.py;
 transformers 5 (Wolf et al., 2020), models/{resnet,convnext,mobilenet_v2,efficientnet}.
 """
 
@@ -20,6 +20,7 @@ SIGNS = {
     "efficientnet": r"features\.\d+\.\d+\.block\.0\..*",
     "vgg": r"features\.0\.weight",
     "inception_v3": r"Mixed_5b\.branch1x1\.conv\.weight",
+    "repvgg": r"stem\.branches\.conv_kxk\.conv\.weight",
 }
 """A tensor name (a pattern) that identifies each family."""
 
@@ -64,6 +65,7 @@ _RESNET_TRANSFORMERS = {
     },
     r"fc": "classifier.1",
 }
+_REPVGG_TIMM = {r"(.+)\.branches\.(.+)": r"\1.\2"}
 _VGG_TIMM = {r"classifier\.0": "pre_logits.fc1", r"classifier\.3": "pre_logits.fc2", r"classifier\.6": "head.fc"}
 
 # ---------------------------------------------------------------- inverted residual blocks
@@ -107,7 +109,7 @@ _MOBILENET_V2_TRANSFORMERS = {
 TABLES: dict[str, dict[str, Mapping[str, str]]] = {
     "timm": {
         "resnet": {}, "densenet": {}, "convnext": _CONVNEXT_TIMM, "vgg": _VGG_TIMM, "mobilenet_v2": _TIMM_BLOCKS,
-        "mobilenet_v3": _TIMM_V3, "efficientnet": _TIMM_BLOCKS, "inception_v3": {},
+        "mobilenet_v3": _TIMM_V3, "efficientnet": _TIMM_BLOCKS, "inception_v3": {}, "repvgg": _REPVGG_TIMM,
     },
     "transformers": {
         "resnet": _RESNET_TRANSFORMERS, "convnext": _CONVNEXT_TRANSFORMERS,

@@ -9,9 +9,10 @@ import jax
 
 from jaxconv._base.errors import ConfigError
 from jaxconv.run.build.model import Model
-from jaxconv.run.config import Config, GroupConfig
+from jaxconv.run.config import Config, GroupConfig, PruningConfig
 from jaxconv.training import averaging, optim
 from jaxconv.training.averaging import Averaging
+from jaxconv.training.optim.update import with_path
 from jaxconv.training.step import AverageOf
 
 __all__ = ["make_average", "make_optimizer"]
@@ -42,9 +43,33 @@ def make_optimizer(settings: Config, model: Model, images: int, steps: int) -> t
         tx = optim.scaled_on_plateau(tx)
     if wanted.sam is not None:
         tx = optim.sharpness_aware(tx, wanted.sam, wanted.freeze)
+    if wanted.pruning is not None:
+        if settings.early_stopping.patience is not None:
+            raise ConfigError("optim.pruning needs the whole run to reach its sparsity; unset early_stopping.patience")
+        tx = _pruned(tx, wanted.pruning, steps)
     # Compiled as one program: a schedule is a dozen operations, each of which would compile by itself.
     rate = jax.jit(optim.rate_schedule(schedule.name, peak, steps, **arguments)) if schedule else lambda step: peak
     return tx, rate
+
+
+def _pruned(tx: Any, wanted: PruningConfig, steps: int) -> Any:
+    """The optimizer with pruning, durations in steps.
+
+    Raises:
+      ConfigError: if the run ends before the final sparsity is reached.
+    """
+    begin, end = (round(steps * percent / 100) for percent in (wanted.start_percent, wanted.end_percent))
+    every = wanted.every_steps or max(1, steps // 100)
+    last = (steps - 1) // every * every
+    if not begin < end <= last:
+        raise ConfigError(
+            "optim.pruning: the sparsity must increase, and weights be chosen once more after that\n"
+            f"  got: an increase from step {begin} to {end}, the last choice at step {last} of {steps}\n"
+            "  fix: a smaller optim.pruning.every_steps or end_percent"
+        )
+    options: dict[str, Any] = {name: getattr(wanted, name) for name in ("patterns", "scope", "structured")}
+    schedule = optim.cubic_sparsity(wanted.sparsity, begin, end)
+    return with_path("optim.pruning", optim.pruned(tx, schedule, every=every, **options))
 
 
 def _group(pattern: str, group: GroupConfig, settings: Config, images: int, steps: int) -> dict[str, Any]:
@@ -62,6 +87,12 @@ def make_average(settings: Config, steps: int) -> Averaging | AverageOf | None:
     wanted, train = settings.optim, settings.train
     names = [wanted.name, *(group.name for group in wanted.groups.values())]
     free = next((name for name in names if name.startswith("schedule_free")), None)
+    averaged = wanted.ema is not None or wanted.swa is not None or free is not None
+    if wanted.pruning is not None and averaged:
+        raise ConfigError(
+            "optim.pruning needs the parameters themselves, whose averages are not zero where they are; "
+            "unset optim.ema and optim.swa, and choose an optimizer without an average"
+        )
     given = {
         "optim.ema": wanted.ema is not None,
         "optim.swa": wanted.swa is not None,

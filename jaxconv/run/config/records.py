@@ -16,6 +16,7 @@ from jaxconv.run.config.training_records import (
     LossConfig,
     OptimConfig,
     PlateauConfig,
+    PruningConfig,
     ResizingConfig,
     ScheduleConfig,
     SwaConfig,
@@ -43,6 +44,7 @@ __all__ = [
     "PlateauConfig",
     "PrecisionConfig",
     "PretrainedConfig",
+    "PruningConfig",
     "ResizingConfig",
     "ScheduleConfig",
     "SwaConfig",
@@ -198,6 +200,7 @@ NESTED = {
     "optim.schedule": ScheduleConfig,
     "optim.plateau": PlateauConfig,
     "optim.swa": SwaConfig,
+    "optim.pruning": PruningConfig,
     "train.progressive_resizing": ResizingConfig,
 }
 """Tables in a section."""

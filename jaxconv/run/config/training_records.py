@@ -21,6 +21,7 @@ from jaxconv.run.config.kinds import (
     example,
 )
 from jaxconv.training.averaging import EmaPreset
+from jaxconv.training.optim.pruning import PruneScope
 from jaxconv.training.tta import MeanOf
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "LossConfig",
     "OptimConfig",
     "PlateauConfig",
+    "PruningConfig",
     "ResizingConfig",
     "ScheduleConfig",
     "SwaConfig",
@@ -94,6 +96,27 @@ class SwaConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PruningConfig:
+    """Magnitude pruning: more and more of the smallest weights become zero, and stay it."""
+
+    __pydantic_config__ = STRICT
+    sparsity: Annotated[Annotated[float, Field(gt=0, lt=1)], example(0.8)]
+    """Share of the weights that are zero at the end."""
+    start_percent: Annotated[Annotated[float, Field(ge=0, lt=100)], example(10)] = 0.0
+    """Percent of the run before the first weights are pruned."""
+    end_percent: Annotated[Annotated[float, Field(gt=0, le=100)], example(50)] = 75.0
+    """Percent of the run after which the sparsity is the final one."""
+    every_steps: Annotated[PositiveInt32 | None, example(100)] = None
+    """Steps between two choices of the weights; a hundredth of the run if unset."""
+    scope: Annotated[PruneScope, example("layer")] = "global"
+    """Whether the weights of all parameters are compared, or those of each by themselves."""
+    structured: Annotated[bool, example(True)] = False
+    """Whether complete output channels are pruned."""
+    patterns: Annotated[Patterns, example(["*conv*/kernel"])] = dataclasses.field(default_factory=lambda: ["*kernel"])
+    """Path patterns of the parameters to prune."""
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimConfig:
     """The optimizer."""
 
@@ -117,6 +140,8 @@ class OptimConfig:
     library's recipes."""
     swa: SwaConfig | None = None
     """Table [optim.swa]; no stochastic weight averaging if unset."""
+    pruning: PruningConfig | None = None
+    """Table [optim.pruning]; no pruning if unset."""
     sam: Annotated[PositiveNumber | None, example(0.05)] = None
     """Distance of sharpness-aware minimization (SAM), whose steps take two gradients."""
     freeze: Annotated[Patterns, example(["stem", "layer1"])] = dataclasses.field(default_factory=list)

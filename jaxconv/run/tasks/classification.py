@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxconv.data import Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table
+from jaxconv.run.tasks.record import Output, Outputs, Prediction, Shown, Task, Units, csv_table
 from jaxconv.training.evaluation import Answers, answers, make_eval_step, make_log_probabilities
 from jaxconv.training.metrics import calibration_gap
 from jaxconv.training.progress import Score
@@ -136,6 +136,7 @@ classification = Task(
     loss=lambda loss: loss,
     sums=CLASSIFICATION,
     make_predict=make_log_probabilities,
+    prediction=Prediction("log_probabilities", "log-probability of each class"),
     make_eval_step=make_eval_step,
     collect=answers,
     score=_score,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.data import Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table
+from jaxconv.run.tasks.record import Output, Outputs, Prediction, Shown, Task, Units, csv_table
 from jaxconv.training.multilabel import (
     LABELS,
     Labels,
@@ -88,6 +88,7 @@ multilabel = Task(
     loss=lambda loss: loss,
     sums=LABELS,
     make_predict=make_label_log_probabilities,
+    prediction=Prediction("log_probabilities", "log-probability that each label is present"),
     make_eval_step=make_label_eval_step,
     collect=labels,
     score=_score,

@@ -20,7 +20,7 @@ from jaxconv.training.progress import Score
 from jaxconv.training.step import Loss, Prepare, Sums
 from jaxconv.training.tta import Views
 
-__all__ = ["MakeEvalStep", "MakePredict", "Output", "Outputs", "Shown", "Task", "Units", "csv_table"]
+__all__ = ["MakeEvalStep", "MakePredict", "Output", "Outputs", "Prediction", "Shown", "Task", "Units", "csv_table"]
 
 Outputs = Callable[[np.ndarray], np.ndarray]
 """The trained net: images [N, H, W, C] in the data's units -> predictions [N, …]."""
@@ -39,6 +39,18 @@ class Output(NamedTuple):
     words: str
     shape: tuple[int, ...]
     more: bool = False
+
+
+class Prediction(NamedTuple):
+    """What a run predicts, for exported files.
+
+    Args:
+      name: of the array.
+      meaning: of its numbers.
+    """
+
+    name: str
+    meaning: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +132,7 @@ class Task:
       sums: what else a training step measures.
       targets: `prepared batch -> targets`; the batch's labels if None.
       make_predict: see `MakePredict`.
+      prediction: what it predicts.
       make_eval_step: see `MakeEvalStep`.
       collect: from the results of all batches to what `score` and `pictures` take.
       score: `(collected, class names) -> score`, each image of the set counted exactly once.
@@ -138,6 +151,7 @@ class Task:
     sums: Sums
     targets: Callable[[Batch], Any] | None = None
     make_predict: MakePredict
+    prediction: Prediction
     make_eval_step: MakeEvalStep
     collect: Callable[[Results], Any]
     score: Callable[[Any, Sequence[str]], Score]

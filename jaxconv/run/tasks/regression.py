@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.data import Batch, Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table
+from jaxconv.run.tasks.record import Output, Outputs, Prediction, Shown, Task, Units, csv_table
 from jaxconv.training.progress import Score
 from jaxconv.training.regression import NUMBERS, Residuals, make_number_eval_step, make_numbers, residuals
 from jaxconv.viz import training as pictures
@@ -117,6 +117,7 @@ regression = Task(
     loss=lambda loss: loss,
     sums=NUMBERS,
     make_predict=make_numbers,
+    prediction=Prediction("predictions", "each target, in the units of its labels"),
     make_eval_step=make_number_eval_step,
     collect=residuals,
     score=_score_by_target,
@@ -133,6 +134,7 @@ reconstruction = Task(
     sums=NUMBERS,
     targets=_image,
     make_predict=make_numbers,
+    prediction=Prediction("predictions", "the image, normalized: pixel = prediction * std + mean"),
     make_eval_step=functools.partial(make_number_eval_step, targets=_image),
     collect=residuals,
     score=_score,

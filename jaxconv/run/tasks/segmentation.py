@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxconv.data import Dataset
 from jaxconv.data.mask_files import voc_colors
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task, Units, csv_table
+from jaxconv.run.tasks.record import Output, Outputs, Prediction, Shown, Task, Units, csv_table
 from jaxconv.training.metrics import per_class
 from jaxconv.training.progress import Score
 from jaxconv.training.segmentation import (
@@ -117,6 +117,7 @@ segmentation = Task(
     loss=of_masks,
     sums=PIXELS,
     make_predict=make_pixel_log_probabilities,
+    prediction=Prediction("log_probabilities", "log-probability of each class at each pixel"),
     make_eval_step=make_pixel_eval_step,
     collect=pixels,
     score=_score,

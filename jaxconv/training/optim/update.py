@@ -19,7 +19,7 @@ from jaxconv.training.optim.masks import normalized, partition, scale_lr
 from jaxconv.training.optim.names import MASKS, argument_problems, functions, traceable
 from jaxconv.training.optim.rate import rate_schedule
 
-__all__ = ["decayed", "optimizer", "optimizers"]
+__all__ = ["decayed", "optimizer", "optimizers", "with_path"]
 
 _NOT_OPTIMIZERS = ("scale_by_",)  # building blocks
 _DEPRECATED = "optimistic_adam"  # optax: use optimistic_adam_v2
@@ -79,12 +79,12 @@ def optimizer(
         parts: dict[Hashable, Any] = {"": tx}
         parts |= {p: _group(p, dict(group), rate, learning_rate, steps) for p, group in groups.items()}
         labels = functools.partial(partition, labels={pattern: pattern for pattern in groups}, default="")
-        tx = _with_path("optim.groups", optax.multi_transform(parts, labels))
+        tx = with_path("optim.groups", optax.multi_transform(parts, labels))
     if max_grad_norm is not None:
         tx = optax.chain(optax.clip_by_global_norm(max_grad_norm), tx)
-    tx = _with_path("optim.lr_multipliers", scale_lr(tx, lr_multipliers)) if lr_multipliers else tx
-    tx = _with_path("optim.normalize", normalized(tx, *normalize)) if normalize else tx
-    return _with_path("optim.freeze", frozen(tx, *freeze)) if freeze else tx
+    tx = with_path("optim.lr_multipliers", scale_lr(tx, lr_multipliers)) if lr_multipliers else tx
+    tx = with_path("optim.normalize", normalized(tx, *normalize)) if normalize else tx
+    return with_path("optim.freeze", frozen(tx, *freeze)) if freeze else tx
 
 
 def _rate(learning_rate: float, schedule: Mapping[str, Any] | None, steps: int) -> Any:
@@ -129,7 +129,7 @@ def _group(pattern: str, group: dict[str, Any], rate: Any, peak: float, steps: i
     return _named(f"optim.groups.{pattern}", name, learning_rate, own, None, group)
 
 
-def _with_path(path: str, tx: Any) -> Any:
+def with_path(path: str, tx: Any) -> Any:
     """The same optimizer, whose ShapeErrors about patterns become ConfigErrors that name the config key."""
 
     def init(params: Any) -> Any:
