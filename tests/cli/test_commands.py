@@ -104,6 +104,7 @@ def test_the_run_folder_is_whole(finished):
         "confusion.png",
         "curves.png",
         "events",
+        "layers.json",
         "manifest.json",
         "metrics.jsonl",
         "mistakes.png",

@@ -12,6 +12,7 @@ from jaxconv.explain.scores import target_scores
 
 SHAPE = (2, 12, 10, 3)
 CLASSES = 4
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("pixel", "region")]
 
 
 def test_the_score_is_the_sum_over_pixels(rng, assert_close):
@@ -47,6 +48,7 @@ def test_what_is_outside_has_no_part_in_it():
     np.testing.assert_array_equal(gradient.ravel(), [1, 0])
 
 
+@pytest.mark.slow
 def test_covering_a_pixel_of_a_linear_net(rng, assert_close):
     """A net whose scores at a pixel are its channels: only covering that pixel changes its score."""
     x = jnp.asarray(rng.normal(size=(1, 5, 6, 3)), jnp.float32)
@@ -95,7 +97,7 @@ def regions(f, x):
     return {"pixel": pixel, "region": region, "mask": np.asarray(f(x)).argmax(-1) == 2, "image": None}
 
 
-@pytest.mark.parametrize("kind", ["pixel", "region", "mask", "image"])
+@pytest.mark.parametrize("kind", [*SLOW, pytest.param("image", marks=pytest.mark.slow), "mask"])
 def test_seg_grad_cam_and_saliency_equal_torch(pair, kind, assert_close):
     """Vinogradova 2020, equation 1: weights are the means of the gradient of the sum of the scores of M's pixels."""
     net, params, state, x, features, head = pair
@@ -118,7 +120,7 @@ def test_seg_grad_cam_and_saliency_equal_torch(pair, kind, assert_close):
     assert_close(jax.jit(lambda x: saliency(f, x, target))(x), of_images.abs().amax(1).numpy())
 
 
-@pytest.mark.parametrize("kind", ["pixel", "region", "mask"])
+@pytest.mark.parametrize("kind", [*SLOW, "mask"])
 def test_integrated_gradients_are_complete(pair, kind, quick_jit):
     net, params, state, x, *_ = pair
 
