@@ -13,6 +13,7 @@ from jaxconv.analysis.columns import COLUMNS
 from jaxconv.cli.errors import user_errors
 from jaxconv.cli.options import ConfigPath, Invert, Overrides, Tta, examples
 from jaxconv.cli.pictures import Pictures, beside, kind_of
+from jaxconv.cli.predictor import Entry, Filter, Names, Net, Paths, Shorter, Size, Source, Weights, find_predictor
 
 if TYPE_CHECKING:
     from jaxconv.engine.form import Form
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _TOP = 5
-
-Paths = Annotated[
-    list[Path],
-    typer.Argument(
-        parser=user_path, metavar="RUN IMAGE", help="A finished run, and images of any size: JPEG, PNG, TIFF, …."
-    ),
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,20 +34,14 @@ def add_to(app: typer.Typer) -> None:
 
 def predict(
     paths: Paths,
-    net: Annotated[str | None, typer.Option(help="Instead of RUN: a net of the registry, as resnet50.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Pretrained weights of --net, .safetensors or .pth.")
-    ] = None,
-    names: Annotated[
-        Path | None, typer.Option(parser=user_path, metavar="FILE", help="Class names of --net, one a line.")
-    ] = None,
-    source: Annotated[str, typer.Option(help="Library whose parameter names the weights have.")] = "torchvision",
-    entry: Annotated[str | None, typer.Option(help="State dict in a checkpoint of several: model_ema.")] = None,
-    size: Annotated[int, typer.Option(help="Side of the center crop of --net in pixels.", min=1)] = 224,
-    shorter: Annotated[int, typer.Option(help="Size of the shorter side before the crop.", min=1)] = 256,
-    interpolation: Annotated[
-        str, typer.Option(help="Filter of the resizing for --net: lanczos, bicubic, bilinear, ….")
-    ] = "lanczos",
+    net: Net = None,
+    weights: Weights = None,
+    names: Names = None,
+    source: Source = "torchvision",
+    entry: Entry = None,
+    size: Size = 224,
+    shorter: Shorter = 256,
+    interpolation: Filter = "lanczos",
     top: Annotated[int, typer.Option(help="Number of classes to print.", min=1)] = _TOP,
     invert: Invert = None,
     out: Annotated[
@@ -69,31 +57,19 @@ def predict(
         from PIL import Image
         from rich.console import Console
 
-        from jaxconv import run
         from jaxconv._base.errors import ConfigError
         from jaxconv.cli.programs import keep_programs
-        from jaxconv.run.predict import Predictor, class_names, pretrained
         from jaxconv.viz.style import rgb
 
         keep_programs()
-        if net is None:
-            if weights or names:
-                raise ConfigError("--weights and --names require --net, the net that they belong to")
-            finished: Predictor = run.load(paths[0], tta or ())
-            images = paths[1:]
-        else:
-            if weights is None or names is None:
-                raise ConfigError("--net requires --weights FILE and --names FILE")
-            options: dict[str, Any] = {"size": size, "shorter": shorter, "interpolation": interpolation}
-            finished = pretrained(net, weights, class_names(names), source, entry=entry, tta=tta or (), **options)
-            images = paths
-        if not images:
-            raise ConfigError("predict needs at least one image: jaxconv predict RUN photo.jpg")
+        finished, images = find_predictor(
+            "predict", paths, net, weights, names, source, entry, size, shorter, interpolation, tta or ()
+        )
         read = [finished.picture(path, invert) for path in images]
         pixels = [picture.pixels for picture in read]
         stacks = [np.stack(pixels)] if len({each.shape for each in pixels}) == 1 else [each[None] for each in pixels]
         outputs = [each for stack in stacks for each in np.asarray(finished.outputs(stack))]
-        target = paths[0] / "predictions" if out is None else out
+        target = out or (Path("predictions") if net else paths[0] / "predictions")
         console = Console()
         kind = kind_of(pictures, console)
         for path, picture, output in zip(images, read, outputs, strict=True):

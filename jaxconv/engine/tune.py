@@ -120,16 +120,17 @@ def measure(form: Form, place: Place) -> dict[str, float]:
             one = form.open(form.slot, impl=name)
             run = functools.partial(jax.jit(FORMULATIONS[name], static_argnums=2), a, b, one)
             with contextlib.suppress(RuntimeError, TypeError, ValueError):
-                measured[name] = _seconds(run)
+                measured[name] = median_seconds(run)
     return measured
 
 
-def _seconds(run: Callable[[], jax.Array]) -> float:
-    run().block_until_ready()
+def median_seconds(run: Callable[[], Any], runs: int = RUNS, limit: float = MAX_SECONDS) -> float:
+    """Median seconds of so many runs after a warm-up run; of fewer if they take more than `limit` in total."""
+    jax.block_until_ready(run())
     times: list[float] = []
-    while len(times) < RUNS and sum(times) < MAX_SECONDS:
+    while len(times) < runs and sum(times) < limit:
         began = time.perf_counter()
-        run().block_until_ready()
+        jax.block_until_ready(run())
         times.append(time.perf_counter() - began)
     return statistics.median(times)
 

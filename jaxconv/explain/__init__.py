@@ -11,6 +11,7 @@ What a prediction depends on: pure functions of any JAX function f from images t
 f = lambda x: net.apply(params, state, x)[0]
 jc.explain.integrated_gradients(f, x, target=3)  # [N, H, W, C]
 jc.explain.grad_cam(jc.explain.at_layer(net, params, state, "layer4"), x)  # [N, H, W], of the predicted class
+jc.explain.saliency(f, x, jc.explain.pixel_score(3, mask))  # of a segmentation: class 3 over the pixels of a mask
 """
 
 from jaxconv.explain.adversarial import fgsm, pgd
@@ -20,14 +21,15 @@ from jaxconv.explain.embedding import Components, Neighbors, nearest_neighbors, 
 from jaxconv.explain.gradients import guided_backprop, integrated_gradients, saliency, smooth_grad
 from jaxconv.explain.occluding import occlusion
 from jaxconv.explain.probes import Probe, at_layer, at_split
+from jaxconv.explain.scores import pixel_score
 from jaxconv.explain.sizes import output_shapes, smallest_input
 from jaxconv.explain.synthesis import invert_features, maximize_activation, total_variation
 
 __all__ = [
     "Components", "Neighbors", "Probe", "at_layer", "at_split", "diagnose", "fgsm", "grad_cam", "grad_cam_plus_plus",
     "guided_backprop", "integrated_gradients", "invert_features", "maximize_activation", "nearest_neighbors",
-    "occlusion", "output_shapes", "pgd", "principal_components", "saliency", "smallest_input", "smooth_grad",
-    "total_variation", "tsne",
+    "occlusion", "output_shapes", "pgd", "pixel_score", "principal_components", "saliency", "smallest_input",
+    "smooth_grad", "total_variation", "tsne",
 ]  # fmt: skip
 
 

@@ -13,7 +13,17 @@ from jax.typing import ArrayLike
 from jaxconv._base.compat import Tracer
 from jaxconv._base.errors import ShapeError, count
 
-__all__ = ["Predict", "Target", "as_input", "broadcast", "chosen", "fixed", "input_gradient", "target_scores"]
+__all__ = [
+    "Predict",
+    "Target",
+    "as_input",
+    "broadcast",
+    "chosen",
+    "fixed",
+    "input_gradient",
+    "pixel_score",
+    "target_scores",
+]
 
 Predict: TypeAlias = Callable[[jax.Array], jax.Array]
 """x [N, *spatial, C] -> class scores [N, K], or one score for each input [N]."""
@@ -60,18 +70,65 @@ def chosen(y: jax.Array, target: ArrayLike | None) -> jax.Array:
             fix="target=lambda y: …, which returns one score for each input",
             kind="rank",
         )
-    if target is None:
-        return jnp.argmax(y, -1)
+    return jnp.argmax(y, -1) if target is None else _classes(target, y)
+
+
+def _classes(target: ArrayLike, y: jax.Array) -> jax.Array:
+    """The target as classes, int [N], of outputs [N, …, K]; raises ShapeError if one does not exist."""
     classes = target if isinstance(target, Tracer) else np.asarray(target)
     if not jnp.issubdtype(classes.dtype, jnp.integer) or classes.shape not in ((), y.shape[:1]):
         got = f"{classes.dtype} {classes.shape} for {count(y.shape[0], 'input')}"
         raise ShapeError("target must be a class, or classes [N]", got=got, fix="target=3")
     if isinstance(classes, np.ndarray) and classes.size:
-        low, high = int(classes.min()), int(classes.max())
-        if low < 0 or high >= y.shape[1]:
-            wrong = high if high >= y.shape[1] else low
-            raise ShapeError(f"target must be one of {y.shape[1]} classes: 0 to {y.shape[1] - 1}", got=f"{wrong}")
+        low, high, last = int(classes.min()), int(classes.max()), y.shape[-1] - 1
+        if low < 0 or high > last:
+            wrong = high if high > last else low
+            raise ShapeError(f"target must be one of {y.shape[-1]} classes: 0 to {last}", got=f"{wrong}")
     return jnp.broadcast_to(classes, y.shape[:1])
+
+
+def pixel_score(target: ArrayLike, where: ArrayLike | None = None) -> Callable[[jax.Array], jax.Array]:
+    """Target of a segmentation: the sum of a class's scores over pixels, s = Σ y[i, j, target] over (i, j) in `where`.
+
+    With `grad_cam` it is Seg-Grad-CAM.
+
+    Args:
+      target: a class, or classes [N].
+      where: bool [*spatial] or [N, *spatial]: one pixel, a region, or the predicted mask of the class,
+        `f(x).argmax(-1) == target`, which is a constant for the methods; all pixels if None.
+
+    Returns:
+      A function from scores [N, *spatial, K] to [N], for the `target` of any method.
+
+    Raises:
+      ShapeError: when called, if the scores are not those of pixels, the class is out of range, or `where` is not bool
+        or does not fit.
+
+    Source: Vinogradova et al., Towards Interpretable Semantic Segmentation via Gradient-weighted Class Activation
+    Mapping, 2020.
+
+    >>> y = jnp.arange(8.0).reshape(1, 2, 2, 2)  # two classes at 2×2 pixels
+    >>> pixel_score(1)(y), pixel_score(1, y[0, ..., 1] > 4)(y)
+    (Array([16.], dtype=float32), Array([12.], dtype=float32))
+    """
+
+    def score(y: jax.Array) -> jax.Array:
+        if y.ndim < 3:
+            raise ShapeError(
+                "the function must return scores of pixels [N, *spatial, K]",
+                got=f"outputs {y.shape}",
+                fix="target=3, a class" if y.ndim == 2 else "",
+                kind="rank",
+            )
+        index = _classes(target, y).reshape(-1, *[1] * (y.ndim - 1))
+        own = jnp.take_along_axis(y, index, -1)[..., 0]
+        inside = jnp.asarray(True if where is None else where)
+        if inside.dtype != bool or (where is not None and inside.shape not in (own.shape, own.shape[1:])):
+            got = f"{inside.dtype} {inside.shape} for outputs {y.shape}"
+            raise ShapeError("where must be bool, [*spatial] or [N, *spatial]", got=got, kind="shape")
+        return jnp.where(inside, own, 0).sum(range(1, own.ndim))
+
+    return score
 
 
 def fixed(f: Predict, x: jax.Array, target: Target) -> Target:

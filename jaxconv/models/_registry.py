@@ -12,7 +12,7 @@ from jaxconv._base.limits import LARGEST_INT
 from jaxconv.layers.layer import Layer
 from jaxconv.models import registry
 
-__all__ = ["FROM_DATA", "make_net", "net_problems", "with_defaults"]
+__all__ = ["FROM_DATA", "default_classes", "make_net", "net_problems", "with_defaults"]
 
 FROM_DATA = ("num_classes", "classes", "images")
 """Arguments that a config does not set; `classes` in custom functions, for one release."""
@@ -60,6 +60,25 @@ def make_net(
     if not isinstance(net, Layer):
         raise ConfigError(f"net.name: {name} must return a jaxconv Layer, it returned {type(net).__name__}")
     return net
+
+
+def default_classes(name: str) -> int:
+    """The number of classes of a network that is made without one.
+
+    Args:
+      name: a key of `jaxconv.models.registry`, or "module:function".
+
+    Raises:
+      ConfigError: if there is no such function, or it makes no classifier.
+
+    >>> default_classes("resnet50"), default_classes("fcn_resnet50")
+    (1000, 21)
+    """
+    parameters = inspect.signature(checked.find("net.name", name, registry)).parameters
+    found = next((parameters[word].default for word in _COUNTS if word in parameters), None)
+    if not isinstance(found, int):
+        raise ConfigError(f"{name} must have a default number of classes; it has none")
+    return found
 
 
 def net_problems(name: str, arguments: Mapping[str, Any]) -> list[str]:

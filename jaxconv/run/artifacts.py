@@ -16,13 +16,15 @@ from jaxconv._base.processes import agreed, first, gathered
 from jaxconv.data import Dataset
 from jaxconv.run.build import Inputs, Model, make_views
 from jaxconv.run.config import Config
+from jaxconv.run.finished import Member
 from jaxconv.run.manifest import command, device
 from jaxconv.run.page import page, trained_content
 from jaxconv.run.recorder import Report
-from jaxconv.run.records import read_lines
+from jaxconv.run.records import json_bytes, read_lines
 from jaxconv.run.tasks import Outputs, Task, find_task, task_name
+from jaxconv.run.timing import TIMES, timed_layers
 from jaxconv.run.trained import trained, write_result
-from jaxconv.training import checkpoint
+from jaxconv.training import checkpoint, ensemble
 from jaxconv.training.batches import Feed
 from jaxconv.training.devices import Devices
 from jaxconv.training.loop import Fitted
@@ -119,8 +121,16 @@ def finish(
         "device": device(),
         "command": command(),
     }
-    content = folder, settings, result, found, dataset, model.net, whole["params"]  # not those on all processes
-    _write({"report.html": lambda: page(trained_content(*content))}, folder, report)
+    own = whole["params"], whole["state"]  # not those on all processes
+    if settings.ensemble.size > 1:
+        own = ensemble.member(own, 0)
+    single = Member(model.float32, *own, folder.name)
+    spent = result["seconds"]["total"]
+    pieces: dict[str, Callable[[], bytes]] = {}
+    if settings.log.layer_times:
+        pieces[TIMES] = lambda: json_bytes(timed_layers(settings, single, dataset.image_shape, spent))
+    content = folder, settings, result, found, dataset, single, outputs
+    _write(pieces | {"report.html": lambda: page(trained_content(*content))}, folder, report)
     write_result(folder, result)
     return agreed(result, "result")
 

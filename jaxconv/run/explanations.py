@@ -1,8 +1,8 @@
-"""Explanations of a finished run's predictions, as pictures."""
+"""Explanations of predictions, as pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -10,44 +10,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv import explain
-from jaxconv._base.errors import ConfigError, count, did_you_mean
+from jaxconv._base.errors import ConfigError, count, did_you_mean, either
 from jaxconv.explain.probes import map_layers
-from jaxconv.run.finished import Run, first_member
+from jaxconv.run.finished import Member, Run, first_member
+from jaxconv.run.methods import METHODS, Compute, Subject
+from jaxconv.run.predict import Predictor
+from jaxconv.run.readings import NOUNS, READINGS, Asked, Reading
 from jaxconv.viz.explanations import Map, Picture, draw_explanations
 from jaxconv.viz.training import default_style, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["METHODS", "Explained", "Explainer", "explainer"]
+__all__ = ["Explained", "Explainer", "explainer", "last_maps"]
 
 _LISTED = 24  # most layers and classes in a message
-_WINDOWS = 7  # windows of an occlusion, side by side
-
-Logits = Callable[[jax.Array], jax.Array]
-Compute = Callable[["Explainer", jax.Array, jax.Array], jax.Array]
-"""(explainer, x, class) -> map [1, H, W], or for an attack the perturbed image [1, H, W, C]."""
-
-
-class Method(NamedTuple):
-    """A way to explain a prediction: what it computes, whether its values have a sign, whether it is an attack."""
-
-    compute: Compute
-    signed: bool = True
-    attack: bool = False
 
 
 class Explained(NamedTuple):
     """An explained prediction.
 
     Args:
-      name: of the predicted class.
-      probability: of that class.
+      lines: names and values of the prediction, to print.
       figure: the picture.
     """
 
-    name: str
-    probability: float
+    lines: list[tuple[str, str]]
     figure: Figure
 
 
@@ -55,124 +43,172 @@ class Explainer(NamedTuple):
     """What is explained, and how.
 
     Args:
-      run: a finished run.
+      subject: the net.
+      read: scores of an image -> their reading.
+      asked: what is asked of each image.
+      programs: of the scores of images, and of each method, compiled once for all images.
       methods: keys of `METHODS`.
       layer: path of the layer of class activation maps; empty if there is none.
-      wanted: index of the explained class; None for the predicted one.
-      epsilon: largest change of a pixel by an attack, as a fraction of the range.
-      logits: normalized images -> class scores of the first member.
-      probe: of that layer.
-      title: of the run.
+      title: of the net.
     """
 
-    run: Run
+    subject: Subject
+    read: Callable[[np.ndarray, Asked], Reading]
+    asked: Asked
+    programs: Mapping[str, Callable[..., jax.Array]]
     methods: Sequence[str]
     layer: str
-    wanted: int | None
-    epsilon: float
-    logits: Logits
-    probe: explain.Probe
     title: str
 
-    def __call__(self, pixels: np.ndarray, name: str) -> Explained:
+    def __call__(self, pixels: np.ndarray, name: str, where: np.ndarray | None = None) -> Explained:
         """Explain the prediction of one image.
 
         Args:
           pixels: [H, W, C] in the data's units.
           name: of the image, for the title.
+          where: bool [H, W], pixels of a segmentation that are explained; None for the predicted mask.
+
+        Raises:
+          ConfigError: if the class to explain is predicted at no pixel.
         """
-        wanted, classes = self.run.input, self.run.input.classes
-        chances = jax.jit(self.chances)
-        probabilities = np.asarray(chances(pixels))
-        best = int(probabilities.argmax())
-        target = best if self.wanted is None else self.wanted
-
-        def words(chances: np.ndarray, number: int) -> str:
-            return f"{short(classes[number])}, {chances[number]:.1%}"
-
-        caption = words(probabilities, best)
-        caption += "" if target == best else f"\nexplained: {words(probabilities, target)}"
+        found = self.reading(pixels, name, where)
+        x = jnp.asarray(pixels, jnp.float32)[None]
         shown: list[Map | Picture] = []
-        for method in self.methods:
-            # Under jit the class is an argument: all images share the program.
-            compute = jax.jit(lambda x, target, run=METHODS[method].compute: run(self, x, target))
-            values = np.asarray(compute(jnp.asarray(pixels, jnp.float32)[None], jnp.int32(target)))[0]
-            if METHODS[method].attack:
-                found = np.asarray(chances(values))
-                shown.append(Picture(f"{method}\n{words(found, int(found.argmax()))}", values))
-                change = (values - pixels) / wanted.peak
-                shown.append(
-                    Map(f"{method}: perturbation\nε = {self.epsilon:.3g} of the range", _signed_largest(change), True)
-                )
-            else:
-                at = f"\n{self.layer}" if method.startswith("gradcam") else ""
-                shown.append(Map(f"{method}{at}", values, METHODS[method].signed))
+        for label in found.labels:
+            of = f"\n{short(self.asked.classes[label])}" if len(found.labels) > 1 else ""
+            for method in self.methods:
+                values = np.asarray(self.programs[method](x, jnp.int32(label), found.where))[0]
+                shown += self._panels(method, of, values, pixels)
         with default_style():
-            figure = draw_explanations(pixels, caption, shown, peak=wanted.peak, title=f"{self.title}, {name}")
-        return Explained(classes[best], float(probabilities[best]), figure)
+            title, outline = f"{self.title}, {name}", found.where
+            figure = draw_explanations(
+                pixels, found.caption, shown, peak=self.subject.peak, title=title, outline=outline
+            )
+        return Explained(found.lines, figure)
 
-    def chances(self, pixels: jax.Array) -> jax.Array:
-        """Class probabilities [K] of one image in the data's units."""
-        temperature = 1.0 if self.run.members else self.run.temperature
-        return jax.nn.softmax(self.of_pixels(jnp.asarray(pixels)[None])[0] / temperature)
+    def reading(self, pixels: np.ndarray, name: str = "the image", where: np.ndarray | None = None) -> Reading:
+        """The prediction of one image [H, W, C], see `__call__`."""
+        scores = np.asarray(self.programs["scores"](jnp.asarray(pixels, jnp.float32)[None]))[0]
+        return self.read(scores, self.asked._replace(name=name, where=where))
 
-    def of_pixels(self, images: jax.Array) -> jax.Array:
-        """Class scores of images in the data's units."""
-        return self.logits(self.run.prepare(images))
+    def _panels(self, method: str, of: str, values: np.ndarray, pixels: np.ndarray) -> list[Map | Picture]:
+        if not METHODS[method].attack:
+            at = f"\n{self.layer}" if method.startswith("gradcam") else ""
+            return [Map(f"{method}{at}{of}", values, METHODS[method].signed)]
+        scores = np.asarray(self.programs["scores"](values[None]))[0]
+        now = self.read(scores, self.asked._replace(label=None)).caption
+        change = _signed_largest((values - pixels) / self.subject.peak)
+        bound = f"ε = {self.subject.epsilon:.3g} of the range"
+        return [Picture(f"{method}\n{now}", values), Map(f"{method}: perturbation\n{bound}", change, True)]
 
 
 def explainer(
-    run: Run, methods: Sequence[str], *, layer: str | None = None, label: str | None = None, epsilon: float = 8 / 255
+    predictor: Predictor,
+    methods: Sequence[str],
+    *,
+    layer: str | None = None,
+    label: str | None = None,
+    epsilon: float = 8 / 255,
+    title: str = "",
 ) -> Explainer:
     """Check what is to be explained.
 
     Args:
-      run: a finished run; of an ensemble, its first member is explained, in float32 and without augmentation.
+      predictor: a finished run or a net with pretrained weights; of an ensemble, the first member is explained, in
+        float32 and without augmentation.
       methods: keys of `METHODS`.
-      layer: path of the layer of class activation maps; the last one with maps if None.
-      label: name or index of the class to explain, and to be predicted after an attack; if None, the predicted one, and
-        any other.
+      layer: path of the layer of class activation maps; if None, the last one with maps, and of a segmentation the
+        last one with the most channels.
+      label: name or index of the class, label or target to explain, and to be predicted after an attack; if None, what
+        is predicted, and any other.
       epsilon: largest change of a pixel by an attack, as a fraction of the range.
+      title: of the net, if it is not a run.
 
     Raises:
-      ConfigError: if the run is no classification, or there is no such method, layer or class.
+      ConfigError: if nothing of the task can be explained, or there is no such method, layer or class.
     """
-    if run.task_name != "classification":
-        raise ConfigError(f"explain needs a run of classification; {run.folder} is one of {run.task_name}")
+    task, wanted = predictor.task_name, predictor.input
+    if task not in READINGS:
+        tasks = either(*READINGS)
+        raise ConfigError(f"explain needs a net for {tasks}; {_named(predictor, title)} is one for {task}")
+    _check_methods(methods, task)
+    if not 0 < epsilon <= 1:
+        raise ConfigError(f"--epsilon must be a fraction of the range of pixels, above 0 and at most 1; got {epsilon}")
+    own = first_member(predictor) if isinstance(predictor, Run) else Member(*_weights(predictor), title)
+    net, params, state, title = own
+    known = map_layers(net, params, state, jax.ShapeDtypeStruct((1, *wanted.shape), jnp.float32))
+    if any(method.startswith("gradcam") for method in methods) and not known:
+        raise ConfigError("gradcam needs a layer with feature maps; this net has none: --method saliency")
+    if layer is not None and layer not in known:
+        raise ConfigError(f"no layer {layer!r} with feature maps; expected one of {_listed(list(known))}"
+                          f"{did_you_mean(layer, list(known))}")  # fmt: skip
+    where = layer or last_maps(known, dense=predictor.task.dense)
+    index = None if label is None else _class_index(label, wanted.classes, NOUNS.get(task, "class"))
+    subject = Subject(
+        predictor.prepare,
+        lambda x: net.apply(params, state, x)[0],
+        explain.at_layer(net, params, state, where) if where else explain.at_split(lambda x: x, lambda h: h),
+        wanted.peak,
+        epsilon,
+        index is not None,
+    )
+    programs = {method: _program(METHODS[method].compute, subject) for method in methods}
+    temperature = 1.0 if predictor.members else predictor.temperature
+    asked = Asked(wanted.classes, index, temperature=temperature)
+    return Explainer(
+        subject, READINGS[task], asked, programs | {"scores": jax.jit(subject.of_pixels)}, methods, where, title
+    )
+
+
+def last_maps(known: Mapping[str, tuple[int, ...]], *, dense: bool) -> str:
+    """The layer of class activation maps, of those of `map_layers`: the last one; empty if there is none.
+
+    Of predictions of pixels it is the last one with the most channels, the end of the encoder: later ones are those
+    scores themselves.
+
+    >>> known = {"stem": (1, 8, 8, 4), "bottom": (1, 4, 4, 16), "head": (1, 8, 8, 2)}
+    >>> last_maps(known, dense=False), last_maps(known, dense=True)
+    ('head', 'bottom')
+    """
+    most = max((shape[-1] for shape in known.values()), default=0)
+    return next((name for name in reversed(list(known)) if not dense or known[name][-1] == most), "")
+
+
+def _program(compute: Compute, subject: Subject) -> Callable[..., jax.Array]:
+    """A method as a program whose class and pixels are arguments: all images of a size share it."""
+
+    def run(x: jax.Array, label: jax.Array, where: jax.Array | None) -> jax.Array:
+        return compute(subject, x, label if where is None else explain.pixel_score(label, where))
+
+    return jax.jit(run)
+
+
+def _check_methods(methods: Sequence[str], task: str) -> None:
     for method in methods:
         if method not in METHODS:
             raise ConfigError(
                 f"unknown method {method!r}; expected one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}"
             )
-    if not 0 < epsilon <= 1:
-        raise ConfigError(f"--epsilon must be a fraction of the range of pixels, above 0 and at most 1; got {epsilon}")
-    net, params, state, title = first_member(run)
-    known = list(map_layers(net, params, state, jax.ShapeDtypeStruct((1, *run.input.shape), jnp.float32)))
-    if any(method.startswith("gradcam") for method in methods) and not known:
-        raise ConfigError("gradcam needs a layer with feature maps; this net has none: --method saliency")
-    if layer is not None and layer not in known:
-        raise ConfigError(f"no layer {layer!r} with feature maps; expected one of {_listed(known)}"
-                          f"{did_you_mean(layer, known)}")  # fmt: skip
-    where = layer or (known[-1] if known else "")
-    return Explainer(
-        run,
-        methods,
-        where,
-        None if label is None else _class_index(label, run.input.classes),
-        epsilon,
-        lambda x: net.apply(params, state, x)[0],
-        explain.at_layer(net, params, state, where) if where else explain.at_split(lambda x: x, lambda h: h),
-        title,
-    )
+        if METHODS[method].attack and task != "classification":
+            others = ", ".join(name for name in METHODS if not METHODS[name].attack)
+            raise ConfigError(f"{method} attacks the class of an image, which {task} has not; expected one of {others}")
 
 
-def _class_index(label: str, classes: Sequence[str]) -> int:
+def _weights(predictor: Predictor) -> tuple[Any, Any, Any]:
+    return predictor.net, predictor.params, predictor.state
+
+
+def _named(predictor: Predictor, title: str) -> str:
+    return str(predictor.folder) if isinstance(predictor, Run) else title
+
+
+def _class_index(label: str, classes: Sequence[str], noun: str) -> int:
     if label in classes:
         return classes.index(label)
     if label.isdecimal() and int(label) < len(classes):
         return int(label)
     known = f"one of {_listed(classes)}, or an index from 0 to {len(classes) - 1}"
-    raise ConfigError(f"no class {label!r} of {count(len(classes), 'class')}; expected {known}"
+    raise ConfigError(f"no {noun} {label!r} of {count(len(classes), noun)}; expected {known}"
                       f"{did_you_mean(label, classes)}")  # fmt: skip
 
 
@@ -184,44 +220,3 @@ def _signed_largest(values: np.ndarray) -> np.ndarray:
     """Of each cell [H, W, C], the value with the largest magnitude."""
     found: np.ndarray = np.take_along_axis(values, np.abs(values).argmax(-1)[..., None], -1)[..., 0]
     return found
-
-
-def _of_input(method: Callable[..., jax.Array], **words: Any) -> Compute:
-    """A method of the normalized image; a sum over channels."""
-
-    def compute(own: Explainer, pixels: jax.Array, target: jax.Array) -> jax.Array:
-        found = method(own.logits, own.run.prepare(pixels), target, **words)
-        return found.sum(-1) if found.ndim == 4 else found
-
-    return compute
-
-
-def _of_layer(method: Callable[..., jax.Array]) -> Compute:
-    return lambda own, pixels, target: method(own.probe, own.run.prepare(pixels), target)
-
-
-def _occlusion(own: Explainer, pixels: jax.Array, target: jax.Array) -> jax.Array:
-    windows = [min(max(2, n // _WINDOWS), n) for n in pixels.shape[1:-1]]
-    return explain.occlusion(own.logits, own.run.prepare(pixels), target, window=windows)
-
-
-def _attack(method: Callable[..., jax.Array]) -> Compute:
-    def compute(own: Explainer, pixels: jax.Array, target: jax.Array) -> jax.Array:
-        peak, toward = own.run.input.peak, own.wanted is not None
-        return method(own.of_pixels, pixels, target, epsilon=own.epsilon * peak, high=peak, targeted=toward)
-
-    return compute
-
-
-METHODS: dict[str, Method] = {
-    "gradcam": Method(_of_layer(explain.grad_cam), signed=False),
-    "gradcam++": Method(_of_layer(explain.grad_cam_plus_plus), signed=False),
-    "saliency": Method(_of_input(explain.saliency), signed=False),
-    "smoothgrad": Method(_of_input(explain.smooth_grad, key=jax.random.key(0))),
-    "integrated-gradients": Method(_of_input(explain.integrated_gradients)),
-    "guided-backprop": Method(_of_input(explain.guided_backprop)),
-    "occlusion": Method(_occlusion),
-    "fgsm": Method(_attack(explain.fgsm), attack=True),
-    "pgd": Method(_attack(explain.pgd), attack=True),
-}
-"""Methods by the names that the command line takes."""

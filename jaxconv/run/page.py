@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,15 @@ from jaxconv.analysis.rows import Row
 from jaxconv.analysis.summary import summary
 from jaxconv.data import Dataset
 from jaxconv.layers.layer import Layer
+from jaxconv.run.attributions import attributions
 from jaxconv.run.build import load_dataset
 from jaxconv.run.config import Config
 from jaxconv.run.config.schema import TABLES, table
-from jaxconv.run.finished import load
-from jaxconv.run.records import Line, Manifest, read_lines, read_manifest, read_result
+from jaxconv.run.finished import Member, first_member, load
+from jaxconv.run.records import LayerRecord, Line, Manifest, read_lines, read_manifest, read_result
 from jaxconv.run.settings import flat, given_settings
-from jaxconv.run.tasks import find_task
-from jaxconv.training.ensemble import member
+from jaxconv.run.tasks import Outputs, find_task
+from jaxconv.run.timing import layers_of
 from jaxconv.viz.page import data_uri, draw_page, kernel_picture, picture
 
 __all__ = ["network_content", "page", "page_of_finished", "run_content", "trained_content"]
@@ -31,6 +33,7 @@ LINES = 10_000
 """The most lines of metrics on a page."""
 KERNELS = 60
 """The most layers whose kernels are drawn."""
+_IMPL = {"lax": "XLA", "canonical": "XLA"}
 
 
 def page(*contents: Mapping[str, Any]) -> bytes:
@@ -54,8 +57,12 @@ def page_of_finished(folder: Path, root: str | None = None) -> dict[str, Any]:
     """
     finished = load(folder)
     dataset = load_dataset(finished.settings, root)
-    found = finished.test_on(dataset)
-    return trained_content(folder, finished.settings, finished.result, found, dataset, finished.net, finished.params)
+    found, own = finished.test_on(dataset), first_member(finished)
+
+    def outputs(images: np.ndarray) -> np.ndarray:
+        return np.asarray(finished.outputs(images))
+
+    return trained_content(folder, finished.settings, finished.result, found, dataset, own, outputs)
 
 
 def trained_content(
@@ -64,8 +71,8 @@ def trained_content(
     result: Mapping[str, Any],
     found: Any,
     dataset: Dataset[Any],
-    net: Layer,
-    params: Any,
+    member: Member,
+    outputs: Outputs,
 ) -> dict[str, Any]:
     """What the page shows of a run that has been trained.
 
@@ -75,14 +82,16 @@ def trained_content(
       result: its `result.json`.
       found: what the task collected of the test images.
       dataset: with these images.
-      net: the run's net.
-      params: its parameters; of an ensemble, the first member is drawn.
+      member: the net in float32; of an ensemble, the first member.
+      outputs: the trained net's.
     """
     image = dataset.test[0][0] if len(dataset.test) else None
+    task = find_task(result.get("task", "classification"))
     return {
         **run_content(folder, settings, result),
-        **find_task(result.get("task", "classification")).page(found, dataset),
-        **network_content(net, member(params, 0) if settings.ensemble.size > 1 else params, image, dataset.peak),
+        **task.page(found, dataset),
+        **attributions(task.cases(found, dataset, outputs), dataset, member),
+        **network_content(member.net, member.params, image, dataset.peak, *layers_of(folder)),
     }
 
 
@@ -117,6 +126,7 @@ def run_content(
         "command": f"jaxconv train {shlex.quote(str(folder / 'config.toml'))}",
         "pictures": _pictures(folder),
         "layers": [],
+        "measured": "",
         "totals": {"parameters": (result or {}).get("parameters", 0), "macs": 0},
     }
 
@@ -183,14 +193,25 @@ def _machine(manifest: Manifest | None, result: Mapping[str, Any]) -> list[tuple
 
 def _pictures(folder: Path) -> list[dict[str, str]]:
     """The pictures of tasks that the page does not draw itself."""
-    found = {name: folder / f"{name}.png" for name in ("worst", "reconstructions")}
-    return [{"name": name, "src": data_uri(path.read_bytes())} for name, path in found.items() if path.is_file()]
+    names = {
+        "worst": "Test images of the worst predictions",
+        "reconstructions": "Test images and their reconstructions",
+    }
+    found = {words: folder / f"{name}.png" for name, words in names.items()}
+    return [{"name": words, "src": data_uri(path.read_bytes())} for words, path in found.items() if path.is_file()]
 
 
 # ---------------------------------------------------------------- network
 
 
-def network_content(net: Layer, params: Any, image: np.ndarray | None, peak: float) -> dict[str, Any]:
+def network_content(
+    net: Layer,
+    params: Any,
+    image: np.ndarray | None,
+    peak: float,
+    measured: str = "",
+    times: Mapping[str, LayerRecord] = MappingProxyType({}),
+) -> dict[str, Any]:
     """The layers of a net, with their kernels, and an image to draw their receptive fields on.
 
     Args:
@@ -198,6 +219,8 @@ def network_content(net: Layer, params: Any, image: np.ndarray | None, peak: flo
       params: its parameters, of a single net.
       image: [H, W, C] in 0..peak; None for no image.
       peak: the value of white.
+      measured: words on the times of the layers.
+      times: formulations and times by path, see `jaxconv.run.timing`.
     """
     if image is None:
         return {}
@@ -207,17 +230,18 @@ def network_content(net: Layer, params: Any, image: np.ndarray | None, peak: flo
         return {}
     left = [KERNELS]
     return {
-        "layers": [_layer(row, image.shape, params, left) for row in found.rows],
+        "layers": [_layer(row, params, left) | _speed(times.get(row.path)) for row in found.rows],
+        "measured": measured,
         "totals": {"parameters": found.parameters, "macs": found.macs},
         "image": picture(image, peak) if image.shape[-1] in (1, 3) else None,
     }
 
 
-def _layer(row: Row, shape: tuple[int, ...], params: Any, left: list[int]) -> dict[str, Any]:
+def _layer(row: Row, params: Any, left: list[int]) -> dict[str, Any]:
     fields = [(field.unclipped, field.effective_stride, field.center) for field in row.field]
     placed = len(fields) == 2 and all(None not in field for field in fields)
     kernel = _kernel(params, row.path)
-    drawn = kernel is not None and kernel.ndim == 4 and max(kernel.shape[:2]) > 1 and left[0] > 0
+    drawn = kernel is not None and kernel.ndim == 4 and left[0] > 0
     left[0] -= drawn
     return {
         "path": row.path,
@@ -225,11 +249,25 @@ def _layer(row: Row, shape: tuple[int, ...], params: Any, left: list[int]) -> di
         "window": window(row),
         "parameters": row.parameters,
         "macs": row.macs,
-        "seen": "×".join(str(field.size) for field in row.field),
+        "field_size": "×".join(str(field.size) for field in row.field),
         "formula": _formula(row),
         "units": list(row.output[1:-1]) if placed else None,
         "field": [{"size": n, "stride": float(s or 0), "center": float(c or 0)} for n, s, c in fields if placed],
         "kernel": kernel_picture(kernel) if drawn else None,
+    }
+
+
+def _speed(found: LayerRecord | None) -> dict[str, Any]:
+    """The formulations of a layer in words, forward first, and its milliseconds; empty if it was not measured."""
+    if found is None:
+        return {"formulation": "", "formulations": [], "forward": None, "backward": None}
+    slots = {"y": "forward", "x": "input gradient", "k": "kernel gradient"}
+    chosen = {slot: _IMPL.get(name, name) for slot, name in found["formulations"].items()}
+    return {
+        "formulation": chosen.get("y", "XLA"),
+        "formulations": [f"{words} {chosen[slot]}" for slot, words in slots.items() if slot in chosen],
+        "forward": found.get("forward_ms"),
+        "backward": found.get("backward_ms"),
     }
 
 

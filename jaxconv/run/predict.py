@@ -15,11 +15,12 @@ from jaxconv import port
 from jaxconv._base.errors import ConfigError, DataError, not_one_of
 from jaxconv._base.files import read_text
 from jaxconv.augment import normalize
+from jaxconv.data.class_names import VOC
 from jaxconv.data.decode import INTERPOLATIONS, Interpolation, read_square, read_whole
 from jaxconv.data.images import IMAGENET_MEAN, IMAGENET_STD
 from jaxconv.data.picture import Picture, read_picture
 from jaxconv.layers.layer import Layer
-from jaxconv.models._registry import make_net
+from jaxconv.models._registry import default_classes, make_net
 from jaxconv.run.build.model import make_views
 from jaxconv.run.config import TtaConfig, with_changes
 from jaxconv.run.tasks import Task, find_task
@@ -153,7 +154,7 @@ class Predictor:
 def pretrained(
     name: str,
     weights: str | Path,
-    classes: Sequence[str],
+    classes: Sequence[str] | None = None,
     source: str = "torchvision",
     *,
     size: int = 224,
@@ -163,12 +164,12 @@ def pretrained(
     tta: Sequence[str] = (),
     interpolation: str = "lanczos",
 ) -> Predictor:
-    """A net of the registry with pretrained weights and ImageNet's preprocessing.
+    """A net of the registry, for classification or segmentation, with pretrained weights and ImageNet's preprocessing.
 
     Args:
       name: a key of `jaxconv.models.registry`.
       weights: a file, see `jaxconv.port.weights.load`.
-      classes: class names in the order of the net's logits.
+      classes: class names in the order of the net's logits; if None, VOC's of 21 classes, else their indices.
       source: library whose parameter names the weights have.
       size: side of the center crop in pixels.
       shorter: size in pixels that the shorter side is resized to before the crop.
@@ -183,13 +184,20 @@ def pretrained(
     """
     if interpolation not in INTERPOLATIONS:
         raise ConfigError(not_one_of("--interpolation", interpolation, INTERPOLATIONS))
+    classes = _default_names(default_classes(name)) if classes is None else classes
     net, shape = make_net(name, {}, len(classes)), (size, size, channels)
     params, state = port.load(net, weights, source, x=(1, *shape), entry=entry)
     check_finite(weights, params, state)
     moments = IMAGENET_MEAN[channels], IMAGENET_STD[channels]
     wanted = Input(shape, 255, *moments, tuple(classes), True, shorter, interpolation)
     views = make_views(with_changes("tta", TtaConfig(), tta))
-    return Predictor(net, params, state, wanted, members=False, views=views)
+    scores = jax.eval_shape(lambda: net.apply(params, state, jnp.zeros((1, *shape)))[0])
+    task = "segmentation" if scores.ndim == len(shape) + 1 else "classification"
+    return Predictor(net, params, state, wanted, members=False, views=views, task_name=task)
+
+
+def _default_names(count: int) -> tuple[str, ...]:
+    return VOC if count == len(VOC) else tuple(map(str, range(count)))
 
 
 def check_finite(path: str | Path, params: Any, state: Any) -> None:

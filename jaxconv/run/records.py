@@ -20,6 +20,8 @@ from jaxconv.run.tasks import tasks
 
 __all__ = [
     "Inputs",
+    "LayerRecord",
+    "LayerTimes",
     "Line",
     "Manifest",
     "Result",
@@ -27,6 +29,7 @@ __all__ = [
     "json_bytes",
     "json_text",
     "read_ids",
+    "read_layer_times",
     "read_lines",
     "read_manifest",
     "read_result",
@@ -133,8 +136,26 @@ class Manifest(TypedDict):
     resumed: NotRequired[list[Resumed]]
 
 
+class LayerRecord(TypedDict):
+    """Measurements of one layer, see `jaxconv.analysis.layer_times.LayerTime`."""
+
+    path: str
+    formulations: dict[str, str]
+    forward_ms: NotRequired[Seconds]
+    backward_ms: NotRequired[Seconds]
+
+
+class LayerTimes(TypedDict):
+    """`layers.json`: images of the batch, the device, and each layer in execution order."""
+
+    batch: Positive
+    device: str
+    layers: list[LayerRecord]
+
+
 _LINE, _MANIFEST, _RESULT = TypeAdapter(Line), TypeAdapter(Manifest), TypeAdapter(Result)
 _NAMES = TypeAdapter(dict[str, str])
+_LAYERS = TypeAdapter(LayerTimes)
 
 
 def read_result(folder: Path) -> Result:
@@ -192,6 +213,15 @@ def read_lines(folder: Path) -> list[Line]:
 def read_ids(path: Path) -> dict[str, str]:
     """Read the names of a run at its trackers; empty if there is no file."""
     return _read(path, _NAMES) if path.exists() else {}
+
+
+def read_layer_times(path: Path) -> LayerTimes | None:
+    """Read a run's `layers.json`; None if there is no file.
+
+    Raises:
+      DataError: if it is no such record.
+    """
+    return _read(path, _LAYERS) if path.exists() else None
 
 
 def check_folders(folder: Path) -> None:

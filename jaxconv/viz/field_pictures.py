@@ -43,7 +43,7 @@ def draw_fields(image: np.ndarray, fields: Sequence[EffectiveField], title: str 
     >>> image = np.ones((9, 9, 1))
     >>> figure = draw_fields(image, effective_fields(chain(Conv(4, 3), Conv(4, 3)), image[None]))
     >>> figure.axes[1].get_title()
-    'conv1 (2, 2)\\nsees 5×5, 95 % in 5×5'
+    'conv1 (2, 2)\\nreceptive field 5×5,\\n95 % in 5×5'
     """
     image = np.asarray(image)
     wrong = next((f for f in fields if f.heat.shape != image.shape[:2]), None)
@@ -64,8 +64,8 @@ def draw_fields(image: np.ndarray, fields: Sequence[EffectiveField], title: str 
 
 def _words(field: EffectiveField) -> str:
     unit = f" {field.unit}" if field.unit else ""
-    sees, most = ("×".join(map(str, sides)) for sides in (field.size, field.within(0.95)))
-    return f"{field.layer}{unit}\nsees {sees}, 95 % in {most}"
+    whole, most = ("×".join(map(str, sides)) for sides in (field.size, field.within(0.95)))
+    return f"{field.layer}{unit}\nreceptive field {whole},\n95 % in {most}"
 
 
 def _draw(axes: Axes, image: np.ndarray, field: EffectiveField) -> AxesImage:

@@ -15,11 +15,12 @@ from jaxconv.viz.training import inches
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_kernels", "first_kernel"]
+__all__ = ["draw_kernels", "first_kernel", "kernel_pixels"]
 
 _MOST = 64
 _MOST_CHANNELS = 8
 _MOST_BY_CHANNEL = 24
+_MOST_OF_MATRIX = 96  # rows and columns
 _TILE = 0.9  # inches of a kernel if there is room
 _FINE = 12
 _GAP = 1  # cells between two kernels
@@ -119,6 +120,8 @@ def draw_kernels(kernel: Any, title: str = "") -> Figure:
 def kernel_pixels(kernel: Any) -> tuple[np.ndarray, str]:
     """Every kernel of a convolution on one scale, a pixel for each weight, as `draw_kernels` arranges them.
 
+    Kernels of one tap are a matrix with a row for each input channel and a column for each output channel.
+
     Args:
       kernel: [kh, kw, C_in, C_out].
 
@@ -128,11 +131,17 @@ def kernel_pixels(kernel: Any) -> tuple[np.ndarray, str]:
     >>> pixels, words = kernel_pixels(np.linspace(-1, 1, 3 * 3 * 2).reshape(3, 3, 1, 2))
     >>> pixels.shape, words
     ((3, 7, 3), '2 kernels of 3×3; blue is negative, red positive')
+    >>> kernel_pixels(np.ones([1, 1, 4, 120]))[1]
+    '1×1: the 4 input channels down, the first 96 of 120 output channels across; blue is negative, red positive'
     """
     kernel = np.asarray(kernel, np.float64)
-    shown = _first(kernel)
-    tiles = _tiles(shown, *_grid(shown.shape)) / (float(np.abs(shown).max()) or 1.0)
-    words = _words(kernel.shape, shown.shape)
+    if kernel.shape[:2] == (1, 1):
+        shown = kernel[..., :_MOST_OF_MATRIX, :_MOST_OF_MATRIX]
+        tiles, words = shown[0, 0], _matrix_words(kernel.shape[2:], shown.shape[2:])
+    else:
+        shown = _first(kernel)
+        tiles, words = _tiles(shown, *_grid(shown.shape)), _words(kernel.shape, shown.shape)
+    tiles = tiles / (float(np.abs(shown).max()) or 1.0)
     if tiles.ndim == 3:
         colors, words = 0.5 + tiles / 2, f"{words} as red, green and blue; gray is 0"
     else:  # from blue over white to red
@@ -140,6 +149,15 @@ def kernel_pixels(kernel: Any) -> tuple[np.ndarray, str]:
         ends = np.where((tiles < 0)[..., None], (0.02, 0.19, 0.38), (0.4, 0.0, 0.12))
         colors, words = 1 - shares * (1 - ends), f"{words}; blue is negative, red positive"
     return (255 * np.where(np.isnan(colors), 0.6, colors)).round().astype(np.uint8), words
+
+
+def _matrix_words(whole: tuple[int, ...], shown: tuple[int, ...]) -> str:
+    """1×1: the first 96 of 128 input channels down, the 10 output channels across."""
+    parts = []
+    for n, m, kind, way in zip(whole, shown, ("input", "output"), ("down", "across"), strict=True):
+        many = count(n, f"{kind} channel")
+        parts.append(f"the {many if m == n else f'first {m} of {many}'} {way}")
+    return f"1×1: {', '.join(parts)}"
 
 
 def _first(kernel: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxconv._base.errors import ShapeError
 from jaxconv.data.mask_files import voc_colors
-from jaxconv.viz.palette import GRAY
+from jaxconv.viz.palette import BLACK, BLUE, GRAY, GREEN, ORANGE, PINK, SKY_BLUE, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +18,7 @@ __all__ = ["draw_masks", "overlay"]
 
 _OPACITY = 0.55
 _LEGEND = 24  # most classes that are named
+_FEW = (BLACK, ORANGE, SKY_BLUE, GREEN, "#F0E442", BLUE, VERMILION, PINK)  # Okabe and Ito 2008
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, peak: float = 255) -> np.ndarray:
@@ -37,6 +38,14 @@ def overlay(image: np.ndarray, mask: np.ndarray, peak: float = 255) -> np.ndarra
     pixels = np.clip(255 / peak * np.broadcast_to(image, (*image.shape[:2], 3)), 0, 255)
     mixed = np.where((mask > 0)[..., None], (1 - _OPACITY) * pixels + _OPACITY * voc_colors()[mask], pixels)
     return np.round(mixed).astype(np.uint8)
+
+
+def _colors(classes: int) -> np.ndarray:
+    """uint8 [256, 3]: VOC's colors; of few classes, black and such as differ under any color vision."""
+    colors = voc_colors().copy()
+    if classes <= len(_FEW):
+        colors[: len(_FEW)] = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in _FEW]
+    return colors
 
 
 def draw_masks(
@@ -75,7 +84,7 @@ def draw_masks(
     if not images.shape[:3] == truths.shape == answers.shape or len(titles) != len(images):
         got = f"images {images.shape}, truths {truths.shape}, answers {answers.shape}, {len(titles)} titles"
         raise ShapeError("masks must be [K, H, W] for images [K, H, W, C]", got=got)
-    colors = voc_colors()
+    colors = _colors(len(classes))
     across = 2 if len(images) > 3 else 1
     down = -(-len(images) // across)
     height = min(max(1.3 * images.shape[1] / images.shape[2], 0.5), 3.0)

@@ -104,6 +104,7 @@ def test_the_run_folder_is_whole(finished):
         "confusion.png",
         "curves.png",
         "events",
+        "layers.json",
         "manifest.json",
         "metrics.jsonl",
         "mistakes.png",
@@ -425,7 +426,7 @@ def test_every_command_has_an_example_that_fits_on_a_line(name, monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     text = invoke(name, "--help").stdout
     found = [line.strip() for line in text.splitlines() if line.strip().startswith(f"jaxconv {name} ")]
-    several = {"train": 3, "config": 3, "export": 4, "data": 3, "pack": 3, "sweep": 2, "report": 2, "explain": 2}
+    several = {"train": 3, "config": 3, "export": 4, "data": 3, "pack": 3, "sweep": 2, "report": 2, "explain": 4}
     assert len(found) == several.get(name, 1)
 
 

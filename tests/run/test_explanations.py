@@ -13,7 +13,8 @@ from jaxconv import explain, run
 from jaxconv.cli.commands import app
 from jaxconv.cli.explain import _METHODS
 from jaxconv.models._registry import make_net
-from jaxconv.run.explanations import METHODS, explainer
+from jaxconv.run.explanations import explainer
+from jaxconv.run.methods import METHODS
 from jaxconv.training.ensemble import member
 
 CONFIG = config_text(
@@ -89,11 +90,11 @@ def test_every_method_is_drawn_with_its_values(finished, image):
         return net.apply(found.params, found.state, x)[0]
 
     best = int(f(x).argmax())
-    assert explained.name == str(best)
+    assert explained.lines == [(str(best), f"{jax.nn.softmax(f(x))[0, best]:.1%}")]
     assert panels(explained.figure)[0] == f"{best}, {jax.nn.softmax(f(x))[0, best]:.1%}"
     shown = explainer(found, ["saliency"])
     heat = np.asarray(explain.saliency(f, x, best))[0]
-    got = METHODS["saliency"].compute(shown, jax.numpy.asarray(pixels[None]), best)[0]
+    got = shown.programs["saliency"](jax.numpy.asarray(pixels[None]), best, None)[0]
     np.testing.assert_allclose(got, heat, rtol=1e-4, atol=1e-6)
 
 
@@ -113,11 +114,12 @@ def test_a_layer_and_a_class_are_chosen(finished, image, tmp_path):
     assert first == f"{best}, {chance[best]:.1%}\nexplained: 7, {chance[7]:.1%}"
     assert second == "gradcam\nconv0"
     pixels = jax.numpy.asarray(found.picture(image).pixels)[None]
-    toward = METHODS["fgsm"].compute(picture, pixels, 7)
+    toward = picture.programs["fgsm"](pixels, 7, None)
     assert toward.min() >= 0
     assert toward.max() <= 16
     assert np.abs(toward - pixels).max() == pytest.approx(0.32, rel=1e-4)
-    assert picture.chances(toward[0])[7] > chance[7]  # an attack towards the class
+    then = jax.nn.softmax(picture.programs["scores"](toward)[0])
+    assert then[7] > chance[7]  # an attack towards the class
 
 
 @pytest.mark.slow
@@ -129,7 +131,7 @@ def test_the_first_member_of_an_ensemble_is_explained(image, tmp_path):
     explained = explainer(found, ["integrated-gradients"])(found.picture(image).pixels, "three.png")
     first, state = member(found.params, 0), member(found.state, 0)
     chance = jax.nn.softmax(net.apply(first, state, x)[0])[0]
-    assert explained.probability == pytest.approx(float(chance.max()), rel=1e-5)
+    assert explained.lines == [(str(int(chance.argmax())), f"{float(chance.max()):.1%}")]
     assert explained.figure.get_suptitle() == "two, member 1 of 2, three.png"
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 import threading
-import types
 import urllib.error
 import urllib.request
 
@@ -12,14 +11,18 @@ import numpy as np
 import pytest
 from support import finished_run
 from support.browser import opened
+from support.random_images import dataset
 from typer.testing import CliRunner
 
 import jaxconv as jc
 from jaxconv import run
 from jaxconv.cli.commands import app
 from jaxconv.run import page as pages
+from jaxconv.run.attributions import attributions
+from jaxconv.run.finished import Member
 from jaxconv.run.live import serve
 from jaxconv.run.tasks import find_task
+from jaxconv.run.timing import layers_of
 from jaxconv.training.evaluation import Answers
 from jaxconv.viz.page import draw_page, kernel_picture
 
@@ -42,11 +45,6 @@ def answers(rng, classes, count):
     answer = np.where(wrong, (label + 1 + rng.integers(classes - 1, size=count)) % classes, label)
     rank = np.where(wrong, 1 + rng.integers(3, size=count), 0)
     return Answers(label, answer, rng.random(count).astype(np.float32), rng.random(count).astype(np.float32), rank)
-
-
-def dataset(rng, classes, count, shape=(20, 24, 3)):
-    images = rng.integers(0, 256, (count, *shape)).astype(np.uint8)
-    return types.SimpleNamespace(classes=classes, peak=255.0, test=[(image, 0) for image in images])
 
 
 @pytest.fixture
@@ -123,9 +121,31 @@ def test_a_network_with_its_kernels_and_fields(rng):
     assert conv["field"][0] == {"size": 3, "stride": 2.0, "center": 0.0}
     assert conv["kernel"]["words"] == "4 kernels of 3×3 as red, green and blue; gray is 0"
     assert pool["kernel"] is None
-    assert small["kernel"] is None  # 1×1
+    words = "1×1: the 4 input channels down, the 8 output channels across; blue is negative, red positive"
+    assert small["kernel"]["words"] == words
+    assert content["measured"] == ""
+    assert (conv["formulation"], conv["forward"]) == ("", None)
     assert content["totals"]["parameters"] == 4 * 28 + 8 * 5 + 128 * 3 + 3
     assert content["image"]["height"] == 16
+
+
+def test_layers_have_their_times_and_formulations(rng, tmp_path):
+    net = jc.chain(jc.Conv(4, 3), jax.nn.relu)
+    params, _ = net.init(jax.random.key(0), (1, 8, 8, 1))
+    chosen = {"y": "winograd", "k": "canonical"}
+    layers = [{"path": "conv0", "formulations": chosen, "forward_ms": 0.25, "backward_ms": 0.5},
+              {"path": "relu0", "formulations": {}}]  # fmt: skip
+    (tmp_path / "layers.json").write_text(json.dumps({"batch": 64, "device": "cpu", "layers": layers}))
+    words, times = layers_of(tmp_path)
+    assert words == "Milliseconds for 64 images, each layer alone, on cpu"
+    conv, relu = pages.network_content(net, params, np.zeros((8, 8, 1)), 255, words, times)["layers"]
+    assert (conv["formulation"], conv["forward"], conv["backward"]) == ("winograd", 0.25, 0.5)
+    assert conv["formulations"] == ["forward winograd", "kernel gradient XLA"]
+    assert (relu["formulation"], relu["formulations"], relu["forward"]) == ("XLA", [], None)
+    assert layers_of(tmp_path / "none") == ("", {})
+    (tmp_path / "layers.json").write_text('{"batch": 64, "device": "cpu", "layers": [{"path": 3}]}')
+    with pytest.raises(jc.DataError, match=r"layers\.json was altered: layers\.0\.path must be text in quotes, got 3"):
+        layers_of(tmp_path)
 
 
 def test_a_net_for_another_input_has_no_table(rng):
@@ -136,14 +156,22 @@ def test_a_net_for_another_input_has_no_table(rng):
 
 @pytest.mark.slow
 def test_the_largest_page_is_small(rng, finished):
-    """10,000 steps, 1,000 classes, 20,000 images."""
+    """10,000 steps, 1,000 classes, 20,000 images, 60 kernels of 1×1, 12 explained predictions."""
     lines = [json.dumps({"step": i, "loss": rng.random(), "accuracy": rng.random()}) for i in range(1, 10_001)]
     (finished / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     names = [f"class number {i}" for i in range(1000)]
-    content = pages.run_content(finished) | find_task("classification").page(
-        answers(rng, 1000, 20_000), dataset(rng, names, 20_000, (40, 48, 3))
-    )
-    assert len(pages.page(content)) < 5e6
+    found, images = answers(rng, 1000, 20_000), dataset(rng, names, 20_000, (40, 48, 3))
+    net = jc.chain(*[jc.Conv(512, 1) for _ in range(62)], jc.global_avg_pool, jc.Dense(1000))
+    params, _state = jax.jit(lambda: net.init(jax.random.key(0), (1, 40, 48, 3)))()
+    task = find_task("classification")
+    content = pages.run_content(finished) | task.page(found, images)
+    content |= pages.network_content(net, params, images.test[0][0], 255)
+    assert sum(layer["kernel"] is not None for layer in content["layers"]) == 60
+    small = jc.chain(jc.Conv(8, 3), jc.global_avg_pool, jc.Dense(1000))
+    own = small.init(jax.random.key(0), (1, 40, 48, 3))
+    explained = attributions(task.cases(found, images, None), images, Member(small, *own, ""))
+    assert len(explained["attributions"]["items"]) == 12
+    assert len(pages.page(content | explained)) < 5e6
 
 
 def test_text_cannot_leave_the_data(finished):
@@ -176,6 +204,17 @@ def test_the_page_of_a_run_and_the_one_of_report_agree(trained):
     assert before["classification"]["pairs"] == after["classification"]["pairs"]
     assert [row["path"] for row in before["layers"]] == [row["path"] for row in after["layers"]]
     assert before["facts"] == after["facts"]
+    assert before["layers"] == after["layers"]
+    assert before["measured"] == after["measured"] != ""
+    assert before["attributions"]["names"] == after["attributions"]["names"]
+
+
+@pytest.mark.slow
+def test_layers_are_not_timed_if_that_is_switched_off(trained, tmp_path):
+    settings = run.config.read(trained.parent / "net.toml", ["log.layer_times=false"])
+    run.train(settings, tmp_path / "run")
+    assert not (tmp_path / "run" / "layers.json").exists()
+    assert content_of((tmp_path / "run" / "report.html").read_text())[0]["measured"] == ""
 
 
 def test_several_runs_on_one_page(tmp_path, finished):
@@ -234,17 +273,24 @@ def test_every_control(browser, trained, width, scheme):
     page.mouse.move(1, 1)
     assert chart.locator("svg").inner_html() != whole
     page.get_by_role("button", name="Whole run").click()
+    assert page.locator(".confusion .row, .confusion .column").all_text_contents() == [
+        d for d in "0123456789" for _ in "rc"
+    ]
     canvas = page.locator("canvas.matrix")
     canvas.scroll_into_view_if_needed()
     canvas.hover(position={"x": 4, "y": 4})
-    said = page.locator("canvas.matrix + .said")
+    said = page.locator(".scroll:has(canvas.matrix) + .said")
     assert re.fullmatch(r"0 → 0: \d+ of \d+ images", said.text_content())
     canvas.click(position={"x": 4, "y": 4})
-    assert page.locator("canvas.matrix ~ .thumbs figure").first.text_content().startswith("0, ")
+    assert page.locator(".scroll:has(canvas.matrix) ~ .thumbs figure").first.text_content().startswith("0, ")
+    assert page.locator("th", has_text="formulation").count() == 1
+    described = "all => all.every((each) => (each.alt ?? each.getAttribute('aria-label')))"
     page.locator("tr.link").first.click()
+    assert page.locator("img, canvas, [role=img]").evaluate_all(described)
+    assert page.locator(".attributions figure").count() > 0
     assert "out = floor((n + 1 + 1" in page.locator(".panel").text_content()
     page.locator(".panel canvas").hover(position={"x": 3, "y": 3})
-    assert "unit (0, 0) of 8×8 sees rows 0 to 1 and columns 0 to 1" in page.locator(".panel").text_content()
+    assert "unit (0, 0) of 8×8: receptive field rows 0 to 1, columns 0 to 1" in page.locator(".panel").text_content()
     page.locator("tr.link").nth(1).focus()
     page.keyboard.press("Enter")
     rows = page.locator("#all-keys ~ *, label + div tbody tr")
@@ -259,11 +305,17 @@ def test_every_control(browser, trained, width, scheme):
 @pytest.mark.slow
 def test_classes_and_names_are_text(browser, rng, finished, tmp_path):
     found = find_task("classification").page(answers(rng, 3, 60), dataset(rng, [NASTY, "b", "c"], 60))
+    found["attributions"] = {
+        "names": ["image", NASTY],
+        "layer": NASTY,
+        "items": [{"words": NASTY, "src": ["data:,"] * 2}],
+    }
     (tmp_path / "page.html").write_bytes(pages.page(pages.run_content(finished) | found | {"name": NASTY}))
     page, errors = opened(browser, f"file://{tmp_path}/page.html")
     assert page.locator("h1").text_content() == NASTY
     page.locator("canvas.matrix").click(position={"x": 3, "y": 3})
-    assert NASTY in page.locator("canvas.matrix + .said").text_content()
+    assert NASTY in page.locator(".scroll:has(canvas.matrix) + .said").text_content()
+    assert page.locator(".confusion .row").first.text_content() == NASTY
     assert not errors
 
 
@@ -275,8 +327,9 @@ def test_a_thousand_classes_stay_smooth(browser, rng, finished, tmp_path):
     found = find_task("classification").page(answers(rng, 1000, 20_000), dataset(rng, names, 20_000, (8, 8, 1)))
     (tmp_path / "page.html").write_bytes(pages.page(pages.run_content(finished) | found))
     page, errors = opened(browser, f"file://{tmp_path}/page.html")
+    assert page.locator(".confusion .row").count() == 0
     page.locator("canvas.matrix").hover(position={"x": 300, "y": 200})
-    assert "class " in page.locator("canvas.matrix + .said").text_content()
+    assert "class " in page.locator(".scroll:has(canvas.matrix) + .said").text_content()
     drawn = page.locator("polyline").evaluate_all("all => all.map((line) => line.points.length)")
     assert max(drawn) <= 900
     assert not errors

@@ -103,7 +103,15 @@ def whole(tmp_path_factory):
 def test_a_run_leaves_all_that_it_should(whole):
     names = {path.name for path in whole.iterdir() if not path.name.startswith(".")}
     pictures = {"curves.png", "confusion.png", "confusion.csv", "mistakes.png", "report.html"}
-    files = {"config.toml", "manifest.json", "metrics.jsonl", "params.safetensors", "result.json", "SHA256SUMS"}
+    files = {
+        "config.toml",
+        "layers.json",
+        "manifest.json",
+        "metrics.jsonl",
+        "params.safetensors",
+        "result.json",
+        "SHA256SUMS",
+    }
     assert names == pictures | files | {"events", "checkpoints"}
     manifest = json.loads((whole / "manifest.json").read_text())
     names = "started command versions device flags precision seed revision code data schedule"

@@ -66,3 +66,24 @@ def test_a_map_of_another_size():
     with pytest.raises(jc.ShapeError) as caught:
         draw_explanations(np.zeros([4, 5, 1]), "", [Map("gradcam", np.zeros([5, 4]), signed=False)])
     assert str(caught.value) == "a map must have the size of the image, (4, 5)\n  got: gradcam (5, 4)"
+    with pytest.raises(jc.ShapeError) as caught:
+        draw_explanations(np.zeros([4, 5, 1]), "", [], outline=np.ones([4, 4], bool))
+    assert str(caught.value) == "the outline must have the size of the image, (4, 5)\n  got: (4, 4)"
+
+
+def test_the_outline_is_on_every_panel_between_inside_and_outside():
+    inside = np.zeros([4, 5], bool)
+    inside[0, 0] = inside[2, 1:3] = True
+    shown = [Map("a", np.zeros([4, 5]), signed=False)]
+    figure = draw_explanations(np.zeros([4, 5, 1]), "", shown, outline=inside)
+    square = {
+        ((-0.5, -0.5), (0.5, -0.5)),
+        ((-0.5, 0.5), (0.5, 0.5)),
+        ((-0.5, -0.5), (-0.5, 0.5)),
+        ((0.5, -0.5), (0.5, 0.5)),
+    }
+    for panel in figure.axes[:2]:
+        for lines in panel.collections:
+            edges = {tuple(map(tuple, edge)) for edge in lines.get_segments()}
+            assert square < edges
+            assert len(edges) == 4 + 6

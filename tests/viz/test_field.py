@@ -210,8 +210,8 @@ def test_each_layer_is_drawn_over_the_image(rng):
         assert (box.get_xy(), box.get_width(), box.get_height()) == (
             (left - 0.5, top - 0.5), right - left + 1, bottom - top + 1,
         )  # fmt: skip
-        sees = "×".join(map(str, field.size))
-        assert axes.get_title().startswith(f"{field.layer} {field.unit}\nsees {sees}, 95 % in ")
+        size = "×".join(map(str, field.size))
+        assert axes.get_title().startswith(f"{field.layer} {field.unit}\nreceptive field {size},\n95 % in ")
     assert bar.get_ylabel() == "gradient magnitude,\nshare of the layer's largest"
     assert figure.get_suptitle() == "a run, test image 0 (7)"
     assert_nothing_cut(figure)

@@ -13,7 +13,7 @@ import jaxconv as jc
 from jaxconv._base.errors import DataError
 from jaxconv.viz.activations import Activation, activations, draw_activations
 from jaxconv.viz.features import draw_features
-from jaxconv.viz.kernels import draw_kernels, first_kernel
+from jaxconv.viz.kernels import draw_kernels, first_kernel, kernel_pixels
 from jaxconv.viz.norms import norm_curves
 
 # ---------------------------------------------------------------- kernels
@@ -63,6 +63,22 @@ def test_on_other_numbers_of_channels_each_has_a_row(rng):
     assert_nothing_cut(figure)
     assert not overlapping(axes.get_yticklabels())
     assert draw_kernels(kernel[:, :, :2, :5]).axes[0].get_title() == "5 kernels of 3×4 on 2 channels"
+
+
+def test_kernels_of_one_tap_are_a_matrix(rng):
+    kernel = rng.normal(size=(1, 1, 5, 120))
+    pixels, words = kernel_pixels(kernel)
+    assert pixels.shape == (5, 96, 3)
+    assert words.startswith("1×1: the 5 input channels down, the first 96 of 120 output channels across; ")
+    blue, matrix = pixels[..., 2].astype(int) - pixels[..., 0], kernel[0, 0, :, :96]
+    clear = np.abs(matrix) > 0.02 * np.abs(matrix).max()
+    np.testing.assert_array_equal((blue > 0)[clear], (matrix < 0)[clear])
+    largest = np.unravel_index(np.abs(kernel[0, 0, :, :96]).argmax(), (5, 96))
+    assert pixels[largest].sum() == pixels.sum(-1).min()
+    assert kernel_pixels(kernel[:, :, :3, :1])[0].shape == (3, 1, 3)
+    assert kernel_pixels(kernel[:, :, :1, :1])[1].startswith(
+        "1×1: the 1 input channel down, the 1 output channel across"
+    )
 
 
 def test_the_first_kernel_is_that_of_the_first_layer_that_has_one():

@@ -11,11 +11,22 @@ from jaxconv.data import Dataset
 from jaxconv.run.config import SECTIONS, Config
 from jaxconv.run.tasks.classification import classification
 from jaxconv.run.tasks.multilabel import multilabel
-from jaxconv.run.tasks.record import Output, Outputs, Shown, Task
+from jaxconv.run.tasks.record import Case, Output, Outputs, Shown, Task
 from jaxconv.run.tasks.regression import reconstruction, regression
 from jaxconv.run.tasks.segmentation import segmentation
 
-__all__ = ["Output", "Outputs", "Shown", "Task", "check_task", "find_task", "headline", "task_name", "tasks"]
+__all__ = [
+    "Case",
+    "Output",
+    "Outputs",
+    "Shown",
+    "Task",
+    "check_task",
+    "find_task",
+    "headline",
+    "task_name",
+    "tasks",
+]
 
 tasks: dict[str, Task] = {
     "classification": classification,

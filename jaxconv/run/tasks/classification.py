@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxconv.data import Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Prediction, Shown, Task, Units, csv_table
+from jaxconv.run.tasks.record import Case, Output, Outputs, Prediction, Shown, Task, Units, csv_table
 from jaxconv.training.evaluation import Answers, answers, make_eval_step, make_log_probabilities
 from jaxconv.training.metrics import calibration_gap
 from jaxconv.training.progress import Score
@@ -23,6 +23,7 @@ __all__ = ["classification", "confusion_table"]
 
 WORST = 24
 EXAMPLES = 300  # images on a run's page
+CASES = 12  # of which predictions are explained
 _TABLE = 2000  # most classes for a full confusion matrix, whose cells grow with their square
 
 
@@ -75,10 +76,15 @@ def _cells(found: Answers) -> list[list[int]]:
     return [[*pair, count] for pair, count in zip(pairs.T.tolist(), counts.tolist(), strict=True)]
 
 
+def _surest(found: Answers, most: int) -> np.ndarray:
+    """Indices of the misclassified images of the highest confidence."""
+    wrong = np.flatnonzero(found.rank > 0)
+    return wrong[np.argsort(-found.confidence[wrong], kind="stable")][:most]
+
+
 def _mistakes(dataset: Dataset[Any], found: Answers) -> Figure:
     """The misclassified images of the highest confidence."""
-    wrong = np.flatnonzero(found.rank > 0)
-    worst = wrong[np.argsort(-found.confidence[wrong], kind="stable")][:WORST]
+    worst = _surest(found, WORST)
     images = np.stack([dataset.test[int(number)][0] for number in worst]) if len(worst) else np.zeros([0, 1, 1, 1])
     shown = found.label[worst], found.answer[worst], found.confidence[worst]
     return pictures.mistakes(images, *shown, dataset.classes, peak=dataset.peak)
@@ -109,6 +115,19 @@ def _page(found: Answers, dataset: Dataset[Any]) -> dict[str, Any]:
         "calibration_error": float(calibration_gap(together.confidence, right)) if len(right) else 0.0,
     }
     return {"classification": content}
+
+
+def _cases(found: Answers, dataset: Dataset[Any], outputs: Outputs) -> list[Case]:
+    """The surest mistakes, by the class that was answered."""
+    together, names = found.together, dataset.classes
+    return [
+        Case(
+            int(i),
+            int(together.answer[i]),
+            f"{names[together.label[i]]} → {names[together.answer[i]]}, {100 * together.confidence[i]:.0f} %",
+        )
+        for i in _surest(together, CASES)
+    ]
 
 
 def _examples(found: Answers) -> list[int]:
@@ -145,6 +164,7 @@ classification = Task(
     show=_show,
     words=lambda label, classes: classes[int(label)],
     page=_page,
+    cases=_cases,
     refuses={
         "tta.scales": "which has one class for each image, not one for each pixel",
         "tta.window": "which has one class for each image, not one for each pixel",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.data import Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Prediction, Shown, Task, Units, csv_table
+from jaxconv.run.tasks.record import Case, Output, Outputs, Prediction, Shown, Task, Units, csv_table
 from jaxconv.training.multilabel import (
     LABELS,
     Labels,
@@ -22,6 +22,7 @@ from jaxconv.viz import training as pictures
 __all__ = ["multilabel"]
 
 WORST = 24
+CASES = 8  # of which predictions are explained
 _LABEL = "ap/"
 _NAMED = 30  # most labels whose average precision a command prints
 
@@ -60,6 +61,17 @@ def _pictures(found: Labels, dataset: Dataset[Any], outputs: Outputs) -> dict[st
     return {"labels.csv": lambda: _label_table(found, dataset.classes), "worst.png": worst}
 
 
+def _cases(found: Labels, dataset: Dataset[Any], outputs: Outputs) -> list[Case]:
+    """The images of the largest loss, each by the label whose probability is furthest from the truth."""
+    names, cases = dataset.classes, []
+    for k in np.argsort(-found.loss, kind="stable")[:CASES]:
+        p = np.exp(found.log_p[k])
+        label = int(np.abs(found.label[k] - p).argmax())
+        truth, answer = (_words(each[k], names) for each in (found.label, found.predicted))
+        cases.append(Case(int(k), label, f"{truth} → {answer}; {names[label]} {100 * p[label]:.0f} %"))
+    return cases
+
+
 def _label_table(found: Labels, names: Sequence[str]) -> bytes:
     """Images, predictions, average precision, F1, recall and precision of each label; empty where there are none."""
     images, predicted = (found.label > 0).sum(0), found.predicted.sum(0)
@@ -96,6 +108,7 @@ multilabel = Task(
     pictures=_pictures,
     show=_show,
     words=_words,
+    cases=_cases,
     refuses={
         "train.sampling": _SEVERAL,
         "train.label_smoothing": _SEVERAL,

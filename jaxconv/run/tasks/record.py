@@ -20,7 +20,18 @@ from jaxconv.training.progress import Score
 from jaxconv.training.step import Loss, Prepare, Sums
 from jaxconv.training.tta import Views
 
-__all__ = ["MakeEvalStep", "MakePredict", "Output", "Outputs", "Prediction", "Shown", "Task", "Units", "csv_table"]
+__all__ = [
+    "Case",
+    "MakeEvalStep",
+    "MakePredict",
+    "Output",
+    "Outputs",
+    "Prediction",
+    "Shown",
+    "Task",
+    "Units",
+    "csv_table",
+]
 
 Outputs = Callable[[np.ndarray], np.ndarray]
 """The trained net: images [N, H, W, C] in the data's units -> predictions [N, …]."""
@@ -64,6 +75,22 @@ class Shown:
 
     lines: list[tuple[str, str]]
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+
+
+class Case(NamedTuple):
+    """A test image whose prediction the run's page explains.
+
+    Args:
+      image: index of the image.
+      label: index of the class, label or target whose score is explained.
+      words: caption.
+      where: bool [H, W], the pixels of a segmentation whose scores are summed; None for a score of the image.
+    """
+
+    image: int
+    label: int
+    words: str
+    where: np.ndarray | None = None
 
 
 def csv_table(rows: Iterable[Sequence[Any]]) -> bytes:
@@ -141,6 +168,7 @@ class Task:
       show: `(prediction, image, its units, number of lines) -> what to show`, of one image.
       words: `(label, class names) -> name of a label in captions`.
       page: `(collected, dataset) -> ` what the run's page shows of the predictions, see `jaxconv/viz/page/page.js`.
+      cases: `(collected, dataset, outputs) -> ` the worst predictions, which the page explains.
       dense: whether predictions have the layout of the image, of which none may then be cropped away.
       refuses: config keys that must not be set, with the reason.
     """
@@ -160,5 +188,6 @@ class Task:
     show: Callable[[np.ndarray, np.ndarray, Units, int], Shown]
     words: Callable[[Any, Sequence[str]], str]
     page: Callable[[Any, Dataset[Any]], dict[str, Any]] = lambda found, dataset: {}
+    cases: Callable[[Any, Dataset[Any], Outputs], list[Case]] = lambda found, dataset, outputs: []
     dense: bool = False
     refuses: Mapping[str, str] = dataclasses.field(default_factory=dict)

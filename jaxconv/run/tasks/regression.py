@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxconv.data import Batch, Dataset
-from jaxconv.run.tasks.record import Output, Outputs, Prediction, Shown, Task, Units, csv_table
+from jaxconv.run.tasks.record import Case, Output, Outputs, Prediction, Shown, Task, Units, csv_table
 from jaxconv.training.progress import Score
 from jaxconv.training.regression import NUMBERS, Residuals, make_number_eval_step, make_numbers, residuals
 from jaxconv.viz import training as pictures
@@ -19,6 +19,7 @@ from jaxconv.viz.style import encoded
 __all__ = ["reconstruction", "regression"]
 
 WORST = 24
+CASES = 8  # of which predictions are explained
 _TARGET = "r2/"
 
 
@@ -52,6 +53,19 @@ def _target_table(found: Residuals, dataset: Dataset[Any], outputs: Outputs) -> 
         return csv_table([["target", "mae", "rmse", "r2"], *rows])
 
     return {"targets.csv": table}
+
+
+def _cases(found: Residuals, dataset: Dataset[Any], outputs: Outputs) -> list[Case]:
+    """The images of the largest errors, each by its worst target, relative to the target's usual error."""
+    order = [int(k) for k in np.argsort(-found.error, kind="stable")[:CASES]]
+    items = [dataset.test[k] for k in order]
+    usual = np.sqrt(found.squared / found.count)
+    cases = []
+    for k, values, (_, true) in zip(order, outputs(np.stack([image for image, _ in items])), items, strict=True):
+        label = int((np.abs(values - true) / np.where(usual > 0, usual, 1)).argmax())
+        name = dataset.classes[label]
+        cases.append(Case(k, label, f"image {k}: {name} {true[label]:.4g} → {values[label]:.4g}"))
+    return cases
 
 
 def _pixels(output: np.ndarray, units: Units) -> np.ndarray:
@@ -125,6 +139,7 @@ regression = Task(
     pictures=_target_table,
     show=_show_numbers,
     words=lambda label, names: "",
+    cases=_cases,
     refuses=_REFUSED,
 )
 reconstruction = Task(

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxconv.data import Dataset
 from jaxconv.data.mask_files import voc_colors
-from jaxconv.run.tasks.record import Output, Outputs, Prediction, Shown, Task, Units, csv_table
+from jaxconv.run.tasks.record import Case, Output, Outputs, Prediction, Shown, Task, Units, csv_table
 from jaxconv.training.metrics import per_class
 from jaxconv.training.progress import Score
 from jaxconv.training.segmentation import (
@@ -27,6 +27,7 @@ from jaxconv.viz.style import encoded
 __all__ = ["segmentation"]
 
 WORST = 12
+CASES = 8  # of which predictions are explained
 _CLASS = "iou/"
 _NAMED = 30  # most classes whose IoU a command prints
 _LEAST_SHARE = 0.0005  # of the pixels, of a class that a prediction names
@@ -59,6 +60,21 @@ def _pictures(found: Pixels, dataset: Dataset[Any], outputs: Outputs) -> dict[st
         return pictures.png(draw_masks(images, truths, answers, titles, dataset.classes, **marks))
 
     return {"classes.csv": lambda: _class_table(found, dataset.classes), "worst.png": worst}
+
+
+def _cases(found: Pixels, dataset: Dataset[Any], outputs: Outputs) -> list[Case]:
+    """The images of the lowest IoU, by the class with the most wrong pixels, over these pixels."""
+    order = [int(k) for k in np.argsort(found.iou, kind="stable")[:CASES]]
+    items = [dataset.test[k] for k in order]
+    cases = []
+    for k, scores, (_, mask) in zip(order, outputs(np.stack([image for image, _ in items])), items, strict=True):
+        answer = scores.argmax(-1)
+        wrong = (answer != mask.values) & (mask.values != mask.outside)
+        if wrong.any():
+            label = int(np.bincount(answer[wrong]).argmax())
+            name = dataset.classes[label]
+            cases.append(Case(k, label, f"image {k}: wrong pixels of {name}", wrong & (answer == label)))
+    return cases
 
 
 def _class_table(found: Pixels, classes: Sequence[str]) -> bytes:
@@ -125,6 +141,7 @@ segmentation = Task(
     pictures=_pictures,
     show=_show,
     words=lambda label, classes: "",
+    cases=_cases,
     dense=True,
     refuses={
         "train.sampling": _ONE_CLASS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -13,10 +14,12 @@ import numpy as np
 from jaxconv.viz.kernels import kernel_pixels
 from jaxconv.viz.style import encoded, rgb
 
-__all__ = ["data_uri", "draw_page", "kernel_picture", "picture", "sprite"]
+__all__ = ["data_uri", "draw_page", "kernel_picture", "picture", "small_picture", "sprite"]
 
 SIDE = 48
 """Longest side of a thumbnail in pixels."""
+SMALL, TINY = 112, 32
+"""Longest side of a small picture, and of one whose pixels are shown as they are."""
 
 
 def draw_page(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -39,13 +42,31 @@ def draw_page(runs: Sequence[Mapping[str, Any]]) -> str:
     return before + data + after
 
 
-def data_uri(content: bytes) -> str:
-    """A PNG file as the address of an image in a page.
+def data_uri(content: bytes, kind: str = "png") -> str:
+    """A PNG or JPEG file as the address of an image in a page.
 
     >>> data_uri(b"abc")
     'data:image/png;base64,YWJj'
     """
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def small_picture(pixels: np.ndarray) -> str:
+    """The address of a picture of at most 112 pixels each way: a PNG if it is tiny, else a JPEG.
+
+    Args:
+      pixels: [H, W, C] in 0..1, of 1 or 3 channels.
+
+    >>> small_picture(np.zeros([200, 100, 3]))[:22]
+    'data:image/jpeg;base64'
+    """
+    shown = rgb(pixels, 1)
+    if max(shown.size) <= TINY:
+        return data_uri(encoded(shown))
+    shown.thumbnail((SMALL, SMALL))
+    stream = io.BytesIO()
+    shown.save(stream, "JPEG", quality=85)
+    return data_uri(stream.getvalue(), "jpeg")
 
 
 def sprite(images: Sequence[np.ndarray], peak: float) -> dict[str, Any]:
@@ -92,4 +113,7 @@ def kernel_picture(kernel: Any) -> dict[str, Any]:
 
     pixels, words = kernel_pixels(kernel)
     width = max(160, min(420, 8 * pixels.shape[1]))
-    return {"src": data_uri(encoded(Image.fromarray(pixels))), "width": width, "words": words}
+    shown = Image.fromarray(pixels)
+    if kernel.shape[:2] == (1, 1):  # a byte for each weight
+        shown = shown.quantize(256, dither=Image.Dither.NONE)
+    return {"src": data_uri(encoded(shown)), "width": width, "words": words}

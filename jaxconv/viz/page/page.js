@@ -2,6 +2,7 @@
 /* Draws the page of one run, or of several beside each other, from the JSON in the document. Text is always set as text. */
 
 const NS = "http://www.w3.org/2000/svg";
+const LABELED = 30; // most classes that are named beside their confusion matrix
 const COLORS = ["--c0", "--c1", "--c2", "--c3", "--c4", "--c5"];
 
 function make(tag, attributes = {}, ...children) {
@@ -19,7 +20,8 @@ function draw(tag, attributes = {}, text = null) {
 }
 
 const short = (value) =>
-  typeof value !== "number" ? String(value) : Number.isInteger(value) ? value.toLocaleString("en") : String(+value.toPrecision(5));
+  typeof value !== "number" ? String(value) : Number.isInteger(value) ? value.toLocaleString("en")
+    : Math.abs(value) < 1e-3 ? (+value.toPrecision(5)).toExponential() : String(+value.toPrecision(5));
 const percent = (share) => `${(100 * share).toFixed(2)} %`;
 const shown = (value) => (value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value));
 const title = (text) => make("h2", {}, text);
@@ -75,10 +77,10 @@ function nearest(points, x) {
 
 /** A chart of lines {name, color, points}. Hovering names values, dragging zooms all charts, a double click undoes it. */
 function chart(name, lines) {
-  const W = 460, H = 220, L = 52, B = 24, T = 8, R = 8;
+  const W = 460, H = 220, L = 60, B = 24, T = 8, R = 20;
   const svg = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${name} by step` });
   const said = make("p", { class: "said", "aria-live": "polite" });
-  const node = make("figure", { class: "chart", style: "margin:0" }, make("b", {}, name), svg, said);
+  const node = make("figure", { class: "chart" }, make("b", {}, name), svg, said);
   const steps = lines.flatMap(({ points }) => points.map(([x]) => x));
   const whole = [Math.min(...bounds(steps)), Math.max(...bounds(steps))];
   let x0, x1, start = null;
@@ -203,11 +205,25 @@ function settings(run) {
 
 /* ------------------------------------------------------------ network */
 
+const milliseconds = (value) => (value === null || value === undefined ? "" : value < 0.1 ? value.toFixed(3) : String(+value.toPrecision(3)));
+
 function network(run) {
-  const panel = make("div", { class: "panel", hidden: "" });
+  if (!run.layers.length) return [];
+  const panel = make("div", { class: "panel", hidden: "", "aria-live": "polite" });
+  const columns = [
+    ["layer", (layer) => layer.path], ["output", (layer) => layer.output], ["window", (layer) => layer.window],
+    ["parameters", (layer) => (layer.parameters ? short(layer.parameters) : ""), true],
+    ["MACs", (layer) => (layer.macs ? short(layer.macs) : ""), true],
+    ["receptive field", (layer) => layer.field_size, true],
+  ];
+  if (run.measured) columns.push(
+    ["formulation", (layer) => layer.formulation],
+    ["forward", (layer) => milliseconds(layer.forward), true],
+    ["backward", (layer) => milliseconds(layer.backward), true],
+  );
+  const cell = (tag, [, , number], text) => make(tag, number ? { class: "number" } : {}, text);
   const rows = run.layers.map((layer) => {
-    const cells = [layer.path, layer.output, layer.window, layer.parameters ? short(layer.parameters) : "", layer.macs ? short(layer.macs) : "", layer.seen];
-    const row = make("tr", { class: "link", tabindex: "0" }, ...cells.map((text, i) => make("td", i > 2 ? { class: "number" } : {}, text)));
+    const row = make("tr", { class: "link", tabindex: "0" }, ...columns.map((column) => cell("td", column, column[1](layer))));
     const open = () => {
       row.parentNode.querySelectorAll(".chosen").forEach((other) => other.classList.remove("chosen"));
       row.classList.add("chosen");
@@ -218,29 +234,29 @@ function network(run) {
     row.addEventListener("keydown", (event) => event.key === "Enter" && open());
     return row;
   });
-  const head = ["layer", "output", "window", "parameters", "MACs", "receptive field"];
-  const top = make("thead", {}, make("tr", {}, ...head.map((text, i) => make("th", i > 2 ? { class: "number" } : {}, text))));
+  const top = make("thead", {}, make("tr", {}, ...columns.map((column) => cell("th", column, column[0]))));
   const totals = `${short(run.totals.parameters)} parameters, ${short(run.totals.macs)} MACs for one image.`;
   return [
     title("Network"),
-    make("p", { class: "quiet" }, `${totals} Choose a layer for its formula, its kernels and what its units see.`),
+    make("p", { class: "quiet" }, `${totals} Choose a layer for its formula, its kernels and the receptive fields of its units.`),
+    ...(run.measured ? [make("p", { class: "quiet" }, `${run.measured}.`)] : []),
     make("div", { class: "scroll", style: "max-height:26rem;overflow-y:auto" }, make("table", {}, top, make("tbody", {}, ...rows))),
     panel,
   ];
 }
 
 function inside(run, layer) {
-  const text = make("div", {}, make("b", {}, layer.path), ...layer.formula.map((line) => make("p", { class: "mono" }, line)));
-  const found = [text];
-  if (layer.field.length && run.image) found.push(seen(run.image, layer));
-  if (layer.kernel) found.push(make("figure", { style: "margin:0" }, make("img", { src: layer.kernel.src, width: layer.kernel.width, alt: layer.kernel.words }), make("figcaption", { class: "quiet" }, layer.kernel.words)));
+  const lines = [...layer.formula.map((line) => make("p", { class: "mono" }, line)), ...(layer.formulations?.length ? [make("p", { class: "quiet" }, `formulations: ${layer.formulations.join(", ")}`)] : [])];
+  const found = [make("div", {}, make("b", {}, layer.path), ...lines)];
+  if (layer.field.length && run.image) found.push(receptiveField(run.image, layer));
+  if (layer.kernel) found.push(make("figure", {}, make("img", { src: layer.kernel.src, width: layer.kernel.width, alt: layer.kernel.words }), make("figcaption", { class: "quiet" }, layer.kernel.words)));
   return found;
 }
 
 /** The test image, with the receptive field of the unit under the pointer. */
-function seen(image, layer) {
+function receptiveField(image, layer) {
   const scale = Math.max(1, Math.floor(224 / Math.max(image.height, image.width)));
-  const canvas = make("canvas", { width: image.width * scale, height: image.height * scale, role: "img", "aria-label": "a test image and what a unit sees of it" });
+  const canvas = make("canvas", { width: image.width * scale, height: image.height * scale, role: "img", "aria-label": `a test image with the receptive field of a unit of ${layer.path}` });
   const text = make("figcaption", { class: "quiet", style: "max-width:18rem" });
   const picture = new Image();
   let place = [0.5, 0.5];
@@ -259,7 +275,7 @@ function seen(image, layer) {
     pen.lineWidth = 2;
     pen.strokeStyle = getComputedStyle(canvas).getPropertyValue("--tap");
     pen.strokeRect(left * scale + 1, top * scale + 1, (right - left + 1) * scale - 2, (bottom - top + 1) * scale - 2);
-    text.textContent = `unit (${unit.join(", ")}) of ${layer.units.join("×")} sees rows ${top} to ${bottom} and columns ${left} to ${right}`;
+    text.textContent = `unit (${unit.join(", ")}) of ${layer.units.join("×")}: receptive field rows ${top} to ${bottom}, columns ${left} to ${right}`;
   };
   picture.onload = paint;
   picture.src = image.src;
@@ -268,7 +284,7 @@ function seen(image, layer) {
     place = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width].map((v) => Math.max(0, Math.min(0.999, v)));
     paint();
   });
-  return make("figure", { style: "margin:0" }, canvas, text);
+  return make("figure", {}, canvas, text);
 }
 
 /* ------------------------------------------------------------ predictions */
@@ -281,7 +297,7 @@ function thumb(found, i) {
   image.style.backgroundSize = `${across * side * zoomed}px auto`;
   image.style.backgroundPosition = `${-(i % across) * 84}px ${-Math.floor(i / across) * 84}px`;
   const words = label === answer ? found.classes[label] : `${found.classes[label]} → ${found.classes[answer]}`;
-  return make("figure", {}, image, make("figcaption", {}, `${words}, ${Math.round(100 * confidence)} %`));
+  return make("figure", {}, image, make("figcaption", {}, `${words}, ${Math.round(100 * confidence)}\u00a0%`));
 }
 
 function confusion(found) {
@@ -306,6 +322,13 @@ function confusion(found) {
     pen.globalAlpha = 1;
   };
   paint();
+  const longest = Math.max(...found.classes.map((name) => name.length));
+  const grid = make("div", { class: `confusion${n > LABELED ? "" : longest > 2 ? " named" : " named brief"}` }, canvas);
+  grid.style.setProperty("--names", `${Math.min(7, 0.8 + 0.45 * longest)}rem`);
+  if (n <= LABELED) found.classes.forEach((name, i) => {
+    const place = `${(100 * (i + 0.5)) / n}%`;
+    grid.append(make("span", { class: "row", style: `top:${place}`, title: name }, name), make("span", { class: "column", style: `left:${place}`, title: name }, name));
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
   const at = (event) => {
     const box = canvas.getBoundingClientRect();
@@ -322,7 +345,7 @@ function confusion(found) {
     said.textContent = `${words(label, answer)}${here.length ? "" : "; none of them is kept on this page"}`;
     images.replaceChildren(...here.slice(0, 40).map((i) => thumb(found, i)));
   });
-  return [title("Confusion"), canvas, said, images];
+  return [title("Confusion"), make("div", { class: "scroll" }, grid), said, images];
 }
 
 function mistakes(found) {
@@ -330,6 +353,18 @@ function mistakes(found) {
   wrong.sort((a, b) => found.examples[b][2] - found.examples[a][2]);
   const words = `${short(found.wrong)} of ${short(found.count)} test images; those of the highest confidence:`;
   return [title("Mistakes"), make("p", {}, words), make("div", { class: "thumbs" }, ...wrong.slice(0, 36).map((i) => thumb(found, i)))];
+}
+
+/** The worst predictions: of each its image, and maps of what it depends on. */
+function attributions({ names, layer, items }) {
+  const methods = names.filter((name) => name !== "image" && name !== "pixels").map((name) => (name === "Grad-CAM" ? `Grad-CAM at ${layer}` : name));
+  const figures = items.map(({ words, src }) => {
+    const shown = src.map((address, i) => make("img", { src: address, alt: `${names[i]} of ${words}`, title: names[i] }));
+    return make("figure", {}, make("div", { class: "maps" }, ...shown), make("figcaption", {}, words));
+  });
+  const what = names.includes("pixels") ? "Each: the image, the pixels that are explained" : "Each: the image";
+  const words = `${what}, ${methods.join(", ")}; from dark blue to yellow, the more it matters.`;
+  return [title("What the worst predictions depend on"), make("p", { class: "quiet" }, words), make("div", { class: "attributions" }, ...figures)];
 }
 
 function calibration(found) {
@@ -357,13 +392,13 @@ function about(run) {
   const copy = make("button", { type: "button" }, "Copy");
   copy.addEventListener("click", () => navigator.clipboard?.writeText(run.command).then(() => (copy.textContent = "Copied"), () => {}));
   return [
-    title("Time and machine"), table(["", ""], run.machine),
+    title("Time and machine"), make("div", { class: "machine" }, table(["", ""], run.machine)),
     title("Repeat this run"), make("pre", {}, run.command), copy,
   ];
 }
 
 function pictures(run) {
-  return run.pictures.flatMap(({ name, src }) => [title(name), make("img", { class: "wide", src, alt: `${name} of the run` })]);
+  return run.pictures.flatMap(({ name, src }) => [title(name), make("div", { class: "scroll" }, make("img", { class: "wide", src, alt: name }))]);
 }
 
 function comparison(runs) {
@@ -385,6 +420,7 @@ function show(runs) {
   else {
     page.append(facts(run), ...curves(runs));
     if (run.classification) page.append(...confusion(run.classification), ...mistakes(run.classification), ...calibration(run.classification));
+    if (run.attributions) page.append(...attributions(run.attributions));
     page.append(...pictures(run), ...network(run), ...settings(run), ...about(run));
   }
 }
