@@ -138,6 +138,16 @@ def test_sums_that_must_stay(name, rng):
     jax.tree.map(np.testing.assert_array_equal, (own, left), (params, state))
 
 
+def test_weights_that_another_layer_runs_on(rng):
+    body = jc.residual(wide(), jc.BatchNorm())
+
+    def flow(call, x):
+        return call("body", jnp.tanh(call("body", x)), by=body) + call("other", x)
+
+    net = compose("tied", {"body": body, "other": jc.residual(wide(), jc.BatchNorm())}, flow)
+    check(net, (2, 6, 6, 4), rng, {"other"})
+
+
 def test_jit_and_an_ensemble_by_vmap(rng):
     net = jc.chain(body=jc.branch(*SUMS["RepVGG"], merge="sum"), act=jnp.tanh)
     shape = (2, 6, 6, 4)
