@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jaxconv._base.compat import JaxprEqn, bind
 from jaxconv._base.jaxpr import called, interpret, opened
 from jaxconv._base.types import InputSpec, Params, ParamsLike, State
+from jaxconv.layers.composition import compose
 from jaxconv.layers.conv import Conv
-from jaxconv.layers.layer import Layer, Part, lift, shape_of
+from jaxconv.layers.layer import Call, Layer, Part, lift, shape_of
 
 __all__ = ["reparameterize"]
 
@@ -26,8 +27,8 @@ def reparameterize(net: Part, params: ParamsLike, state: State, x: InputSpec) ->
 
     A part with parts of its own is merged if its output is a sum of convolutions of its input, the input itself among
     them, each with any scales, biases and batch norms: 3×3 + 1×1 + identity becomes 3×3. All others stay: with an
-    activation or two convolutions in a branch, inside `repeat` or `cast`, with padding that depends on the image's
-    size, and where one convolution would multiply more often than the branches do.
+    activation or two convolutions in a branch, inside `repeat` or `cast`, with tied weights or padding that depends on
+    the image's size, and where one convolution would multiply more often than the branches.
 
     Args:
       net: a layer.
@@ -67,23 +68,36 @@ def _merged(layer: Layer, params: Any, state: Any, seen: dict[str, Any], path: s
 
 
 def _seen(net: Layer, params: Any, state: Any, x: InputSpec) -> dict[str, Any]:
-    """The input of each composite part by its path, which ends with a slash, and the shapes of its params."""
+    """The input of each composite part by its path, which ends with a slash, and the shapes of its params; without
+    parts whose params other layers run on."""
     seen: dict[str, Any] = {}
+    shared: set[str] = set()
 
     def watched(layer: Layer, path: str) -> Layer:
         if layer.rebuild is None:
             return layer
-        inner = layer.rebuild({name: watched(part, f"{path}{name}/") for name, part in layer.parts.items()})
+        parts, flow = {name: watched(part, f"{path}{name}/") for name, part in layer.parts.items()}, layer.flow
+        if flow is None:
+            return layer.rebuild(parts)
+
+        def noting(call: Call, x: Any) -> Any:
+            def note(part: str, h: Any, by: Layer | None = None) -> Any:
+                shared.update([] if by is None else [f"{path}{part}/"])
+                return call(part, h, by)
+
+            return flow(note, x)
+
+        inner = compose(layer.name, parts, noting)
 
         def apply(params: Any, state: State, x: Any, *, key: Any = None, train: bool = False) -> tuple[Any, State]:
-            if layer.flow is not None and hasattr(x, "shape"):
+            if hasattr(x, "shape"):
                 seen.setdefault(path, (shape_of(x), jax.tree.map(jnp.shape, params)))
             return inner.apply(params, state, x, key=key, train=train)
 
         return dataclasses.replace(inner, apply=apply)
 
     jax.eval_shape(watched(net, "").apply, params, state, shape_of(x))
-    return seen
+    return {path: found for path, found in seen.items() if not any(path.startswith(other) for other in shared)}
 
 
 # ---------------------------------------------------------------- linear programs

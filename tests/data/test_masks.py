@@ -178,3 +178,19 @@ def test_bad_arguments(tmp_path, pair, arguments, message):
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, **arguments)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("interpolation", ["lanczos", "bilinear"])
+def test_images_are_resized_by_a_filter_and_masks_by_the_nearest_pixel(tmp_path, pair, interpolation):
+    for name in "ab":
+        pixels, values = pair(f"images/{name}.png", f"masks/{name}.png")
+    found = load(tmp_path, size=7, interpolation=interpolation, in_memory=False)
+    assert found.interpolation == interpolation
+    image, mask = next(part[0] for part in (found.train, found.test) if part.images[0] == "images/b.png")
+    box = (3, 0, 15, 12)
+    filter = Image.Resampling[interpolation.upper()]
+    np.testing.assert_array_equal(image, Image.fromarray(pixels).resize((7, 7), filter, box=box))
+    nearest = Image.fromarray(values.astype(np.uint8)).resize((7, 7), Image.Resampling.NEAREST, box=box)
+    np.testing.assert_array_equal(mask.values, nearest)
+    with pytest.raises(ConfigError, match=r"data\.interpolation: must be .*, got 'linear'"):
+        load(tmp_path, interpolation="linear")

@@ -74,12 +74,14 @@ def test_sums_that_are_merged(name, rng):
     check(jc.chain(body=jc.branch(*SUMS[name], merge="sum"), act=jnp.tanh), (2, 8, 10, 4), rng, {"body"})
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("rank", [1, 3])
 def test_signals_and_volumes(rank, rng):
     sums = [jc.Conv(4, (3,) * rank, padding=1), jc.Conv(4, (1,) * rank), jc.BatchNorm()]
     check(jc.chain(body=jc.branch(*sums, merge="sum"), act=jnp.tanh), (2, *(5,) * rank, 4), rng, {"body"})
 
 
+@pytest.mark.slow
 def test_double_precision(rng, x64):
     net = jc.chain(body=jc.branch(*SUMS["RepVGG"], merge="sum"), act=jnp.tanh)
     check(net, (2, 7, 8, 4), rng, {"body"}, dtype="float64")
@@ -138,6 +140,17 @@ def test_sums_that_must_stay(name, rng):
     jax.tree.map(np.testing.assert_array_equal, (own, left), (params, state))
 
 
+def test_weights_that_another_layer_runs_on(rng):
+    body = jc.residual(wide(), jc.BatchNorm())
+
+    def flow(call, x):
+        return call("body", jnp.tanh(call("body", x)), by=body) + call("other", x)
+
+    net = compose("tied", {"body": body, "other": jc.residual(wide(), jc.BatchNorm())}, flow)
+    check(net, (2, 6, 6, 4), rng, {"other"})
+
+
+@pytest.mark.slow
 def test_jit_and_an_ensemble_by_vmap(rng):
     net = jc.chain(body=jc.branch(*SUMS["RepVGG"], merge="sum"), act=jnp.tanh)
     shape = (2, 6, 6, 4)

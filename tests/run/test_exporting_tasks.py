@@ -132,6 +132,7 @@ def _nodes(path):
     return onnx.load(path).graph.node
 
 
+@pytest.mark.slow
 def test_branches_are_merged(tmp_path, no_pictures, monkeypatch):
     text = config_text({"name": "repvgg", "blocks": [1, 2], "widths": [4, 8]}, optim=SGD, train=TRAIN)
     loaded = trained(text, tmp_path, monkeypatch)
@@ -210,6 +211,7 @@ def test_pixels_are_predicted_of_whole_images(tmp_path, no_pictures, monkeypatch
     close(session("net.onnx")[1](pixels[None]), want)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_resized(tmp_path, no_pictures, monkeypatch):
     text = config_text(optim=SGD, train=TRAIN)
     trained(text, tmp_path, monkeypatch)

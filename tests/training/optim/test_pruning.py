@@ -9,6 +9,8 @@ import pytest
 from jaxconv._base.errors import ConfigError, ShapeError
 from jaxconv.training import optim
 
+pytestmark = pytest.mark.sampled
+
 SHAPES = {"a": {"kernel": (3, 3, 2, 4), "bias": (4,)}, "b": {"kernel": (7, 5)}, "c": {"kernel": (1, 1, 5, 3)}}
 
 
