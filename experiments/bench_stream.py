@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from PIL import Image
@@ -81,16 +82,19 @@ def ours(source: Any, workers: int, size: int) -> Callable[[], Iterable[Any]]:
 
 
 def resident(source: Arrays, size: int) -> Callable[[], Iterable[Any]]:
-    """Batches of one epoch as a run takes them from images in memory: gathered inside a compiled program."""
+    """Batches of one epoch as a run takes them from images in memory: gathered, here to be summed, inside of a compiled
+    program of many steps; yields their number."""
     feed, steps = Resident(source, size, 0), len(source) // size
-    take = jax.jit(lambda data, items, place: feed.take(data, jax.tree.map(lambda leaf: leaf[place], items)))
+
+    @jax.jit
+    def taken(data: Any, items: Any) -> jax.Array:
+        return jax.lax.map(lambda item: jnp.sum(feed.take(data, item).image, dtype=jnp.int32), items)
 
     def start() -> Iterable[Any]:
         for first in range(0, steps, feed.max_steps):
             count = min(feed.max_steps, steps - first)
-            items = feed.items(first, count)
-            for place in range(count):
-                yield jax.block_until_ready(take(feed.data, items, place))
+            jax.block_until_ready(taken(feed.data, feed.items(first, count)))
+            yield count
 
     return start
 
@@ -157,10 +161,13 @@ def torch_arrays(images: np.ndarray, labels: np.ndarray, workers: int, size: int
 
 def rate(start: Callable[[], Iterable[Any]], size: int) -> float:
     """Images per second of one pass but for its first third, in which processes start."""
-    batches = iter(start())
-    times = [time.perf_counter() for _ in batches]
-    first = len(times) // 3
-    return (len(times) - 1 - first) * size / (times[-1] - times[first])
+    steps, times = [], []
+    for found in start():
+        steps.append(found if isinstance(found, int) else 1)
+        times.append(time.perf_counter())
+    done = np.cumsum(steps)
+    first = int(np.searchsorted(done, done[-1] / 3))
+    return float((done[-1] - done[first]) * size / (times[-1] - times[first]))
 
 
 def compare(title: str, peers: dict[str, Callable[[], Iterable[Any]]], size: int, rounds: int) -> None:
@@ -191,6 +198,9 @@ def load_rates(folder: Path, rounds: int) -> None:
         dataset = data.load("images", place, size=side, in_memory=False)
         source: Any = dataset.train
         peers = {f"jaxconv, {n} workers" if n else "jaxconv, threads": ours(source, n, size) for n in (0, 2)}
+        as_torch = data.load("images", place, size=side, in_memory=False, interpolation="bilinear").train
+        for n in (0, 2) if side == 224 else ():
+            peers[f"jaxconv, {n or 'threads'}{' workers' if n else ''}, bilinear"] = ours(as_torch, n, size)
         pack(dataset, folder / f"packed{side}")
         packed = data.load("images", folder / f"packed{side}", size=side, in_memory=False).train
         peers |= {"jaxconv, packed": ours(packed, 0, size)}
