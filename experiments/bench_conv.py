@@ -182,11 +182,11 @@ def pool_calls(case: Pool) -> tuple[Calls, Calls]:
     return forward, backward
 
 
-def medians(calls: Calls, repeats: int, pause: float) -> dict[str, float]:
-    """Milliseconds of each call, in turn, after one that does not count."""
+def medians(calls: Calls, repeats: int, pause: float, group: int = 1) -> dict[str, float]:
+    """Milliseconds of each call, in turn, after one that does not count; `group` of each in a row."""
     for call in calls.values():
         call()
-    return {name: statistics.median(ms) for name, ms in in_turn(calls, repeats, pause).items()}
+    return {name: statistics.median(ms) for name, ms in in_turn(calls, repeats, pause, group).items()}
 
 
 def eight_at_once(repeats: int, pause: float) -> str:

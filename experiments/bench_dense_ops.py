@@ -145,13 +145,14 @@ def calls(case: Case) -> tuple[dict[str, Callable[[], Any]], dict[str, Callable[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--pause", type=float, default=0.004, help="seconds before each call")
+    parser.add_argument("--group", type=int, default=1, help="calls in a row after one that does not count")
+    parser.add_argument("--pause", type=float, default=0.004, help="seconds before each group")
     parser.add_argument("--only", default="", help="cases whose name holds this")
     parser.add_argument("--out", type=Path, help="also written here")
     options = parser.parse_args()
     on_two_threads()
     torch.set_num_threads(THREADS)
-    lines = [f"{machine('jax', 'jaxlib', 'torch')}; f32; medians of {options.repeats}, in turn.", ""]
+    lines = [f"{machine('jax', 'jaxlib', 'torch')}; f32; medians of {options.repeats * options.group}, in turn.", ""]
     lines += ["| ms | forward | torch | /torch | gradients | torch | /torch |", "|---|" + "---:|" * 6]
     print(*lines, sep="\n", flush=True)
     ratios: list[list[float]] = [[], []]
@@ -160,7 +161,7 @@ def main() -> None:
             continue
         cells = []
         for column, timed in zip(ratios, calls(case), strict=True):
-            ms = medians(timed, options.repeats, options.pause)
+            ms = medians(timed, options.repeats, options.pause, options.group)
             column.append(ms["jaxconv"] / ms["torch"])
             cells += [f"{ms['jaxconv']:.2f}", f"{ms['torch']:.2f}", f"{column[-1]:.2f}"]
         lines.append("| " + " | ".join([case.name, *cells]) + " |")
