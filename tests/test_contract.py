@@ -131,9 +131,7 @@ def test_derivatives_of_both_orders_and_modes(entry, x64):
     if entry.names == "cast":
         pytest.skip("computes in float32 whatever it is given; tests/layers/test_wrap.py has its gradient")
     if entry.names == "spectral_norm":
-        pytest.skip(
-            "takes its vectors as constants, as torch does; tests/layers/test_reparametrize.py has its gradient"
-        )
+        pytest.skip("takes its vectors as constants, as torch does; tests/layers/test_kernel_norms.py has its gradient")
     net, params, state, x = made(entry, "float64")
     point = jax.tree.map(lambda v: np.asarray(v, np.float64), (params, x))
     along = jax.tree.map(lambda v: np.random.default_rng(v.size).normal(size=v.shape), point)

@@ -9,6 +9,7 @@ from jaxconv.layers.deform_conv import DeformConv
 from jaxconv.layers.dense import Dense
 from jaxconv.layers.dropout import Dropout, DropPath, SpatialDropout
 from jaxconv.layers.folding import fold_batch_norms
+from jaxconv.layers.kernel_norms import spectral_norm, weight_norm
 from jaxconv.layers.local_conv import LocalConv
 from jaxconv.layers.merging import reparameterize
 from jaxconv.layers.norm import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RMSNorm
@@ -23,7 +24,6 @@ from jaxconv.layers.pool import (
     StochasticPool,
 )
 from jaxconv.layers.pyramid import ASPP, PPM, SPP
-from jaxconv.layers.reparametrize import spectral_norm, weight_norm
 from jaxconv.layers.resize import Upsample
 from jaxconv.layers.separable import DepthwiseConv, SeparableConv, SpatiallySeparableConv
 from jaxconv.layers.surgery import backbone, freeze_statistics, ghost_batch_norm, replace

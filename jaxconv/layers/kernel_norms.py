@@ -1,4 +1,4 @@
-"""Reparametrized kernels: weight normalization and spectral normalization of any layer with a kernel."""
+"""Normalized kernels: weight normalization and spectral normalization of any layer with a kernel."""
 
 from __future__ import annotations
 
