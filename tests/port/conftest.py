@@ -12,6 +12,21 @@ def images(rng):
 
 
 @pytest.fixture
+def weights(rng):
+    return {
+        "conv.weight": rng.normal(size=(4, 3, 2, 2)).astype(np.float32),
+        "conv.bias": np.arange(4, dtype=np.float32),
+    }
+
+
+@pytest.fixture
+def tensors(weights):
+    import torch
+
+    return {name: torch.tensor(array) for name, array in weights.items()}
+
+
+@pytest.fixture
 def run(rng, images):
     """`run(net, module)`: compared with the module's own weights, drawn anew with its statistics."""
 

@@ -14,3 +14,10 @@ def assert_same(got, want, tolerance=2e-5):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * max(np.abs(b[np.abs(b) < 1e38]).max(initial=0), 1e-3))
 
     jax.tree.map(near, got, want)
+
+
+def assert_equal(found, want):
+    """Equal names and arrays, to the bit."""
+    assert found.keys() == want.keys()
+    for name, array in want.items():
+        np.testing.assert_array_equal(found[name], array, name)
