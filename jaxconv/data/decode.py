@@ -15,7 +15,7 @@ from jaxconv.data.picture import has_alpha, open_picture
 
 __all__ = [
     "INTERPOLATIONS", "Interpolation", "crop_box", "in_threads", "mask_to_square", "pixmap_header", "read_all",
-    "read_square", "read_whole", "to_square", "to_whole", "whole_size",
+    "read_square", "read_whole", "stored_square", "to_square", "to_whole", "whole_size",
 ]  # fmt: skip
 
 Interpolation: TypeAlias = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -53,9 +53,6 @@ def read_square(
     Raises:
       DataError: if the file is missing, not an image, damaged, or too large.
     """
-    stored = None if content is None else _stored(content, size, channels)
-    if stored is not None and shorter in (None, size):
-        return stored
     mode = "L" if channels == 1 else "RGB"
     # JPEG draft mode at twice the size: its blur is beyond the pass band of the filters, but for the nearest pixel.
     near = None if interpolation == "nearest" else 2 * (shorter or size)
@@ -63,8 +60,8 @@ def read_square(
     return to_square(picture, size, channels, shorter, interpolation)
 
 
-def _stored(content: bytes, size: int, channels: int) -> np.ndarray | None:
-    """The pixels of a PPM or PGM file of just this size, as `jaxconv pack` writes them: no decoding."""
+def stored_square(content: bytes, size: int, channels: int) -> np.ndarray | None:
+    """The pixels of a PPM or PGM file of just this size, as `jaxconv pack` writes them, without decoding; else None."""
     header = pixmap_header(size, size, channels)
     if not content.startswith(header) or len(content) != len(header) + size * size * channels:
         return None

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxconv._base.errors import DataError
-from jaxconv.data.decode import Interpolation, read_square
+from jaxconv.data.decode import Interpolation, read_square, stored_square
 
 __all__ = ["EncodedImages", "Listed", "Store", "some_of"]
 
@@ -97,9 +97,11 @@ class EncodedImages:
         return len(self.rows)
 
     def __getitem__(self, index: int, /) -> tuple[np.ndarray, Any]:
-        label = self.labels[index]
-        how: Any = {"interpolation": self.interpolation, "content": self.content(index)}
-        image = read_square(self.name(index), self.size, self.channels, **how)
+        label, content = self.labels[index], self.content(index)
+        image = stored_square(content, self.size, self.channels)
+        if image is None:
+            how: Any = {"interpolation": self.interpolation, "content": content}
+            image = read_square(self.name(index), self.size, self.channels, **how)
         return image, int(label) if label.ndim == 0 else label
 
     @property

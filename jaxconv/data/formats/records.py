@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +47,16 @@ class Records:
 
     def read(self, row: int) -> bytes:
         shard, record = placed(self.starts, row)
-        with _undamaged(f"{self.base / self.key(row)} is damaged"):
+        with _undamaged(lambda: f"{self.base / self.key(row)} is damaged"):
             return bytes(self._reader(shard).read([record])[0])
 
     def all(self) -> Iterator[bytes]:
         """All records in order, many at once."""
         for shard, count in enumerate(np.diff(self.starts).tolist()):
+            path = self.base / self.shards[shard]
             for first in range(0, count, _BATCH):
                 rows = list(range(first, min(first + _BATCH, count)))
-                with _undamaged(f"{self.base / self.shards[shard]}: a record of {rows[0]} to {rows[-1]} is damaged"):
+                with _undamaged(lambda: f"{path}: a record of {rows[0]} to {rows[-1]} is damaged"):  # noqa: B023
                     found = self._reader(shard).read(rows)
                 yield from map(bytes, found)
 
@@ -84,11 +85,11 @@ def count_records(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _undamaged(problem: str) -> Iterator[None]:
+def _undamaged(problem: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, IndexError) as error:
-        raise DataError(f"{problem}: {str(error).split(';')[0]}") from None
+        raise DataError(f"{problem()}: {str(error).split(';')[0]}") from None
 
 
 @functools.lru_cache(256)
