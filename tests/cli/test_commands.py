@@ -7,28 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.config_text import config_text
-from typer.testing import CliRunner
+from support.tiny_run import invoke
 
-import jaxconv
 from jaxconv import run
-from jaxconv.cli.commands import _advice, app
-from jaxconv.run.plots import KINDS
+from jaxconv.cli.commands import _advice
 
 CONFIG = config_text(
     {"features": [8], "kernel_size": 3, "padding": "same", "hidden": []},
     optim={"name": "adam", "learning_rate": 0.02},
     train={"epochs": 3, "batch_size": 64, "log_every": 20, "eval_every": 0},
 )
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def start(*arguments, **options):
@@ -57,19 +50,6 @@ def test_training_prints_plain_lines_into_a_pipe(finished):
     assert re.fullmatch(pattern, lines[1])
     assert max(map(len, lines[:-1])) <= 80
     assert lines[-1] == f"run            {finished[0]}"
-
-
-def test_config_prints_keys_and_a_schema():
-    result = invoke("config", "train.batch_size")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == (
-        "[train]\n# Images per step, over all devices. (integer > 0; required)\nbatch_size = 256\n"
-    )
-    assert tomllib.loads(invoke("config").stdout)["optim"]["schedule"]["name"] == "warmup_cosine_decay_schedule"
-    assert json.loads(invoke("config", "--schema").stdout)["required"] == ["data", "net", "optim", "train"]
-    result = invoke("config", "train.epoch")
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.endswith("; did you mean 'train.epochs'?\n")
 
 
 @pytest.mark.slow
@@ -398,54 +378,6 @@ def test_names_longer_than_a_file_system_takes_are_one_line(finished, tmp_path):
         assert result.exit_code in (2, 74)
         assert len(result.stderr.splitlines()) == 1
         assert long in result.stderr
-
-
-def test_without_the_extra_one_line_says_what_to_install():
-    code = "import sys; sys.modules['typer'] = None; from jaxconv.__main__ import main; main()"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert process.returncode == 2
-    assert process.stderr == ('jaxconv: this command needs the "train" extra: python -m pip install "jaxconv[train]"\n')
-
-
-@pytest.mark.slow
-def test_importing_the_core_brings_none_of_the_extras():
-    names = "typer rich pydantic sklearn PIL safetensors platformdirs tomli_w optax jaxconv.training.step jaxconv.data"
-    code = f"import sys, jaxconv; print([name for name in {names.split()} if name in sys.modules])"
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert process.stdout == "[]\n"
-
-
-def test_the_version_is_printed():
-    pattern = rf"jaxconv {re.escape(jaxconv.__version__)} \(jax [\d.]+, Python 3\.[\d.]+\)\n"
-    assert re.fullmatch(pattern, invoke("--version").stdout)
-
-
-@pytest.mark.parametrize("name", [command.name or command.callback.__name__ for command in app.registered_commands])
-def test_every_command_has_an_example_that_fits_on_a_line(name, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("TERM", "dumb")
-    text = invoke(name, "--help").stdout
-    found = [line.strip() for line in text.splitlines() if line.strip().startswith(f"jaxconv {name} ")]
-    several = {"train": 3, "config": 3, "export": 4, "data": 3, "pack": 3, "sweep": 2, "report": 2, "explain": 4}
-    assert len(found) == several.get(name, 1)
-
-
-def test_keys_of_a_config_are_completed():
-    found = CliRunner().invoke(
-        app,
-        env={
-            "_JAXCONV_COMPLETE": "complete_bash",
-            "COMP_WORDS": "jaxconv sweep digits.toml optim.le",
-            "COMP_CWORD": "3",
-        },
-        prog_name="jaxconv",
-    )
-    assert found.stdout.split() == ["optim.learning_rate="]
-
-
-def test_the_kinds_of_plots_are_listed(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    assert ", ".join(KINDS) in invoke("plot", "run", "--help").stdout
 
 
 def environment():

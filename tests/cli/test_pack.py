@@ -4,19 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.config_text import config_text
-from typer.testing import CliRunner
+from support.tiny_run import invoke
 
-from jaxconv.cli.commands import app
 from jaxconv.run import config
 from jaxconv.run.build.inputs import load_dataset
 
 pytest.importorskip("array_record.python.array_record_module")
 
 REST = {"optim": {"name": "sgd", "learning_rate": 0.1}, "train": {"epochs": 1, "batch_size": 4}}
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ from PIL import Image
 from rich.console import Console
 from support.config_text import config_text
 from support.screen import screen
-from typer.testing import CliRunner
+from support.tiny_run import invoke
 
 from jaxconv import run
-from jaxconv.cli.commands import app
 from jaxconv.cli.pictures import beside, kind_of
 
 XTERM = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
@@ -37,10 +36,6 @@ def terminal(columns=80, cell=(8, 16), environ=XTERM, encoding="utf-8"):
     with open(theirs, "w", encoding=encoding) as file:
         yield Console(file=file, width=columns, _environ=environ)
     os.close(ours)
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize(

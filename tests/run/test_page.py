@@ -12,11 +12,10 @@ import pytest
 from support import finished_run
 from support.browser import opened
 from support.random_images import dataset
-from typer.testing import CliRunner
+from support.tiny_run import invoke
 
 import jaxconv as jc
 from jaxconv import run
-from jaxconv.cli.commands import app
 from jaxconv.run import page as pages
 from jaxconv.run.attributions import attributions
 from jaxconv.run.finished import Member
@@ -27,10 +26,6 @@ from jaxconv.training.evaluation import Answers
 from jaxconv.viz.page import draw_page, kernel_picture
 
 NASTY = "</script><script>alert(1)</script>&\"'"
-
-
-def invoke(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def content_of(html):
