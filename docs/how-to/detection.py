@@ -8,7 +8,7 @@
 # %% [markdown]
 # # Detect objects
 #
-# No config trains a detector yet. This page builds one from the library's parts, in a loop of its own, and trains it in
+# Configs do not support detection yet. This page builds a detector from the library's parts and trains it in
 # less than a minute: *Objects as Points* (Zhou, Wang and Krähenbühl, 2019), also called CenterNet. A fully
 # convolutional net predicts at each place of a coarse grid, for each class, whether an object has its center there, and
 # the size of its box. No anchors and no non-maximum suppression: a detection is a local maximum, and max pooling finds
@@ -50,7 +50,7 @@ train, test = ([boxes_of(mask) for mask in part.labels.values] for part in (data
 print(f"{sum(map(len, train)):,} objects in {len(train):,} images for training: {', '.join(names)}")
 
 # %% [markdown]
-# ## What the net should answer
+# ## Targets
 #
 # The grid has one cell for 4×4 pixels. A heatmap for each class is 1 at the center of an object and falls off as a
 # Gaussian around it, since a box that is moved a little is nearly as good. At the center cell alone, four more numbers
@@ -79,9 +79,9 @@ heats, boxes = (np.stack(arrays) for arrays in zip(*map(targets, train), strict=
 # %% [markdown]
 # ## The net
 #
-# Two convolutions of stride 2 lead to the grid. A unit must see a whole object, up to 38 pixels here: a third
-# convolution of stride 2 and a few residual blocks enlarge the receptive field, and `jc.Upsample` leads back to the
-# grid. `jc.summary` counts, and says whether it is large enough.
+# Two convolutions of stride 2 downsample to the grid. The receptive field must cover a whole object, up to 38 pixels:
+# a third convolution of stride 2 and a few residual blocks enlarge it, and `jc.Upsample` upsamples to the grid again.
+# `jc.summary` says how large it is.
 
 
 # %%
@@ -239,7 +239,7 @@ print(f"mAP at IoU 0.5 on {len(data.test)} test images: {np.mean(found):.3f}")
 assert np.mean(found) > 0.8
 
 # %% [markdown]
-# ## From here
+# ## Next steps
 #
 # - Photographs need an encoder: [any net of the zoo](../models.md) gives its feature maps by `features`, with
 #   pretrained weights by [`jc.port.load`](fine-tuning.md).

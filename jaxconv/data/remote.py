@@ -57,7 +57,7 @@ def local(root: str | Path) -> Path:
     try:
         files = _guarded(url, lambda: _found(system, path))
     except DataError as error:
-        copy = f"; a copy that was made before is {target}" if target.exists() else ""
+        copy = f"; an earlier copy is {target}" if target.exists() else ""
         raise DataError(f"{error}{copy}") from None
     if not files:
         raise DataError(f"data.root = {url} holds no files")

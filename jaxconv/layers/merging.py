@@ -28,7 +28,7 @@ def reparameterize(net: Part, params: ParamsLike, state: State, x: InputSpec) ->
     A part with parts of its own is merged if its output is a sum of convolutions of its input, the input itself among
     them, each with any scales, biases and batch norms: 3×3 + 1×1 + identity becomes 3×3. All others stay: with an
     activation or two convolutions in a branch, inside `repeat` or `cast`, with tied weights or padding that depends on
-    the image's size, and where one convolution would multiply more often than the branches.
+    the image's size, and where the merged convolution would have more MACs than the branches.
 
     Args:
       net: a layer.
@@ -38,7 +38,7 @@ def reparameterize(net: Part, params: ParamsLike, state: State, x: InputSpec) ->
 
     Returns:
       (net, params, state) with a `Conv` in place of each merged part; outputs with `train=False` are equal up to
-      rounding. Not for further training.
+      rounding. For inference only.
 
     Source: Ding et al., RepVGG: Making VGG-style ConvNets Great Again, 2021, section 3.3.
 

@@ -65,7 +65,9 @@ def program(run: Run, *, fold: bool = True, preprocess: bool = True, image_size:
       ConfigError: if images are to be resized without `preprocess`, or cannot be, see `resizing`.
     """
     if image_size is not None and not preprocess:
-        raise ConfigError("images that are normalized already cannot be resized; leave out --image-size or preprocess")
+        raise ConfigError(
+            "images that are normalized already cannot be resized; leave out --image-size or --no-preprocess"
+        )
     shape = run.input.shape
     resize = None if image_size is None else resizing(run, image_size)
     net, params, state = _net(run), run.params, run.state

@@ -17,14 +17,14 @@ Scores = Callable[[jax.Array], jax.Array]
 
 
 class Subject(NamedTuple):
-    """What the methods work on.
+    """The net and settings that a method explains.
 
     Args:
       prepare: normalizes images in the data's units.
       scores: normalized images -> scores.
       probe: of the layer of class activation maps.
       peak: largest possible pixel value.
-      epsilon: largest change of a pixel by an attack, as a fraction of the range.
+      epsilon: maximum perturbation of a pixel (L∞), as a fraction of the range.
       targeted: whether an attack is towards the class, rather than away from it.
     """
 

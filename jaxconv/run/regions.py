@@ -28,7 +28,7 @@ def parse_region(text: str) -> Region:
     """The region that a text names: a row and a column, or ranges of them, in NumPy's notation.
 
     Raises:
-      ConfigError: if it names none.
+      ConfigError: if the text is invalid.
 
     >>> parse_region("30,40"), str(parse_region("10:40, 20:60"))
     (Region(rows=(30, 31), columns=(40, 41)), '10:40,20:60')

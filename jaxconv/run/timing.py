@@ -18,7 +18,7 @@ from jaxconv.run.records import LayerRecord, LayerTimes, read_layer_times
 __all__ = ["TIMES", "layers_of", "timed_layers"]
 
 TIMES = "layers.json"
-_NUMBERS = 1 << 20  # most numbers of an input batch
+_NUMBERS = 1 << 20  # maximum elements of an input batch
 _BATCH = 64
 _SHARE, _LEAST, _MOST = 0.02, 1.5, 20.0  # seconds: a share of the run's, within bounds
 

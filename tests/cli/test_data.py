@@ -70,7 +70,7 @@ def test_near_copies_and_short_lists(config):
         (("data.sise=3",), "did you mean 'size'?"),
         (("--samples", "samples.jpg"), "--samples must end in .png; got samples.jpg"),
         (("--run", "nowhere"), "there is no run nowhere"),
-        (("data.root=nowhere",), "must be a folder of images: there is no such folder"),
+        (("data.root=nowhere",), "nowhere does not exist; it must be a folder or a file of images"),
     ],
 )
 def test_bad_input(config, words, message):

@@ -65,7 +65,7 @@ def test_a_folder_with_files_that_are_damaged(photos, tmp_path):
         (["photos", "--check"], "photos is no packed dataset: it has no packed.json"),
         (["photos", "out", "sise=8"], "data.sise: images takes"),
         (["x.toml", "out"], "jaxconv pack needs data.name = \"images\", got 'digits'"),
-        (["nowhere", "out"], "data.root = nowhere must be a folder of images: there is no such folder"),
+        (["nowhere", "out"], "data.root = nowhere does not exist; it must be a folder or a file of images"),
         (["photos", "photos", "size=8"], "photos exists; jaxconv pack never overwrites"),
     ],
 )

@@ -221,7 +221,7 @@ def test_what_cannot_be_resized(tmp_path, no_pictures, monkeypatch):
         "  fix: leave out --image-size, and resize images to 8×8 before",
         ("--image-size", "30"): "--image-size must be HEIGHTxWIDTH in pixels, such as 375x500; got 30",
         ("--image-size", "30x40", "--no-preprocess"): "images that are normalized already cannot be resized; "
-        "leave out --image-size or preprocess",
+        "leave out --image-size or --no-preprocess",
     }
     for options, message in said.items():
         result = invoke("export", "run", "net.onnx", *options)

@@ -98,6 +98,8 @@ def test_examples_are_of_as_many_cells_as_possible(rng, members):
     assert content["wrong"] == (together.rank > 0).sum()
     assert {(label, answer) for label, answer, _ in content["examples"]} == set(pairs)
     assert len(content["examples"]) == 300
+    surest = np.sort(together.confidence[together.rank > 0])[::-1][:36]  # as many as the page shows below "Mistakes"
+    np.testing.assert_allclose([c for _, _, c in content["examples"][:36]], surest, atol=1e-4)
     first = next(c for label, answer, c in content["examples"] if (label, answer) == (0, 1))
     assert first == pytest.approx(together.confidence[(together.label == 0) & (together.answer == 1)].max(), abs=1e-4)
     for each in content["bins"]:

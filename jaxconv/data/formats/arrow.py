@@ -32,7 +32,7 @@ class ImageColumn:
       starts: first row of each group of rows, then the number of rows: int64 [groups + 1].
       groups: index of its file, its number there, and its first row there: int64 [groups, 3].
       marks: for each file, a checksum, or the sizes of its images.
-      stamps: for each file, its bytes and time of change.
+      stamps: for each file, its bytes and modification time.
     """
 
     base: Path

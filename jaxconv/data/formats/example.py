@@ -23,7 +23,7 @@ def parse_example(record: bytes, names: Collection[str]) -> dict[str, list[bytes
       The list of each feature that the example has.
 
     Raises:
-      ValueError: if this is no such message.
+      ValueError: if the record is not a valid tf.train.Example.
 
     >>> parse_example(bytes.fromhex("0a100a0e0a056c6162656c12051a030a0103"), ["label"])
     {'label': [3]}

@@ -41,7 +41,7 @@ class Hdf5Images:
       datasets: name of the dataset in each.
       starts: first row of each, then the number of rows: int64 [files + 1].
       marks: for each file, its bytes and a checksum of some of its images.
-      stamps: for each file, its bytes and time of change.
+      stamps: for each file, its bytes and modification time.
     """
 
     base: Path

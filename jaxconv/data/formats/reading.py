@@ -1,4 +1,4 @@
-"""Packages that read files, and the errors of damaged files."""
+"""Optional dependencies of formats, and errors of damaged files."""
 
 from __future__ import annotations
 

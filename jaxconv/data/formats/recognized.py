@@ -81,7 +81,7 @@ def listed(
     if is_packed(path):
         return path, packed(path, size, channels, interpolation)
     if not path.exists():
-        raise DataError(f"data.root = {path} must be a folder of images: there is no such folder")
+        raise DataError(f"data.root = {path} does not exist; it must be a folder or a file of images")
     if found := _tables(path):
         return path, _read(found, columns)
     if columns.given:

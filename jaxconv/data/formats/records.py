@@ -29,7 +29,7 @@ class Records:
       shards: their names.
       sums: their checksums.
       starts: first row of each, then the number of rows: int64 [shards + 1].
-      stamps: bytes and time of change of each.
+      stamps: bytes and modification time of each.
     """
 
     base: Path

@@ -97,7 +97,7 @@ class SwaConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PruningConfig:
-    """Magnitude pruning: more and more of the smallest weights become zero, and stay it."""
+    """Magnitude pruning: more and more of the smallest weights become zero, and stay zero."""
 
     __pydantic_config__ = STRICT
     sparsity: Annotated[Annotated[float, Field(gt=0, lt=1)], example(0.8)]

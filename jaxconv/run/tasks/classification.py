@@ -23,6 +23,7 @@ __all__ = ["classification", "confusion_table"]
 
 WORST = 24
 EXAMPLES = 300  # images on a run's page
+MISTAKES = 36  # of which it shows at once
 CASES = 12  # of which predictions are explained
 _TABLE = 2000  # most classes for a full confusion matrix, whose cells grow with their square
 
@@ -131,8 +132,9 @@ def _cases(found: Answers, dataset: Dataset[Any], outputs: Outputs) -> list[Case
 
 
 def _examples(found: Answers) -> list[int]:
-    """Images of as many cells of the confusion matrix as possible: the surest mistakes, then the least sure others."""
-    wrong = found.rank > 0
+    """The surest mistakes, then images of as many cells of the confusion matrix as possible, of each the surest mistake
+    or the least sure right answer."""
+    first, wrong = _surest(found, MISTAKES).tolist(), found.rank > 0
     order = np.lexsort((np.where(wrong, -found.confidence, found.confidence), ~wrong))
     seen: dict[tuple[int, int], int] = {}
     turns = []
@@ -140,7 +142,8 @@ def _examples(found: Answers) -> list[int]:
         cell = int(found.label[i]), int(found.answer[i])
         seen[cell] = seen.get(cell, -1) + 1
         turns.append((seen[cell], not wrong[i], i))
-    return [i for _, _, i in sorted(turns, key=lambda turn: turn[:2])][:EXAMPLES]
+    rest = [i for _, _, i in sorted(turns, key=lambda turn: turn[:2]) if i not in first]
+    return [*first, *rest][:EXAMPLES]
 
 
 def _show(log_p: np.ndarray, image: np.ndarray, units: Units, most: int) -> Shown:

@@ -167,6 +167,7 @@ def hold_pruned(optimizer: optax.GradientTransformation, masks: Any) -> optax.Gr
     inner = optax.with_extra_args_support(optimizer)
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        _check_given(params)
         updates, state = inner.update(_masked(updates, masks), state, params, **extra)
         return _held(updates, params, masks), state
 
@@ -215,6 +216,7 @@ def pruned(
         return PrunedState(inner.init(params), masks, jnp.zeros([], jnp.int32))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        _check_given(params)
         masks = jax.lax.cond(
             state.step % every == 0,
             lambda: magnitude_masks(params, schedule(state.step), **options),
@@ -224,6 +226,11 @@ def pruned(
         return _held(updates, params, masks), PrunedState(own, masks, optax.safe_increment(state.step))
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_given(params: Any) -> None:
+    if params is None:
+        raise ValueError("pruning needs the parameters: tx.update(updates, state, params)")
 
 
 def _masked(updates: Any, masks: Any) -> Any:

@@ -146,7 +146,7 @@ def test_what_a_folder_must_not_be(photographs, tmp_path):
     assert error(root) == f"{root}: train and val must have the same classes; only train has b; only val has c, d"
     nowhere, file = tmp_path / "nowhere", tmp_path / "file"
     file.write_text("")
-    assert error(nowhere) == f"data.root = {nowhere} must be a folder of images: there is no such folder"
+    assert error(nowhere) == f"data.root = {nowhere} does not exist; it must be a folder or a file of images"
     endings = ".zip, .csv, .tsv, .parquet, .arrow, .tar, .h5, .hdf5, .lmdb"
     assert error(file) == f"data.root = {file} must be a folder of images, or end in {endings}: it is a file"
     empty = tmp_path / "empty"
