@@ -11,6 +11,7 @@ import shlex
 
 import jax
 import pytest
+from models.families import FAMILIES
 
 import jaxconv as jc
 from jaxconv import augment, data, engine
@@ -185,6 +186,12 @@ def test_the_tables_of_the_data_page_are_complete():
     }
     named = {name for row in rows(TEXT["docs/data.md"]) for name in quoted(row[0])}
     assert named == set(data.names())
+
+
+def test_the_table_of_exports_has_every_family():
+    found = rows(section("docs/export.md", "Agreement"))
+    assert [row[0].strip("`") for row in found] == sorted(FAMILIES)
+    assert all(float(row[3]) < 1e-4 for row in found)
 
 
 def test_the_table_of_the_training_page_is_complete():

@@ -183,10 +183,13 @@ def _jaxexport(run: Run, path: Path, options: dict[str, Any]) -> dict[str, str]:
     loaded = jax.export.deserialize(bytearray(content))
     found = _checked(made, lambda images: np.asarray(loaded.call(images)))
     notes = {name: json.loads(value) for name, value in made.metadata.items()}
-    write_atomically(
-        path.with_name(f"{path.name}.json"), (json.dumps(notes, indent=1, ensure_ascii=False) + "\n").encode()
-    )
-    write_atomically(path, content)
+    beside = path.with_name(f"{path.name}.json")
+    write_atomically(beside, (json.dumps(notes, indent=1, ensure_ascii=False) + "\n").encode())
+    try:
+        write_atomically(path, content)
+    except BaseException:
+        beside.unlink()
+        raise
     return {"platforms": ", ".join(PLATFORMS), **found}
 
 

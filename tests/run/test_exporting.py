@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -280,3 +281,23 @@ def test_weights_of_an_ensemble(finished, tmp_path):
         run.export(dataclasses.replace(run.load(finished), members=True), tmp_path / "net.safetensors")
     message = "a .safetensors file has the weights of one net, this run is an ensemble; export .onnx instead"
     assert str(raised.value) == message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "fails"), [("net.onnx", 1), ("net.safetensors", 1), ("net.jaxexport", 1), ("net.jaxexport", 2)]
+)
+def test_a_write_that_fails_leaves_nothing(name, fails, finished, tmp_path, monkeypatch):
+    """At the first or the second file of an export."""
+    replace, calls = os.replace, []
+
+    def broken(source, target):
+        calls.append(target)
+        if len(calls) == fails:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="No space left on device"):
+        run.export(run.load(finished), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
