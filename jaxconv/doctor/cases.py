@@ -13,10 +13,10 @@ class Case:
 
     Attributes:
       name: as printed.
-      form: shapes, window and dtype; for other operations, the kernel is the window.
-      kind: "conv", "max_pool", "dilated" (a window sum of an input with holes), "cropped" (a convolution of an input
-        without its first cell on the last axis), "sharded kernel" or "sharded batch" (a convolution on a mesh of two
-        axes, of which one shards the output channels or the batch).
+      form: shapes, window and dtype; for pools, the kernel is the window; x is resized to the size of y.
+      kind: "conv", "max_pool", "resize" (linear), "dilated" (a window sum of an input with holes), "cropped" (a
+        convolution of an input without its first cell on the last axis), "sharded kernel" or "sharded batch" (a
+        convolution on a mesh of two axes, of which one shards the output channels or the batch).
       steps: 1 for a single call, more for the steps of a `lax.scan`.
     """
 
@@ -121,6 +121,16 @@ ENTRY = (
     case("2x2x2 depthwise", (2, 5, 4, 6, 6), (2, 2, 2, 1, 6), padding="same", groups=6),
     case("3x2x2 same", (1, 4, 5, 4, 2), (3, 2, 2, 2, 3), padding="same"),
     case("1x1x1", (1, 3, 4, 5, 6), (1, 1, 1, 6, 4)),
+    case("resize to a half", (2, 8, 10, 20), (2, 2, 1, 20), stride=2, groups=20, kind="resize"),
+    case("resize to 10x13", (2, 5, 6, 20), (2, 2, 1, 20), padding=((3, 3), (4, 4)), groups=20, kind="resize"),
+    case(
+        "resize to 10x7x9",
+        (1, 5, 4, 6, 16),
+        (1, 1, 1, 1, 16),
+        padding=((5, 0), (3, 0), (0, 3)),
+        groups=16,
+        kind="resize",
+    ),
 )
 
 HALVES = (

@@ -49,6 +49,17 @@ def max_pool(x: np.ndarray, g: np.ndarray, form: Form) -> Arrays:
     return {"y": seen.max(0), "x": _unpadded(dx, x.shape, form)}
 
 
+def resize(x: np.ndarray, g: np.ndarray, form: Form) -> Arrays:
+    """Linear interpolation "y" of x at the centers of g's cells, clipped to those of x's, and the gradient "x"."""
+    y, dx = np.asarray(x, np.float64), np.asarray(g, np.float64)
+    for axis, (n, out) in enumerate(zip(form.x[1:-1], form.y[1:-1], strict=True), 1):
+        at = np.clip((np.arange(out)[:, None] + 0.5) * n / out - 0.5, 0, n - 1)
+        weights = np.maximum(1 - np.abs(at - np.arange(n)), 0)  # [out, n]
+        y = np.moveaxis(np.tensordot(weights, y, (1, axis)), 0, axis)
+        dx = np.moveaxis(np.tensordot(weights, dx, (0, axis)), 0, axis)
+    return {"y": y, "x": dx}
+
+
 def spread(x: np.ndarray, axis: int, step: int) -> np.ndarray:
     """x with step - 1 zeros between neighboring cells along an axis."""
     shape = list(x.shape)

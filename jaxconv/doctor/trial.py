@@ -21,6 +21,7 @@ from jaxconv.engine.rules import RULES, Place, can_run
 from jaxconv.engine.simplify import simplified
 from jaxconv.engine.window import zeros_around
 from jaxconv.ops._pool import max_pool
+from jaxconv.ops._resize import resize
 
 AUTO, XLA = "auto", "XLA"
 TOLERANCE = {"float32": 2e-5, "bfloat16": 2e-2}
@@ -104,6 +105,8 @@ def _reference(case: Case, x: np.ndarray, k: np.ndarray, g: np.ndarray) -> Array
     form, last = case.form, case.form.rank
     if case.kind == "max_pool":
         return reference.max_pool(x, g, form)
+    if case.kind == "resize":
+        return reference.resize(x, g, form)
     if case.kind == "dilated":
         x = reference.spread(x, last, 2)
         return reference.conv(x, np.ones_like(k), np.zeros(form.open("y", x=x.shape).y), form)
@@ -169,11 +172,20 @@ def _pool_trials(form: Form) -> dict[str, Compute]:
         shape = (1, *form.kernel_size, 1), (1, *form.stride, 1), ((0, 0), *form.padding, (0, 0))
         return lax.reduce_window(x, lowest, lax.max, *shape)
 
-    def compute(forward: Callable[[Any], Any], x: Any, _: Any, g: Any) -> Arrays:
-        y, pull = jax.vjp(forward, x)
-        return {"y": y, "x": pull(g)[0]}
+    return {AUTO: functools.partial(_of_x, ours), XLA: functools.partial(_of_x, plain)}
 
-    return {AUTO: functools.partial(compute, ours), XLA: functools.partial(compute, plain)}
+
+def _of_x(forward: Callable[[Any], Any], x: Any, _: Any, g: Any) -> Arrays:
+    y, pull = jax.vjp(forward, x)
+    return {"y": y, "x": pull(g)[0]}
+
+
+def _resize_trials(form: Form) -> dict[str, Compute]:
+    def plain(x: Any) -> Any:
+        return jax.image.resize(x, form.y, "linear", antialias=False, precision=_precision())
+
+    ours = functools.partial(resize, size=form.y[1:-1], mode="linear")
+    return {AUTO: functools.partial(_of_x, ours), XLA: functools.partial(_of_x, plain)}
 
 
 def _dilated_trials(form: Form) -> dict[str, Compute]:
@@ -212,6 +224,7 @@ def _sharded_trials(axis: str, form: Form) -> dict[str, Compute]:
 
 
 _TRIALS: dict[str, Callable[[Form], dict[str, Compute]]] = {
-    "conv": _conv_trials, "max_pool": _pool_trials, "dilated": _dilated_trials, "cropped": _cropped_trials,
-    "sharded kernel": functools.partial(_sharded_trials, "o"), "sharded batch": functools.partial(_sharded_trials, "n"),
+    "conv": _conv_trials, "max_pool": _pool_trials, "resize": _resize_trials, "dilated": _dilated_trials,
+    "cropped": _cropped_trials, "sharded kernel": functools.partial(_sharded_trials, "o"),
+    "sharded batch": functools.partial(_sharded_trials, "n"),
 }  # fmt: skip
