@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -100,3 +101,12 @@ def test_import_needs_jax_numpy_optax_and_chex_alone():
     added = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     strangers = {name.split(".")[0] for name in added} - {"jaxconv", "jax"} - set(sys.stdlib_module_names)
     assert not strangers, f"import jaxconv brings in {strangers}: import them where they are used"
+
+
+def test_no_import_computes():
+    """A backend that is there already would keep XLA's flags and the processes' rendezvous from being set."""
+    modules = [f"jaxconv.{name}" for name in FILES if name not in ("", "__main__")]
+    code = f"import importlib; [importlib.import_module(name) for name in {modules}]"
+    env = os.environ | {"JAX_PLATFORMS": "none"}  # with which every computation fails
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stderr

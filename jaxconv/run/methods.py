@@ -52,14 +52,18 @@ class Method(NamedTuple):
     attack: bool = False
 
 
-def _of_input(method: Callable[..., jax.Array], **words: Any) -> Compute:
+def _of_input(method: Callable[..., jax.Array]) -> Compute:
     """A method of the normalized image; a sum over channels."""
 
     def compute(own: Subject, pixels: jax.Array, target: Any) -> jax.Array:
-        found = method(own.scores, own.prepare(pixels), target, **words)
+        found = method(own.scores, own.prepare(pixels), target)
         return found.sum(-1) if found.ndim == 4 else found
 
     return compute
+
+
+def _smooth_grad(scores: Scores, x: jax.Array, target: Any) -> jax.Array:
+    return explain.smooth_grad(scores, x, target, key=jax.random.key(0))
 
 
 def _of_layer(method: Callable[..., jax.Array]) -> Compute:
@@ -83,7 +87,7 @@ METHODS: dict[str, Method] = {
     "gradcam": Method(_of_layer(explain.grad_cam), signed=False),
     "gradcam++": Method(_of_layer(explain.grad_cam_plus_plus), signed=False),
     "saliency": Method(_of_input(explain.saliency), signed=False),
-    "smoothgrad": Method(_of_input(explain.smooth_grad, key=jax.random.key(0))),
+    "smoothgrad": Method(_of_input(_smooth_grad)),
     "integrated-gradients": Method(_of_input(explain.integrated_gradients)),
     "guided-backprop": Method(_of_input(explain.guided_backprop)),
     "occlusion": Method(_occlusion),
