@@ -152,7 +152,7 @@ def test_a_server(folder, serve, tmp_path):
     (tmp_path / "x.zip").unlink()
     message = error(url)
     assert message.startswith(f"data.root = {url}: there is no such file or folder: 404, message='File not found'")
-    assert message.endswith(f"; a copy that was made before is {copy}")
+    assert message.endswith(f"; an earlier copy is {copy}")
     assert copy.is_file()
 
 

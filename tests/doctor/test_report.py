@@ -68,7 +68,7 @@ def test_the_table_holds_every_kind():
     quick = [CASES[number] for number in chosen(quick=True)]
     assert len(quick) == -(-len(CASES) // 3)
     for some, sharded in ((CASES, {"sharded kernel", "sharded batch"}), (quick, {"sharded kernel"})):
-        assert {one.kind for one in some} == {"conv", "max_pool", "dilated", "cropped", *sharded}
+        assert {one.kind for one in some} == {"conv", "max_pool", "resize", "dilated", "cropped", *sharded}
         assert {one.form.dtype for one in some} == {"float32", "bfloat16"}
         assert {one.form.rank for one in some} == {1, 2, 3}
         assert {one.steps for one in some} == {1, 3}
