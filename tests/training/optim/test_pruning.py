@@ -67,9 +67,11 @@ def test_equal_weights_are_pruned_in_their_number():
     assert int(masks["kernel"].sum()) == 7
 
 
-@pytest.mark.parametrize("make", [lambda tx: optim.pruned(tx, 0.5), lambda tx: optim.hold_pruned(tx, {"w": True})])
+@pytest.mark.parametrize(
+    "make", [lambda tx: optim.pruned(tx, 0.5), lambda tx: optim.hold_pruned(tx, {"kernel": jnp.ones(4, bool)})]
+)
 def test_updates_without_parameters_are_refused(make):
-    params = {"w": jnp.ones(4)}
+    params = {"kernel": jnp.ones(4)}
     tx = make(optax.sgd(0.1))
     with pytest.raises(ValueError, match=r"pruning needs the parameters: tx\.update\(updates, state, params\)"):
         tx.update(params, tx.init(params))
