@@ -29,19 +29,15 @@ def resample_native(x: jax.Array, tables: Sequence[tuple[int, Table]]) -> jax.Ar
     """Weighted sums of x's cells along axes, each with a table; a pair of neighboring axes takes one pass."""
     left = sorted(tables, key=lambda table: table[0])
     while left:
-        (axis, rows), *left = left
-        columns, size = _WHOLE, 1
-        if left and left[0][0] == axis + 1:
-            (_, columns), *left = left
-            size = x.shape[axis + 1]
-        after = x.shape[axis + 1 :] if columns is _WHOLE else x.shape[axis + 2 :]
-        outer, inner = math.prod(x.shape[:axis]), math.prod(after)
-        shape = (outer, len(rows[0]), len(columns[0]), inner)
-        y = jax.ffi.ffi_call("jaxconv_resample", jax.ShapeDtypeStruct(shape, x.dtype))(
-            x.reshape(outer, x.shape[axis], size, inner), **_words("row", rows), **_words("column", columns)
-        )
-        here = (len(rows[0]),) if columns is _WHOLE else (len(rows[0]), len(columns[0]))
-        x = y.reshape(*x.shape[:axis], *here, *after)
+        count = 2 if len(left) > 1 and left[1][0] == left[0][0] + 1 else 1
+        axis, here, left = left[0][0], [table for _, table in left[:count]], left[count:]
+        before, sizes, after = x.shape[:axis], x.shape[axis : axis + count], x.shape[axis + count :]
+        out = [len(cells) for cells, _ in here]
+        rows, columns = here[0], here[1] if count == 2 else _WHOLE
+        flat = x.reshape(math.prod(before), sizes[0], math.prod(sizes[1:]), math.prod(after))
+        shape = (flat.shape[0], out[0], math.prod(out[1:]), flat.shape[3])
+        call = jax.ffi.ffi_call("jaxconv_resample", jax.ShapeDtypeStruct(shape, x.dtype))
+        x = call(flat, **_words("row", rows), **_words("column", columns)).reshape(*before, *out, *after)
     return x
 
 
