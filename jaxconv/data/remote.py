@@ -17,7 +17,7 @@ from jaxconv.data.decode import in_threads
 from jaxconv.data.download import cache_folder
 from jaxconv.data.encoded import some_of
 from jaxconv.data.formats.reading import package
-from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
+from jaxconv.data.formats.tree import train_and_test
 
 __all__ = ["hub_name", "hub_parts", "local"]
 
@@ -98,10 +98,10 @@ def hub_parts(name: str) -> list[list[Path]]:
             f"datasets cannot load {name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}\n"
             f"  without a network: datasets.load_dataset({path!r}) on another machine, {fix}"
         ) from None
-    train, test = (first_of(names, found) for names in (TRAIN_NAMES, TEST_NAMES))
-    if train is None:
+    parts = train_and_test(found)
+    if not parts:
         raise DataError(f"{name} must have a part train, found {some_of(list(found))}")
-    return [[Path(file["filename"]) for file in found[part].cache_files] for part in (train, test) if part is not None]
+    return [[Path(file["filename"]) for file in found[part].cache_files] for part in parts]
 
 
 def _with_config(name: str) -> tuple[str, str | None]:

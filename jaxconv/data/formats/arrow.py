@@ -16,7 +16,7 @@ from jaxconv.data.formats.arrow_files import Contents, contents, pyarrow, row_gr
 from jaxconv.data.formats.columns import Columns, numbers, present
 from jaxconv.data.formats.reading import json_value
 from jaxconv.data.formats.shards import Stamp, stamp
-from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
+from jaxconv.data.formats.tree import train_and_test
 
 __all__ = ["ImageColumn", "arrow_table", "saved_parts"]
 
@@ -138,10 +138,10 @@ def saved_parts(root: Path) -> list[list[Path]]:
     if not (root / "dataset_dict.json").is_file():
         return []
     names = [str(name) for name in json_value(root / "dataset_dict.json", "splits", "datasets")]
-    train, test = (first_of(wanted, names) for wanted in (TRAIN_NAMES, TEST_NAMES))
-    if train is None:
+    parts = train_and_test(names)
+    if not parts:
         raise DataError(f"{root} must have a part train, found {some_of(names)}; data.root = {root / names[0]}?")
-    return [_data_files(root / name) for name in (train, test) if name is not None]
+    return [_data_files(root / name) for name in parts]
 
 
 def _data_files(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from jaxconv.data.encoded import Listed, some_of
 from jaxconv.data.formats.columns import Columns, numbers, present
 from jaxconv.data.formats.reading import package, readable
 from jaxconv.data.formats.shards import Stamp, check_unchanged, placed, stamp
-from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
+from jaxconv.data.formats.tree import train_and_test
 from jaxconv.data.labels import kind_of, one_hot
 
 __all__ = ["Hdf5Images", "hdf5_parts", "hdf5_table"]
@@ -82,8 +82,7 @@ def hdf5_parts(path: Path) -> list[Path]:
     """
     with _reading(path), _opened(path) as file:
         groups = [name for name, item in file.items() if isinstance(item, _h5py().Group)]
-    train, test = (first_of(names, groups) for names in (TRAIN_NAMES, TEST_NAMES))
-    return [path] if train is None else [path / name for name in (train, test) if name is not None]
+    return [path / name for name in train_and_test(groups)] or [path]
 
 
 def hdf5_table(files: list[Path], columns: Columns) -> Listed:

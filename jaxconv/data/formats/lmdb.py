@@ -19,7 +19,7 @@ from jaxconv.data.formats.columns import Columns, no_numbers, text_label
 from jaxconv.data.formats.csv import listed_by
 from jaxconv.data.formats.reading import package, readable
 from jaxconv.data.formats.shards import ENVIRONMENT, Stamp, check_unchanged, stamp
-from jaxconv.data.formats.tree import SUFFIXES, TEST_NAMES, TRAIN_NAMES, first_of
+from jaxconv.data.formats.tree import SUFFIXES, train_and_test
 
 __all__ = ["Values", "lmdb_parts", "lmdb_table"]
 
@@ -68,8 +68,7 @@ def lmdb_parts(path: Path) -> list[Path]:
       DataError: if it is truncated, damaged or of another format.
     """
     folders = {key.partition("/")[0] for key in _sizes(path, stamp(_data(path))) if key.count("/") > 1}
-    train, test = (first_of(names, sorted(folders)) for names in (TRAIN_NAMES, TEST_NAMES))
-    return [path] if train is None else [path / name for name in (train, test) if name is not None]
+    return [path / name for name in train_and_test(sorted(folders))] or [path]
 
 
 def lmdb_table(files: list[Path], columns: Columns) -> Listed:

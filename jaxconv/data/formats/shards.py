@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxconv._base.errors import DataError
 from jaxconv.data.encoded import some_of
-from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
+from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of, train_and_test
 
 __all__ = ["ENVIRONMENT", "Stamp", "check_unchanged", "entries", "is_file", "part_files", "placed", "stamp"]
 
@@ -47,16 +47,16 @@ def part_files(root: Path, suffix: str) -> list[list[Path]]:
         for each in of_parts:
             if found := [Path(file) for file in entries(each) if Path(file).suffix.lower() == suffix]:
                 parts.setdefault(each.name, []).extend(found)
-        train, test = (first_of(names, parts) for names in (TRAIN_NAMES, TEST_NAMES))
+        named = train_and_test(parts)
         trees = (each.name for each in of_parts if any(below.is_dir() for below in entries(each)))
         chosen = list(parts.values())
-        if train is not None and first_of(TRAIN_NAMES, trees) is None:
-            chosen = [parts[train], *([] if test is None else [parts[test]])]
+        if named and first_of(TRAIN_NAMES, trees) is None:
+            chosen = [parts[name] for name in named]
         elif folders or not parts or folder != root:
             continue
         for shards in chosen:
             _check_complete(shards)
-        return chosen if train is not None else [sorted(file for shards in chosen for file in shards)]
+        return chosen if named else [sorted(file for shards in chosen for file in shards)]
     return []
 
 

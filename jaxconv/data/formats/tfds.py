@@ -17,7 +17,7 @@ from jaxconv.data.formats.example import parse_example
 from jaxconv.data.formats.reading import json_value
 from jaxconv.data.formats.records import Records, count_records
 from jaxconv.data.formats.shards import stamp
-from jaxconv.data.formats.tree import TEST_NAMES, TRAIN_NAMES, first_of
+from jaxconv.data.formats.tree import train_and_test
 
 __all__ = ["Examples", "build_parts", "built_table"]
 
@@ -81,10 +81,10 @@ def build_parts(root: Path) -> list[list[Path]]:
         splits = {str(split["name"]): split for split in json_value(root / INFO, "splits", _WRITER)}
     except (KeyError, TypeError) as error:
         raise DataError(f"{root / INFO} must list splits as {_WRITER} writes it: {error!r}") from None
-    train, test = (first_of(names, splits) for names in (TRAIN_NAMES, TEST_NAMES))
-    if train is None:
+    parts = train_and_test(splits)
+    if not parts:
         raise DataError(f"{root} must have a part train, found {some_of(list(splits)) or 'none'}")
-    return [_shards(root, splits[name]) for name in (train, test) if name is not None]
+    return [_shards(root, splits[name]) for name in parts]
 
 
 def built_table(files: list[Path], columns: Columns) -> Listed:

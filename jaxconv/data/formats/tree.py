@@ -46,6 +46,17 @@ def first_of(names: tuple[str, ...], found: Iterable[str]) -> str | None:
     return next((written[name] for name in names if name in written), None)
 
 
+def train_and_test(found: Iterable[str]) -> list[str]:
+    """The names of the training part and of the test part, if there is one; none without a training part.
+
+    >>> train_and_test(["Test", "extra", "train"]), train_and_test(["test"])
+    (['train', 'Test'], [])
+    """
+    found = list(found)
+    train, test = (first_of(names, found) for names in (TRAIN_NAMES, TEST_NAMES))
+    return [] if train is None else [name for name in (train, test) if name is not None]
+
+
 def class_folders(root: Path, tree: Tree) -> tuple[Listed, Listed | None]:
     """Training images and test images of a tree; None if it has no test folder.
 
